@@ -1,0 +1,166 @@
+"""Composes `config/` with Hydra, checks it against the schema, and words every mistake for the person who made it.
+
+A message names the file, the key and the nearest valid name; Hydra's and pydantic's own name at most two of them.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from errors import ConfigError
+from settings.schema import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config"
+
+
+def load(overrides: Sequence[str] = (), *, config: Path = CONFIG) -> Settings:
+    """Settings for one model, engine and store, checked before anything starts.
+
+    `overrides` are Hydra's: `served_model=cartpole`, `gateway.port=5010`. Relative paths are relative to the project.
+    Raises ConfigError with one line that names the file, the key and what is valid.
+    """
+    composed = _compose(overrides, config)
+    try:
+        values = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{config / 'config.yaml'}: {_first_line(error)}") from None
+    try:
+        settings = Settings.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        # A misspelt key is reported twice, as unknown and as missing; the first of these names the misspelling.
+        worst = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        raise ConfigError(_explain(worst, values, overrides, config)) from None
+    if not (ROOT / settings.served_model.handler).is_file():
+        origin = _origin("served_model.handler", values, overrides, config)
+        raise ConfigError(f"{origin}: served_model.handler: no file {settings.served_model.handler!r}")
+    return settings
+
+
+def models(config: Path = CONFIG) -> tuple[str, ...]:
+    """Names of the models that have a file in `config/served_model/`, sorted."""
+    return tuple(path.stem for path in sorted((config / "served_model").glob("*.yaml")))
+
+
+def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
+    try:
+        with initialize_config_dir(str(config), version_base="1.3"):
+            composed = compose("config", overrides=[_added(override) for override in overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain_composition(error, config)) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config: not YAML: {' '.join(str(error).split())}") from None
+    with open_dict(composed):
+        for name, folder in composed.paths.items():
+            composed.paths[name] = str(ROOT / folder)
+    return composed
+
+
+def _added(override: str) -> str:
+    """The override as one that may add its key: which keys there are is the schema's to say, not one file's."""
+    key = override.partition("=")[0]
+    return f"++{override}" if "." in key and key[0] not in "+~" else override
+
+
+def _explain_composition(error: Exception, config: Path) -> str:
+    text = str(error)
+    if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
+        key = unknown[1]
+        known = list(Settings.model_fields)
+        return f"command line: unknown key {key!r}{_nearest(key, known)}"
+    if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
+        group, choice = option.groups()
+        known = [path.stem for path in sorted((config / group).glob("*.yaml"))]
+        return f"config/{group}/{choice}.yaml: no such file{_nearest(choice, known)}; there are {', '.join(known)}"
+    return f"config: {_first_line(error)}"
+
+
+def _explain(error: ErrorDetails, values: Any, overrides: Sequence[str], config: Path) -> str:
+    location = [part for part in error["loc"] if not _is_variant(part)]
+    key = ".".join(str(part) for part in location)
+    origin = _origin(key, values, overrides, config)
+    if error["type"] == "extra_forbidden":
+        siblings = list(_valid_names(error))
+        return f"{origin}: unknown key {key!r}{_nearest(str(location[-1]), siblings, prefix=key.rpartition('.')[0])}"
+    if error["type"] == "missing":
+        return f"{origin}: {key} is missing"
+    expected = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    found = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{origin}: {key}: {expected}{found}"
+
+
+def _is_variant(part: int | str) -> bool:
+    """Whether a part of pydantic's location names a member of a union instead of a key."""
+    return isinstance(part, str) and (part in {"vision", "policy", "nginx", "local"} or "[" in part or part == "int")
+
+
+def _valid_names(error: ErrorDetails) -> Iterator[str]:
+    """Keys that the schema knows in the group that `error` points into."""
+    schema: dict[str, Any] = Settings.model_json_schema()
+    node = schema
+    for part in error["loc"][:-1]:
+        node = _descend(node, part, schema)
+    yield from node.get("properties", {})
+
+
+def _descend(node: dict[str, Any], part: int | str, schema: dict[str, Any]) -> dict[str, Any]:
+    variants = node.get("discriminator", {}).get("mapping", {})
+    child = (
+        {"$ref": variants[part]}
+        if part in variants
+        else node.get("items", {})
+        if isinstance(part, int)
+        else node.get("properties", {}).get(part, {})
+    )
+    if "$ref" in child:
+        return dict(schema["$defs"][child["$ref"].rsplit("/", 1)[-1]])
+    return dict(child)
+
+
+def _origin(key: str, values: Any, overrides: Sequence[str], config: Path) -> str:
+    """Where a value came from: the command line, the machine's own file, or the group's file."""
+    named = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
+    if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named if "." in name):
+        return "command line"
+    local = config / "local" / "default.yaml"
+    if local.is_file() and key in set(_keys(yaml.safe_load(local.read_text()) or {})):
+        return "config/local/default.yaml"
+    group = key.split(".", 1)[0]
+    if not (config / group).is_dir():
+        return "config/config.yaml"
+    choice = next((o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == group), None)
+    return f"config/{group}/{choice or _default_choice(group, config)}.yaml"
+
+
+def _default_choice(group: str, config: Path) -> str:
+    defaults = yaml.safe_load((config / "config.yaml").read_text())["defaults"]
+    return next((str(entry[group]) for entry in defaults if isinstance(entry, dict) and group in entry), "default")
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all keys in a tree of dicts."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield f"{prefix}{name}"
+            yield from _keys(child, f"{prefix}{name}.")
+
+
+def _nearest(name: str, known: Sequence[str], *, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    full = f"{prefix}.{close[0]}" if close and prefix else (close[0] if close else "")
+    return f"; did you mean {full!r}?" if close else ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

