@@ -1,0 +1,50 @@
+"""The gateway.
+
+`python app.py [overrides]` runs it as configured, `uvicorn app:app` under uvicorn's own flags.
+"""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+import settings
+from business import BUSINESS
+from errors import ConfigError
+from gateway import logs, server
+from gateway.application import create_app
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+# Carries the overrides of the command line to the processes that uvicorn starts.
+OVERRIDES = "MARINA_OVERRIDES"
+
+
+def __getattr__(name: str) -> "FastAPI":
+    """Builds `app` when uvicorn asks for it, so that importing this module does nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    logs.configure()
+    return create_app(settings.load(json.loads(os.environ.get(OVERRIDES, "[]"))), BUSINESS)
+
+
+def main(overrides: list[str]) -> int:
+    """Runs the gateway until it is stopped; 2 when the settings do not allow it."""
+    try:
+        configured = settings.load(overrides)
+        options: dict[str, Any] = server.options(configured.gateway)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    os.environ[OVERRIDES] = json.dumps(overrides)
+    logs.configure()
+    single = configured.gateway.processes == 1
+    uvicorn.run(create_app(configured, BUSINESS) if single else "app:app", **options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Reads a request's body once, and no further than the limit."""
+
+from dataclasses import dataclass, field
+
+from python_multipart.multipart import parse_options_header
+from starlette.types import Receive
+
+from errors import TooLarge, UnreadableInput, WrongMediaType
+from gateway.exchange import Headers, header
+
+OCTETS = "application/octet-stream"
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its answer was ready; nobody is left to be told anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A whole request body: its media type in lower case, the type's parameters, the bytes."""
+
+    media_type: str
+    options: dict[bytes, bytes]
+    data: bytes = field(repr=False)
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> Body:
+    """Reads the body of at most `limit` bytes.
+
+    Raises WrongMediaType for a compressed body, TooLarge as soon as more than the limit is announced or sent,
+    UnreadableInput for an empty one, ClientGoneError when the client hangs up meanwhile.
+    """
+    encoding = header(headers, b"content-encoding")
+    if encoding is not None and encoding.lower() not in {"", "identity"}:
+        raise WrongMediaType("compressed bodies are not read; send the body without Content-Encoding")
+    announced = header(headers, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    data = await _collect(receive, limit)
+    if not data:
+        raise UnreadableInput("the body is empty")
+    media_type, options = parse_options_header(header(headers, b"content-type") or OCTETS)
+    return Body(media_type.decode("latin-1").strip().lower(), options, data)
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than the {limit} bytes that are accepted")

@@ -1,0 +1,55 @@
+"""The model card that an archive carries and a worker shows: what a model is, and what a request to it looks like."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+Kind = Literal["vision", "policy"]
+Card = Mapping[str, Any]
+
+PICTURE_TYPES = ["image/*", "application/octet-stream", "multipart/form-data", "application/json"]
+
+
+def kind_of(card: Card) -> Kind | None:
+    """Kind of the model; None for an archive that brings no card of this kit."""
+    kind = card.get("kind")
+    return cast("Kind", kind) if kind in ("vision", "policy") else None
+
+
+def public(card: Card) -> dict[str, Any]:
+    """What clients may see of a card: everything but where the weights came from."""
+    shown = {key: value for key, value in card.items() if key not in ("provenance", "request_params", "schema_version")}
+    return shown | {"input": input_schema(card)}
+
+
+def input_schema(card: Card) -> dict[str, Any] | None:
+    """How one input is written: accepted content types and a JSON Schema; None when the card does not say."""
+    kind = kind_of(card)
+    if kind == "vision":
+        return {"content_types": PICTURE_TYPES, "json_schema": _picture_schema()}
+    if kind == "policy":
+        return {"content_types": ["application/json"], "json_schema": _state_schema(card.get("observation") or {})}
+    return None
+
+
+def _picture_schema() -> dict[str, Any]:
+    image = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+    return {"type": "object", "properties": {"image": image}, "required": ["image"], "additionalProperties": False}
+
+
+def _state_schema(observation: Mapping[str, Any]) -> dict[str, Any]:
+    space = observation.get("space") or {}
+    fields = observation.get("fields")
+    if not fields:
+        return {"type": "array", "x-shape": space.get("shape")}
+    lows, highs = space.get("low") or [], space.get("high") or []
+    properties = {name: _number(_at(lows, position), _at(highs, position)) for position, name in enumerate(fields)}
+    return {"type": "object", "properties": properties, "required": list(fields), "additionalProperties": False}
+
+
+def _at(bounds: Any, position: int) -> Any:
+    return bounds[position] if isinstance(bounds, list) and position < len(bounds) else None
+
+
+def _number(low: Any, high: Any) -> dict[str, Any]:
+    bounds = {"minimum": low, "maximum": high}
+    return {"type": "number"} | {key: value for key, value in bounds.items() if value is not None}

@@ -1,0 +1,26 @@
+"""X-Deadline-Ms: how long the client is willing to wait."""
+
+from dataclasses import dataclass
+
+from errors import UnreadableInput
+
+HEADER = b"x-deadline-ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a request may take that says nothing, and the longest that any may ask for, in ms."""
+
+    default_ms: int
+    longest_ms: int
+
+    def seconds(self, header: str | None) -> float:
+        """Seconds the request may take; the longest allowed when it asks for more.
+
+        Raises UnreadableInput when the header is not a whole number of milliseconds.
+        """
+        if header is None:
+            return self.default_ms / 1000
+        if not (header.isascii() and header.isdigit() and len(header) <= 18):
+            raise UnreadableInput("X-Deadline-Ms must be a whole number of milliseconds")
+        return min(int(header), self.longest_ms) / 1000

@@ -1,0 +1,91 @@
+"""The outermost layer, plain ASGI: request id, metrics, access log, and the last word on errors."""
+
+import asyncio
+import logging
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from errors import Internal, RequestError
+from gateway import exchange, request_id
+from gateway.body import ClientGoneError
+from gateway.exchange import Exchange
+from gateway.logs import current_request_id, event
+from gateway.metrics import Metrics
+from gateway.replies import error_response
+
+_log = logging.getLogger(__name__)
+
+# nginx' number for a client that closed the connection; it is counted, never sent.
+CLIENT_GONE = 499
+
+
+class Edge:
+    """Gives each request its id, sees that it gets exactly one answer, and counts it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one HTTP request; anything else is passed through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        clock = asyncio.get_running_loop().time
+        offered = exchange.header(scope["headers"], request_id.HEADER)
+        request = Exchange(request_id.accepted(offered), clock())
+        exchange.attach(scope, request)
+        current_request_id.set(request.request_id)
+        self._metrics.in_flight.inc()
+        status = CLIENT_GONE
+        try:
+            status = await self._answer(scope, receive, send, request)
+        finally:
+            self._metrics.in_flight.dec()
+            self._record(scope, request, status, clock() - request.started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Exchange) -> int:
+        """Lets the application answer, or answers for it; the status that went out."""
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request.request_id
+                headers["x-content-type-options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        except ClientGoneError:
+            event(_log, logging.INFO, "client_gone", model=request.model)
+            return CLIENT_GONE
+        except RequestError as error:
+            await error_response(error, request.request_id)(scope, receive, stamped)
+        except Exception as error:
+            # The edge of the process: a client gets an answer and no stack trace, whatever broke.
+            event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=scope["path"])
+            if status:
+                raise
+            hidden = Internal("something in the gateway broke; its log tells more under this request id")
+            await error_response(hidden, request.request_id)(scope, receive, stamped)
+        return status
+
+    def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
+        route = request.route or getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.request(request.model, route, status, seconds)
+        if self._access_log:
+            event(
+                _log,
+                logging.INFO,
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                model=request.model,
+                status=status,
+                ms=round(seconds * 1000, 3),
+            )

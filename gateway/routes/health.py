@@ -1,0 +1,37 @@
+"""Liveness, readiness and metrics: what orchestrators and monitoring ask."""
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from errors import NoWorker
+from gateway.documented import answers
+from gateway.readiness import missing
+from gateway.replies import json_response
+from gateway.routes.deps import ServicesDep
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/healthz", responses=answers({"status": "alive"}))
+async def liveness() -> Response:
+    """The gateway itself runs; says nothing about the engine."""
+    return json_response({"status": "alive"})
+
+
+@router.get("/readyz", responses=answers({"status": "ready"}, 503))
+async def readiness(services: ServicesDep) -> Response:
+    """Every model that a short route or default names has a worker; 503 names what is not ready."""
+    lacking = await missing(services.catalog, services.settings.gateway)
+    if lacking:
+        raise NoWorker("not ready: " + "; ".join(lacking))
+    return json_response({"status": "ready"})
+
+
+_SAMPLE = "marina_gateway_requests_in_flight 0.0\n"
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {"example": _SAMPLE}}}}, response_class=Response)
+async def metrics(services: ServicesDep) -> Response:
+    """Prometheus metrics, with latency histograms."""
+    return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)

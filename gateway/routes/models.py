@@ -1,0 +1,27 @@
+"""Which models there are."""
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from errors import UnknownModel
+from gateway.documented import MODEL_EXAMPLE, answers
+from gateway.replies import json_response
+from gateway.routes.deps import ServicesDep
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/models", responses=answers({"models": [MODEL_EXAMPLE]}, 503))
+async def list_models(services: ServicesDep) -> Response:
+    """All models: versions, workers, queue, labels, input schema, batch settings."""
+    snapshot = await services.catalog.current()
+    return json_response({"models": [model.public() for _, model in sorted(snapshot.models.items())]})
+
+
+@router.get("/models/{model}", responses=answers(MODEL_EXAMPLE, 404, 503))
+async def describe_model(model: str, services: ServicesDep) -> Response:
+    """One model, as in the list of all."""
+    found = (await services.catalog.current()).models.get(model)
+    if found is None:
+        raise UnknownModel(f"no model {model[:200]} is registered")
+    return json_response(found.public())

@@ -1,0 +1,64 @@
+"""What the routes work with, built when the gateway starts and taken down when it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import Scope
+
+from gateway.catalog import Catalog
+from gateway.deadline import Deadlines
+from gateway.hooks import Business
+from gateway.keys import KeyPlace, KeyRing
+from gateway.management import Management
+from gateway.metrics import Metrics
+from gateway.pipeline import Pipeline
+from gateway.session import open_session
+from gateway.survey import Survey
+from gateway.upstream import Upstream
+from settings.schema import Settings, TorchServe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that outlive a request."""
+
+    settings: Settings
+    catalog: Catalog
+    pipeline: Pipeline
+    metrics: Metrics
+    deadlines: Deadlines
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, business: Business, metrics: Metrics) -> AsyncIterator[Services]:
+    """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
+    gateway, engine = settings.gateway, settings.engine
+    async with open_session(gateway) as session:
+        keys = KeyRing(key_place(engine), session)
+        catalog = Catalog(Survey(Management(engine.management_url, session, keys)).look, gateway.catalog_ttl_s)
+        upstream = Upstream(engine.inference_url, session, keys, metrics)
+        deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
+        try:
+            yield Services(settings, catalog, Pipeline(upstream, business), metrics, deadlines)
+        finally:
+            await catalog.close()
+            await keys.close()
+
+
+def key_place(engine: TorchServe) -> KeyPlace:
+    """Where the engine's keys are, and when they are renewed.
+
+    That is in the last fifth of their life, but not earlier than a minute before its end.
+    """
+    margin_s = min(60.0, engine.token_expiration_min * 60 / 5)
+    return KeyPlace(ROOT / engine.key_file, engine.management_url, margin_s)
+
+
+def services_of(scope: Scope) -> Services:
+    """The services of the application that answers this request."""
+    services: Services = scope["state"]["services"]
+    return services

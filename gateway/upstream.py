@@ -1,0 +1,104 @@
+"""The engine's inference port: one POST per prediction over pooled connections.
+
+Predictions change nothing in the engine, so one that was lost with its connection is sent once more.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from errors import NoWorker
+from gateway.hooks import PredictionRequest
+from gateway.keys import KeyRing
+from gateway.logs import event
+from gateway.metrics import Metrics
+from gateway.verdicts import key_refused, refusal
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAnswer:
+    """A model's answer as the handler wrote it: JSON bytes, their type, and the version that made them."""
+
+    body: bytes = field(repr=False)
+    content_type: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    answer: EngineAnswer
+
+
+class Upstream:
+    """Sends predictions to the engine and returns what it answers."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, keys: KeyRing, metrics: Metrics) -> None:
+        self._url = url
+        self._session = session
+        self._keys = keys
+        self._metrics = metrics
+
+    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+        """One prediction. Raises the RequestError that the engine's refusal means, NoWorker when it is not there."""
+        token = await self._keys.token("inference")
+        reply = await self._timed(request, token)
+        if key_refused(reply.status, reply.answer.body):
+            if not await self._keys.replaced("inference", token):
+                raise NoWorker("the engine does not accept the gateway's key")
+            reply = await self._timed(request, await self._keys.token("inference"))
+            if key_refused(reply.status, reply.answer.body):
+                raise NoWorker("the engine does not accept the gateway's key")
+        if reply.status != 200:
+            raise refusal(reply.status, reply.answer.body, request.model)
+        return reply.answer
+
+    async def _timed(self, request: PredictionRequest, token: str | None) -> _Reply:
+        clock = asyncio.get_running_loop().time
+        started, status = clock(), "lost"
+        try:
+            reply = await self._sent(request, token)
+            status = str(reply.status)
+        finally:
+            self._metrics.upstream(request.model, status, clock() - started)
+        return reply
+
+    async def _sent(self, request: PredictionRequest, token: str | None) -> _Reply:
+        try:
+            return await self._post(request, token)
+        except (aiohttp.ClientConnectorError, TimeoutError) as error:
+            raise _not_there(error) from error
+        except aiohttp.ClientError as error:
+            event(_log, logging.INFO, "connection_lost", model=request.model, reason=type(error).__name__)
+        try:
+            return await self._post(request, token)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _not_there(error) from error
+
+    async def _post(self, request: PredictionRequest, token: str | None) -> _Reply:
+        headers = {"Content-Type": request.content_type, "X-Request-Id": request.request_id}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        url = _url(self._url, request.model, request.version)
+        async with self._session.post(url, data=request.body, headers=headers) as response:
+            body = await response.read()
+            answer = EngineAnswer(body, response.content_type, response.headers.get("x-model-version"))
+            return _Reply(response.status, answer)
+
+
+def _not_there(error: Exception) -> NoWorker:
+    event(_log, logging.WARNING, "engine_unreachable", reason=type(error).__name__)
+    return NoWorker("the engine does not answer")
+
+
+@lru_cache(maxsize=1024)
+def _url(base: str, model: str, version: str | None) -> URL:
+    path = f"/predictions/{quote(model, safe='')}"
+    return URL(base + (path if version is None else f"{path}/{quote(version, safe='')}"), encoded=True)

@@ -1,0 +1,39 @@
+"""One real TorchServe for the whole session, and a gateway in front of it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway.engine import POLICY, VISION, Engine
+from tests.gateway.served import gateway_for
+
+
+def register_all(engine: Engine) -> None:
+    engine.add("digits", VISION)
+    engine.add("digits", VISION, version="2.0")
+    engine.add("cartpole", POLICY)
+    engine.add("fragile", VISION)
+    engine.add("idle", VISION, workers=0)
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    engine = Engine(tmp_path_factory.mktemp("engine"))
+    try:
+        engine.start()
+        register_all(engine)
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(engine: Engine) -> Iterator[str]:
+    with gateway_for(engine) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def no_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Ports on which nothing ever listened."""
+    return Engine(tmp_path_factory.mktemp("no_engine"))

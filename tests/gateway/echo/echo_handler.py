@@ -1,0 +1,59 @@
+"""Runs in a worker of the test engine: answers in the shapes of the kit's handlers and repeats what it was sent.
+
+What a request asks for: the bytes `bad` are refused alone, `raise` breaks the handler, `sleep` holds the worker,
+`die` ends its process. The card it shows is the archive's model.json.
+"""
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+HOLD_S = 1.5
+
+
+class EchoHandler:
+    def initialize(self, context: Any) -> None:
+        self.context = context
+        self.model = context.manifest["model"]["modelName"]
+        self.version = context.manifest["model"]["modelVersion"]
+        self.card = json.loads((Path(context.system_properties["model_dir"]) / "model.json").read_text())
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[Any]:
+        if context.get_request_header(0, "describe") == "True":
+            return [self.card]
+        return [self._answer(position, row) for position, row in enumerate(data)]
+
+    def _answer(self, position: int, row: dict[str, Any]) -> str:
+        sent = row.get("body") or row.get("data")
+        content = bytes(sent) if isinstance(sent, bytes | bytearray) else json.dumps(sent).encode()
+        self._misbehave(content)
+        self.context.set_response_content_type(position, "application/json")
+        self.context.set_response_header(position, "x-model-version", self.version)
+        if b"bad" in content[:16]:
+            self.context.set_response_status(code=400, phrase="Bad Request", idx=position)
+            return json.dumps({"error": "unreadable_input", "detail": "this is not a picture"})
+        echo = {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "type": self.context.get_request_header(position, "Content-Type"),
+            "request_id": self.context.get_request_header(position, "X-Request-Id"),
+            "parsed": not isinstance(sent, bytes | bytearray),
+        }
+        count = len(sent["instances"]) if isinstance(sent, dict) and "instances" in sent else 1
+        predictions = [self._prediction() for _ in range(count)]
+        return json.dumps({"model": self.model, "version": self.version, "predictions": predictions, "echo": echo})
+
+    def _misbehave(self, content: bytes) -> None:
+        if content.startswith(b"raise"):
+            raise RuntimeError("the test asked for it")
+        if content.startswith(b"sleep"):
+            time.sleep(HOLD_S)
+        if content.startswith(b"die"):
+            os._exit(1)
+
+    def _prediction(self) -> dict[str, Any]:
+        if self.card.get("kind") == "policy":
+            return {"action": 1}
+        return {"label": "7", "confidence": 0.75, "probabilities": {"7": 0.75, "1": 0.25}}

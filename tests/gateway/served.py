@@ -1,0 +1,39 @@
+"""The gateway under uvicorn, in a thread of the test process."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+import settings
+from gateway import server
+from gateway.application import create_app
+from gateway.hooks import Business
+from tests.gateway.engine import Engine, free_port, wait_for
+
+
+@contextmanager
+def gateway_for(engine: Engine, *overrides: str, business: Business | None = None) -> Iterator[str]:
+    """URL of a gateway in front of this engine."""
+    configured = settings.load(
+        [
+            f"gateway.port={free_port()}",
+            f"engine.inference_port={engine.inference_port}",
+            f"engine.management_port={engine.management_port}",
+            f"engine.key_file={engine.key_file}",
+            *overrides,
+        ]
+    )
+    options: dict[str, Any] = server.options(configured.gateway)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(configured, business or Business()), **options))
+    thread = threading.Thread(target=uvicorn_server.run)
+    thread.start()
+    try:
+        wait_for(lambda: uvicorn_server.started or not thread.is_alive())
+        assert uvicorn_server.started
+        yield configured.gateway.url
+    finally:
+        uvicorn_server.should_exit = True
+        thread.join()

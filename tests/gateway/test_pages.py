@@ -1,0 +1,145 @@
+"""Everything that is not a prediction: models, health, metrics, documentation, the front page."""
+
+from typing import Any
+
+import pytest
+import requests
+
+from gateway.samples import PICTURE
+from tests.gateway.engine import FIELDS, Engine
+from tests.gateway.served import gateway_for
+
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+
+
+def get(url: str, **options: Any) -> requests.Response:
+    return requests.get(url, timeout=30, **options)
+
+
+def test_models_show_versions_workers_queue_labels_and_batch_settings(gateway: str) -> None:
+    models = {model["name"]: model for model in get(f"{gateway}/models").json()["models"]}
+    digits = models["digits"]
+    assert digits["default_version"] == "1.0"
+    assert [version["version"] for version in digits["versions"]] == ["1.0", "2.0"]
+    version = digits["versions"][0]
+    assert version["workers"] == {"ready": 1, "total": 1, "min": 1, "max": 1}
+    assert version["batch"] == {"batch_size": 4, "max_batch_delay": 5}
+    assert version["queue"]["pending"] == 0
+    assert version["labels"] == ["1", "7"]
+    assert models["idle"]["versions"][0]["workers"]["ready"] == 0
+
+
+def test_a_policys_input_schema_names_its_fields_and_their_limits(gateway: str) -> None:
+    version = get(f"{gateway}/models/cartpole").json()["versions"][0]
+    schema = version["input"]["json_schema"]
+    assert schema["required"] == FIELDS
+    assert schema["properties"]["cart_position"] == {"type": "number", "minimum": -4.8, "maximum": 4.8}
+    assert schema["properties"]["cart_velocity"] == {"type": "number"}
+
+
+def test_an_unknown_model_is_404(gateway: str) -> None:
+    answer = get(f"{gateway}/models/nobody")
+    assert (answer.status_code, answer.json()["error"]) == (404, "unknown_model")
+
+
+def test_liveness_and_readiness(gateway: str) -> None:
+    assert get(f"{gateway}/healthz").json() == {"status": "alive"}
+    assert get(f"{gateway}/readyz").json() == {"status": "ready"}
+
+
+def test_readiness_names_each_model_that_cannot_answer(engine: Engine) -> None:
+    overrides = ("gateway.default_vision_model=idle", "gateway.default_policy=nobody")
+    with gateway_for(engine, *overrides) as gateway:
+        answer = get(f"{gateway}/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "not ready: model idle has no worker; model nobody is not registered"
+
+
+def test_readiness_names_an_engine_that_is_down(no_engine: Engine) -> None:
+    with gateway_for(no_engine) as gateway:
+        assert get(f"{gateway}/readyz").json()["detail"] == "not ready: the engine does not answer"
+
+
+def test_a_program_learns_at_the_front_door_that_all_is_well(gateway: str) -> None:
+    assert get(f"{gateway}/").json()["status"] == "healthy"
+
+
+def test_a_browser_gets_a_page_with_the_models_and_the_way_to_the_rest(gateway: str) -> None:
+    answer = get(f"{gateway}/", headers=HTML)
+    assert answer.headers["content-type"].startswith("text/html")
+    assert 'href="/docs"' in answer.text
+    assert 'href="/models/digits"' in answer.text
+    assert "Echo &lt;of&gt; pictures" in answer.text
+
+
+def test_the_page_stands_without_the_engine(no_engine: Engine) -> None:
+    with gateway_for(no_engine) as gateway:
+        answer = get(f"{gateway}/", headers=HTML)
+    assert answer.status_code == 200
+    assert "does not answer" in answer.text
+
+
+def test_metrics_have_histograms_by_model_route_and_status(gateway: str) -> None:
+    requests.post(f"{gateway}/models/digits/predict", data=PICTURE, timeout=30)
+    get(f"{gateway}/models/nobody-typed-this")
+    text = get(f"{gateway}/metrics").text
+    labels = 'model="digits",route="/models/{model}/predict",status="200"'
+    assert f"marina_gateway_request_seconds_count{{{labels}}}" in text
+    assert 'marina_gateway_upstream_seconds_bucket{le="0.001",model="digits",status="200"}' in text
+    assert 'route="/models/{model}",status="404"' in text
+    assert "nobody-typed-this" not in text
+
+
+def test_every_route_is_documented_with_an_example(gateway: str) -> None:
+    paths = get(f"{gateway}/openapi.json").json()["paths"]
+    assert {"/", "/healthz", "/readyz", "/metrics", "/models", "/models/{model}", "/predict", "/predict/"} <= set(paths)
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            good = next(iter(operation["responses"]["200"]["content"].values()))
+            assert good["example"], path
+            if method == "post":
+                bodies = operation["requestBody"]["content"].values()
+                assert any(_example_or_file(body) for body in bodies), path
+
+
+def _example_or_file(body: dict[str, Any]) -> bool:
+    fields = body["schema"].get("properties", {}).values()
+    return bool(body.get("example") or body.get("examples")) or any(each.get("format") == "binary" for each in fields)
+
+
+def test_the_documented_examples_work_as_they_stand(gateway: str) -> None:
+    paths = get(f"{gateway}/openapi.json").json()["paths"]
+    tried = 0
+    for path, operations in paths.items():
+        content = operations.get("post", {}).get("requestBody", {}).get("content", {})
+        body = content.get("application/json", {}).get("example")
+        if body is not None:
+            shown = operations["post"]["responses"]["200"]["content"]["application/json"]["example"]
+            answer = requests.post(gateway + path, json=body, timeout=30)
+            assert answer.status_code == 200, path
+            assert set(answer.json()) == set(shown), path
+            tried += 1
+    general = paths["/models/{model}/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    for name, example in general.items():
+        model = "digits" if name.startswith("picture") else "cartpole"
+        answer = requests.post(f"{gateway}/models/{model}/predict", json=example["value"], timeout=30)
+        assert answer.status_code == 200, name
+        tried += 1
+    assert tried == 6
+
+
+def test_swagger_is_there(gateway: str) -> None:
+    assert "swagger" in get(f"{gateway}/docs").text
+
+
+@pytest.mark.parametrize("path", ["/", "/models", "/models/cartpole", "/openapi.json", "/metrics", "/readyz"])
+def test_no_page_shows_the_engines_keys_addresses_or_files(engine: Engine, gateway: str, path: str) -> None:
+    text = get(gateway + path).text
+    hidden = [
+        *engine.keys().values(),
+        f":{engine.inference_port}",
+        f":{engine.management_port}",
+        ".mar",
+        "secret-place",
+    ]
+    assert [word for word in hidden if word in text] == []

@@ -1,0 +1,114 @@
+"""Pieces that need no engine: response forms, verdicts, logs, server options, the import."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import settings
+from errors import ConfigError, Internal, RequestError
+from gateway import server
+from gateway.aliases import action, label, label_confidence, probabilities, single
+from gateway.card import input_schema, public
+from gateway.logs import JsonFormatter, current_request_id, event
+from gateway.verdicts import key_refused, refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+GENRES = {"labels": ["Drama"], "probabilities": {"Comedy": 0.2, "Drama": 0.9}}
+
+
+def test_a_multi_label_answers_label_is_the_most_probable_class() -> None:
+    assert label(GENRES) == {"prediction": "Drama"}
+    assert label_confidence(GENRES)["prediction"] == {"label": "Drama", "confidence": 0.9}
+    assert probabilities(GENRES) == GENRES["probabilities"]
+
+
+@pytest.mark.parametrize("predictions", [[], [{"label": "7"}], [{"action": 1}, {"action": 1}]])
+def test_an_answer_that_does_not_fit_a_short_route_is_an_internal_error(predictions: list[Any]) -> None:
+    with pytest.raises(Internal):
+        single({"predictions": predictions}, action)
+
+
+ENGINES_ANSWERS = {
+    "no worker": (503, {"code": 503, "type": "ServiceUnavailableException", "message": "x"}, 503, "no_worker"),
+    "handler raised": (503, {"code": 503, "type": "InternalServerException", "message": "x"}, 500, "internal"),
+    "worker lost": (500, {"code": 500, "type": "InternalServerException", "message": "x"}, 503, "no_worker"),
+    "out of memory": (507, {"code": 507, "message": "x"}, 503, "no_worker"),
+    "timeout": (408, {"code": 408, "message": "x"}, 504, "deadline_passed"),
+    "unknown": (404, {"code": 404, "type": "ModelNotFoundException", "message": "x"}, 404, "unknown_model"),
+    "too large": (413, {"code": 413, "message": "x"}, 413, "too_large"),
+    "odd": (302, {}, 500, "internal"),
+    "odd 4xx": (405, {"code": 405, "message": "x"}, 500, "internal"),
+    "handler's own": (422, {"error": "invalid_fields", "detail": "no x"}, 422, "invalid_fields"),
+    "handler broke on this item": (500, {"error": "internal", "detail": "line 3"}, 500, "internal"),
+}
+
+
+@pytest.mark.parametrize(("status", "body", "told", "code"), ENGINES_ANSWERS.values(), ids=ENGINES_ANSWERS.keys())
+def test_each_refusal_of_the_engine_has_its_meaning(status: int, body: Any, told: int, code: str) -> None:
+    error: RequestError = refusal(status, json.dumps(body).encode(), "digits")
+    assert (error.status, error.code) == (told, code)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"\xff"])
+def test_a_refusal_that_is_not_json_is_understood_by_its_status(body: bytes) -> None:
+    assert refusal(503, body, "digits").status == 503
+    assert not key_refused(400, body)
+
+
+def test_a_card_is_shown_without_where_its_weights_came_from() -> None:
+    card = {"kind": "vision", "labels": ["a"], "provenance": {"command": "/home/me"}, "request_params": {}}
+    assert "/home/me" not in json.dumps(public(card))
+    assert public(card)["labels"] == ["a"]
+
+
+def test_a_policy_without_field_names_reads_arrays() -> None:
+    card = {"kind": "policy", "observation": {"fields": None, "space": {"type": "box", "shape": [8]}}}
+    schema = input_schema(card)
+    assert schema is not None
+    assert schema["json_schema"]["type"] == "array"
+
+
+def test_a_log_line_is_one_json_object_with_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    token = current_request_id.set("order-66")
+    try:
+        raise ValueError("two\nlines")
+    except ValueError as error:
+        event(logging.getLogger("test"), logging.INFO, "happened", exc_info=error, model="digits")
+    line = JsonFormatter().format(caplog.records[0])
+    current_request_id.reset(token)
+    content = json.loads(line)
+    assert "\n" not in line
+    assert (content["event"], content["model"], content["request_id"]) == ("happened", "digits", "order-66")
+    assert "ValueError" in content["exception"]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_only_loopback_is_bound_to_unless_that_is_asked_for(host: str) -> None:
+    with pytest.raises(ConfigError, match="insecure"):
+        server.options(settings.load([f"gateway.host='{host}'"]).gateway)
+    allowed = settings.load([f"gateway.host='{host}'", "gateway.insecure=true"]).gateway
+    assert server.options(allowed)["host"] == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_needs_no_leave(host: str) -> None:
+    assert server.options(settings.load([f"gateway.host='{host}'"]).gateway)["host"] == host
+
+
+def test_the_program_refuses_an_open_host_in_one_line() -> None:
+    command = [sys.executable, "app.py", "gateway.host=0.0.0.0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_importing_the_gateway_brings_neither_torch_nor_numpy() -> None:
+    program = "import sys, app; print([m for m in ('torch', 'numpy', 'handlers', 'serialize') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
