@@ -1,0 +1,54 @@
+"""`python -m delivery put FILE.mar | rollback [overrides]`: an archive into the store, a model one version back."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import settings
+from archive import open_archive
+from delivery.rollout import roll_back
+from delivery.stores import open_store
+from errors import MarinaError
+
+USAGE = "usage: python -m delivery put FILE.mar [hydra overrides] | rollback [hydra overrides]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        match list(arguments):
+            case ["put", file, *overrides]:
+                return _put(Path(file), overrides)
+            case ["rollback", *overrides]:
+                return _rollback(overrides)
+            case _:
+                print(USAGE, file=sys.stderr)
+                return 2
+    except MarinaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _put(file: Path, overrides: list[str]) -> int:
+    store = open_store(settings.load(overrides))
+    archive = open_archive(file)
+    name = f"{archive.model_name}.mar"
+    if (stored := store.path(name)) is not None and stored.samefile(file):
+        print(f"{name} is in the store already: {store.url(name)}")
+        return 0
+    store.put(file, name)
+    print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {store.url(name)}")
+    return 0
+
+
+def _rollback(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    outcome = roll_back(loaded.served_model.model_name, loaded)
+    print(f"{outcome.model} {outcome.version} serves again")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

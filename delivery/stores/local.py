@@ -1,0 +1,30 @@
+"""TorchServe's own model store folder: the archive is named by file and fetched from nowhere."""
+
+from pathlib import Path
+
+from delivery.stores.base import put_into_folder
+from settings.schema import LocalStore
+
+
+class LocalFolder:
+    """Archives in the folder that TorchServe was started with as its model store."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self._folder = Path(store.folder)
+
+    def put(self, source: Path, name: str) -> None:
+        """Store a file."""
+        put_into_folder(source, self._folder, name)
+
+    def url(self, name: str) -> str:
+        """The bare file name, which TorchServe looks up in its model store."""
+        return name
+
+    def path(self, name: str) -> Path | None:
+        """The file in the model store."""
+        path = self._folder / name
+        return path if path.is_file() else None
+
+    def remove(self, name: str) -> None:
+        """Delete the file."""
+        (self._folder / name).unlink(missing_ok=True)

@@ -1,0 +1,41 @@
+"""The file browser: nginx serves a folder, publishing is a file put into it."""
+
+from pathlib import Path
+
+import requests
+
+from delivery.stores.base import put_into_folder
+from errors import StoreError
+from settings.schema import NginxStore
+
+
+class FileBrowser:
+    """Archives in the folder that nginx serves under `/files/`."""
+
+    def __init__(self, store: NginxStore) -> None:
+        self._store = store
+        self._folder = Path(store.folder)
+
+    def put(self, source: Path, name: str) -> None:
+        """Store a file and make sure that nginx serves it: a wrong folder shows here and not in the engine."""
+        put_into_folder(source, self._folder, name)
+        size = (self._folder / name).stat().st_size
+        try:
+            answer = requests.head(self.url(name), timeout=10)
+        except requests.RequestException:
+            raise StoreError(f"no file browser at {self._store.url}; `make up` starts it") from None
+        if answer.status_code != 200 or int(answer.headers.get("Content-Length", -1)) != size:
+            raise StoreError(f"{self.url(name)} does not serve {self._folder / name}; is it another stack's?")
+
+    def url(self, name: str) -> str:
+        """The address under which nginx serves it."""
+        return f"{self._store.url}/files/{name}"
+
+    def path(self, name: str) -> Path | None:
+        """The file in the served folder."""
+        path = self._folder / name
+        return path if path.is_file() else None
+
+    def remove(self, name: str) -> None:
+        """Delete the file."""
+        (self._folder / name).unlink(missing_ok=True)

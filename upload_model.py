@@ -1,0 +1,31 @@
+"""`python upload_model.py [hydra overrides]`: has TorchServe serve a built archive; the old one serves until then."""
+
+import logging
+import sys
+from pathlib import Path
+
+import settings
+from delivery.rollout import roll_out
+from errors import MarinaError, StoreError
+
+
+def main(overrides: list[str]) -> int:
+    """Roll out `model_mars/<name>.mar` of the chosen model; returns the exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        loaded = settings.load(overrides)
+        name = loaded.served_model.model_name
+        archive = Path(loaded.paths.archives) / f"{name}.mar"
+        if not archive.is_file():
+            raise StoreError(f"no archive {archive}; `make generate_mar MODEL={name}` builds it")
+        outcome = roll_out(archive, loaded)
+    except MarinaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    how = "serves now" if outcome.changed else "serves already, with these settings"
+    print(f"{outcome.model} {outcome.version} {how}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
