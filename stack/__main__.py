@@ -1,0 +1,92 @@
+"""`python -m stack up|down|status|logs|run PART [overrides]`: the local stack from the command line."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import settings
+from delivery.rollout import restore
+from errors import MarinaError, StackError
+from stack import control, ports, processes
+from stack.folders import Folders
+from stack.parts import parts
+
+USAGE = "usage: python -m stack up|down|status|logs|run PART [hydra overrides]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    if not arguments or arguments[0] not in COMMANDS:
+        print(USAGE, file=sys.stderr)
+        return 2
+    logging.basicConfig(format="%(message)s")
+    try:
+        return COMMANDS[arguments[0]](tuple(arguments[1:]))
+    except MarinaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what this call started is stopped", file=sys.stderr)
+        return 130
+
+
+def _up(overrides: tuple[str, ...]) -> int:
+    loaded = settings.load(overrides)
+    folders = Folders.of(loaded)
+    stack = parts(loaded, overrides)
+    started = control.up(stack, folders, ready=lambda name: print(f"{name} is ready", flush=True))
+    if not started:
+        print("everything runs already")
+    if "torchserve" in started:
+        for outcome in restore(loaded):
+            print(f"{outcome.model} {outcome.version} serves again", flush=True)
+    return 0
+
+
+def _down(overrides: tuple[str, ...]) -> int:
+    stopped = control.down(Folders.of(settings.load(overrides)))
+    print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+    return 0
+
+
+def _status(overrides: tuple[str, ...]) -> int:
+    loaded = settings.load(overrides)
+    found = control.status(parts(loaded), Folders.of(loaded))
+    for part in found:
+        state = "ready" if part.ready else "not ready" if part.pid else "down"
+        print(f"{part.name:<12}{state:<10}{f'pid {part.pid}' if part.pid else '-':<12}{part.url}")
+    return 0 if all(part.ready for part in found) else 1
+
+
+def _logs(overrides: tuple[str, ...]) -> int:
+    folders = Folders.of(settings.load(overrides))
+    files = sorted(folders.logs.glob("*.log"))
+    if not files:
+        raise StackError("no logs yet; `make up` writes them")
+    return subprocess.run(["tail", "-n", "20", "-F", *map(str, files)], check=False).returncode
+
+
+def _run(arguments: tuple[str, ...]) -> int:
+    """Run one part in the foreground until it ends or Ctrl-C."""
+    if not arguments:
+        raise StackError(USAGE)
+    name, *overrides = arguments
+    loaded = settings.load(overrides)
+    folders = Folders.of(loaded)
+    chosen = next((part for part in parts(loaded, tuple(overrides)) if part.name == name), None)
+    if chosen is None:
+        raise StackError(f"no part {name!r}; there are {', '.join(part.name for part in parts(loaded))}")
+    ports.check(chosen)
+    print(f"{name} on {chosen.ready_url.rsplit('/', 1)[0]}/ (Ctrl-C ends it)", flush=True)
+    with control.interruptible():
+        try:
+            return processes.start(chosen, folders, foreground=True).wait()
+        finally:
+            processes.stop_part(name, folders)
+
+
+COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

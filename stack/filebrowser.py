@@ -1,0 +1,39 @@
+"""The file browser as a part of the local stack: docker/nginx.conf with this machine's address and folders."""
+
+import os
+import re
+from pathlib import Path
+
+from settings.load import ROOT
+from settings.schema import NginxStore
+from stack.folders import Folders
+
+TEMPLATE = ROOT / "docker" / "nginx.conf"
+PAGE = ROOT / "docker" / "filebrowser"
+
+
+def command(nginx: str, folders: Folders) -> tuple[str, ...]:
+    """Nginx in the foreground over the rendered configuration."""
+    conf = folders.filebrowser / "nginx.conf"
+    # Started by root, nginx would hand its workers to `nobody`, who may not read a folder below somebody's home.
+    user = ("-g", "user root;") if os.getuid() == 0 else ()
+    return (nginx, "-e", "stderr", "-p", str(folders.filebrowser), "-c", str(conf), *user)
+
+
+def prepare(store: NginxStore, folders: Folders) -> None:
+    """Render nginx.conf and make the folders it names."""
+    archives = Path(store.folder)
+    archives.mkdir(parents=True, exist_ok=True)
+    folders.filebrowser.mkdir(parents=True, exist_ok=True)
+    values = {
+        "MARINA_FILES_ADDRESS": f"{store.host}:{store.port}",
+        "MARINA_FILES_ROOT": str(archives),
+        "MARINA_FILES_PAGE": str(PAGE),
+        "MARINA_FILES_RUN": str(folders.filebrowser),
+    }
+    (folders.filebrowser / "nginx.conf").write_text(render(TEMPLATE.read_text(), values))
+
+
+def render(template: str, values: dict[str, str]) -> str:
+    """Replace `${NAME}` for the given names only, as envsubst does in the container; nginx's own variables stay."""
+    return re.sub(r"\$\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)

@@ -1,0 +1,73 @@
+"""Where the local stack keeps its files: everything below one state folder, but for sockets."""
+
+import hashlib
+import shutil
+import stat
+import tempfile
+from dataclasses import dataclass
+from os import getuid
+from pathlib import Path
+from typing import Self
+
+from errors import StackError
+from settings import Settings
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Folders of one stack; two stacks with different `paths.state` share none."""
+
+    state: Path
+    model_store: Path  # where TorchServe puts the archives it fetched; with store=local, the store itself
+    keeps_model_store: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The folders that `paths.state` and the store name."""
+        state = Path(settings.paths.state)
+        if settings.store.name == "local":
+            return cls(state, Path(settings.store.folder), keeps_model_store=True)
+        return cls(state, state / "model_store", keeps_model_store=False)
+
+    @property
+    def torchserve(self) -> Path:
+        """Working directory of TorchServe: its key file and its own logs."""
+        return self.state / "torchserve"
+
+    @property
+    def filebrowser(self) -> Path:
+        """The rendered nginx.conf, its pid and its temporary files."""
+        return self.state / "filebrowser"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a part."""
+        return self.state / "logs"
+
+    @property
+    def temporary(self) -> Path:
+        """TorchServe's sockets and unpacked archives.
+
+        Outside the state folder, because the path of a Unix socket may have 107 bytes only. The name follows from
+        the state folder, so that `down` finds it again even when nothing was recorded.
+        """
+        digest = hashlib.sha256(str(self.state).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"marina-{digest}"
+
+    def make_temporary(self) -> None:
+        """Create the temporary folder, readable by its owner alone, or raise StackError if someone else's is there."""
+        self.temporary.mkdir(mode=0o700, exist_ok=True)
+        found = self.temporary.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != getuid():
+            raise StackError(f"{self.temporary} belongs to somebody else; set TMPDIR to a folder of your own")
+
+    def forget_fetched(self) -> None:
+        """Empty the model store of fetched archives: TorchServe would refuse to fetch one of the same name again."""
+        if not self.keeps_model_store:
+            shutil.rmtree(self.model_store, ignore_errors=True)
+
+    def remove_temporary(self) -> None:
+        """Remove what a stopped stack needs no more: sockets, unpacked and fetched archives, keys."""
+        for folder in (self.temporary, self.torchserve, self.filebrowser):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.forget_fetched()

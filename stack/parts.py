@@ -1,0 +1,93 @@
+"""What the local stack consists of: for each part its command, environment, ports and sign of readiness."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from errors import StackError
+from settings import Settings
+from settings.load import ROOT
+from stack import filebrowser, torchserve
+from stack.folders import Folders
+
+
+@dataclass(frozen=True)
+class Port:
+    """A TCP port that a part listens on, and the setting that moves it."""
+
+    number: int
+    setting: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One program of the stack."""
+
+    name: str
+    command: tuple[str, ...]
+    ports: tuple[Port, ...]
+    ready_url: str
+    timeout_s: float
+    prepare: Callable[[], None] = lambda: None
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path = ROOT
+
+
+def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ...]:
+    """The programs that `settings` ask for, in the order in which they start.
+
+    `overrides` are handed to the gateway, which composes the same settings again in its own process.
+    """
+    folders = Folders.of(settings)
+    engine = settings.engine
+    served = [
+        Part(
+            name="torchserve",
+            command=torchserve.command(folders),
+            ports=(
+                Port(engine.inference_port, "engine.inference_port"),
+                Port(engine.management_port, "engine.management_port"),
+                Port(engine.metrics_port, "engine.metrics_port"),
+                Port(engine.grpc_inference_port, "engine.grpc_inference_port"),
+                Port(engine.grpc_management_port, "engine.grpc_management_port"),
+            ),
+            ready_url=f"{engine.inference_url}/ping",
+            timeout_s=engine.start_timeout_s,
+            prepare=lambda: torchserve.prepare(folders),
+            env=torchserve.environment(settings, folders),
+            cwd=folders.torchserve,
+        )
+    ]
+    if settings.store.name == "nginx":
+        store = settings.store
+        served.append(
+            Part(
+                name="filebrowser",
+                command=filebrowser.command(_program("nginx", "/usr/sbin/nginx"), folders),
+                ports=(Port(store.port, "store.port"),),
+                ready_url=f"{store.url}/healthz",
+                timeout_s=15,
+                prepare=lambda: filebrowser.prepare(store, folders),
+            )
+        )
+    gateway = settings.gateway
+    served.append(
+        Part(
+            name="gateway",
+            command=(sys.executable, str(ROOT / "app.py"), *overrides),
+            ports=(Port(gateway.port, "gateway.port"),),
+            ready_url=f"{gateway.url}/healthz",
+            timeout_s=30,
+        )
+    )
+    return tuple(served)
+
+
+def _program(name: str, fallback: str) -> str:
+    """Path of an installed program; Debian keeps servers in /usr/sbin, which is not on every PATH."""
+    found = shutil.which(name) or shutil.which(fallback)
+    if found is None:
+        raise StackError(f"{name} is not installed; `make setup` installs it, or run: apt-get install nginx-light")
+    return found

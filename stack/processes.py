@@ -1,0 +1,180 @@
+"""The processes of the stack: started in sessions of their own, found again later, stopped whole.
+
+A part is found again by three marks, because each alone can be lost: the session that was recorded at its start (lost
+when the starter is killed), the state folder in its environment (nginx overwrites that with its title), the state
+folder on its command line (nginx workers have none). What descends from a marked process belongs to it.
+"""
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from stack.folders import Folders
+from stack.parts import Part
+
+MARK = "MARINA_STACK"
+STOP_TIMEOUT_S = 20.0
+
+
+def start(part: Part, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
+    """Start one part in a session of its own, so that Ctrl-C reaches it through `stop` and not beside it.
+
+    In the background its output goes to `logs/<part>.log`, in the foreground to the caller's terminal.
+    """
+    part.prepare()
+    env = {**os.environ, **part.env, MARK: str(folders.state), "MARINA_PART": part.name}
+    with _output(part.name, folders, foreground=foreground) as output:
+        process = subprocess.Popen(
+            part.command,
+            env=env,
+            cwd=part.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if foreground else subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _record(part.name, folders).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}\n")
+    return process
+
+
+@contextlib.contextmanager
+def _output(name: str, folders: Folders, *, foreground: bool) -> Iterator[BinaryIO | None]:
+    if foreground:
+        yield None
+        return
+    with log_file(name, folders).open("ab") as log:
+        yield log
+
+
+def log_file(name: str, folders: Folders) -> Path:
+    """Where the output of a part in the background goes."""
+    folders.logs.mkdir(parents=True, exist_ok=True)
+    return folders.logs / f"{name}.log"
+
+
+def find(name: str, folders: Folders) -> list[psutil.Process]:
+    """All running processes of one part, the first started first; empty when it is down."""
+    running = {process.pid: process for process in _alive()}
+    marked = {pid for pid, process in running.items() if _is_marked(process, name, folders)}
+    marked |= _recorded(name, folders, running)
+    children = {child.pid: child for pid in marked for child in _children(running[pid])}
+    found = {pid: running[pid] for pid in marked} | children
+    return sorted(found.values(), key=_started)
+
+
+def main_process(name: str, folders: Folders) -> psutil.Process | None:
+    """The process that stands for the part in `status`: the one started first, if it still runs."""
+    found = find(name, folders)
+    return found[0] if found else None
+
+
+def stop(processes: Iterable[psutil.Process], timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """End processes: asked first, so that requests in flight are answered, and killed after `timeout_s` seconds."""
+    left = list(processes)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(left, timeout=timeout_s)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=timeout_s)
+
+
+def stop_part(name: str, folders: Folders) -> bool:
+    """Stop all that is left of a part; False when nothing was."""
+    deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
+    stopped = False
+    # Again until nothing is found: a dying parent may have started a child after it was listed.
+    while (found := find(name, folders)) and time.monotonic() < deadline:
+        stopped = True
+        stop(_leaders(found))
+        stop(find(name, folders), timeout_s=5)
+    _record(name, folders).unlink(missing_ok=True)
+    return stopped
+
+
+def _leaders(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those who end their own workers in good order: TorchServe's launcher and its Java, nginx's and uvicorn's master.
+
+    A worker asked to end before its master would be missed by it, and be started again.
+    """
+    pids = {process.pid for process in processes}
+    tops = {process.pid for process in processes if _parent(process) not in pids}
+    return [p for p in processes if p.pid in tops or (_parent(p) in tops and _name(p) == "java")]
+
+
+def _alive() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if _status(p) not in {psutil.STATUS_ZOMBIE, None}]
+
+
+def _is_marked(process: psutil.Process, name: str, folders: Folders) -> bool:
+    try:
+        if process.uids().real != os.getuid():
+            return False
+        env = process.environ()
+        if env.get(MARK) == str(folders.state) and env.get("MARINA_PART") == name:
+            return True
+        return name == "filebrowser" and f"-p {folders.filebrowser} " in " ".join(process.cmdline()) + " "
+    except psutil.Error:
+        return False
+
+
+def _recorded(name: str, folders: Folders, running: dict[int, psutil.Process]) -> set[int]:
+    """Members of the session that the record names, unless its number has passed to a stranger."""
+    try:
+        pid, created = _record(name, folders).read_text().split()
+    except (OSError, ValueError):
+        return set()
+    leader = running.get(int(pid))
+    if leader is not None and abs(_started(leader) - float(created)) > 1:
+        return set()
+    return {p for p, process in running.items() if _session(p) == int(pid) and _started(process) >= float(created) - 1}
+
+
+def _record(name: str, folders: Folders) -> Path:
+    folders.state.mkdir(parents=True, exist_ok=True)
+    return folders.state / f"{name}.pid"
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _started(process: psutil.Process) -> float:
+    with contextlib.suppress(psutil.Error):
+        return float(process.create_time())
+    return 0.0
+
+
+def _status(process: psutil.Process) -> str | None:
+    with contextlib.suppress(psutil.Error):
+        return str(process.status())
+    return None
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return list(process.children(recursive=True))
+    return []
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        return int(process.ppid())
+    return None
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return str(process.name())
+    return ""

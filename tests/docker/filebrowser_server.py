@@ -1,0 +1,119 @@
+"""Runs the real nginx on docker/nginx.conf, rendered for a folder of its own and a free port."""
+
+import contextlib
+import http.client
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+DOCKER = Path(__file__).resolve().parents[2] / "docker"
+NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+NOBODY = 65534
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, read whole."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+@dataclass(frozen=True)
+class FileBrowser:
+    """A running nginx over `root`."""
+
+    port: int
+    root: Path
+    run: Path
+
+    def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
+        """Answer to one request; underscores in the names of headers stand for dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers=named)
+        try:
+            with urlopen(request, timeout=10) as answer:
+                return Answer(answer.status, answer.headers, answer.read())
+        except HTTPError as refused:
+            with refused:
+                return Answer(refused.code, refused.headers, refused.read())
+
+    def raw(self, path: str) -> int:
+        """Status of a request whose path is sent exactly as given."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.putrequest("GET", path, skip_accept_encoding=True)
+            connection.endheaders()
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+
+def render(values: Mapping[str, str]) -> str:
+    """Fill in the placeholders as envsubst does: the named ones only."""
+    return re.sub(r"\$\{(\w+)\}", lambda found: values.get(found[1], found[0]), (DOCKER / "nginx.conf").read_text())
+
+
+@contextlib.contextmanager
+def file_browser(*, user: int | None = None) -> Iterator[FileBrowser]:
+    """The file browser over an empty folder, run by `user` (a uid; null: whoever runs the tests)."""
+    assert NGINX is not None, "nginx is not installed: apt-get install nginx-light"
+    # Not pytest's tmp_path: that is closed to the unprivileged user to whom nginx hands its workers.
+    with tempfile.TemporaryDirectory(prefix="marina files ") as name:
+        base = Path(name)
+        base.chmod(0o755)
+        root, run, page = base / "archives", base / "run", base / "page"
+        root.mkdir()
+        run.mkdir()
+        shutil.copytree(DOCKER / "filebrowser", page)
+        if user is not None:
+            os.chown(run, user, user)
+        port = _free_port()
+        conf = base / "nginx.conf"
+        conf.write_text(
+            render(
+                {
+                    "MARINA_FILES_ADDRESS": f"127.0.0.1:{port}",
+                    "MARINA_FILES_ROOT": str(root),
+                    "MARINA_FILES_PAGE": str(page),
+                    "MARINA_FILES_RUN": str(run),
+                }
+            )
+        )
+        command = [NGINX, "-e", "stderr", "-p", str(run), "-c", str(conf)]
+        nginx = subprocess.Popen(command, user=user, stderr=subprocess.PIPE, text=True)
+        try:
+            _wait_for(port, nginx)
+            yield FileBrowser(port, root, run)
+        finally:
+            nginx.terminate()
+            _, errors = nginx.communicate(timeout=10)
+        assert "[emerg]" not in errors
+        assert "[crit]" not in errors
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, nginx: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        if nginx.poll() is not None:
+            raise AssertionError(f"nginx ended: {nginx.stderr.read() if nginx.stderr else ''}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+    raise AssertionError("nginx does not listen")

@@ -1,0 +1,196 @@
+"""The local stack starts whole or not at all, and `down` leaves nothing, however its parts lost their starter.
+
+The parts here are small servers; the real programs are started in tests/e2e.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from errors import PortInUse, StackError
+from stack import control, processes
+from stack.folders import Folders
+from stack.parts import Part, Port
+
+SERVER = (
+    "import http.server as http, sys;http.test(http.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))"
+)
+# A server with a child of its own, as TorchServe and nginx have.
+PARENT = f"import subprocess, sys; subprocess.Popen(['sleep', '300']); exec({SERVER!r})"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Iterator[Folders]:
+    made = Folders(tmp_path / "state", tmp_path / "model_store", keeps_model_store=False)
+    yield made
+    control.down(made)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Part:
+    port = free_port()
+    return Part(
+        name=name,
+        command=(sys.executable, "-c", program, str(port)),
+        ports=(Port(port, f"{name}.port"),),
+        ready_url=f"http://127.0.0.1:{port}/",
+        timeout_s=timeout_s,
+        cwd=Path("/"),
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "waited for 10 s"
+        time.sleep(0.02)
+
+
+def running(folders: Folders) -> list[psutil.Process]:
+    return [process for name in control.NAMES for process in processes.find(name, folders)]
+
+
+def test_up_starts_what_is_down_and_leaves_what_runs(folders: Folders) -> None:
+    stack = (server("torchserve", folders), server("gateway", folders))
+    assert control.up(stack, folders) == ["torchserve", "gateway"]
+    before = {process.pid for process in running(folders)}
+    assert control.up(stack, folders) == []
+    assert {process.pid for process in running(folders)} == before
+    assert all(part.ready for part in control.status(stack, folders))
+
+
+def test_down_leaves_no_process_and_a_second_down_finds_none(folders: Folders) -> None:
+    control.up((server("torchserve", folders, PARENT), server("gateway", folders)), folders)
+    found = running(folders)
+    assert len(found) == 3
+    assert control.down(folders) == ["gateway", "torchserve"]
+    assert not any(process.is_running() for process in found)
+    assert not folders.temporary.exists()
+    assert control.down(folders) == []
+
+
+def test_a_killed_part_is_started_again_and_the_others_stay(folders: Folders) -> None:
+    stack = (server("torchserve", folders), server("gateway", folders))
+    control.up(stack, folders)
+    [engine] = processes.find("torchserve", folders)
+    engine.kill()
+    wait_for(lambda: not processes.find("torchserve", folders))
+    assert control.up(stack, folders) == ["torchserve"]
+
+
+def test_down_finds_the_children_of_a_part_that_was_killed(folders: Folders) -> None:
+    control.up((server("torchserve", folders, PARENT),), folders)
+    parent, child = processes.find("torchserve", folders)
+    parent.kill()
+    wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
+    assert control.down(folders) == ["torchserve"]
+    assert not child.is_running()
+
+
+def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:
+    control.up((server("torchserve", folders),), folders)
+    (folders.state / "torchserve.pid").unlink()
+    assert control.down(folders) == ["torchserve"]
+
+
+def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders) -> None:
+    stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
+    try:
+        folders.state.mkdir(parents=True)
+        (folders.state / "gateway.pid").write_text(f"{stranger.pid} {time.time() - 3600}\n")
+        assert control.down(folders) == []
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_a_taken_port_is_said_in_one_line_with_owner_and_setting_and_starts_nothing(folders: Folders) -> None:
+    part = server("gateway", folders)
+    with socket.create_server(("127.0.0.1", part.ports[0].number)), pytest.raises(PortInUse) as caught:
+        control.up((server("torchserve", folders), part), folders)
+    message = str(caught.value)
+    assert f"port {part.ports[0].number} is taken by pid {os.getpid()} (" in message
+    assert "gateway.port=PORT" in message
+    assert "\n" not in message
+    assert running(folders) == []
+
+
+def test_a_part_that_ends_at_once_takes_down_those_started_with_it(folders: Folders) -> None:
+    broken = server("gateway", folders, "raise SystemExit('no such setting')")
+    with pytest.raises(StackError, match=r"gateway ended with status 1: no such setting \(all of it: .*gateway\.log\)"):
+        control.up((server("torchserve", folders), broken), folders)
+    assert running(folders) == []
+
+
+def test_a_part_that_never_answers_is_given_up(folders: Folders) -> None:
+    silent = server("gateway", folders, "import time; time.sleep(300)", timeout_s=0.5)
+    with pytest.raises(StackError, match=r"gateway was not ready after 0\.5 s"):
+        control.up((silent,), folders)
+    assert running(folders) == []
+
+
+def test_a_part_that_fails_leaves_those_alone_that_ran_before(folders: Folders) -> None:
+    engine = server("torchserve", folders)
+    control.up((engine,), folders)
+    with pytest.raises(StackError):
+        control.up((engine, server("gateway", folders, "raise SystemExit(1)")), folders)
+    assert [status.ready for status in control.status((engine,), folders)] == [True]
+
+
+UP = """
+import sys
+from pathlib import Path
+from stack import control
+from stack.folders import Folders
+from stack.parts import Part, Port
+folders = Folders(Path(sys.argv[1]), Path(sys.argv[1]) / "store", keeps_model_store=False)
+port = int(sys.argv[2])
+silent = Part("gateway", (sys.executable, "-c", "import time; time.sleep(300)"), (Port(port, "p"),),
+              f"http://127.0.0.1:{port}/", 300)
+control.up((silent,), folders)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
+def test_an_interrupted_up_leaves_nothing_that_down_does_not_find(folders: Folders, sent: signal.Signals) -> None:
+    up = subprocess.Popen([sys.executable, "-c", UP, str(folders.state), str(free_port())], stderr=subprocess.DEVNULL)
+    wait_for(lambda: bool(processes.find("gateway", folders)))
+    [part] = processes.find("gateway", folders)
+    up.send_signal(sent)
+    up.wait(timeout=30)
+    if sent == signal.SIGKILL:
+        assert part.is_running()
+        assert control.down(folders) == ["gateway"]
+    assert not part.is_running()
+
+
+def test_two_ups_at_once_start_each_part_once(folders: Folders) -> None:
+    port = free_port()
+    program = UP.replace("import time; time.sleep(300)", SERVER).replace("300)\ncontrol", "10)\ncontrol")
+    program = program.replace(f'"-c", "{SERVER}"', f'"-c", {SERVER!r}, "{port}"')
+    both = [subprocess.Popen([sys.executable, "-c", program, str(folders.state), str(port)]) for _ in range(2)]
+    assert [one.wait(timeout=30) for one in both] == [0, 0]
+    assert len(processes.find("gateway", folders)) == 1
+
+
+def test_somebody_elses_temporary_folder_is_refused(folders: Folders, tmp_path: Path) -> None:
+    folders.temporary.symlink_to(tmp_path)
+    try:
+        with pytest.raises(StackError, match="belongs to somebody else"):
+            folders.make_temporary()
+    finally:
+        folders.temporary.unlink()
