@@ -1,0 +1,51 @@
+"""A whole run: its plan, its rounds and what follows from them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from loadtest.measure import Round
+from loadtest.plan import Plan
+from loadtest.summary import Percentiles, Spread
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured. `warmup` is kept apart: it counts for success, not for any figure."""
+
+    plan: Plan
+    started: datetime
+    warmup: Round | None
+    rounds: tuple[Round, ...]
+    interrupted: bool
+
+    @property
+    def rate(self) -> Spread | None:
+        """Predictions a second over the complete rounds; over the broken one when there is no other."""
+        rounds = [one for one in self.rounds if one.complete] or [one for one in self.rounds if one.items]
+        return Spread.of([one.rate for one in rounds]) if rounds else None
+
+    @property
+    def latency_ms(self) -> Percentiles | None:
+        """Of all answered requests of all rounds."""
+        latencies = [latency for one in self.rounds for latency in one.latencies_ms]
+        return Percentiles.of(latencies) if latencies else None
+
+    @property
+    def errors(self) -> dict[str, int]:
+        """Requests that failed, by kind, the most frequent first."""
+        counted: Counter[str] = Counter()
+        for one in self.rounds:
+            counted.update(dict(one.errors))
+        return dict(counted.most_common())
+
+    @property
+    def requests(self) -> int:
+        """Requests whose outcome is known, warm-up not counted."""
+        return sum(one.requests for one in self.rounds)
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything at all failed, in the warm-up too, or nothing was answered."""
+        warmup_failed = self.warmup is not None and self.warmup.failed > 0
+        return bool(self.errors) or warmup_failed or not any(one.items for one in self.rounds)

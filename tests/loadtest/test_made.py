@@ -1,0 +1,66 @@
+import io
+import json
+import random
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from errors import LoadError
+from loadtest.made_pictures import make_pictures
+from loadtest.made_states import make_states
+
+
+def test_made_pictures_are_different_jpegs_of_the_asked_size() -> None:
+    samples = make_pictures(3, 60, 80, random.Random(0))
+    for sample in samples:
+        with Image.open(io.BytesIO(sample.body)) as picture:
+            assert (picture.format, picture.size, picture.mode) == ("JPEG", (80, 60), "RGB")
+            assert picture.convert("L").getextrema() != (0, 0)
+    assert len({sample.body for sample in samples}) == 3
+
+
+def test_the_same_seed_makes_the_same_inputs() -> None:
+    assert make_pictures(2, 8, 8, random.Random(1)) == make_pictures(2, 8, 8, random.Random(1))
+    assert make_pictures(2, 8, 8, random.Random(1)) != make_pictures(2, 8, 8, random.Random(2))
+
+
+def _values(space: dict[str, Any], fields: list[str] | None = None) -> list[Any]:
+    observation = {"space": {"type": "box", "dtype": "float32", **space}, "fields": fields}
+    return [json.loads(sample.body) for sample in make_states(observation, 200, random.Random(0))]
+
+
+def test_states_lie_inside_their_space_and_fill_it() -> None:
+    states = _values({"shape": [2], "low": [-4.8, 0.0], "high": [4.8, 1.0]})
+    first = [state[0] for state in states]
+    assert all(-4.8 < value < 4.8 for value in first)
+    assert min(first) < -4.0
+    assert max(first) > 4.0
+    assert all(0.0 < state[1] < 1.0 for state in states)
+
+
+@pytest.mark.parametrize("bound", [None, 3.4e38], ids=["none", "float32's largest"])
+def test_a_bound_that_is_none_or_far_leaves_small_numbers(bound: float | None) -> None:
+    low = None if bound is None else -bound
+    assert all(abs(state[0]) < 10 for state in _values({"shape": [1], "low": [low], "high": [bound]}))
+
+
+def test_a_half_open_space_keeps_its_one_bound() -> None:
+    assert all(state[0] >= 0 for state in _values({"shape": [1], "low": [0], "high": [None]}))
+
+
+def test_states_have_names_where_the_card_names_fields() -> None:
+    states = _values({"shape": [2], "low": None, "high": None}, fields=["position", "velocity"])
+    assert all(set(state) == {"position", "velocity"} for state in states)
+
+
+def test_states_have_the_shape_of_their_space_and_whole_numbers_where_it_holds_integers() -> None:
+    states = _values({"shape": [2, 3], "dtype": "uint8", "low": [[0] * 3] * 2, "high": 255})
+    for state in states:
+        assert [len(row) for row in state] == [3, 3]
+        assert all(isinstance(value, int) and 0 <= value <= 255 for row in state for value in row)
+
+
+def test_a_space_that_is_no_box_asks_for_a_file() -> None:
+    with pytest.raises(LoadError, match=r"stress\.inputs"):
+        make_states({"space": {"type": "discrete", "n": 3}}, 1, random.Random(0))

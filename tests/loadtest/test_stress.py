@@ -1,0 +1,159 @@
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.loadtest import gateway_server as fake
+from tests.loadtest.gateway_server import Answer, gateway
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ("stress.clients=4", "stress.requests=20", "stress.rounds=3", "stress.warmup=4", "stress.picture_size=[16,16]")
+
+
+@dataclass(frozen=True)
+class Finished:
+    status: int
+    out: str
+    err: str
+
+
+async def _start(*arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "stress.py"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def _finish(process: asyncio.subprocess.Process) -> Finished:
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+async def _stress(*arguments: str, script: Callable[[int], Answer] = lambda _: fake.right) -> Finished:
+    async with gateway(script) as served:
+        return await _finish(await _start(f"stress.url={served.url}", *SMALL, *arguments))
+
+
+async def test_it_prints_each_round_then_the_whole_and_what_to_try_next() -> None:
+    ran = await _stress("served_model=digits")
+    assert (ran.status, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    rounds = [line for line in lines if line.startswith("Performance: ") and "±" not in line]
+    assert len(rounds) == 3
+    assert all(float(line.removeprefix("Performance: ").removesuffix(" imgs/s")) > 0 for line in rounds)
+    assert sum("±" in line and line.endswith("imgs/s over 3 rounds") for line in lines) == 1
+    assert any(line.startswith("Latency: p50 ") for line in lines)
+    assert "Errors: none in 60 requests" in lines
+    assert lines[-2].startswith("  make upload_model MODEL=digits ARGS=")
+    assert "served_model.request_params.batch_size=" in lines[-2]
+    assert "served_model.request_params.max_batch_delay=" in lines[-2]
+    assert lines[-1].startswith("  make run_stress MODEL=digits ARGS=")
+    assert "stress.clients=4" in lines[-1]
+
+
+async def test_policies_are_counted_in_states() -> None:
+    ran = await _stress("served_model=cartpole")
+    assert ran.status == 0
+    assert "states/s" in ran.out
+
+
+async def test_random_weights_are_named_before_any_figure() -> None:
+    ran = await _stress("served_model=weather")
+    assert ran.out.index("weights: random") < ran.out.index("Performance:")
+
+
+async def test_a_failure_is_told_by_kind_and_in_the_exit_status() -> None:
+    ran = await _stress(script=lambda number: fake.no_worker if number == 30 else fake.right)
+    assert ran.status == 1
+    assert "Errors: 1 of 60 requests" in ran.out
+    assert "1  503 no_worker" in ran.out
+
+
+async def test_the_report_is_written_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "reports" / "run.json"
+    ran = await _stress(f"stress.report={path}", script=lambda number: fake.closed if number == 30 else fake.right)
+    report = json.loads(path.read_text())
+    assert ran.status == 1
+    assert report["failed"] is True
+    assert report["errors"] == {"connection closed without an answer": 1}
+    assert [one["items"] for one in report["rounds"]] == [20, 19, 20]
+    assert report["target"]["model"] == "digits"
+    assert report["latency_ms"]["max"] >= report["latency_ms"]["p50"] > 0
+    assert report["next"]["batch_size"] > 0
+
+
+async def test_a_folder_of_pictures_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(b"first")
+    (tmp_path / "two.png").write_bytes(b"second")
+    async with gateway() as served:
+        ran = await _finish(await _start(f"stress.url={served.url}", *SMALL, f"stress.inputs={tmp_path}"))
+    assert ran.status == 0
+    assert set(served.bodies) == {("image/png", b"first"), ("image/png", b"second")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("stress.clients=0",), "stress.clients"),
+        (("stress.inputs=/no/such/folder",), "No such file"),
+        (("served_model=imagenet_resnet18",), "serves no model 'imagenet_resnet18'"),
+        (("stress.report=/proc/none/report.json",), "stress.report"),
+        (("served_model=cartpole", "stress.inputs=tests"), "no picture in"),
+    ],
+)
+async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tuple[str, ...], words: str) -> None:
+    async with gateway() as served:
+        ran = await _finish(await _start(f"stress.url={served.url}", *SMALL, *arguments))
+    assert (ran.status, ran.out, served.bodies) == (1, "", [])
+    assert ran.err.startswith("stress: ")
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+async def test_without_a_gateway_it_says_how_to_start_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}"))
+    assert (ran.status, ran.out) == (1, "")
+    assert ran.err == f"stress: no gateway at http://127.0.0.1:{port}: connection refused; `make up` starts one\n"
+
+
+async def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    async with gateway(lambda number: fake.right if number < 40 else fake.never) as served:
+        process = await _start(f"stress.url={served.url}", *SMALL, f"stress.report={path}")
+        async with asyncio.timeout(20):
+            while len(served.bodies) < 44:
+                served.seen.clear()
+                await served.seen.wait()
+        process.send_signal(signal.SIGINT)
+        ran = await _finish(process)
+    assert (ran.status, ran.err) == (130, "")
+    assert "(broken off)" in ran.out
+    assert "imgs/s over 1 round\n" in ran.out
+    assert "Errors: none in 36 requests" in ran.out
+    assert json.loads(path.read_text())["interrupted"] is True
+
+
+async def test_ctrl_c_before_the_first_answer_is_quiet() -> None:
+    async with gateway(lambda _: fake.never) as served:
+        process = await _start(f"stress.url={served.url}", *SMALL)
+        async with asyncio.timeout(20):
+            await served.seen.wait()
+        process.send_signal(signal.SIGINT)
+        ran = await _finish(process)
+    assert (ran.status, ran.err) == (130, "")
+    assert "Performance:" not in ran.out
