@@ -1,0 +1,93 @@
+# Every target takes Hydra overrides in ARGS, e.g. make up ARGS="gateway.port=5010".
+PYTHON ?= python3
+MODEL ?=
+ARGS ?=
+CUDA_VERSION ?= 12.8
+TORCH_INDEX ?=
+PY := .venv/bin/python
+IN_CONTAINER := docker run --rm --init --network host --user $$(id -u):$$(id -g) --read-only --tmpfs /tmp:exec \
+  --cap-drop ALL --security-opt no-new-privileges -v "$(CURDIR)/.marina/torchserve:/var/lib/torchserve"
+ONE := $(if $(MODEL),served_model=$(MODEL))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint train_demo download_weights generate_mar up down status logs \
+  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback run_stress \
+  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## .venv with the pinned requirements, Java among them; Debian's nginx when it is missing
+	@$(PYTHON) -m stack.setup
+
+demo: setup ## the whole main job: train, pack, serve, predict
+	$(PY) -m demo train
+	$(PY) -m serialize served_model=digits $(ARGS)
+	$(PY) -m serialize served_model=cartpole $(ARGS)
+	$(PY) -m stack up $(ARGS)
+	$(PY) upload_model.py served_model=digits $(ARGS)
+	$(PY) upload_model.py served_model=cartpole $(ARGS)
+	$(PY) -m demo predict $(ARGS)
+
+test: lint ## everything the project tests
+	$(PY) -m pytest $(ARGS)
+
+lint: setup ## ruff and mypy
+	$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+train_demo: setup ## train the two demo models, from data that needs no download
+	$(PY) -m demo train $(ARGS)
+
+download_weights: setup ## MODEL=name: fetch the checkpoint, check its sha256, resume what was interrupted
+	$(PY) -m serialize.download $(or $(ONE),--all) $(ARGS)
+
+generate_mar: setup ## MODEL=name (default: all): checkpoint -> artifact -> model_mars/<name>.mar
+	$(PY) -m serialize $(or $(ONE),--all) $(ARGS)
+
+up: setup ## start TorchServe, file browser and gateway in the background; returns when all are ready
+	$(PY) -m stack up $(ARGS)
+
+down: setup ## stop them; nothing is left running
+	$(PY) -m stack down $(ARGS)
+
+status: setup ## which part runs, and where
+	$(PY) -m stack status $(ARGS)
+
+logs: setup ## follow the logs of all parts
+	$(PY) -m stack logs $(ARGS)
+
+run_ts: setup ## TorchServe in the foreground
+	$(PY) -m stack run torchserve $(ARGS)
+
+run_nginx_filebrowser: setup ## the file browser in the foreground
+	$(PY) -m stack run filebrowser $(ARGS)
+
+run_app: setup ## the gateway in the foreground
+	$(PY) -m stack run gateway $(ARGS)
+
+upload_mar_file: setup ## MAR_FILE=path: put one archive into the store
+	$(PY) -m delivery put $(MAR_FILE) $(ARGS)
+
+upload_model: setup ## MODEL=name: roll the archive out to TorchServe
+	$(PY) upload_model.py $(ONE) $(ARGS)
+
+rollback: setup ## MODEL=name: back to the version before
+	$(PY) -m delivery rollback $(ONE) $(ARGS)
+
+run_stress: setup ## MODEL=name: put load on the running stack and report
+	$(PY) stress.py $(ONE) $(ARGS)
+
+build_ts_cpu: ## image of TorchServe for CPUs; TORCH_INDEX= names an index of CPU wheels
+	docker build -f docker/Dockerfile.torchserve --build-arg TORCH_INDEX=$(TORCH_INDEX) -t marina-torchserve:cpu .
+
+build_ts_cuda: ## image of TorchServe for GPUs; CUDA_VERSION= the one that torch must be made for
+	docker build -f docker/Dockerfile.torchserve --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg CUDA_VERSION=$(CUDA_VERSION) -t marina-torchserve:cuda .
+
+run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
+	mkdir -p .marina/torchserve/model_store
+	$(IN_CONTAINER) marina-torchserve:cpu
+
+run_ts_cuda: ## the same with every GPU of this machine
+	mkdir -p .marina/torchserve/model_store
+	$(IN_CONTAINER) --gpus all marina-torchserve:cuda
