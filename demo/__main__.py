@@ -1,0 +1,42 @@
+"""`python -m demo train [--force] [overrides...]` and `python -m demo predict [overrides...]`."""
+
+import settings
+from errors import ConfigError
+from serialize.checkpoints import TRAINED_HERE
+from serialize.cli import run
+
+
+def main(arguments: list[str]) -> int:
+    """Trains the demo models, or asks them."""
+    match arguments:
+        case ["train", *rest]:
+            return _train([word for word in rest if word != "--force"], force="--force" in rest)
+        case ["train-one", name, *rest]:  # what `train` starts for each
+            from demo.train import train_one
+
+            print(train_one(name, settings.load([f"served_model={name}", *rest])))
+        case ["predict", *rest]:
+            from demo.predict import lines
+
+            for line in lines(settings.load(rest)):
+                print(line)
+        case _:
+            raise ConfigError("usage: python -m demo train [--force] | predict, then overrides")
+    return 0
+
+
+def _train(overrides: list[str], *, force: bool) -> int:
+    from demo.train import missing, train
+
+    composed = {name: settings.load([f"served_model={name}", *overrides]) for name in TRAINED_HERE}
+    todo = missing(composed, force)
+    for name in composed:
+        if name not in todo:
+            print(f"{name}: is trained already; --force trains it again")
+    if todo:
+        train(list(todo), overrides)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""Asks both demo models through the gateway of the running stack, as any client would."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+
+from demo.digits import load_split, png
+from errors import MarinaError
+from settings import Settings
+from settings.schema import NginxStore
+
+TIMEOUT_S = 30.0
+DIGIT = 0  # which of the unseen ones
+STATE = {"cart_position": 0.03, "cart_velocity": 0.02, "pole_angle": 0.04, "pole_angular_velocity": 0.3}
+
+
+def lines(settings: Settings) -> Iterator[str]:
+    """What was asked, what was answered, and every URL of the stack. Raises MarinaError when the gateway refuses."""
+    url = settings.gateway.url
+    yield from _digit(f"{url}/models/{settings.gateway.default_vision_model}/predict")
+    yield ""
+    yield from _state(f"{url}/models/{settings.gateway.default_policy}/predict")
+    yield ""
+    for name, address in addresses(settings).items():
+        yield f"{name:<14} {address}"
+
+
+def addresses(settings: Settings) -> dict[str, str]:
+    """The stack's URLs, by what a person finds there."""
+    found = {
+        "gateway": settings.gateway.url,
+        "Swagger": f"{settings.gateway.url}/docs",
+        "models": f"{settings.gateway.url}/models",
+        "metrics": f"{settings.gateway.url}/metrics",
+    }
+    if isinstance(settings.store, NginxStore):
+        found["file browser"] = settings.store.url
+    return found | {"inference": settings.engine.inference_url, "management": settings.engine.management_url}
+
+
+def _digit(url: str) -> Iterator[str]:
+    _, unseen = load_split()
+    body, label = png(unseen.images[DIGIT]), int(unseen.labels[DIGIT])
+    yield f"POST {url}  image/png, {len(body)} bytes: a {label} that no training has seen"
+    answer = _post(url, data=body, headers={"Content-Type": "image/png"})
+    first = answer["predictions"][0]
+    yield f"  {json.dumps(answer)}"
+    yield f"  answered {first['label']}, the true label is {label}"
+
+
+def _state(url: str) -> Iterator[str]:
+    yield f"POST {url}  {json.dumps(STATE)}"
+    yield f"  {json.dumps(_post(url, json=STATE))}"
+
+
+def _post(url: str, **request: Any) -> dict[str, Any]:
+    try:
+        response = requests.post(url, timeout=TIMEOUT_S, **request)
+    except requests.RequestException:
+        raise MarinaError(f"no gateway answers at {url}; start the stack with: make up") from None
+    if not response.ok:
+        raise MarinaError(f"{url}: {response.status_code} {response.text.strip()}")
+    answer: dict[str, Any] = response.json()
+    return answer

@@ -1,0 +1,122 @@
+"""Network outputs → what a client reads.
+
+Probabilities are computed in 64 bits and rounded to 6 decimals, about what 32-bit logits carry. Continuous actions are
+not rounded: each is the shortest decimal number that is the network's 32-bit float.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.card import Card, Output
+from handlers.errors import HandlerError, Internal
+from handlers.spaces import ActionSpace, Box, Discrete, MultiBinary, MultiDiscrete
+
+DECIMALS = 6
+
+
+def predictions(outputs: Mapping[str, NDArray[Any]], card: Card) -> list[dict[str, Any]]:
+    """Word the outputs for k instances as k predictions, in order; raises Internal when a number is not finite."""
+    values = outputs[card.network_output[0]]
+    if not np.isfinite(values).all():
+        raise Internal("the network's output is not finite")
+    if card.vision is not None:
+        return classes(values, card.vision.labels, card.vision.output)
+    assert card.policy is not None
+    return actions(values, card.policy.action)
+
+
+def classes(logits: NDArray[Any], labels: Sequence[str], output: Output) -> list[dict[str, Any]]:
+    """Word logits [k, classes] of a picture model.
+
+    softmax: the likeliest label, its confidence, and the probabilities of all classes or of the `top_k`, falling.
+    sigmoid: every label whose probability reaches its threshold, and the probabilities likewise.
+    """
+    wide = logits.astype(np.float64)
+    chances = softmax(wide) if output.activation == "softmax" else sigmoid(wide)
+    # A stable sort of the negated values: equal classes stay in the order of the labels.
+    order = np.argsort(-chances, axis=1, kind="stable")[:, : output.top_k]
+    listed = np.round(np.take_along_axis(chances, order, axis=1), DECIMALS).tolist()
+    named = [
+        {labels[index]: chance for index, chance in zip(row, values, strict=True)}
+        for row, values in zip(order.tolist(), listed, strict=True)
+    ]
+    if output.activation == "sigmoid":
+        holds = chances >= np.array(output.thresholds)
+        return [_multi_label(row, labels, held) for row, held in zip(named, holds, strict=True)]
+    return [_single_label(row) for row in named]
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities that sum to 1 along the last axis; the largest logit is subtracted so that none overflows."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Independent probabilities; written with tanh, which does not overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+
+
+def actions(output: NDArray[Any], space: ActionSpace) -> list[dict[str, Any]]:
+    """Word the output [k, ...] of a policy as actions that the environment's `step` takes."""
+    return [{"action": action} for action in _WORDING[type(space)](output, space)]
+
+
+def encode(card: Card, version: str, items: list[dict[str, Any]]) -> bytes:
+    """Encode the answer to one request; `weights` is named where they are random."""
+    document: dict[str, Any] = {"model": card.model_name, "version": version, "predictions": items}
+    if card.weights == "random":
+        document["weights"] = "random"
+    return _compact(document)
+
+
+def encode_error(error: HandlerError) -> bytes:
+    """Encode what a request without predictions is told."""
+    return _compact({"error": error.code, "detail": error.detail})
+
+
+def _compact(document: dict[str, Any]) -> bytes:
+    # ASCII only: an error may echo half a surrogate pair, which UTF-8 cannot hold.
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def _single_label(probabilities: dict[str, float]) -> dict[str, Any]:
+    label = next(iter(probabilities))
+    return {"label": label, "confidence": probabilities[label], "probabilities": probabilities}
+
+
+def _multi_label(probabilities: dict[str, float], labels: Sequence[str], held: NDArray[np.bool_]) -> dict[str, Any]:
+    named = [label for label, holds in zip(labels, held.tolist(), strict=True) if holds]
+    return {"labels": named, "probabilities": probabilities}
+
+
+def _discrete(logits: NDArray[Any], space: Discrete) -> list[Any]:
+    return list((logits.argmax(axis=1) + space.start).tolist())
+
+
+def _multi_discrete(logits: NDArray[Any], space: MultiDiscrete) -> list[Any]:
+    choices = np.split(logits, np.cumsum(space.nvec)[:-1], axis=1)
+    return list(np.stack([choice.argmax(axis=1) for choice in choices], axis=1).tolist())
+
+
+def _multi_binary(logits: NDArray[Any], space: MultiBinary) -> list[Any]:
+    del space
+    return list((logits > 0).astype(np.int64).tolist())
+
+
+def _continuous(action: NDArray[Any], space: Box) -> list[Any]:
+    del space
+    # numpy prints a float32 with as many digits as tell it from its neighbours.
+    return list(action.astype(np.float32).astype("U32").astype(np.float64).tolist())
+
+
+_WORDING: dict[type[Any], Callable[[NDArray[Any], Any], list[Any]]] = {
+    Discrete: _discrete,
+    MultiDiscrete: _multi_discrete,
+    MultiBinary: _multi_binary,
+    Box: _continuous,
+}

@@ -1,0 +1,184 @@
+"""The model card: `model.json`, which says what the model of this archive is and how it is asked.
+
+It holds no version: the manifest does, because an upload may stamp another one into it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from handlers import spaces
+from handlers.section import Section
+
+SCHEMA_VERSION = 1
+MAX_PIXELS = 89_478_485
+"""A quarter of a gigabyte at 24 bits a pixel; the limit that Pillow has chosen as well."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The exported network: its format, its file, and for formats without a graph how to build it."""
+
+    format: str
+    file: str
+    network: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class RequestParams:
+    """What the model is registered with; the delay is in milliseconds."""
+
+    batch_size: int
+    max_batch_delay: int
+    initial_workers: int
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture gets the network's size; the network itself scales and normalises it."""
+
+    resize: tuple[int, int] | int
+    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    crop: tuple[int, int] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of what comes out."""
+        return self.crop or cast("tuple[int, int]", self.resize)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How logits become an answer; `thresholds` has one entry a label."""
+
+    activation: Literal["softmax", "sigmoid"]
+    thresholds: tuple[float, ...]
+    top_k: int | None
+
+
+@dataclass(frozen=True)
+class Vision:
+    """What only a picture model has; `max_pixels` is checked before a picture is decoded."""
+
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    output: Output
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy sees: its space, the names of its numbers, and what a value outside the space gets."""
+
+    space: spaces.Box
+    fields: tuple[str, ...] | None
+    out_of_range: Literal["reject", "clip"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What only a policy has."""
+
+    observation: Observation
+    action: spaces.ActionSpace
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of any model; exactly one of `vision` and `policy` is set, and `document` is the file itself."""
+
+    model_name: str
+    weights: Literal["trained", "random"]
+    artifact: Artifact
+    request_params: RequestParams
+    threads: int | None
+    vision: Vision | None
+    policy: Policy | None
+    document: Mapping[str, Any]
+
+    @property
+    def network_output(self) -> tuple[str, tuple[int, ...]]:
+        """Name of the network's output that answers are made of, and its shape for one instance."""
+        if self.policy is not None:
+            return spaces.network_output(self.policy.action)
+        assert self.vision is not None
+        return "logits", (len(self.vision.labels),)
+
+
+def load(path: Path) -> Card:
+    """Read and check a `model.json`.
+
+    Raises ValueError with the file, the key and what is wrong with it.
+    """
+    root = Section.of_file(path)
+    if root.integer("schema_version", 1) != SCHEMA_VERSION:
+        raise root.fault("schema_version", f"must be {SCHEMA_VERSION}: this worker reads no other")
+    kind = root.choice("kind", ("vision", "policy"))
+    return Card(
+        model_name=root.text("model_name"),
+        weights=cast("Any", root.choice("weights", ("trained", "random"))),
+        artifact=_artifact(root.section("artifact")),
+        request_params=_request_params(root.section("request_params")),
+        threads=root.integer("threads", 1) if root.values.get("threads") is not None else None,
+        vision=_vision(root) if kind == "vision" else None,
+        policy=_policy(root) if kind == "policy" else None,
+        document=root.values,
+    )
+
+
+def _artifact(section: Section) -> Artifact:
+    file = section.text("file")
+    if Path(file).name != file:
+        raise section.fault("file", "must be a file name without folders")
+    network = section.section("network").values if section.values.get("network") is not None else None
+    return Artifact(section.text("format"), file, network)
+
+
+def _request_params(section: Section) -> RequestParams:
+    return RequestParams(
+        batch_size=section.integer("batch_size", 1),
+        max_batch_delay=section.integer("max_batch_delay", 0),
+        initial_workers=section.integer("initial_workers", 0),
+    )
+
+
+def _vision(root: Section) -> Vision:
+    labels = root.texts("labels")
+    return Vision(
+        labels=labels,
+        preprocessing=_preprocessing(root.section("preprocessing")),
+        output=_output(root.section("output"), len(labels)),
+        max_pixels=root.integer("max_pixels", 1) if root.values.get("max_pixels") is not None else MAX_PIXELS,
+    )
+
+
+def _preprocessing(section: Section) -> Preprocessing:
+    exact = isinstance(section.get("resize"), list)
+    resize = section.integers("resize", 1, length=2) if exact else section.integer("resize", 1)
+    crop = section.integers("crop", 1, length=2) if section.values.get("crop") is not None else None
+    if not exact and crop is None:
+        raise section.fault("crop", "is needed where resize is one number: a batch must have one size")
+    interpolation = section.choice("interpolation", ("bilinear", "bicubic", "nearest"))
+    return Preprocessing(cast("Any", resize), cast("Any", interpolation), cast("Any", crop))
+
+
+def _output(section: Section, classes: int) -> Output:
+    thresholds = section.values.get("thresholds", 0.5)
+    each = thresholds if isinstance(thresholds, list) else [thresholds] * classes
+    if len(each) != classes or any(not isinstance(item, int | float) or not 0 <= item <= 1 for item in each):
+        raise section.fault("thresholds", f"must be one number, or {classes}, between 0 and 1")
+    top_k = section.integer("top_k", 1) if section.values.get("top_k") is not None else None
+    activation = section.choice("activation", ("softmax", "sigmoid"))
+    return Output(cast("Any", activation), tuple(float(item) for item in each), top_k)
+
+
+def _policy(root: Section) -> Policy:
+    section = root.section("observation")
+    space = spaces.box(section.section("space"))
+    fields = section.texts("fields") if section.values.get("fields") is not None else None
+    if fields is not None and space.shape != (len(fields),):
+        raise section.fault("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
+    out_of_range = section.choice("out_of_range", ("reject", "clip"))
+    observation = Observation(space, fields, cast("Any", out_of_range))
+    return Policy(observation, spaces.action_space(root.section("action").section("space")))

@@ -1,0 +1,102 @@
+"""Golden answers: requests that travel in the archive with the framework's predictions, and how answers compare."""
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handlers.section import Section
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A request as a client of TorchServe sends it, and what it must be answered."""
+
+    content_type: str
+    body: bytes
+    predictions: list[Any]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row that TorchServe makes of the request."""
+        return {"body": json.loads(self.body) if self.content_type == "application/json" else self.body}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """All samples of an archive; numbers must agree within `tolerance`, everything else exactly."""
+
+    tolerance: float
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One place where answers differ; `deviation` is infinite where not both are numbers."""
+
+    path: str
+    expected: Any
+    actual: Any
+    deviation: float
+
+    def __str__(self) -> str:
+        by = f", off by {self.deviation:.3g}" if math.isfinite(self.deviation) else ""
+        return f"{self.path} is {self.actual!r} instead of {self.expected!r}{by}"
+
+
+def load(path: Path) -> Golden:
+    """Read a `golden.json`; raises ValueError with what is wrong with it."""
+    root = Section.of_file(path)
+    tolerance, samples = root.get("tolerance"), root.get("samples")
+    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance < math.inf:
+        raise root.fault("tolerance", "must be a number that is not negative")
+    if not isinstance(samples, list) or not samples:
+        raise root.fault("samples", "must be a list that is not empty")
+    return Golden(float(tolerance), tuple(_sample(item, f"{root.place}: sample {n}") for n, item in enumerate(samples)))
+
+
+def differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Difference]:
+    """Yield every place where two JSON values differ, by however little; the order of an object's keys is free."""
+    if _is_number(expected) and _is_number(actual):
+        deviation = abs(expected - actual)
+        if deviation != 0:  # nan included
+            yield Difference(path, expected, actual, deviation if deviation == deviation else math.inf)
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
+            yield from differences(left, right, f"{path}[{index}]")
+    elif isinstance(expected, Mapping) and isinstance(actual, Mapping) and expected.keys() == actual.keys():
+        for key, value in expected.items():
+            yield from differences(value, actual[key], f"{path}.{key}")
+    elif type(expected) is not type(actual) or expected != actual:
+        yield Difference(path, expected, actual, math.inf)
+
+
+def worst(expected: Any, actual: Any) -> Difference | None:
+    """Return the largest difference between two JSON values, None where they are equal."""
+    return max(differences(expected, actual), key=lambda difference: difference.deviation, default=None)
+
+
+def outside(expected: Any, actual: Any, tolerance: float) -> Difference | None:
+    """Return the largest difference if it leaves the tolerance, else None."""
+    found = worst(expected, actual)
+    return found if found is not None and found.deviation > tolerance else None
+
+
+def _sample(item: Any, place: str) -> Sample:
+    section = Section(item if isinstance(item, dict) else {}, place)
+    try:
+        body = base64.b64decode(section.text("body"), validate=True)
+    except binascii.Error:
+        raise section.fault("body", "is not base64") from None
+    predictions = section.get("predictions")
+    if not isinstance(predictions, list) or not predictions:
+        raise section.fault("predictions", "must be a list that is not empty")
+    return Sample(section.text("content_type"), body, predictions)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,174 @@
+"""What the handlers of pictures and of policies have in common: the three stages, with an outcome for each request.
+
+    rows ── preprocess ──▶ Batch ── inference ──▶ Forwarded ── postprocess ──▶ one JSON answer a row
+                 │                      │                            │
+                 └── HandlerError ──────┴────────────────────────────┴──▶ that row's own 4xx or 5xx
+
+TorchServe fails a whole batch when a handler raises, so nothing that one request causes may be raised past its row.
+"""
+
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from ts.torch_handler.base_handler import BaseHandler
+
+from handlers import answers, card, golden, metrics, rows, runtimes, startup
+from handlers.batch import Batch, Forwarded, Outputs
+from handlers.errors import HandlerError, Internal, NotSupported
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FORWARD_BYTES = 8 * 2**20
+"""Inputs for one run of the network: some 50 pictures of 224 x 224, whose activations stay below half a gigabyte."""
+
+
+class ModelHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type hints
+    """Serves the model of the archive; a subclass says how a request is read."""
+
+    def initialize(self, context: Any) -> None:
+        """Load card and network, meet the golden answers, warm up.
+
+        Raises ValueError, which TorchServe logs and reports as a worker that did not start.
+        """
+        properties = context.system_properties
+        folder = Path(properties["model_dir"])
+        self.context = context
+        self.manifest = context.manifest
+        self.version = str(context.manifest["model"]["modelVersion"])
+        self.card = card.load(folder / "model.json")
+        self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
+        self.configure()
+        self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))
+        inputs = startup.verify(golden.load(folder / "golden.json"), self.card, self._read_sample, self.forward)
+        startup.warm_up(inputs, self.batch_size, self.forward)
+        self.initialized = True
+
+    @abstractmethod
+    def configure(self) -> None:
+        """Take from the card what reading needs; raises ValueError when the model is of another kind."""
+
+    @abstractmethod
+    def read(self, body: Any, media_type: str) -> NDArray[Any]:
+        """Turn the body of one request into its instances [k, ...]; raises HandlerError."""
+
+    def preprocess(self, data: list[Mapping[str, Any]]) -> Batch:
+        """Read every row by itself."""
+        started = time.perf_counter()
+        requests = tuple(self._guarded(index, self._read_row, row, index) for index, row in enumerate(data))
+        return Batch(requests, time.perf_counter() - started)
+
+    def inference(self, batch: Batch) -> Forwarded:
+        """Run the network once over the instances of all requests that could be read."""
+        started = time.perf_counter()
+        try:
+            outputs = self._forward_together(batch)
+        except Exception:
+            # An edge: which request is to blame, or whether only their number was, shows when each runs alone.
+            logger.exception("forward_failed requests=%d", len(batch.readable))
+            outputs = self._forward_apart(batch)
+        return Forwarded(outputs, batch.decode_s, time.perf_counter() - started)
+
+    def postprocess(self, forwarded: Forwarded) -> list[bytes]:
+        """Word every request's answer and set its own status and headers."""
+        started = time.perf_counter()
+        bodies = [self._answer(index, outcome) for index, outcome in enumerate(forwarded.requests)]
+        post_s = time.perf_counter() - started
+        fill = len(bodies) / self.batch_size
+        stages = metrics.Stages(forwarded.decode_s, forwarded.forward_s, post_s, fill)
+        metrics.emit(self.context.metrics, stages, self.context.model_name, self.version)
+        return bodies
+
+    def describe_handle(self) -> dict[str, Any]:
+        """Return the model card; TorchServe shows it as `customizedMetadata`."""
+        return dict(self.card.document)
+
+    def forward(self, inputs: NDArray[Any]) -> Outputs:
+        """Run the network on [N, ...], in parts where N is very large; raises whatever the network does."""
+        size = max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
+        parts = [self.model(inputs[start : start + size]) for start in range(0, len(inputs), size)]
+        outputs = parts[0]
+        if len(parts) > 1:
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
+        self._check_output(outputs, len(inputs))
+        return outputs
+
+    def _check_output(self, outputs: Outputs, count: int) -> None:
+        name, shape = self.card.network_output
+        if name not in outputs or outputs[name].shape != (count, *shape):
+            found = {name: list(values.shape) for name, values in outputs.items()}
+            raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
+
+    def _is_explain(self) -> bool:
+        # TorchServe asks the first row only and would treat the whole batch as explanations: see _read_row.
+        return False
+
+    def _read_row(self, row: Mapping[str, Any], index: int) -> NDArray[Any]:
+        headers = self.context.get_all_request_header(index)
+        if headers.get("explain") == "True":
+            raise NotSupported("this model gives no explanations")
+        name, body = rows.content(row)
+        return self.read(body, rows.media_type(headers, name))
+
+    def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
+        return self.read(rows.content(sample.row)[1], sample.content_type)
+
+    def _forward_together(self, batch: Batch) -> tuple[Outputs | HandlerError, ...]:
+        if not batch.readable:
+            return tuple(request for request in batch.requests if isinstance(request, HandlerError))
+        outputs = self.forward(np.concatenate(batch.readable))
+        shares: list[Outputs | HandlerError] = []
+        start = 0
+        for request in batch.requests:
+            if isinstance(request, HandlerError):
+                shares.append(request)
+                continue
+            share = slice(start, start + len(request))
+            shares.append({name: values[share] for name, values in outputs.items()})
+            start = share.stop
+        return tuple(shares)
+
+    def _forward_apart(self, batch: Batch) -> tuple[Outputs | HandlerError, ...]:
+        return tuple(
+            request if isinstance(request, HandlerError) else self._guarded(index, self.forward, request)
+            for index, request in enumerate(batch.requests)
+        )
+
+    def _answer(self, index: int, outcome: Outputs | HandlerError) -> bytes:
+        self.context.set_response_content_type(index, "application/json")
+        self.context.set_response_header(index, "x-model-version", self.version)
+        if not isinstance(outcome, HandlerError):
+            worded = self._guarded(index, self._word, outcome)
+            if isinstance(worded, bytes):
+                return worded
+            outcome = worded
+        self.context.set_response_status(code=outcome.status, phrase=outcome.phrase, idx=index)
+        # No detail here: it may repeat parts of the request's body.
+        told = (self._request_id(index), outcome.code, outcome.status)
+        logger.warning("request_failed request_id=%r code=%s status=%d", *told)
+        return answers.encode_error(outcome)
+
+    def _word(self, outputs: Outputs) -> bytes:
+        return answers.encode(self.card, self.version, answers.predictions(outputs, self.card))
+
+    def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | HandlerError:
+        """Run a step of one request and return its error instead of raising it."""
+        try:
+            return step(*arguments)
+        except HandlerError as error:
+            return error
+        except Exception:
+            # An edge: an error that nobody foresaw costs this request its answer, and no other request theirs.
+            logger.exception("request_broke request_id=%r", self._request_id(index))
+            return Internal("the model failed on this request")
+
+    def _request_id(self, index: int) -> str | None:
+        headers = self.context.get_all_request_header(index)
+        return next((value for name, value in headers.items() if name.lower() == "x-request-id"), None)

@@ -1,0 +1,58 @@
+"""Builds a network from its description: what an `eager` archive needs to make its weights answer again.
+
+{"type": "torchvision", "name": "resnet18", "classes": 24, "mean": [...], "std": [...]}
+{"type": "policy", ...}   see handlers.policy_network
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from handlers.policy_network import PolicyNetwork
+from handlers.torchvision_ops import ensure_torchvision_ops
+
+
+class PictureClassifier(nn.Module):
+    """A classifier that takes pictures as they come out of a decoder and normalises them itself.
+
+    pixels: uint8 [N, H, W, 3], RGB → logits: [N, classes] in the floating type of the weights.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.network = network
+        # They belong to the description, not to the weights: a user's state dict has no such keys.
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits of a batch of pictures."""
+        scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
+        logits: torch.Tensor = self.network((scaled - self.mean) / self.std)
+        return logits
+
+
+def build(spec: dict[str, Any]) -> nn.Module:
+    """The network of `spec` in evaluation mode, its weights still random: `load_state_dict` comes next.
+
+    Raises ValueError for an unknown type.
+    """
+    match spec["type"]:
+        case "torchvision":
+            return _torchvision(spec).eval()
+        case "policy":
+            return PolicyNetwork.from_spec(spec).eval()
+        case unknown:
+            raise ValueError(f"no network of type {unknown!r}")
+
+
+def _torchvision(spec: dict[str, Any]) -> PictureClassifier:
+    ensure_torchvision_ops()
+    # Here and not at the top: a worker whose artifact needs no torchvision must not pay for its import.
+    from torchvision.models import get_model
+
+    return PictureClassifier(get_model(spec["name"], num_classes=spec["classes"]), spec["mean"], spec["std"])

@@ -1,0 +1,129 @@
+"""Resize and centre crop on the integer grid of torchvision's `v2.Resize` and `v2.CenterCrop`, antialiased.
+
+torchvision resizes the whole picture to whole numbers of pixels and then cuts at a whole number; cutting first, with a
+box of any other position, gives another picture. So the grid is computed as torchvision does, and where the crop
+drops much of it, only the rest is resampled, from only the source pixels that it needs.
+
+What is resampled whole is bit-equal to torchvision's. Elsewhere Pillow keeps the edges of the box in 32-bit floats, so
+that a value may be rounded the other way where it lies on the edge between two: 1 of 255, at some in ten thousand.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handlers.card import Preprocessing
+
+# Pillow's filter, and how many source pixels it reaches on each side at scale 1.
+_FILTERS = {"bilinear": (Image.Resampling.BILINEAR, 1.0), "bicubic": (Image.Resampling.BICUBIC, 2.0)}
+
+WHOLE = 0.75
+"""Where the crop keeps at least this share of an axis, leaving the rest out saves little and costs bit-equality."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One direction: `source` pixels become `grid`, of which the middle `wanted` are kept."""
+
+    source: int
+    grid: int
+    wanted: int
+
+    @property
+    def scale(self) -> float:
+        return self.source / self.grid
+
+    @property
+    def kept(self) -> range:
+        """Grid pixels inside the crop; torchvision rounds half of the rest as Python does, to even."""
+        count = min(self.grid, self.wanted)
+        first = round((self.grid - count) / 2.0)
+        return range(first, first + count)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Black pixels before and after, where the crop is larger than the grid."""
+        missing = self.wanted - len(self.kept)
+        return missing // 2, (missing + 1) // 2
+
+    @property
+    def resampled(self) -> range:
+        """Grid pixels to compute: those kept, or all."""
+        return range(self.grid) if len(self.kept) >= WHOLE * self.grid else self.kept
+
+    @property
+    def cut(self) -> slice:
+        """Where the kept pixels lie among the resampled ones."""
+        first = self.kept.start - self.resampled.start
+        return slice(first, first + len(self.kept))
+
+    def window(self, support: float) -> slice:
+        """Source pixels that the resampled ones are made of."""
+        reach = math.ceil(support * max(self.scale, 1.0)) + 1
+        start = math.floor(self.resampled.start * self.scale) - reach
+        stop = math.ceil(self.resampled.stop * self.scale) + reach
+        return slice(max(start, 0), min(stop, self.source))
+
+    def box(self, window: slice) -> tuple[float, float]:
+        """Edges of the resampled part in source pixels, counted from the start of the window and inside of it."""
+        low = self.resampled.start * self.scale - window.start
+        high = self.resampled.stop * self.scale - window.start
+        return max(low, 0.0), min(high, float(window.stop - window.start))
+
+    def nearest(self) -> NDArray[np.intp]:
+        """Source pixel under the centre of each kept pixel.
+
+        The centres are summed up one by one, as Pillow does: where one falls between two pixels, its rounding decides.
+        """
+        steps = np.full(self.kept.stop, self.scale)
+        steps[0] = 0.5 * self.scale
+        centres = np.cumsum(steps)[self.kept.start :]
+        return np.minimum(centres.astype(np.intp), self.source - 1)
+
+
+def apply(picture: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.uint8]:
+    """Return the picture as the network takes it.
+
+    `picture` is uint8 [height, width, 3] of any size, the result uint8 [H, W, 3] of `settings.size`. Scaling, mean and
+    deviation are not applied here: the network does that itself, in every format.
+    """
+    rows, columns = _axes(picture.shape[0], picture.shape[1], settings)
+    if settings.interpolation == "nearest":
+        result = picture[np.ix_(rows.nearest(), columns.nearest())]
+    elif isinstance(settings.resize, int):
+        result = _resize_part(picture, rows, columns, settings.interpolation)[rows.cut, columns.cut]
+    else:
+        result = _resize_whole(picture, settings.resize, settings.interpolation)
+        result = result[rows.kept.start : rows.kept.stop, columns.kept.start : columns.kept.stop]
+    if result.shape[:2] == settings.size:
+        return result
+    return np.pad(result, (rows.padding, columns.padding, (0, 0)))
+
+
+def _axes(height: int, width: int, settings: Preprocessing) -> tuple[_Axis, _Axis]:
+    if isinstance(settings.resize, int):
+        longer = int(settings.resize * max(height, width) / min(height, width))
+        grid = (longer, settings.resize) if height >= width else (settings.resize, longer)
+    else:
+        grid = settings.resize
+    return _Axis(height, grid[0], settings.size[0]), _Axis(width, grid[1], settings.size[1])
+
+
+def _resize_whole(picture: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), _FILTERS[interpolation][0]))
+
+
+def _resize_part(picture: NDArray[np.uint8], rows: _Axis, columns: _Axis, interpolation: str) -> NDArray[np.uint8]:
+    resampling, support = _FILTERS[interpolation]
+    height, width = rows.window(support), columns.window(support)
+    part = Image.fromarray(np.ascontiguousarray(picture[height, width]))
+    left, right = columns.box(width)
+    top, bottom = rows.box(height)
+    # Columns first, as Pillow does it for a whole picture that keeps its proportions. In one call it would look at the
+    # box, take the rows first where those become fewer, and round differently.
+    size = (len(columns.resampled), len(rows.resampled))
+    part = part.resize((size[0], part.height), resampling, box=(left, 0, right, part.height))
+    return np.asarray(part.resize(size, resampling, box=(0, top, size[0], bottom)))

@@ -1,0 +1,45 @@
+"""ONNX Runtime: sequential, no spinning, so that workers do not fight for the cores between requests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from numpy.typing import NDArray
+
+from handlers.card import Card
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxRuntime:
+    """A session with the names of its one input and of its outputs."""
+
+    session: Any
+    input_name: str
+    output_names: tuple[str, ...]
+
+    def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Run the graph on one batch."""
+        outputs = self.session.run(self.output_names, {self.input_name: inputs})
+        return dict(zip(self.output_names, outputs, strict=True))
+
+
+def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> OnnxRuntime:
+    """Open a session; on a GPU where ONNX Runtime was built for one."""
+    del card
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(path), options, providers=_providers(gpu_id))
+    names = tuple(output.name for output in session.get_outputs())
+    return OnnxRuntime(session, session.get_inputs()[0].name, names)
+
+
+def _providers(gpu_id: int | None) -> list[Any]:
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if gpu_id is not None and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu_id}))
+    return providers

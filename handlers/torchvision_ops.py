@@ -1,0 +1,61 @@
+"""Makes `import torchvision` work beside a torch that its compiled operators were not built for.
+
+The torchvision wheel is linked against a CUDA torch. Beside a CPU-only torch its `_C` library does not load, and the
+import then fails where shapes are registered for `torchvision::nms` and `torchvision::qnms`, which nothing has
+defined. Classifiers use neither: declaring the two, without an implementation, is enough.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+# A library takes its definitions back when it is collected, so the ones made here live as long as the module.
+_libraries: list[Any] = []
+
+# torch gives these two no types of its own.
+_new_library: Callable[[str, str], Any] = torch.library.Library
+_load_library: Callable[[Path], None] = torch.ops.load_library
+
+
+def ensure_torchvision_ops() -> tuple[str, ...]:
+    """Call before `import torchvision`: declares what its compiled library does not bring, and returns their names.
+
+    Returns () where the operators are there, or where torchvision is not installed at all.
+    """
+    if not _load_compiled():
+        return ()
+    missing = tuple(name for name in SCHEMAS if not _is_defined(name))
+    if missing:
+        library = _new_library("torchvision", "FRAGMENT")
+        for name in missing:
+            library.define(name + SCHEMAS[name])
+        _libraries.append(library)
+    return missing
+
+
+def _load_compiled() -> bool:
+    """Loads torchvision's own library where that works, as its import would; False without torchvision."""
+    found = importlib.util.find_spec("torchvision")
+    if found is None or found.origin is None:
+        return False
+    for library in sorted(Path(found.origin).parent.glob("_C*")):
+        try:
+            _load_library(library)
+        except OSError:
+            continue
+    return True
+
+
+def _is_defined(name: str) -> bool:
+    try:
+        getattr(torch.ops.torchvision, name)
+    except AttributeError:
+        return False
+    return True

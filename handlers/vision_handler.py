@@ -1,0 +1,58 @@
+"""The handler of picture models: the entry of their archives.
+
+It builds on TorchServe's `BaseHandler` and not on its `VisionHandler`, which imports captum, and with it matplotlib and
+torchvision, at the top: every worker start would wait for them. TorchServe takes the one class defined here.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from handlers import picture_requests, pictures, preprocessing, rows
+from handlers.card import Vision
+from handlers.errors import HandlerError, Internal, InvalidFields
+from handlers.model_handler import ModelHandler
+
+
+class VisionHandler(ModelHandler):
+    """Classifies pictures; override `image_processing` for another way to the network's size."""
+
+    vision: Vision
+
+    def configure(self) -> None:
+        """Keep the card's picture part; Pillow's own pixel limit makes way where the card's is higher."""
+        if self.card.vision is None:
+            raise ValueError("model.json: kind is not vision, but the handler is VisionHandler")
+        self.vision = self.card.vision
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.vision.max_pixels)
+
+    def image_processing(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Bring one picture, uint8 [height, width, 3] RGB, to the card's size; the network normalises it itself."""
+        return preprocessing.apply(picture, self.vision.preprocessing)
+
+    def read(self, body: Any, media_type: str) -> NDArray[np.uint8]:
+        """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises HandlerError."""
+        rows.require(media_type, ("image/", "text/"), "a picture or JSON")
+        if isinstance(body, bytes | bytearray) and rows.is_json(media_type):
+            body = rows.parse_json(body)
+        sent = picture_requests.read(body, media_type)
+        return np.stack([self._ready(picture, index, len(sent)) for index, picture in enumerate(sent)])
+
+    def _ready(self, sent: picture_requests.Sent, index: int, count: int) -> NDArray[np.uint8]:
+        try:
+            picture = self.image_processing(self._decoded(sent))
+        except HandlerError as error:
+            raise error.within(f"instances[{index}]") if count > 1 else error from None
+        if picture.shape != (*self.vision.preprocessing.size, 3) or picture.dtype != np.uint8:
+            raise Internal(f"image_processing returned {picture.dtype} {list(picture.shape)}")
+        return picture
+
+    def _decoded(self, sent: picture_requests.Sent) -> NDArray[np.uint8]:
+        if not isinstance(sent, np.ndarray):
+            return pictures.decode(sent, self.vision.max_pixels)
+        try:
+            return pictures.from_values(sent, self.vision.max_pixels)
+        except ValueError as error:
+            raise InvalidFields(str(error)) from None

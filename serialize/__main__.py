@@ -1,0 +1,62 @@
+"""`python -m serialize served_model=NAME [overrides...]`, `--all [overrides...]`, or `inspect FILE.mar`."""
+
+import sys
+from pathlib import Path
+
+import settings
+from errors import ArchiveError, MarinaError, WeightsMissing
+from serialize.cli import each_model, run
+from settings import Settings
+
+
+def main(arguments: list[str]) -> int:
+    """Builds one archive, or all whose weights are there, or shows one."""
+    if arguments[:1] == ["inspect"]:
+        return _inspect(arguments[1:])
+    if "--all" in arguments:
+        return _build_all([argument for argument in arguments if argument != "--all"])
+    _build(settings.load(arguments))
+    return 0
+
+
+def _inspect(arguments: list[str]) -> int:
+    from serialize.inspect import describe
+
+    if len(arguments) != 1:
+        raise ArchiveError("usage: python -m serialize inspect FILE.mar")
+    print(describe(Path(arguments[0])))
+    return 0
+
+
+def _build(composed: Settings) -> None:
+    from serialize.build import build
+
+    built = build(composed)
+    archive, parity = built.archive, built.parity
+    made = f"{archive.card['artifact']['format']}, {archive.card['weights']} weights"
+    print(
+        f"{archive.path}  {archive.size:,} bytes  sha256 {archive.sha256}  {made}  "
+        f"parity over {parity.requests} requests: output {parity.output:.1e}, answer {parity.answer:.1e}, "
+        f"limit {parity.tolerance:g}"
+    )
+
+
+def _build_all(overrides: list[str]) -> int:
+    waiting: list[str] = []
+    broken: list[str] = []
+    for composed in each_model(overrides):
+        try:
+            _build(composed)
+        except WeightsMissing as error:
+            waiting.append(str(error))
+        except MarinaError as error:
+            broken.append(str(error))
+    for words in waiting:
+        print(f"not built: {words}", file=sys.stderr)
+    for words in broken:
+        print(f"error: {words}", file=sys.stderr)
+    return 1 if waiting or broken else 0
+
+
+if __name__ == "__main__":
+    run(main)

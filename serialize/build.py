@@ -1,0 +1,91 @@
+"""Builds one archive, step by step.
+
+    checkpoint ──▶ Source ──export──▶ artifact ──golden, parity──▶ staged folder ──pack──▶ NAME.mar
+
+Everything unfinished lies in a private folder beside the archive, which is gone when the build ends.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archive import Archive, private_folder
+from handlers import card as cards
+from serialize.archive import Contents, json_bytes, pack, stage
+from serialize.card import model_card
+from serialize.checkpoints import ROOT, locate
+from serialize.formats import FORMATS
+from serialize.golden import golden_answers, golden_requests
+from serialize.handler import reading
+from serialize.inputs import comparable
+from serialize.parity import Parity, check_parity
+from serialize.policy import read_policy
+from serialize.source import Source
+from serialize.vision import read_vision
+from settings import Settings
+from settings.schema import PolicyModel, VisionModel
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished archive and how close its answers are to the framework's."""
+
+    archive: Archive
+    parity: Parity
+
+
+def build(settings: Settings) -> Built:
+    """Builds {paths.archives}/{model_name}.mar for the configured model.
+
+    An archive of that name stays as it is until the new one is whole. Raises WeightsMissing, BuildError, ParityError.
+    """
+    model = settings.served_model
+    checkpoint = None if model.weights == "random" else locate(model, settings.paths)
+    logger.info("%s: reading %s", model.model_name, checkpoint or "random weights")
+    source = read_source(model, checkpoint)
+    archives = ROOT / settings.paths.archives
+    with private_folder(archives, model.model_name) as work:
+        logger.info("%s: exporting as %s", model.model_name, model.artifact)
+        artifact, card = _export(model, source, checkpoint, work)
+        logger.info("%s: asking the framework for the golden answers", model.model_name)
+        checked = _checked(card, work)
+        handler = reading(ROOT / model.handler, checked)
+        references = comparable(source, model, golden_requests(source, model), handler)
+        contents = Contents(
+            model_name=model.model_name,
+            version=model.version,
+            handler=ROOT / model.handler,
+            artifact=artifact,
+            card=card,
+            golden=golden_answers(references, checked),
+            response_timeout_s=settings.engine.response_timeout_s,
+        )
+        staged = stage(contents, work / "staged")
+        logger.info("%s: comparing the artifact with the framework", model.model_name)
+        parity = check_parity(staged, contents.handler.name, references)
+        logger.info("%s: packing", model.model_name)
+        return Built(pack(contents, staged, work, archives / f"{model.model_name}.mar"), parity)
+
+
+def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> Source:
+    """The network of `model`, with the weights of `checkpoint` or random ones."""
+    return read_vision(model, checkpoint) if isinstance(model, VisionModel) else read_policy(model, checkpoint)
+
+
+def _export(
+    model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None, work: Path
+) -> tuple[Path, dict[str, Any]]:
+    form = FORMATS[model.artifact]
+    artifact = work / form.file
+    details = form.export(source, artifact)
+    return artifact, model_card(model, source, form, details, checkpoint)
+
+
+def _checked(card: dict[str, Any], work: Path) -> cards.Card:
+    """The card as the worker will read it, which also proves that it can."""
+    path = work / "model.json"
+    path.write_bytes(json_bytes(card))
+    return cards.load(path)

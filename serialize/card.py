@@ -1,0 +1,47 @@
+"""The model card: everything that gateway, worker and tests read about a model, from settings and checkpoint."""
+
+import importlib.metadata
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from serialize.checkpoints import ROOT, sha256_of
+from serialize.formats import Format
+from serialize.source import Source
+from settings.schema import PolicyModel, VisionModel
+
+SCHEMA_VERSION = 1
+PACKAGES = ("torch", "torchvision", "onnxruntime")
+
+
+def model_card(
+    model: VisionModel | PolicyModel, source: Source, form: Format, details: dict[str, Any], checkpoint: Path | None
+) -> dict[str, Any]:
+    """The content of model.json. It holds no version: an upload may stamp another one into the manifest."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model_name": model.model_name,
+        "kind": model.kind,
+        "description": model.description,
+        "weights": "trained" if checkpoint else "random",
+        "artifact": {"format": form.name, "file": form.file, **details},
+        "request_params": model.request_params.model_dump(mode="json"),
+        **source.card,
+        "provenance": _provenance(checkpoint),
+    }
+
+
+def _provenance(checkpoint: Path | None) -> dict[str, Any]:
+    """Where the weights come from and what made the archive of them; nothing that names this machine or moment."""
+    return {
+        "checkpoint": checkpoint.name if checkpoint else None,
+        "checkpoint_sha256": sha256_of(checkpoint) if checkpoint else None,
+        **{package: importlib.metadata.version(package) for package in PACKAGES},
+        "kit": kit_version(),
+    }
+
+
+def kit_version() -> str:
+    """Marina's own version, from pyproject.toml."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return str(tomllib.load(file)["project"]["version"])

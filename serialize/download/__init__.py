@@ -1,0 +1,1 @@
+"""Fetches checkpoints by URL: resumed, checked, and put in place only when whole."""

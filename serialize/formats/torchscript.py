@@ -1,0 +1,42 @@
+"""`torchscript`: the network traced and frozen, written by an interpreter of its own.
+
+TorchScript numbers its types in the order a process made them, so only a fresh process gives the same bytes each time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from errors import BuildError
+from serialize.checkpoints import ROOT
+from serialize.source import Source
+
+
+@dataclass(frozen=True)
+class TorchScript:
+    """torch.jit.trace and torch.jit.freeze."""
+
+    name: str = "torchscript"
+    file: str = "model.pt"
+
+    def export(self, source: Source, target: Path) -> dict[str, Any]:
+        """Writes the graph; nothing more is needed to load it."""
+        job = target.with_suffix(".job")
+        description = {"spec": source.spec, "shape": list(source.example.shape), "dtype": str(source.example.dtype)}
+        with job.open("wb") as file:
+            torch.save({"description": json.dumps(description), "state": dict(source.network.state_dict())}, file)
+        command = [sys.executable, "-m", "serialize.formats.torchscript_export", str(job), str(target)]
+        # One thread: a trace runs the network, and how it is run must not depend on the machine.
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        job.unlink()
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise BuildError(f"the TorchScript export failed: {last}")
+        return {}

@@ -1,0 +1,71 @@
+"""What the framework itself answers: torchvision's transforms and eager torch, nothing of the worker's own.
+
+Computed in float64, so that every machine rounds to the same digits; a float32 artifact differs by its own rounding.
+"""
+
+import copy
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from handlers.torchvision_ops import ensure_torchvision_ops
+from serialize.samples import Request
+from serialize.source import Source
+from settings.schema import PolicyModel, Preprocessing, VisionModel
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """One request: the network's inputs [k, ...], in their own type, and its named output [k, ...] in float64."""
+
+    request: Request
+    inputs: NDArray[Any]
+    output_name: str
+    output: NDArray[np.float64]
+
+
+def references(source: Source, model: VisionModel | PolicyModel, requests: list[Request]) -> list[Reference]:
+    """What the framework makes of each request."""
+    return outputs(source, requests, [_inputs(request, model, source.example) for request in requests])
+
+
+def outputs(source: Source, requests: list[Request], inputs: list[torch.Tensor]) -> list[Reference]:
+    """What the framework's network makes of each request's `inputs`."""
+    network = copy.deepcopy(source.network).double()
+    found = []
+    for request, batch in zip(requests, inputs, strict=True):
+        # An observation is a float32 in every policy; what follows from it is computed exactly.
+        wide = batch.double() if batch.is_floating_point() else batch
+        with torch.inference_mode():
+            found.append(Reference(request, batch.numpy(), source.output_name, network(wide).numpy()))
+    return found
+
+
+def torchvision_pixels(body: bytes, preprocessing: Preprocessing) -> torch.Tensor:
+    """One picture as torchvision's transforms make it, uint8 [H, W, 3]."""
+    ensure_torchvision_ops()
+    from torchvision.transforms import InterpolationMode, v2
+
+    resize = preprocessing.resize
+    steps = [
+        v2.Resize(resize if isinstance(resize, int) else list(resize), InterpolationMode(preprocessing.interpolation))
+    ]
+    if preprocessing.crop is not None:
+        steps.append(v2.CenterCrop(list(preprocessing.crop)))
+    with Image.open(io.BytesIO(body)) as image:
+        return torch.from_numpy(np.asarray(v2.Compose(steps)(image.convert("RGB"))).copy())
+
+
+def _inputs(request: Request, model: VisionModel | PolicyModel, example: torch.Tensor) -> torch.Tensor:
+    if isinstance(model, VisionModel):
+        return torchvision_pixels(request.body, model.preprocessing)[None]
+    body: Any = json.loads(request.body)
+    if isinstance(body, dict):
+        body = body["instances"] if "instances" in body else [body[field] for field in model.fields or ()]
+    return torch.tensor(body, dtype=example.dtype).reshape(-1, *example.shape[1:])

@@ -1,0 +1,39 @@
+"""The few of a policy's settings that change its answers, from `policy_kwargs` as text or as JSON."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from errors import BuildError
+from handlers.policy_network import ACTIVATIONS
+
+PLAIN_ACTIVATION = re.compile(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>")
+PLAIN_EXTRACTOR = "FlattenExtractor"
+
+
+def activation(kwargs: Mapping[str, Any], default: str) -> str:
+    """Name of the activation in torch.nn. Raises BuildError for one that is not a plain class of it."""
+    if "activation_fn" not in kwargs:
+        return default
+    text = str(kwargs["activation_fn"])
+    match = PLAIN_ACTIVATION.fullmatch(text)
+    if match is None or match[1] not in ACTIVATIONS:
+        raise BuildError(f"the activation {text} is none that is read: {', '.join(ACTIVATIONS)}")
+    return match[1]
+
+
+def flag(kwargs: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A yes or no, stored as JSON or as Python's text."""
+    return str(kwargs.get(name, default)) == "True"
+
+
+def number(kwargs: Mapping[str, Any], name: str, default: float) -> float:
+    """A number, stored as JSON or as text."""
+    return float(kwargs.get(name, default))
+
+
+def check_extractor(kwargs: Mapping[str, Any]) -> None:
+    """Raises BuildError for a feature extractor of the user's own, whose code is not in the file."""
+    text = str(kwargs.get("features_extractor_class", PLAIN_EXTRACTOR))
+    if PLAIN_EXTRACTOR not in text:
+        raise BuildError(f"the feature extractor {text} is not read; MlpPolicy's {PLAIN_EXTRACTOR} is")

@@ -1,0 +1,214 @@
+"""Gymnasium's spaces, read from the text that Stable-Baselines3 stores beside its pickles."""
+
+import ast
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from errors import BuildError
+
+
+@dataclass(frozen=True)
+class Box:
+    """An array of numbers; low and high are flat, None where unbounded."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+
+    @property
+    def features(self) -> int:
+        """Values that a network is given for one observation."""
+        return math.prod(self.shape)
+
+    outputs = features
+
+    @property
+    def bounded(self) -> bool:
+        """Whether every number has a low and a high."""
+        return None not in self.low and None not in self.high
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether Stable-Baselines3 divides it by 255 (`is_image_space` in its common/preprocessing.py)."""
+        full = all(value == 0 for value in self.low) and all(value == 255 for value in self.high)
+        return len(self.shape) == 3 and self.dtype == "uint8" and full
+
+    def card(self) -> dict[str, Any]:
+        """As the model card holds it."""
+        low, high = (np.array(bound, dtype=object).reshape(self.shape).tolist() for bound in (self.low, self.high))
+        return {"type": "box", "shape": list(self.shape), "dtype": self.dtype, "low": low, "high": high}
+
+    def as_box(self) -> "Box":
+        """How an observation of this space is asked for."""
+        return self
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One of `n`, counted from 0: the library's `predict` does so whatever the space's own start is."""
+
+    n: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many values each number may take."""
+        return [self.n]
+
+    @property
+    def features(self) -> int:
+        """Values that a network is given: one code."""
+        return self.n
+
+    outputs = features
+
+    def card(self) -> dict[str, Any]:
+        """As the model card holds it."""
+        return {"type": "discrete", "n": self.n, "start": 0}
+
+    def as_box(self) -> Box:
+        """How an observation of this space is asked for: a whole number."""
+        return Box((1,), "int64", (0.0,), (self.n - 1.0,))
+
+
+@dataclass(frozen=True)
+class MultiDiscrete:
+    """Several numbers, the i-th one of `nvec[i]`."""
+
+    nvec: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one observation or action."""
+        return (len(self.nvec),)
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many values each number may take."""
+        return list(self.nvec)
+
+    @property
+    def features(self) -> int:
+        """Values that a network is given: the codes side by side."""
+        return sum(self.nvec)
+
+    outputs = features
+
+    def card(self) -> dict[str, Any]:
+        """As the model card holds it."""
+        return {"type": "multi_discrete", "nvec": list(self.nvec)}
+
+    def as_box(self) -> Box:
+        """How an observation of this space is asked for: whole numbers."""
+        return Box(self.shape, "int64", (0.0,) * len(self.nvec), tuple(size - 1.0 for size in self.nvec))
+
+
+@dataclass(frozen=True)
+class MultiBinary:
+    """An array of zeros and ones."""
+
+    shape: tuple[int, ...]
+
+    @property
+    def features(self) -> int:
+        """Values that a network is given for one observation."""
+        return math.prod(self.shape)
+
+    outputs = features
+
+    def card(self) -> dict[str, Any]:
+        """As the model card holds it."""
+        return {"type": "multi_binary", "n": math.prod(self.shape), "shape": list(self.shape)}
+
+    def as_box(self) -> Box:
+        """How an observation of this space is asked for: zeros and ones."""
+        return Box(self.shape, "int8", (0.0,) * self.features, (1.0,) * self.features)
+
+
+Space = Box | Discrete | MultiDiscrete | MultiBinary
+
+
+def unbounded_box(width: int) -> Box:
+    """What is known of the observations of a network whose space was not stored."""
+    return Box((width,), "float32", (None,) * width, (None,) * width)
+
+
+def read_space(stored: Any, role: str) -> Space:
+    """The space from the JSON that Stable-Baselines3 stored for it; `role` names it in errors.
+
+    Raises BuildError when the readable text is not enough and only the pickle would tell.
+    """
+    kind = str(stored.get(":type:", "")) if isinstance(stored, dict) else ""
+    name = kind.rpartition(".")[2].rstrip("'>")
+    try:
+        match name:
+            case "Box":
+                return _box(stored, role)
+            case "Discrete":
+                return Discrete(int(stored["n"]))
+            case "MultiDiscrete":
+                return MultiDiscrete(tuple(int(size) for size in _numbers(stored["nvec"], role)))
+            case "MultiBinary":
+                return MultiBinary(_shape(stored))
+    except (KeyError, ValueError, SyntaxError) as error:
+        raise BuildError(f"the {role} is stored in a form that only unpickling could read ({error!r})") from None
+    raise BuildError(
+        f"the {role} is a {name or 'nameless'} space; Box, Discrete, MultiDiscrete and MultiBinary are read"
+    )
+
+
+def _box(stored: dict[str, Any], role: str) -> Box:
+    shape, dtype = _shape(stored), str(stored["dtype"])
+    low, high = (_bounds(stored, key, shape, dtype, role) for key in ("low", "high"))
+    return Box(shape, dtype, low, high)
+
+
+def _shape(stored: dict[str, Any]) -> tuple[int, ...]:
+    # `shape` in gym before 0.21, `_shape` since.
+    return tuple(
+        int(size) for size in ast.literal_eval(str(stored["_shape"] if "_shape" in stored else stored["shape"]))
+    )
+
+
+def _bounds(
+    stored: dict[str, Any], key: str, shape: tuple[int, ...], dtype: str, role: str
+) -> tuple[float | None, ...]:
+    size = math.prod(shape)
+    text = str(stored[key])
+    if "..." in text:
+        # numpy writes only the corners of a large array. A bound that is the same everywhere may also stand alone.
+        alone = str(stored.get(f"{key}_repr"))
+        if alone == "None" or not _is_number(alone):
+            alone = _constant_corners(text, dtype)
+        text = " ".join([alone] * size)
+    values = _numbers(text, role)
+    if len(values) != size:
+        raise ValueError(f"{len(values)} numbers for {key} of shape {shape}")
+    exact = np.asarray(values, dtype=dtype)  # text has the shortest digits that give the same number in its own type
+    return tuple(float(value) if np.isfinite(value) else None for value in exact)
+
+
+def _constant_corners(text: str, dtype: str) -> str:
+    """The bound that all shown corners share, for bytes only: 0..255 pictures are the one case that is certain."""
+    shown = set(text.replace("[", " ").replace("]", " ").replace("...", " ").split())
+    if dtype == "uint8" and shown in ({"0"}, {"255"}):
+        return shown.pop()
+    raise ValueError("bounds too long to be stored as text")
+
+
+def _numbers(text: Any, role: str) -> list[float]:
+    words = str(text).replace("[", " ").replace("]", " ").replace(",", " ").split()
+    if not words:
+        raise BuildError(f"the {role} is stored without numbers")
+    return [float(word) for word in words]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""A picture classifier: checkpoint or random weights → Source."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from handlers import networks
+from serialize.labels import resolve
+from serialize.source import Source
+from serialize.state_dicts import fill
+from serialize.tensors import load_tensors
+from settings.schema import VisionModel
+
+SEED = 0
+
+
+def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
+    """The network with the weights of `checkpoint`, or seeded random ones for None.
+
+    Raises BuildError when the checkpoint cannot be read safely or does not fit the network.
+    """
+    labels = resolve(model.labels)
+    spec = network_spec(model, len(labels))
+    network = networks.build(spec) if checkpoint else _random(spec)
+    if checkpoint is not None:
+        assert isinstance(network, networks.PictureClassifier)
+        fill(network.network, load_tensors(checkpoint, checkpoint), str(checkpoint))
+    size = model.preprocessing.crop or model.preprocessing.resize
+    assert isinstance(size, tuple)  # the schema asks for a crop where resize is one number
+    return Source(
+        network=network.eval(),
+        spec=spec,
+        card=_card(model, labels),
+        example=torch.zeros((2, *size, 3), dtype=torch.uint8),
+        input_name="pixels",
+        output_name="logits",
+    )
+
+
+def network_spec(model: VisionModel, classes: int) -> dict[str, Any]:
+    """The description of the network for handlers.networks."""
+    mean, std = list(model.preprocessing.mean), list(model.preprocessing.std)
+    return {"type": "torchvision", "name": model.network, "classes": classes, "mean": mean, "std": std}
+
+
+def _card(model: VisionModel, labels: list[str]) -> dict[str, Any]:
+    return {
+        "labels": labels,
+        "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "decode": model.decode,
+        "output": model.output.model_dump(mode="json"),
+    }
+
+
+def _random(spec: dict[str, Any]) -> nn.Module:
+    """Seeded weights, with batch norms that have seen pictures.
+
+    Without that a deep network's logits vanish, all classes come out equal and no comparison means anything. The
+    statistics are taken in float64, so that every machine rounds them to the same float32.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        network = networks.build(spec).double()
+        pictures = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.train()
+            norm.momentum = None  # the mean over what was seen, not a moving one
+        with torch.no_grad():
+            network(pictures)
+    return network.float().eval()

@@ -1,0 +1,83 @@
+"""An archive is copied under another version without a change to anything else."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from archive import open_archive, stamp
+from errors import ArchiveError
+from tests.archive.made import MANIFEST, archive_at
+
+
+def test_only_the_version_differs(tmp_path: Path) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    before = open_archive(source)
+
+    after = stamp(source, "2.1", tmp_path / "store" / "toy-2.1.mar")
+
+    assert after.version == "2.1"
+    assert after.content_sha256 == before.content_sha256
+    assert after.sha256 != before.sha256
+    changed = {file.name for file in set(after.files) ^ set(before.files)}
+    assert changed == {MANIFEST}
+    assert open_archive(source) == before
+
+
+def test_the_same_version_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    first = stamp(source, "3", tmp_path / "a.mar")
+    os.utime(source, (1, 1))
+    second = stamp(source, "3", tmp_path / "b.mar")
+    assert first.sha256 == second.sha256
+
+
+def test_stamping_an_archive_onto_itself_works(tmp_path: Path) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    stamp(source, "2.0", source)
+    assert open_archive(source).version == "2.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.mar"]
+
+
+@pytest.mark.parametrize("version", ["", "v1", "1.", "1.0-rc", "../1", "1 "])
+def test_what_is_no_version_is_refused(tmp_path: Path, version: str) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    with pytest.raises(ArchiveError, match="not a version"):
+        stamp(source, version, tmp_path / "out.mar")
+    assert not (tmp_path / "out.mar").exists()
+
+
+def test_a_broken_source_leaves_the_target_as_it_was(tmp_path: Path) -> None:
+    target = archive_at(tmp_path / "target.mar")
+    old = target.read_bytes()
+    (tmp_path / "broken.mar").write_bytes(old[:-100])
+    with pytest.raises(ArchiveError):
+        stamp(tmp_path / "broken.mar", "2.0", target)
+    assert target.read_bytes() == old
+
+
+def test_every_entry_has_the_same_time_mode_and_order(tmp_path: Path) -> None:
+    stamp(archive_at(tmp_path / "toy.mar"), "2.0", tmp_path / "out.mar")
+    with zipfile.ZipFile(tmp_path / "out.mar") as archive:
+        entries = archive.infolist()
+    assert {entry.date_time for entry in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
+
+
+def test_many_processes_stamping_one_target_leave_one_whole_archive(tmp_path: Path) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    code = (
+        "import sys, pathlib, archive; archive.stamp(pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3]))"
+    )
+    target = tmp_path / "store" / "out.mar"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(source), f"{version}.0", str(target)])
+        for version in range(1, 5)
+    ]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0, 0]
+    assert open_archive(target).version in {"1.0", "2.0", "3.0", "4.0"}
+    assert [path.name for path in target.parent.iterdir()] == ["out.mar"]

@@ -1,0 +1,135 @@
+"""The whole main job, once a session: trained, packed, served and uploaded by the very commands that a user types.
+
+Two things differ from a user's run: ports are free ones, and state and archives lie in a temporary folder.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from demo import digits
+from settings.load import ROOT
+from stack.ports import listeners
+
+PORTS = (
+    "MARINA_GATEWAY_PORT",
+    "MARINA_FILES_PORT",
+    "MARINA_INFERENCE_PORT",
+    "MARINA_MANAGEMENT_PORT",
+    "MARINA_METRICS_PORT",
+    "MARINA_GRPC_INFERENCE_PORT",
+    "MARINA_GRPC_MANAGEMENT_PORT",
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack and the environment that commands need to find it."""
+
+    env: dict[str, str]
+
+    @property
+    def gateway(self) -> str:
+        return f"http://127.0.0.1:{self.env['MARINA_GATEWAY_PORT']}"
+
+    @property
+    def files(self) -> str:
+        return f"http://127.0.0.1:{self.env['MARINA_FILES_PORT']}"
+
+    @property
+    def state(self) -> Path:
+        return Path(self.env["MARINA_STATE"])
+
+    @property
+    def archives(self) -> Path:
+        return Path(self.env["MARINA_ARCHIVES"])
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start one of the kit's programs."""
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """Run one of the kit's programs to its end and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+
+def unseen_digits() -> tuple[list[bytes], list[str]]:
+    """PNGs of the digits that no training sees, and what they show."""
+    _, unseen = digits.load_split()
+    return [digits.png(image) for image in unseen.images], [str(label) for label in unseen.labels]
+
+
+def new_stack(folder: Path, archives: Path) -> Stack:
+    """A stack of its own ports and folders; nothing is started."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+    numbers = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    env = {**os.environ, **dict(zip(PORTS, numbers, strict=True))}
+    env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives)}
+    return Stack(env)
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two demo models, trained where they are not yet and packed."""
+    folder = tmp_path_factory.mktemp("archives")
+    stack = new_stack(folder, folder)
+    stack.run("-m", "demo", "train")
+    for model in ("digits", "cartpole"):
+        stack.run("-m", "serialize", f"served_model={model}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stack(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything of the main job running, digits and cartpole uploaded; stopped at the end, and nothing left."""
+    made = new_stack(tmp_path_factory.mktemp("state"), archives)
+    try:
+        made.run("-m", "stack", "up")
+        for model in ("digits", "cartpole"):
+            made.run("upload_model.py", f"served_model={model}")
+        yield made
+    finally:
+        made.run("-m", "stack", "down")
+    assert left_running(made) == []
+
+
+def left_running(stack: Stack) -> list[psutil.Process]:
+    """Processes that still belong to a stack, found by their environment, command line or open port."""
+    owners = {pid for port, pid in listeners().items() if str(port) in {stack.env[name] for name in PORTS}}
+    left = []
+    for process in psutil.process_iter():
+        try:
+            marked = process.environ().get("MARINA_STACK") == str(stack.state)
+            named = str(stack.state) in " ".join(process.cmdline())
+        except psutil.Error:
+            continue
+        if (marked or named or process.pid in owners) and process.status() != psutil.STATUS_ZOMBIE:
+            left.append(process)
+    return left

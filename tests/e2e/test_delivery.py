@@ -1,0 +1,166 @@
+"""Archives reach the engine through the file browser, and the old version serves until the new one has answered."""
+
+import shutil
+import signal
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from archive import open_archive, write_zip
+from delivery.management import Management
+from errors import EngineError
+from settings import Settings, load
+from settings.schema import RequestParams
+from tests.e2e.conftest import Stack
+
+pytestmark = pytest.mark.e2e
+STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
+BATCH = "served_model.request_params.batch_size"
+
+
+@pytest.fixture
+def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in stack.env.items():
+        if name.startswith("MARINA_"):
+            monkeypatch.setenv(name, value)
+    return load(["served_model=cartpole"])
+
+
+def versions(settings: Settings) -> list[str]:
+    with Management(settings.engine) as engine:
+        return [found.version for found in engine.versions("cartpole")]
+
+
+def ask(stack: Stack) -> requests.Response:
+    return requests.post(f"{stack.gateway}/predict", json=STATE, timeout=30)
+
+
+def test_the_file_browser_lists_and_serves_what_was_built(stack: Stack) -> None:
+    listed = {entry["name"] for entry in requests.get(stack.files, timeout=10).json()}
+    assert {"digits.mar", "cartpole.mar"} <= listed
+    page = requests.get(stack.files, headers={"Accept": "text/html"}, timeout=10)
+    assert page.headers["Content-Type"].startswith("text/html")
+    part = requests.get(f"{stack.files}/files/digits.mar", headers={"Range": "bytes=0-3"}, timeout=10)
+    assert (part.status_code, part.content) == (206, b"PK\x03\x04")
+
+
+def test_uploading_what_serves_already_changes_nothing(stack: Stack, settings: Settings) -> None:
+    before = versions(settings)
+    assert "serves already" in stack.run("upload_model.py", "served_model=cartpole")
+    assert versions(settings) == before
+
+
+def test_a_change_of_batch_settings_is_a_new_version_without_a_lost_request(stack: Stack, settings: Settings) -> None:
+    before, statuses, over = versions(settings), [], threading.Event()
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            statuses.append(ask(stack).status_code)
+
+    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        printed = stack.run("upload_model.py", "served_model=cartpole", f"{BATCH}=8")
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert "serves now" in printed
+    after = versions(settings)
+    assert len(after) == 1
+    assert after != before
+    assert len(statuses) > 100
+    assert set(statuses) == {200}
+    with Management(settings.engine) as engine:
+        default = engine.default("cartpole")
+    assert default is not None
+    assert default.batch_size == 8
+    assert "serves again" in stack.run("-m", "delivery", "rollback", "served_model=cartpole")
+    assert versions(settings) == before
+    assert ask(stack).status_code == 200
+
+
+def broken_copy(source: Path, target: Path, change: str) -> None:
+    """The archive with one thing wrong, and its checksums right again."""
+    import hashlib
+
+    with zipfile.ZipFile(source) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+    if change == "handler that raises at start":
+        files["policy_handler.py"] += b"\nraise RuntimeError('broken on purpose')\n"
+    elif change == "wrong golden answer":
+        assert b'"action": 0' in files["golden.json"] or b'"action":0' in files["golden.json"]
+        files["golden.json"] = files["golden.json"].replace(b'"action": 0', b'"action": 1')
+        files["golden.json"] = files["golden.json"].replace(b'"action":0', b'"action":1')
+    sums = {n: hashlib.sha256(c).hexdigest() for n, c in files.items() if n not in ("checksums.sha256",)}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items()) if name != "MAR-INF/MANIFEST.json"]
+    files["checksums.sha256"] = "".join(lines).encode()
+    write_zip(files, target)
+    if change == "a bit turned over":
+        content = bytearray(target.read_bytes())
+        content[len(content) // 2] ^= 1
+        target.write_bytes(content)
+    elif change == "cut short":
+        target.write_bytes(target.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    "change", ["handler that raises at start", "wrong golden answer", "a bit turned over", "cut short"]
+)
+def test_a_broken_archive_never_takes_traffic(
+    stack: Stack, settings: Settings, archives: Path, change: str, tmp_path: Path
+) -> None:
+    before, built = versions(settings), archives / "cartpole.mar"
+    kept = shutil.copy(built, tmp_path / "kept.mar")
+    broken_copy(built, tmp_path / "broken.mar", change)
+    (tmp_path / "broken.mar").replace(built)
+    try:
+        printed = stack.run("upload_model.py", "served_model=cartpole", status=1)
+    finally:
+        Path(kept).replace(built)
+    assert printed.strip().splitlines()[-1].startswith("error: ")
+    assert versions(settings) == before
+    assert ask(stack).status_code == 200
+
+
+def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack: Stack, settings: Settings) -> None:
+    before = versions(settings)
+    upload = stack.start("upload_model.py", "served_model=cartpole", f"{BATCH}=32")
+    deadline = time.monotonic() + 60
+    while len(versions(settings)) < 2:
+        assert upload.poll() is None, upload.communicate()[0]
+        assert time.monotonic() < deadline
+    upload.send_signal(signal.SIGKILL)
+    upload.communicate()
+    assert ask(stack).status_code == 200
+    stack.run("upload_model.py", "served_model=cartpole", f"{BATCH}=24")
+    stack.run("upload_model.py", "served_model=cartpole")
+    assert len(versions(settings)) == 1
+    assert len(before) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/files/x-1.0.mar", "file:///etc/hostname", "http://127.0.0.1/files/x-1.0.mar"]
+)
+def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
+    params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
+    with Management(settings.engine) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
+        engine.register("stranger", url, params)
+
+
+def test_a_model_that_was_not_built_says_how_to_build_it(stack: Stack) -> None:
+    printed = stack.run("upload_model.py", "served_model=weather", status=1)
+    assert "make generate_mar MODEL=weather" in printed
+
+
+def test_an_archive_is_put_into_the_store_once(stack: Stack, archives: Path, tmp_path: Path) -> None:
+    assert "in the store already" in stack.run("-m", "delivery", "put", str(archives / "digits.mar"))
+    copy = shutil.copy(archives / "digits.mar", tmp_path / "copy.mar")
+    printed = stack.run("-m", "delivery", "put", str(copy))
+    assert open_archive(archives / "digits.mar").sha256 in printed
+    assert "No such file" in stack.run("-m", "delivery", "put", str(tmp_path / "nothing.mar"), status=1)

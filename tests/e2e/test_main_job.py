@@ -1,0 +1,169 @@
+"""The main job through HTTP: both demo models answer rightly, and bad requests harm nobody but themselves."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import gymnasium
+import pytest
+import requests
+from PIL import Image
+
+from settings import load
+from tests.e2e.conftest import Stack, unseen_digits
+
+pytestmark = pytest.mark.e2e
+FIELDS = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
+
+
+def play(seed: int, url: str) -> float:
+    """The return of one episode of CartPole-v1 in which every action comes through HTTP."""
+    environment = gymnasium.make("CartPole-v1")
+    state, _ = environment.reset(seed=seed)
+    total, over = 0.0, False
+    with requests.Session() as session:
+        while not over:
+            answer = session.post(url, json=dict(zip(FIELDS, map(float, state), strict=True)), timeout=30)
+            assert answer.status_code == 200, answer.text
+            state, reward, terminated, truncated, _ = environment.step(answer.json()["action"])
+            total, over = total + float(reward), terminated or truncated
+    environment.close()
+    return total
+
+
+def test_the_served_policy_holds_the_pole(stack: Stack) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        returns = list(pool.map(lambda seed: play(seed, f"{stack.gateway}/predict"), range(1000, 1020)))
+    assert len(returns) == 20
+    assert sum(returns) / 20 >= 475
+
+
+def test_digits_never_seen_in_training_are_classified(stack: Stack) -> None:
+    pictures, labels = unseen_digits()
+    url = f"{stack.gateway}/models/digits/predict"
+
+    def ask(picture: bytes) -> str:
+        answer = requests.post(url, data=picture, headers={"Content-Type": "image/png"}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["predictions"][0]["label"])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, pictures))
+    right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
+    assert len(labels) >= 300
+    assert right / len(labels) >= 0.97
+
+
+def test_a_corrupt_picture_inside_a_full_batch_gets_400_and_its_neighbours_their_answers(stack: Stack) -> None:
+    pictures, labels = unseen_digits()
+    chosen, corrupt = pictures[:8], 3
+    chosen[corrupt] = chosen[corrupt][:60]
+    params = "served_model.request_params"
+    # Eight requests that the one worker waits a second for come in one batch.
+    stack.run("upload_model.py", f"{params}.batch_size=8", f"{params}.max_batch_delay=1000")
+    try:
+
+        def ask(picture: bytes) -> requests.Response:
+            headers = {"Content-Type": "image/png"}
+            return requests.post(f"{stack.gateway}/models/digits/predict", data=picture, headers=headers, timeout=30)
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(ask, chosen))
+    finally:
+        stack.run("upload_model.py")
+    assert [answer.status_code for answer in answers] == [400 if i == corrupt else 200 for i in range(8)]
+    refused = answers.pop(corrupt).json()
+    assert refused["error"] == "unreadable_input"
+    assert set(refused) == {"error", "detail", "request_id"}
+    found = [answer.json()["predictions"][0]["label"] for answer in answers]
+    assert found == [label for i, label in enumerate(labels[:8]) if i != corrupt]
+
+
+def test_the_short_routes_answer_as_the_reference_systems_do(stack: Stack) -> None:
+    pictures, labels = unseen_digits()
+    files = {"image": ("digit.png", pictures[0], "image/png")}
+    probabilities = requests.post(f"{stack.gateway}/predict_proba", files=files, timeout=30).json()
+    assert max(probabilities, key=probabilities.__getitem__) == labels[0]
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-4)
+    classified = requests.post(f"{stack.gateway}/classify", files={"any": pictures[0]}, timeout=30).json()
+    assert classified["status"] == "success"
+    assert classified["prediction"]["label"] == labels[0]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "BMP", "GIF", "TIFF", "WEBP"])
+def test_every_kind_of_picture_is_read(stack: Stack, form: str) -> None:
+    pictures, labels = unseen_digits()
+    converted = io.BytesIO()
+    Image.open(io.BytesIO(pictures[1])).convert("L").save(converted, form, quality=95)
+    headers = {"Content-Type": f"image/{form.lower()}"}
+    answer = requests.post(
+        f"{stack.gateway}/models/digits/predict", data=converted.getvalue(), headers=headers, timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0]["label"] == labels[1]
+
+
+def test_many_states_in_one_request_get_an_action_each(stack: Stack) -> None:
+    states = [[0.0, 0.0, 0.1, 0.5], [0.0, 0.0, -0.1, -0.5]]
+    answer = requests.post(f"{stack.gateway}/models/cartpole/predict", json=states, timeout=30)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "model": "cartpole",
+        "version": answer.json()["version"],
+        "predictions": [{"action": 1}, {"action": 0}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "code"),
+    [
+        ("/models/nobody/predict", b"{}", 404, "unknown_model"),
+        ("/models/cartpole/versions/77.0/predict", b"[0,0,0,0]", 404, "unknown_model"),
+        ("/predict", b"{", 400, "unreadable_input"),
+        ("/predict", b'{"cart_position": 0}', 422, "invalid_fields"),
+        ("/predict", b"[0,0,0]", 422, "invalid_fields"),
+        ("/predict", b"[0,0,9,0]", 422, "invalid_fields"),
+    ],
+)
+def test_a_bad_request_gets_its_own_status(stack: Stack, path: str, body: bytes, status: int, code: str) -> None:
+    headers = {"Content-Type": "application/json", "X-Request-Id": "mine"}
+    answer = requests.post(f"{stack.gateway}{path}", data=body, headers=headers, timeout=30)
+    assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "mine"
+
+
+def test_models_are_described_and_nothing_of_the_engine_is_told(stack: Stack) -> None:
+    answer = requests.get(f"{stack.gateway}/models/digits", timeout=30)
+    assert answer.status_code == 200
+    assert "8080" not in answer.text
+    assert stack.env["MARINA_INFERENCE_PORT"] not in answer.text
+    assert stack.env["MARINA_MANAGEMENT_PORT"] not in answer.text
+    assert '"labels"' in answer.text
+    names = requests.get(f"{stack.gateway}/models", timeout=30).text
+    assert "digits" in names
+    assert "cartpole" in names
+
+
+def test_the_load_test_runs_against_the_stack_and_counts_no_error(stack: Stack) -> None:
+    printed = stack.run("stress.py", "stress.rounds=2", "stress.requests=40", "stress.clients=4")
+    assert printed.count("Performance: ") >= 2
+    assert "imgs/s" in printed
+    printed = stack.run("stress.py", "served_model=cartpole", "stress.rounds=1", "stress.requests=40")
+    assert "Performance: " in printed
+
+
+def test_the_prediction_of_the_demo_prints_answers_and_addresses(stack: Stack) -> None:
+    printed = stack.run("-m", "demo", "predict")
+    for word in (f"{stack.gateway}/docs", stack.files, "predictions", "action"):
+        assert word in printed
+
+
+def test_default_settings_name_the_ports_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GATEWAY", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT"):
+        monkeypatch.delenv(f"MARINA_{name}_PORT", raising=False)
+    settings = load(["store=nginx"])
+    engine = settings.engine
+    assert settings.gateway.port == 5003
+    assert settings.store.name == "nginx"
+    assert settings.store.port == 5002
+    assert (engine.inference_port, engine.management_port, engine.metrics_port) == (8080, 8081, 8082)
+    assert (engine.grpc_inference_port, engine.grpc_management_port) == (7070, 7071)

@@ -1,0 +1,76 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handlers import golden
+from tests.handlers.archives import vision_golden
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        ({"a": 1.0, "b": [1, "x", None, True]}, {"b": [1, "x", None, True], "a": 1.0}),
+        ([{"action": 1}], [{"action": 1.0}]),
+        ([0.5], [0.50009]),
+        ([], []),
+    ],
+    ids=["order-of-keys", "whole-and-floating", "inside-tolerance", "empty"],
+)
+def test_answers_agree(expected: Any, actual: Any) -> None:
+    assert golden.outside(expected, actual, 1e-4) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "path"),
+    [
+        ({"a": {"b": [0, 0.5]}}, {"a": {"b": [0, 0.6]}}, "$.a.b[1]"),
+        ([{"action": 0}], [{"action": 1}], "$[0].action"),
+        ([1, 2], [1], "$"),
+        ({"a": 1}, {"b": 1}, "$"),
+        ({"a": "x"}, {"a": "y"}, "$.a"),
+        ([True], [1], "$[0]"),
+        ([1], [None], "$[0]"),
+        ([0.5], [math.nan], "$[0]"),
+        ([0.0], [math.inf], "$[0]"),
+    ],
+    ids=["number", "action", "length", "keys", "text", "boolean", "null", "nan", "infinite"],
+)
+def test_answers_differ_at_a_named_place(expected: Any, actual: Any, path: str) -> None:
+    difference = golden.outside(expected, actual, 1e-4)
+    assert difference is not None
+    assert difference.path == path
+
+
+def test_the_worst_of_several_differences_is_told() -> None:
+    difference = golden.worst({"a": 0.1, "b": [0.5, 0.2]}, {"a": 0.2, "b": [0.0, 0.2]})
+    assert str(difference) == "$.b[0] is 0.0 instead of 0.5, off by 0.5"
+
+
+def test_golden_answers_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text(json.dumps(vision_golden()))
+    read = golden.load(path)
+    assert read.tolerance == 1e-4
+    assert read.samples[0].row["body"].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tolerance": "small"}, "tolerance must be a number"),
+        ({"tolerance": math.nan}, "tolerance must be a number"),
+        ({"samples": []}, "samples must be a list that is not empty"),
+        ({"samples": [3]}, "sample 0: body is missing"),
+        ({"samples": [{"content_type": "image/png", "body": "?", "predictions": [1]}]}, "body is not base64"),
+        ({"samples": [{"content_type": "image/png", "body": "", "predictions": [1]}]}, "body must be text"),
+        ({"samples": [{"content_type": "image/png", "body": "AAAA", "predictions": []}]}, "predictions must be a list"),
+    ],
+)
+def test_broken_golden_answers_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    path = tmp_path / "golden.json"
+    path.write_text(json.dumps(vision_golden() | change))
+    with pytest.raises(ValueError, match=words):
+        golden.load(path)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from handlers import preprocessing
+from handlers.card import Preprocessing
+from handlers.torchvision_ops import ensure_torchvision_ops
+from tests.handlers.archives import noise
+
+Size = tuple[int, int]
+
+SIZES = [
+    (64, 64),
+    (37, 53),
+    (53, 37),
+    (240, 320),
+    (321, 241),
+    (727, 1200),
+    (1, 1),
+    (1, 90),
+    (90, 1),
+    (224, 224),
+    (9, 500),
+]
+RESIZES: list[tuple[Size | int, Size | None]] = [
+    ((64, 64), None),
+    ((96, 40), None),
+    ((70, 80), (64, 64)),
+    ((70, 80), (20, 64)),
+    (64, (56, 56)),
+    (73, (64, 57)),
+    (40, (40, 40)),
+    (48, (64, 50)),
+    ((30, 30), (41, 20)),
+]
+
+
+def reference(pixels: NDArray[np.uint8], resize: Size | int, crop: Size | None, name: str) -> NDArray[np.uint8]:
+    ensure_torchvision_ops()
+    from torchvision.transforms import InterpolationMode, v2
+
+    steps = [v2.Resize(list(resize) if isinstance(resize, tuple) else resize, InterpolationMode(name), antialias=True)]
+    if crop:
+        steps.append(v2.CenterCrop(list(crop)))
+    return np.asarray(v2.Compose(steps)(Image.fromarray(pixels)))
+
+
+def differing(size: Size, resize: Size | int, crop: Size | None, name: str) -> NDArray[np.int64]:
+    pixels = noise(*size)
+    expected = reference(pixels, resize, crop, name)
+    result = preprocessing.apply(pixels, Preprocessing(resize, name, crop))  # type: ignore[arg-type]  # a parameter
+    assert result.dtype == np.uint8
+    assert result.shape == expected.shape
+    return np.asarray(np.abs(result.astype(np.int64) - expected))
+
+
+def label(value: object) -> str:
+    return str(value).replace(" ", "")
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize(("resize", "crop"), RESIZES, ids=label)
+@pytest.mark.parametrize("size", SIZES, ids=label)
+def test_the_result_is_torchvisions_to_one_of_255(size: Size, resize: Size | int, crop: Size | None, name: str) -> None:
+    assert differing(size, resize, crop, name).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize(
+    ("size", "resize", "crop"),
+    [
+        ((727, 1200), (64, 64), None),
+        ((53, 37), (70, 80), (20, 64)),
+        ((500, 512), 256, (224, 224)),
+        ((9, 9), 40, (40, 40)),
+    ],
+    ids=["no-crop", "crop-after-exact-size", "nearly-square", "crop-of-all"],
+)
+def test_a_result_resampled_whole_is_bit_equal(size: Size, resize: Size | int, crop: Size | None, name: str) -> None:
+    assert differing(size, resize, crop, name).max() == 0
+
+
+@pytest.mark.parametrize("size", [(727, 1200), (800, 1200), (1024, 768), (480, 640), (2000, 1500)], ids=label)
+def test_a_photograph_cropped_after_the_shorter_side_differs_at_almost_no_pixel(size: Size) -> None:
+    off = differing(size, 256, (224, 224), "bilinear")
+    assert (off > 0).mean() <= 0.001
+
+
+def test_a_long_thin_picture_is_not_resized_as_a_whole() -> None:
+    result = preprocessing.apply(noise(1, 60_000), Preprocessing(256, "bilinear", (224, 224)))
+    assert result.shape == (224, 224, 3)

@@ -1,0 +1,44 @@
+"""A checkpoint is found where it belongs, or the command that gets it is named."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from errors import BuildError, WeightsMissing
+from serialize.checkpoints import locate
+from tests.serialize.conftest import Compose
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("digits", "make train_demo$"),
+        ("cartpole", "make train_demo$"),
+        ("imagenet_resnet18", "make download_weights MODEL=imagenet_resnet18$"),
+        ("weather", "put your checkpoint at .*weather.pt or set served_model.checkpoint=PATH$"),
+        ("genre_classifier", "put your checkpoint at .*genre_classifier.pt or set"),
+    ],
+)
+def test_missing_weights_name_the_command_that_gets_them(compose: Compose, model: str, words: str) -> None:
+    composed = compose(model)
+    with pytest.raises(WeightsMissing, match=words):
+        locate(composed.served_model, composed.paths)
+
+
+def test_a_download_lies_under_the_name_of_the_model(compose: Compose, tmp_path: Path) -> None:
+    composed = compose("weather", "served_model.checkpoint='https://example.org/a/resnet-37.pth?raw=1'")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "weather.pth").write_bytes(b"...")
+    assert locate(composed.served_model, composed.paths) == tmp_path / "weights" / "weather.pth"
+
+
+def test_another_file_than_the_configured_one_is_refused(compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "mine.pt").write_bytes(b"...")
+    right = hashlib.sha256(b"...").hexdigest()
+    good = compose("weather", f"served_model.checkpoint={tmp_path / 'mine.pt'}", f"served_model.sha256={right[:12]}")
+    assert locate(good.served_model, good.paths) == tmp_path / "mine.pt"
+
+    bad = compose("weather", f"served_model.checkpoint={tmp_path / 'mine.pt'}", "served_model.sha256=abcdef0123")
+    with pytest.raises(BuildError, match=f"has sha256 {right}, served_model.sha256 is abcdef0123"):
+        locate(bad.served_model, bad.paths)

@@ -1,0 +1,114 @@
+"""Each format answers as the network it was made of, at every batch size, and has the same bytes each time."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from handlers import card, runtimes
+from serialize.build import read_source
+from serialize.card import model_card
+from serialize.formats import FORMATS
+from serialize.source import Source
+from tests.serialize.conftest import Compose
+
+# The worker loads TorchScript with torch.jit.load, which torch has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+
+SMALL = ("served_model.preprocessing.resize=[64,64]", "served_model.preprocessing.crop=null")
+MODELS = {
+    "cartpole": (),
+    "digits": (),
+    "weather": SMALL,
+    "genre_classifier": SMALL,
+    "imagenet_resnet18": SMALL,
+}
+
+
+def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[Source, runtimes.Runtime]:
+    model = compose(name, "served_model.weights=random", *MODELS[name]).served_model
+    source = read_source(model, None)
+    details = FORMATS[form].export(source, folder / FORMATS[form].file)
+    document = model_card(model, source, FORMATS[form], details, None)
+    (folder / "model.json").write_text(json.dumps(document))
+    return source, runtimes.load(folder, card.load(folder / "model.json"))
+
+
+def inputs(source: Source, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(count)
+    shape = (count, *source.example.shape[1:])
+    if source.example.dtype == torch.uint8:
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    return torch.randn(shape, generator=generator)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_an_artifact_answers_as_the_network_at_every_batch_size(
+    compose: Compose, tmp_path: Path, name: str, form: str
+) -> None:
+    source, runtime = exported(compose, tmp_path, name, form)
+    for count in (1, 2, 5):
+        batch = inputs(source, count)
+        with torch.inference_mode():
+            expected = source.network(batch).numpy()
+        outputs: Any = runtime(batch.numpy())
+        assert list(outputs) == [source.output_name]
+        assert outputs[source.output_name].dtype == np.float32
+        np.testing.assert_allclose(outputs[source.output_name], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_another_process_in_another_place_writes_the_same_bytes(compose: Compose, tmp_path: Path, form: str) -> None:
+    source = read_source(compose("digits", "served_model.weights=random").served_model, None)
+    here = tmp_path / "here.bin"
+    FORMATS[form].export(source, here)
+    code = (
+        "import pathlib, sys, settings; from serialize.build import read_source; from serialize.formats import FORMATS\n"
+        "import torch; torch.jit.script(torch.nn.Tanh()) if sys.argv[2] == 'torchscript' else None\n"
+        "source = read_source(settings.load(['served_model=digits', 'served_model.weights=random']).served_model, None)\n"
+        "FORMATS[sys.argv[2]].export(source, pathlib.Path(sys.argv[1]))"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    there = tmp_path / "elsewhere" / "there.bin"
+    environment = os.environ | {"TMPDIR": str(tmp_path / "elsewhere"), "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(there), form], env=environment, check=True)
+
+    assert hashlib.sha256(here.read_bytes()).hexdigest() == hashlib.sha256(there.read_bytes()).hexdigest()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "here.bin"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_artifact_names_no_path_of_this_machine(compose: Compose, tmp_path: Path, form: str) -> None:
+    exported(compose, tmp_path, "digits", form)
+    data = (tmp_path / FORMATS[form].file).read_bytes()
+    for folder in (str(tmp_path), sys.prefix, str(Path(torch.__file__).parent), os.getcwd()):
+        assert folder.encode() not in data
+
+
+def test_the_onnx_graph_is_standard_and_optimised(compose: Compose, tmp_path: Path) -> None:
+    exported(compose, tmp_path, "digits", "onnx")
+    graph = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(graph)
+    operators = {node.op_type for node in graph.graph.node}
+    assert {node.domain for node in graph.graph.node} == {""}
+    assert "BatchNormalization" not in operators
+    assert "GlobalAveragePool" in operators
+    assert graph.graph.input[0].name == "pixels"
+    assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert next(each.version for each in graph.opset_import if each.domain == "") == 17
+
+
+def test_eager_weights_load_without_unpickling_anything(compose: Compose, tmp_path: Path) -> None:
+    source, _ = exported(compose, tmp_path, "cartpole", "eager")
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert set(state) == set(source.network.state_dict())
+    assert json.loads((tmp_path / "model.json").read_text())["artifact"]["network"] == source.spec

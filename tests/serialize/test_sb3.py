@@ -1,0 +1,258 @@
+"""A policy that is read without unpickling answers as Stable-Baselines3's own `predict` does."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from errors import BuildError
+from handlers import answers
+from handlers.section import Section
+from handlers.spaces import action_space
+from serialize.policy import read_policy
+from serialize.sb3 import read_actor
+from settings.schema import PolicyModel
+from tests.serialize.conftest import Compose
+from tests.serialize.sb3_models import Space, box, make, samples
+
+COUNT = 3000
+CARTPOLE = box([-4.8, -np.inf, -0.42, -np.inf], [4.8, np.inf, 0.42, np.inf], (4,))
+nn = torch.nn
+
+
+@pytest.fixture
+def model(compose: Compose) -> PolicyModel:
+    found = compose("cartpole", "served_model.fields=null", "served_model.actions=null").served_model
+    assert isinstance(found, PolicyModel)
+    return found
+
+
+def served(model: PolicyModel, path: Path, observations: np.ndarray[Any, Any]) -> list[Any]:
+    """The actions that a worker would answer."""
+    source = read_policy(model, path)
+    inputs = torch.as_tensor(observations.reshape(-1, *source.example.shape[1:])).to(source.example.dtype)
+    with torch.inference_mode():
+        outputs = source.network(inputs).numpy()
+    space = action_space(Section(source.card["action"]["space"], "card"))
+    return [answer["action"] for answer in answers.actions(outputs, space)]
+
+
+CASES: dict[str, tuple[type[BaseAlgorithm], Space, Space, dict[str, Any]]] = {
+    "PPO CartPole": (PPO, CARTPOLE, spaces.Discrete(2), {}),
+    "A2C four actions": (A2C, box(-1, 1, (3,)), spaces.Discrete(4), {}),
+    "action start": (PPO, box(-1, 1, (3,)), spaces.Discrete(4, start=-1), {}),
+    "MultiDiscrete": (PPO, box(-9, 9, (2, 3)), spaces.MultiDiscrete([2, 5, 3]), {}),
+    "MultiBinary": (PPO, box(-9, 9, (4,)), spaces.MultiBinary(5), {}),
+    "Box clipped": (PPO, box(-9, 9, (4,)), box([-0.1, 0.0], [0.05, 0.2], (2,)), {}),
+    "Box of two dimensions": (PPO, box(-9, 9, (4,)), box(-0.2, 0.1, (2, 3)), {}),
+    "squashed": (PPO, box(-9, 9, (4,)), box([-2, 1], [3, 5], (2,)), {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
+    "gSDE": (A2C, box(-9, 9, (4,)), box(-1, 1, (2,)), {"use_sde": True}),
+    "Discrete observation": (PPO, spaces.Discrete(6), spaces.Discrete(3), {}),
+    "MultiDiscrete observation": (PPO, spaces.MultiDiscrete([3, 2, 4]), spaces.Discrete(3), {}),
+    "MultiBinary observation": (A2C, spaces.MultiBinary(6), spaces.Discrete(3), {}),
+    "picture through an MLP": (PPO, spaces.Box(0, 255, (3, 12, 12), np.uint8), spaces.Discrete(3), {}),
+    "wide observation": (PPO, spaces.Box(0, 255, (3, 40, 40), np.uint8), spaces.Discrete(3), {}),
+    "float64 observation": (PPO, spaces.Box(-1, 1, (3,), np.float64), spaces.Discrete(3), {}),
+    "separate nets": (PPO, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": {"pi": [16, 8, 4], "vf": [7]}}}),
+    "same nets": (A2C, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": [5, 300]}}),
+    "no hidden layer": (PPO, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": []}}),
+    "DQN": (DQN, CARTPOLE, spaces.Discrete(3), {}),
+    "DQN deep Tanh": (DQN, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": [8] * 5, "activation_fn": nn.Tanh}}),
+    "SAC": (SAC, box(-1, 1, (3,)), box([-2, 0], [2, 5], (2,)), {}),
+    "SAC gSDE": (SAC, box(-9, 9, (3,)), box([-2, 0], [2, 5], (2,)), {"use_sde": True, "policy_kwargs": {"clip_mean": 0.1}}),
+    "SAC one layer": (SAC, box(-1, 1, (3,)), box(-2, 2, (1,)), {"policy_kwargs": {"net_arch": [9]}}),
+    "TD3": (TD3, box(-1, 1, (3,)), box([-2, 0], [2, 5], (2,)), {}),
+    "DDPG": (DDPG, box(-1, 1, (3,)), box(-3, 1, (1,)), {"policy_kwargs": {"activation_fn": nn.ELU}}),
+    **{
+        f"activation {each.__name__}": (PPO, CARTPOLE, spaces.Discrete(9), {"policy_kwargs": {"activation_fn": each}})
+        for each in (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Mish, nn.Softplus, nn.SELU)
+    },
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_answers_are_those_of_predict(model: PolicyModel, tmp_path: Path, name: str) -> None:
+    algorithm, observation, action, arguments = CASES[name]
+    reference = make(algorithm, observation, action, **arguments)
+    reference.save(tmp_path / "policy.zip")
+    count = 200 if np.prod(observation.shape or ()) > 1000 else COUNT
+    observations = samples(observation, count)
+
+    expected, _ = reference.predict(observations, deterministic=True)
+    actual = served(model, tmp_path / "policy.zip", observations)
+
+    if isinstance(action, spaces.Box):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+        assert np.ptp(expected) > 0
+    elif isinstance(action, spaces.MultiBinary):
+        # The library rounds a float32 probability: a switch whose logit is below 1e-7 is 0.5 there, and so off.
+        assert np.mean(np.asarray(actual) != expected) < 1e-3
+    else:
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_the_value_network_is_left_out(model: PolicyModel, tmp_path: Path) -> None:
+    make(PPO, CARTPOLE, spaces.Discrete(2)).save(tmp_path / "policy.zip")
+    network = read_policy(model, tmp_path / "policy.zip").network
+    assert sum(weight.numel() for weight in network.parameters()) == 4 * 64 + 64 + 64 * 64 + 64 + 64 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "action"),
+    [(PPO, spaces.Discrete(3)), (DQN, spaces.Discrete(3)), (A2C, box(-9, 9, (2,)))],
+    ids=["PPO", "DQN", "wide Box"],
+)
+def test_a_bare_policy_answers_with_the_defaults_of_the_library(
+    model: PolicyModel, tmp_path: Path, algorithm: type[BaseAlgorithm], action: Space
+) -> None:
+    reference = make(algorithm, CARTPOLE, action)
+    torch.save(reference.policy.state_dict(), tmp_path / "policy.pth")
+    observations = samples(CARTPOLE, COUNT)
+    expected, _ = reference.predict(observations, deterministic=True)
+    np.testing.assert_allclose(served(model, tmp_path / "policy.pth", observations), expected, rtol=0, atol=1e-5)
+
+
+def rewritten(path: Path, target: Path, files: dict[str, bytes | None]) -> Path:
+    """The same .zip with some files replaced, or left out for None."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        contents = {name: old.read(name) for name in old.namelist()}
+        for name, data in (contents | files).items():
+            if data is not None:
+                new.writestr(name, data)
+    return target
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        return dict(json.loads(archive.read("data")))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "policy.zip"
+    make(PPO, CARTPOLE, spaces.Discrete(2)).save(path)
+    return path
+
+
+def test_nothing_is_unpickled(saved: Path, tmp_path: Path) -> None:
+    data = settings_of(saved)
+    for value in data.values():
+        if isinstance(value, dict) and ":serialized:" in value:
+            value[":serialized:"] = "bm90IGEgcGlja2xl"  # base64 of something else
+    path = rewritten(saved, tmp_path / "p.zip", {"data": json.dumps(data).encode(), "pytorch_variables.pth": b"?"})
+    assert read_actor(path).widths == [4, 64, 64, 2]
+
+
+def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
+    """gym's spaces instead of gymnasium's, settings that were plain JSON, and a layer shared by both halves."""
+    data = settings_of(saved)
+    data["observation_space"] = {
+        ":type:": "<class 'gym.spaces.box.Box'>",
+        "dtype": "float32",
+        "low": "[-4.8000002e+00 -3.4028235e+38 -4.1887903e-01 -3.4028235e+38]",
+        "high": "[4.8000002e+00 3.4028235e+38 4.1887903e-01 3.4028235e+38]",
+        "_shape": "[4]",
+    }
+    data["action_space"] = {":type:": "<class 'gym.spaces.discrete.Discrete'>", "n": "2", "_shape": "[]"}
+    data["policy_kwargs"] = {}
+    torch.manual_seed(0)
+    names = {"shared_net.0": (9, 4), "policy_net.0": (8, 9), "value_net.0": (7, 9)}
+    state: dict[str, torch.Tensor] = {}
+    for name, shape in names.items():
+        state[f"mlp_extractor.{name}.weight"], state[f"mlp_extractor.{name}.bias"] = torch.rand(shape), torch.rand(shape[0])
+    state |= {"action_net.weight": torch.rand(2, 8), "action_net.bias": torch.rand(2)}
+    state |= {"value_net.weight": torch.rand(1, 7), "value_net.bias": torch.rand(1)}
+    weights = io.BytesIO()
+    torch.save(state, weights)
+    files: dict[str, bytes | None] = {"data": json.dumps(data).encode(), "policy.pth": weights.getvalue()}
+
+    actor = read_actor(rewritten(saved, tmp_path / "p.zip", files))
+
+    assert actor.widths == [4, 9, 8, 2]
+    assert actor.activation == "Tanh"
+    assert actor.observation.card()["high"] == pytest.approx([4.8, 3.4028235e38, 0.41887903, 3.4028235e38])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("observation_space", {":type:": "<class 'gymnasium.spaces.dict.Dict'>"}, "observation space is a Dict space"),
+        ("observation_space", {":type:": "<class 'gymnasium.spaces.box.Box'>"}, "only unpickling could read"),
+        ("observation_space", None, "nameless space"),
+        ("action_space", {":type:": "<class 'gymnasium.spaces.discrete.Discrete'>", "n": "7"}, "needs 7"),
+        ("policy_kwargs", {"activation_fn": "<class 'mine.Sine'>"}, "activation <class 'mine.Sine'> is none"),
+        ("policy_kwargs", {"activation_fn": "<class 'torch.nn.modules.activation.PReLU'>"}, "PReLU"),
+        ("policy_kwargs", {"features_extractor_class": "<class 'mine.Eyes'>"}, "feature extractor <class 'mine.Eyes'>"),
+    ],
+)
+def test_what_only_a_pickle_would_tell_is_refused(saved: Path, tmp_path: Path, key: str, value: Any, words: str) -> None:
+    data = settings_of(saved) | {key: value}
+    path = rewritten(saved, tmp_path / "p.zip", {"data": json.dumps(data).encode()})
+    with pytest.raises(BuildError, match=words) as caught:
+        read_actor(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_large_space_that_is_stored_cut_short_is_refused(tmp_path: Path) -> None:
+    high = np.linspace(1, 2, 5000, dtype=np.float32)
+    make(PPO, spaces.Box(-high, high), spaces.Discrete(2)).save(tmp_path / "p.zip")
+    with pytest.raises(BuildError, match="observation space is stored in a form that only unpickling could read"):
+        read_actor(tmp_path / "p.zip")
+
+
+def test_weights_that_would_run_code_are_refused(saved: Path, tmp_path: Path) -> None:
+    weights = io.BytesIO()
+    torch.save(nn.Linear(2, 2), weights)
+    path = rewritten(saved, tmp_path / "p.zip", {"policy.pth": weights.getvalue()})
+    with pytest.raises(BuildError, match="holds torch.nn.modules.linear.Linear, which could only be unpickled"):
+        read_actor(path)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ({"features_extractor.cnn.0.weight": torch.zeros(32, 3, 8, 8)}, "features_extractor.cnn.0.weight .*no policy"),
+        ({"lstm_actor.weight_ih_l0": torch.zeros(4, 4)}, "lstm_actor.weight_ih_l0"),
+        ({"mlp_extractor.policy_net.1.weight": torch.zeros(1)}, "policy_net.1"),
+    ],
+    ids=["CNN", "LSTM", "activation with weights"],
+)
+def test_tensors_that_would_be_left_out_are_refused(
+    tmp_path: Path, extra: dict[str, torch.Tensor], words: str
+) -> None:
+    state = make(PPO, CARTPOLE, spaces.Discrete(2)).policy.state_dict() | extra
+    torch.save(state, tmp_path / "policy.pth")
+    with pytest.raises(BuildError, match=words):
+        read_actor(tmp_path / "policy.pth")
+
+
+def test_actions_that_cannot_be_scaled_without_their_space_are_refused(tmp_path: Path) -> None:
+    state = make(SAC, box(-1, 1, (3,)), box(-2, 2, (1,))).policy.state_dict()
+    torch.save(state, tmp_path / "policy.pth")
+    with pytest.raises(BuildError, match="give the .zip"):
+        read_actor(tmp_path / "policy.pth")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "picture.pth")
+    with pytest.raises(BuildError, match="no policy of PPO, A2C, DQN, SAC, TD3 or DDPG has tensors named conv1.weight"):
+        read_actor(tmp_path / "picture.pth")
+
+
+def test_names_that_do_not_fit_the_policy_are_refused(compose: Compose, saved: Path) -> None:
+    for override, words in (
+        ("served_model.fields=[a,b]", "names 2 numbers, an observation has shape"),
+        ("served_model.actions=[a,b,c]", "names 3 actions, the policy has 2"),
+    ):
+        configured = compose("cartpole", override).served_model
+        assert isinstance(configured, PolicyModel)
+        with pytest.raises(BuildError, match=words):
+            read_policy(configured, saved)

@@ -1,0 +1,133 @@
+"""A user's weights fit, or the reason they do not is named."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from errors import BuildError
+from handlers import networks
+from serialize.vision import read_vision
+from settings.schema import VisionModel
+from tests.serialize.conftest import Compose
+
+
+@pytest.fixture
+def model(compose: Compose) -> VisionModel:
+    found = compose("weather").served_model
+    assert isinstance(found, VisionModel)
+    return found
+
+
+def plain_state(classes: int = 11, name: str = "mobilenet_v3_small") -> dict[str, Any]:
+    spec = {"type": "torchvision", "name": name, "classes": classes, "mean": [0.5] * 3, "std": [0.5] * 3}
+    torch.manual_seed(5)
+    network = networks.build(spec)
+    assert isinstance(network, networks.PictureClassifier)
+    return dict(network.network.state_dict())
+
+
+def read(model: VisionModel, tmp_path: Path, content: object) -> torch.Tensor:
+    path = tmp_path / "weights.pt"
+    torch.save(content, path)
+    source = read_vision(model, path)
+    with torch.inference_mode():
+        output: torch.Tensor = source.network(torch.full((1, 64, 64, 3), 77, dtype=torch.uint8))
+    return output
+
+
+def refused(model: VisionModel, path: Path, words: str) -> None:
+    with pytest.raises(BuildError, match=words) as caught:
+        read_vision(model, path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module.model."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_prefixes_and_wrappers_of_training_scripts_are_stripped(
+    model: VisionModel, tmp_path: Path, prefix: str, wrapper: str | None
+) -> None:
+    state = plain_state()
+    expected = read(model, tmp_path, state)
+    prefixed = {f"{prefix}{name}": value for name, value in state.items()}
+    assert torch.equal(read(model, tmp_path, {wrapper: prefixed, "epoch": 3} if wrapper else prefixed), expected)
+
+
+def test_the_network_scales_and_normalises_as_torchvision_does(model: VisionModel, tmp_path: Path) -> None:
+    from torchvision.transforms import v2
+
+    state = plain_state()
+    path = tmp_path / "weights.pt"
+    torch.save(state, path)
+    network = read_vision(model, path).network
+    pixels = torch.randint(0, 256, (3, 64, 80, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    means, stds = list(model.preprocessing.mean), list(model.preprocessing.std)
+    steps = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(means, stds)])
+    assert isinstance(network, networks.PictureClassifier)
+    with torch.inference_mode():
+        expected = network.network(steps(pixels.permute(0, 3, 1, 2)))
+        assert torch.allclose(network(pixels), expected, atol=1e-5)
+
+
+def test_checkpoints_without_batch_counters_are_read(model: VisionModel, tmp_path: Path) -> None:
+    state = {name: value for name, value in plain_state().items() if not name.endswith("num_batches_tracked")}
+    assert torch.equal(read(model, tmp_path, state), read(model, tmp_path, plain_state()))
+
+
+def test_another_number_of_classes_says_which_labels_to_check(model: VisionModel, tmp_path: Path) -> None:
+    torch.save(plain_state(classes=24), tmp_path / "w.pt")
+    words = r"classifier.3.weight is 24x1024, expected 11x1024; the checkpoint has 24 classes, .*labels names 11"
+    refused(model, tmp_path / "w.pt", words)
+
+
+def test_another_network_names_what_is_missing_and_unknown(model: VisionModel, tmp_path: Path) -> None:
+    torch.save(plain_state(name="resnet18"), tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", r"lacks features.0.0.weight 16x3x3x3, .* more; has unknown conv1.weight 64x3x7x7, .* more$")
+
+
+class Pickled:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/nonexistent-marker").touch, ())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (torch.nn.Linear(2, 2), "holds torch.nn.modules.linear.Linear, which could only be unpickled.*state_dict"),
+        (Pickled(), "could only be unpickled"),
+        ([1, 2], "holds a list, not a state dict"),
+        ({"a": "text"}, "'a' is a str, not a tensor"),
+        ({}, "not a state dict"),
+    ],
+    ids=["a whole module", "code", "a list", "text", "nothing"],
+)
+def test_what_is_no_state_dict_is_refused_unopened(model: VisionModel, tmp_path: Path, content: object, words: str) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", words)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut", pickle.dumps({"a": 1})])
+def test_what_is_no_checkpoint_is_refused(model: VisionModel, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.pt").write_bytes(content)
+    refused(model, tmp_path / "w.pt", "not a readable torch.save file|could only be unpickled|not a tensor")
+
+
+def test_random_weights_are_the_same_each_time_and_tell_inputs_apart(model: VisionModel) -> None:
+    first, second = read_vision(model, None).network, read_vision(model, None).network
+    generator = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (4, 224, 224, 3), dtype=torch.uint8, generator=generator)
+    with torch.inference_mode():
+        answers = first(pixels)
+        assert torch.equal(answers, second(pixels))
+    assert float(answers.std()) > 0.1
+
+
+def test_random_weights_leave_the_random_state_of_the_process_alone(model: VisionModel) -> None:
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    torch.manual_seed(9)
+    read_vision(model, None)
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,86 @@
+"""The rooms keep their distance: who may import whom, and that documents name what there is."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# What each room may import of the project. Nothing on the answer path knows the build path, and there is no circle.
+MAY_IMPORT = {
+    "handlers": set(),
+    "errors": set(),
+    "settings": {"errors"},
+    "archive": {"errors"},
+    "serialize": {"errors", "settings", "archive", "handlers"},
+    "delivery": {"errors", "settings", "archive", "handlers"},
+    "gateway": {"errors", "settings"},
+    "stack": {"errors", "settings", "delivery"},
+    "loadtest": {"errors", "settings"},
+    "demo": {"errors", "settings", "serialize"},
+}
+LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")
+HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Top-level names that a file imports, at its top or anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def files(room: str) -> list[Path]:
+    return [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").exists() else sorted((ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
+    assert files(room), f"{room} has no files"
+    found = {(path.name, name) for path in files(room) for name in imports(path) if name in MAY_IMPORT}
+    assert {(file, name) for file, name in found if name != room and name not in MAY_IMPORT[room]} == set()
+
+
+@pytest.mark.parametrize("room", LIGHT)
+def test_what_runs_without_a_model_names_no_heavy_package(room: str) -> None:
+    assert {(path.name, name) for path in files(room) for name in imports(path) if name in HEAVY} == set()
+
+
+def test_every_package_folder_is_known_to_the_rules_above() -> None:
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert rooms <= set(MAY_IMPORT)
+
+
+def test_make_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z_]+):", makefile, re.MULTILINE))
+    described = set(re.findall(r"^([a-z_]+):.*## \S", makefile, re.MULTILINE))
+    assert targets == described
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony[1].replace("\\\n", " ").split()) == targets
+
+
+def test_documents_name_only_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z_]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    documents = [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
+    named = {name for path in documents for name in re.findall(r"`?make ([a-z_]+)", path.read_text())}
+    assert named
+    assert named - targets == set()
+
+
+def test_every_direct_dependency_is_pinned_once() -> None:
+    pinned: dict[str, str] = {}
+    for path in sorted(ROOT.glob("requirements*.txt")):
+        for line in path.read_text().splitlines():
+            requirement = line.partition("#")[0].strip()
+            if not requirement or requirement.startswith("-r "):
+                continue
+            name, separator, _ = requirement.partition("==")
+            assert separator, f"{path.name}: {requirement} is not pinned"
+            assert name not in pinned, f"{name} is pinned in {pinned[name]} and in {path.name}"
+            pinned[name] = path.name
