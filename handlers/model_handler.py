@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ts.torch_handler.base_handler import BaseHandler
 
-from handlers import answers, card, golden, metrics, rows, runtimes, startup
+from handlers import answers, card, golden, metrics, rows, runtimes, startup, worker_log
 from handlers.batch import Batch, Forwarded, Outputs
 from handlers.errors import HandlerError, Internal, NotSupported
 
@@ -49,6 +49,7 @@ class ModelHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type
         self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))
         inputs = startup.verify(golden.load(folder / "golden.json"), self.card, self._read_sample, self.forward)
         startup.warm_up(inputs, self.batch_size, self.forward)
+        worker_log.quieten()
         self.initialized = True
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """Workers with tiny models."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,16 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
     yield load_archive
     for entry in entries:
         sys.modules.pop(entry, None)
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A worker owns its process and sets the levels of all its loggers; here it is a guest."""
+    loggers = [logging.getLogger(), logging.getLogger("ts.metrics")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
