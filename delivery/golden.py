@@ -4,10 +4,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from handlers.golden import outside
-
 from delivery.management import Management
 from errors import RolloutError
+from handlers.golden import outside
 
 
 def check(engine: Management, model: str, version: str, golden: Mapping[str, Any]) -> int:

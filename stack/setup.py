@@ -48,8 +48,8 @@ def _install_requirements() -> None:
     if not (VENV / "bin" / "pip").exists():
         _make_venv()
     print(f"install the pinned requirements into {VENV.name} (some minutes the first time)", flush=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--use-pep517"]
-    subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True, cwd=ROOT)
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--quiet", "--use-pep517", "-r", str(REQUIREMENTS)], check=True, cwd=ROOT)
     # Written last: an interrupted install is done again.
     stamp.write_text(wanted)
 
