@@ -224,6 +224,20 @@ class Stress(Frozen):
     report: str | None = Field(description="file for the report as JSON; null for none")
 
 
+class Rollout(Frozen):
+    """How a version is brought to serve, judged and taken back."""
+
+    dry_run: bool = Field(description="say what would happen, and change nothing")
+    max_unpacked_bytes: PositiveInt = Field(description="an archive that claims more is refused")
+    workers_timeout_s: Seconds = Field(description="how long the new version's workers may take to load")
+    warm_requests: Annotated[int, Field(ge=0)] = Field(description="requests to each new worker before the switch")
+    watch_s: Annotated[float, Field(ge=0)] = Field(description="how long the new version is watched after the switch")
+    max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(description="failed answers beyond which it goes back")
+    min_errors: PositiveInt = Field(description="fewer failed answers than this never take a version back")
+    drain_timeout_s: Seconds = Field(description="how long the old version may take to finish what it holds")
+    keep_versions: Annotated[int, Field(ge=0)] = Field(description="former versions whose archives are kept")
+
+
 class Settings(Frozen):
     """Everything that `config/` says, for one model, engine and store."""
 
@@ -232,4 +246,5 @@ class Settings(Frozen):
     store: Store
     gateway: Gateway
     stress: Stress
+    rollout: Rollout
     paths: Paths

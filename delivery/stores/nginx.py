@@ -4,7 +4,7 @@ from pathlib import Path
 
 import requests
 
-from delivery.stores.base import put_into_folder
+from delivery.stores.base import put_into_folder, remove_from_folder
 from errors import StoreError
 from settings.schema import NginxStore
 
@@ -38,4 +38,4 @@ class FileBrowser:
 
     def remove(self, name: str) -> None:
         """Delete the file."""
-        (self._folder / name).unlink(missing_ok=True)
+        remove_from_folder(self._folder, name)
