@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import settings
-from archive import open_archive
 from delivery.rollout import roll_back
 from delivery.stores import open_store
+from delivery.trust import open_trusted
 from errors import MarinaError
 
 USAGE = "usage: python -m delivery put FILE.mar [hydra overrides] | rollback [hydra overrides]"
@@ -32,8 +32,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _put(file: Path, overrides: list[str]) -> int:
-    store = open_store(settings.load(overrides))
-    archive = open_archive(file)
+    loaded = settings.load(overrides)
+    archive = open_trusted(file, loaded)
+    store = open_store(loaded)
     name = f"{archive.model_name}.mar"
     if (stored := store.path(name)) is not None and stored.samefile(file):
         print(f"{name} is in the store already: {store.url(name)}")

@@ -7,6 +7,7 @@ from archive import Archive, open_archive, private_folder, stamp
 from delivery.record import Served
 from delivery.stores import Store
 from delivery.stores.base import file_name
+from delivery.trust import open_trusted
 from delivery.versions import free_version
 from errors import RolloutError
 from settings import Settings
@@ -41,9 +42,9 @@ def same_content(archive: Archive, name: str, store: Store) -> bool:
     return published is not None and open_archive(published).content_sha256 == archive.content_sha256
 
 
-def stored(served: Served, store: Store) -> Archive:
-    """The archive of a version that took traffic once. Raises RolloutError when it is no longer there."""
+def stored(served: Served, store: Store, settings: Settings) -> Archive:
+    """The archive of a version that took traffic once, checked anew. Raises RolloutError when it is gone."""
     path = store.path(served.archive)
     if path is None:
         raise RolloutError(f"{served.archive} is no longer in the store")
-    return open_archive(path)
+    return open_trusted(path, settings)

@@ -47,7 +47,7 @@ def _proven(entry: Entry, default: Version | None) -> bool:
 
 def _probe(tools: Tools, entry: Entry) -> Probe | None:
     try:
-        return Probe.of(stored(entry.new, tools.store))
+        return Probe.of(stored(entry.new, tools.store, tools.settings))
     except MarinaError:
         return None
 

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive import Archive, Limits, open_archive, scan
+from archive import Archive
 from delivery import recover
 from delivery.journal import Entry, Step
 from delivery.lock import alone
@@ -14,6 +14,7 @@ from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
 from delivery.stores import open_store
 from delivery.stores.base import file_name
+from delivery.trust import open_trusted
 from delivery.versions import names
 from errors import MarinaError, RolloutError
 from settings import Settings
@@ -35,18 +36,13 @@ class Outcome:
     plan: tuple[str, ...] = ()
 
 
-def check_archive(path: Path, settings: Settings) -> Archive:
-    """Open an archive and check all that can be checked without running it: structure, checksums, code, signature."""
-    return scan(open_archive(path, Limits(total=settings.rollout.max_unpacked_bytes)))
-
-
 def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     """Have the engine serve `archive_file` with the batch settings of `settings`.
 
     Returns without a change when that very content serves already with these settings. Raises RolloutError saying
     what failed and which version serves.
     """
-    archive = check_archive(archive_file, settings)
+    archive = open_trusted(archive_file, settings)
     model, params = archive.model_name, settings.served_model.request_params
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
@@ -72,7 +68,7 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
         target, *older = history.before
-        archive = stored(target, tools.store)
+        archive = stored(target, tools.store, settings)
         current = engine.default(model)
         if current is not None and current.version == target.version:
             raise RolloutError(f"{model} {target.version} serves already")
@@ -103,7 +99,7 @@ def _restore(tools: Tools, model: str) -> Outcome | None:
     history = tools.record.get(model)
     if history is None or tools.engine.default(model) is not None:
         return None
-    archive = stored(history.serving, tools.store)
+    archive = stored(history.serving, tools.store, tools.settings)
     entry = Entry(model, Step.PUBLISH, history.serving, None, history.before, published=False)
     checked = replace(tools, archive, entry, _nothing)
     return Outcome(model, history.serving.version, changed=True, golden=checked)

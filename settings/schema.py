@@ -238,6 +238,20 @@ class Rollout(Frozen):
     keep_versions: Annotated[int, Field(ge=0)] = Field(description="former versions whose archives are kept")
 
 
+class Signing(Frozen):
+    """Ed25519 signatures of archives."""
+
+    key: str | None = Field(description="private key that builds sign with; null for unsigned archives")
+    public_key: str | None = Field(description="public key that deliveries check with; null for no check")
+    required: bool = Field(description="refuse unsigned archives")
+
+    @model_validator(mode="after")
+    def _required_can_be_checked(self) -> Self:
+        if self.required and self.public_key is None:
+            raise ValueError("signing.required needs signing.public_key to check with")
+        return self
+
+
 class Settings(Frozen):
     """Everything that `config/` says, for one model, engine and store."""
 
@@ -247,4 +261,5 @@ class Settings(Frozen):
     gateway: Gateway
     stress: Stress
     rollout: Rollout
+    signing: Signing
     paths: Paths
