@@ -4,7 +4,7 @@ import logging
 import time
 
 from delivery.management import Management, Version
-from delivery.workers import Probe, Unnamed, reach_all
+from delivery.workers import Failing, Probe, Unnamed, reach_all
 from errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def drain(engine: Management, old: Version, probe: Probe, timeout_s: float) -> b
             if found is None or found.pending_requests == 0:
                 return True
             time.sleep(POLL_S)
-    except Unnamed as reason:
+    except (Unnamed, Failing) as reason:
         return _drain_by_time(engine, old, deadline, reason)
     except EngineError as reason:
         log.warning("%s %s is not drained: %s", old.model, old.version, reason)
@@ -33,8 +33,8 @@ def drain(engine: Management, old: Version, probe: Probe, timeout_s: float) -> b
     return False
 
 
-def _drain_by_time(engine: Management, old: Version, deadline: float, reason: Unnamed) -> bool:
-    """For a foreign handler: empty queue, then as long as a batch is usually delayed and answered."""
+def _drain_by_time(engine: Management, old: Version, deadline: float, reason: EngineError) -> bool:
+    """For a handler that does not say which worker answers: empty queue, then as long as a batch is usually delayed and answered."""
     log.warning("%s; waiting for its queue and a second more", reason)
     while (found := engine.find(old.model, old.version)) is not None and found.pending_requests:
         if time.monotonic() >= deadline:

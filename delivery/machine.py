@@ -141,7 +141,7 @@ def _record(tools: Tools, entry: Entry) -> None:
 
 def _forget_archives(tools: Tools, entry: Entry) -> None:
     """Remove the archives of versions that are older than can be gone back to; never one that is registered."""
-    serving = {found.url.rsplit("/", 1)[-1] for found in tools.engine.versions(entry.model)}
+    serving = {found.archive for found in tools.engine.versions(entry.model)}
     kept = {entry.new.archive, *(served.archive for served in entry.before[: tools.settings.rollout.keep_versions])}
     for served in entry.before[tools.settings.rollout.keep_versions :]:
         if served.archive not in serving | kept:

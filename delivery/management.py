@@ -36,6 +36,11 @@ class Version:
     started: str | None
 
     @property
+    def archive(self) -> str:
+        """The archive's name in the store; a signed URL carries a query behind it."""
+        return self.url.partition("?")[0].rsplit("/", 1)[-1]
+
+    @property
     def ready_workers(self) -> int:
         """Workers that have loaded the model."""
         return len(self.pids)

@@ -113,11 +113,7 @@ def _serves(tools: Tools, archive: Archive, current: Version) -> bool:
     """Whether this content serves already, with these settings and a worker."""
     if current.ready_workers == 0 or not current.has(tools.settings.served_model.request_params):
         return False
-    return same_content(archive, _published_name(current), tools.store)
-
-
-def _published_name(version: Version) -> str:
-    return version.url.partition("?")[0].rsplit("/", 1)[-1]
+    return same_content(archive, current.archive, tools.store)
 
 
 def _entry(tools: Tools, model: str, served: Served, current: Version | None) -> Entry:

@@ -15,6 +15,7 @@ from archive import Archive
 from delivery.management import Management, Version
 from errors import EngineError
 
+MOST_ERRORS = 20  # in a row; beyond, no worker is going to answer
 PAUSE_S = 0.05  # before the next request, when the one before went to a worker that was reached already
 
 
@@ -32,6 +33,10 @@ class Probe:
         return cls(base64.b64decode(sample["body"]), sample["content_type"])
 
 
+class Failing(EngineError):
+    """The version answers with nothing but errors."""
+
+
 class Unnamed(EngineError):
     """The version's handler does not say which worker answered."""
 
@@ -39,9 +44,11 @@ class Unnamed(EngineError):
 def reach_all(engine: Management, target: Version, probe: Probe, deadline: float, times: int = 1) -> bool:
     """Send `probe` until every ready worker of `target` has answered `times` times; False when `deadline` is over.
 
-    `deadline` is a time of `time.monotonic`. Raises Unnamed when answers do not name their worker.
+    `deadline` is a time of `time.monotonic`. Raises Unnamed when answers do not name their worker,
+    Failing when there are none.
     """
     reached: Counter[int] = Counter()
+    errors = 0
     while True:
         found = engine.find(target.model, target.version)
         if found is None or not _waiting(found, reached, times):
@@ -51,6 +58,9 @@ def reach_all(engine: Management, target: Version, probe: Probe, deadline: float
         pid = _answering_worker(engine, target, probe, deadline)
         if pid is None or reached[pid] >= times:
             time.sleep(PAUSE_S)
+        errors = errors + 1 if pid is None else 0
+        if errors > MOST_ERRORS:
+            raise Failing(f"{target.model} {target.version} gave {errors} errors in a row")
         if pid is not None:
             reached[pid] += 1
 

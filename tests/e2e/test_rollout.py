@@ -122,6 +122,15 @@ def test_a_dry_run_says_what_would_happen_and_changes_nothing(stack: Stack, sett
     assert "serves it already" in printed
 
 
+def test_the_table_of_models_shows_what_is_registered(stack: Stack, settings: Settings) -> None:
+    [found] = registered(settings)
+    head, *rows = stack.run("-m", "delivery", "models").splitlines()
+    assert head.split()[:6] == ["model", "version", "serves", "weights", "workers", "queue"]
+    [row] = [row.split() for row in rows if row.startswith("cartpole")]
+    assert row[1:9] == [found.version, "yes", "trained", "1/1", "0", str(found.batch_size), "1", "ms"]
+    assert any(row.startswith("digits") for row in rows)
+
+
 def test_a_damaged_journal_is_named(stack: Stack, settings: Settings) -> None:
     path = stack.state / "rollouts" / "cartpole.json"
     path.write_text(json.dumps({"model": "cartpole"}))
