@@ -41,11 +41,12 @@ def _put(file: Path, overrides: list[str]) -> int:
     archive = open_trusted(file, loaded)
     store = open_store(loaded)
     name = f"{archive.model_name}.mar"
+    place = store.url(name).partition("?")[0]
     if (stored := store.path(name)) is not None and stored.samefile(file):
-        print(f"{name} is in the store already: {store.url(name)}")
+        print(f"{name} is in the store already: {place}")
         return 0
     store.put(file, name)
-    print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {store.url(name)}")
+    print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {place}")
     return 0
 
 

@@ -34,7 +34,7 @@ def drain(engine: Management, old: Version, probe: Probe, timeout_s: float) -> b
 
 
 def _drain_by_time(engine: Management, old: Version, deadline: float, reason: EngineError) -> bool:
-    """For a handler that does not say which worker answers: empty queue, then as long as a batch is usually delayed and answered."""
+    """Without knowing its workers: an empty queue, then as long as a batch is usually delayed and answered."""
     log.warning("%s; waiting for its queue and a second more", reason)
     while (found := engine.find(old.model, old.version)) is not None and found.pending_requests:
         if time.monotonic() >= deadline:

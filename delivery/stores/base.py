@@ -32,13 +32,18 @@ def file_name(model: str, version: str) -> str:
     return f"{model}-{version}.mar"
 
 
+def check_name(name: str) -> None:
+    """Raise StoreError for a name that is no archive's."""
+    if not NAME.fullmatch(name):
+        raise StoreError(f"{name!r} is no archive name; NAME.mar or NAME-VERSION.mar is (a-z, 0-9, _ and the version)")
+
+
 def put_into_folder(source: Path, folder: Path, name: str) -> None:
     """Copy `source` to `folder/name` so that a reader sees the old file, the new one, or none, and never a half.
 
     Raises StoreError for a name that is no archive's, and when the folder cannot be written (a full disk, say).
     """
-    if not NAME.fullmatch(name):
-        raise StoreError(f"{name!r} is no archive name; NAME.mar or NAME-VERSION.mar is (a-z, 0-9, _ and the version)")
+    check_name(name)
     try:
         # A hidden folder of a fixed name: neither listed nor served, and cleared when a killed run left it.
         with private_folder(folder, name) as work:
