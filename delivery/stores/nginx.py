@@ -8,6 +8,8 @@ from delivery.stores.base import put_into_folder, remove_from_folder
 from errors import StoreError
 from settings.schema import NginxStore
 
+TIMEOUT_S = 10.0
+
 
 class FileBrowser:
     """Archives in the folder that nginx serves under `/files/`."""
@@ -21,7 +23,9 @@ class FileBrowser:
         put_into_folder(source, self._folder, name)
         size = (self._folder / name).stat().st_size
         try:
-            answer = requests.head(self.url(name), timeout=10)
+            answer = requests.head(self.url(name), timeout=TIMEOUT_S)
+        except requests.ReadTimeout:
+            raise StoreError(f"{self.url(name)}: the file browser did not answer in {TIMEOUT_S:g} s") from None
         except requests.RequestException:
             raise StoreError(f"no file browser at {self._store.url}; `make up` starts it") from None
         if answer.status_code != 200 or int(answer.headers.get("Content-Length", -1)) != size:

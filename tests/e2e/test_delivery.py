@@ -150,7 +150,7 @@ def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack
 def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
     params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
     with Management(settings.engine) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
-        engine.register("stranger", url, params)
+        engine.register("stranger", url, params, 60)
 
 
 def test_a_model_that_was_not_built_says_how_to_build_it(stack: Stack) -> None:
