@@ -8,7 +8,8 @@ from typing import Protocol
 from archive.workplace import private_folder, publish
 from errors import StoreError
 
-NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(\.[0-9]+)*\.mar|[a-z][a-z0-9_]*\.mar")
+NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+(\.[0-9]+)*)?\.mar")
+VERSIONED = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(\.[0-9]+)*\.mar")
 
 
 class Store(Protocol):

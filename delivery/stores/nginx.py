@@ -5,6 +5,7 @@ from pathlib import Path
 import requests
 
 from delivery.stores.base import put_into_folder, remove_from_folder
+from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
 from settings.schema import NginxStore
 
@@ -30,6 +31,7 @@ class FileBrowser:
             raise StoreError(f"no file browser at {self._store.url}; `make up` starts it") from None
         if answer.status_code != 200 or int(answer.headers.get("Content-Length", -1)) != size:
             raise StoreError(f"{self.url(name)} does not serve {self._folder / name}; is it another stack's?")
+        write_sidecar(self._folder, name)
 
     def url(self, name: str) -> str:
         """The address under which nginx serves it."""
@@ -43,3 +45,5 @@ class FileBrowser:
     def remove(self, name: str) -> None:
         """Delete the file."""
         remove_from_folder(self._folder, name)
+        if (beside := sidecar_name(name)) is not None:
+            remove_from_folder(self._folder, beside)

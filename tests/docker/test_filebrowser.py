@@ -70,6 +70,16 @@ def test_an_archive_is_served_whole_with_its_type_and_etag(browser: FileBrowser)
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(CONTENT)))
 
 
+def test_what_is_told_of_a_published_archive_is_served_as_json(browser: FileBrowser) -> None:
+    (browser.root / "digits-1.0.json").write_text('{"sha256": "0"}')
+    (browser.root / "secrets.json").write_text("{}")
+    answer = browser.get("/files/digits-1.0.json")
+    assert (answer.status, json.loads(answer.body)) == (200, {"sha256": "0"})
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert browser.get("/files/secrets.json").status == 404
+
+
 def test_an_archive_is_served_in_ranges(browser: FileBrowser) -> None:
     part = browser.get("/files/digits-1.0.mar", Range="bytes=100-199")
     assert (part.status, part.body) == (206, CONTENT[100:200])

@@ -72,7 +72,8 @@ def assert_nothing_is_left_over(settings: Settings, stack: Stack) -> None:
     history = Record.of(settings).get("cartpole")
     assert history is not None
     assert history.serving.version == only.version == ask(stack)
-    known = {"cartpole.mar", "digits.mar", history.serving.archive, *(served.archive for served in history.before)}
+    published = {history.serving.archive, *(served.archive for served in history.before)}
+    known = {"cartpole.mar", *published, *(name.replace(".mar", ".json") for name in published)}
     found = {file.name for file in stack.archives.iterdir() if file.name.startswith((".", "cartpole"))}
     assert found <= known
     rollouts = sorted(file.name for file in (stack.state / "rollouts").iterdir() if file.name.startswith((".", "cart")))
