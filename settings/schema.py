@@ -148,6 +148,7 @@ class NginxStore(Frozen):
     host: str
     port: Port
     folder: str
+    accept_put: bool = Field(False, description="whether programs on this machine may PUT new archives")
 
     @property
     def url(self) -> str:
