@@ -11,7 +11,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint train_demo download_weights generate_mar up down status logs \
-  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback run_stress \
+  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress \
   build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda
 
 help: ## this list
@@ -74,6 +74,9 @@ upload_model: setup ## MODEL=name: roll the archive out to TorchServe
 
 rollback: setup ## MODEL=name: back to the version before
 	$(PY) -m delivery rollback $(ONE) $(ARGS)
+
+models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
+	$(PY) -m delivery models $(ARGS)
 
 run_stress: setup ## MODEL=name: put load on the running stack and report
 	$(PY) stress.py $(ONE) $(ARGS)

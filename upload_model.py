@@ -22,6 +22,10 @@ def main(overrides: list[str]) -> int:
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if outcome.plan:
+        print("\n".join(f"would {step}" for step in outcome.plan))
+        print(f"{outcome.model}: dry run, nothing was changed")
+        return 0
     how = "serves now" if outcome.changed else "serves already, with these settings"
     print(f"{outcome.model} {outcome.version} {how}")
     return 0

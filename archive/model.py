@@ -8,6 +8,7 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 CARD = "model.json"
 GOLDEN = "golden.json"
 CHECKSUMS = "checksums.sha256"
+SIGNATURE = "signature.ed25519"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, Archive, Entry
+from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, SIGNATURE, Archive, Entry
 from archive.structure import Limits, check_structure
 from errors import ArchiveError
 
@@ -85,7 +85,7 @@ def _check_sums(files: tuple[Entry, ...], text: str) -> None:
         if match is None:
             raise ArchiveError(f"{CHECKSUMS} has the unreadable line {line[:80]!r}")
         listed[match[2]] = match[1]
-    present = {file.name: file.sha256 for file in files if file.name not in (MANIFEST, CHECKSUMS)}
+    present = {file.name: file.sha256 for file in files if file.name not in (MANIFEST, CHECKSUMS, SIGNATURE)}
     for name in sorted(present.keys() ^ listed.keys()):
         raise ArchiveError(f"{name} is {'not listed in' if name in present else 'missing, but listed in'} {CHECKSUMS}")
     for name, sha256 in present.items():

@@ -11,6 +11,7 @@ from errors import ArchiveError
 
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that TorchServe's Java reads
 HEADER = 30  # bytes of a local file header before its name, APPNOTE.TXT 4.3.7
+RATIO = 1100  # deflate cannot shrink further: 258 bytes in two bits, with some room
 ENCRYPTED = 0x1  # bit 0 of the general purpose flag, APPNOTE.TXT 4.4.4
 
 
@@ -30,6 +31,7 @@ def check_structure(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
     for entry in entries:
         _check_name(entry)
         _check_type(entry)
+        _check_size(entry)
     _check_duplicates(entry.filename for entry in entries)
     total = sum(entry.file_size for entry in entries)
     if total > limits.total:
@@ -59,6 +61,12 @@ def _check_type(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"holds {entry.filename!r}, which is encrypted")
     if entry.compress_type not in PLAIN:
         raise ArchiveError(f"holds {entry.filename!r}, which is neither stored nor deflated")
+
+
+def _check_size(entry: zipfile.ZipInfo) -> None:
+    largest = entry.compress_size * (RATIO if entry.compress_type == zipfile.ZIP_DEFLATED else 1)
+    if entry.file_size > largest:
+        raise ArchiveError(f"claims {entry.file_size} bytes for {entry.filename!r}, which holds {entry.compress_size}")
 
 
 def _check_duplicates(names: Iterable[str]) -> None:

@@ -17,12 +17,13 @@ from errors import EngineError
 from settings.schema import RequestParams, TorchServe
 
 NOT_FOUND = frozenset({404})
+PAGE = 100  # models a page, the most that TorchServe gives
 NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
 class Version:
-    """One registered version of a model, as TorchServe describes it."""
+    """One registered version of a model, as TorchServe describes it; `pids` are those of its ready workers."""
 
     model: str
     version: str
@@ -30,8 +31,19 @@ class Version:
     batch_size: int
     max_batch_delay: int
     min_workers: int
-    ready_workers: int
+    pids: frozenset[int]
     pending_requests: int
+    started: str | None
+
+    @property
+    def archive(self) -> str:
+        """The archive's name in the store; a signed URL carries a query behind it."""
+        return self.url.partition("?")[0].rsplit("/", 1)[-1]
+
+    @property
+    def ready_workers(self) -> int:
+        """Workers that have loaded the model."""
+        return len(self.pids)
 
     def has(self, params: RequestParams) -> bool:
         """Whether it was registered with these settings."""
@@ -62,17 +74,35 @@ class Management:
         answer = self._call("GET", f"/models/{model}", accept=NOT_FOUND)
         return None if answer.status_code == 404 else _version(answer.json()[0])
 
-    def register(self, model: str, url: str, params: RequestParams) -> None:
-        """Register an archive and wait until its workers have loaded it. The first version becomes the default."""
+    def find(self, model: str, version: str) -> Version | None:
+        """One version; None when it is not registered."""
+        return next((found for found in self.versions(model) if found.version == version), None)
+
+    def models(self) -> list[str]:
+        """Names of all registered models, sorted."""
+        names: list[str] = []
+        start: str | None = "0"
+        while start:
+            page = self._call("GET", "/models", params={"limit": PAGE, "next_page_token": start}).json()
+            names += [entry["modelName"] for entry in page["models"]]
+            start = page.get("nextPageToken")
+        return sorted(names)
+
+    def register(self, model: str, url: str, params: RequestParams, timeout_s: float) -> None:
+        """Register an archive, without workers yet. The first version becomes the default."""
         query = {
             "url": url,
             "model_name": model,
             "batch_size": params.batch_size,
             "max_batch_delay": params.max_batch_delay,
-            "initial_workers": params.initial_workers,
-            "synchronous": "true",
+            "initial_workers": 0,
         }
-        self._call("POST", "/models", params=query, timeout=self._engine.response_timeout_s + 120)
+        self._call("POST", "/models", params=query, timeout=timeout_s)
+
+    def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:
+        """Set the number of workers and wait until they have loaded the model; EngineError when they do not."""
+        query = {"min_worker": workers, "max_worker": workers, "synchronous": "true"}
+        self._call("PUT", f"/models/{model}/{version}", params=query, timeout=timeout_s)
 
     def set_default(self, model: str, version: str) -> None:
         """Send requests without a version to this one from now on."""
@@ -82,7 +112,9 @@ class Management:
         """Remove a version and its workers; unknown is fine. The default goes only when it is the last."""
         self._call("DELETE", f"/models/{model}/{version}", accept=NOT_FOUND)
 
-    def predict(self, model: str, version: str, body: bytes, content_type: str) -> requests.Response:
+    def predict(
+        self, model: str, version: str, body: bytes, content_type: str, *, timeout: float | None = None
+    ) -> requests.Response:
         """One prediction by exactly this version, whatever its status."""
         return self._send(
             "inference",
@@ -90,7 +122,7 @@ class Management:
             f"{self._engine.inference_url}/predictions/{model}/{version}",
             data=body,
             headers={"Content-Type": content_type},
-            timeout=self._engine.response_timeout_s,
+            timeout=timeout or self._engine.response_timeout_s,
         )
 
     def _call(
@@ -125,7 +157,9 @@ class Management:
         authorized = {**headers, "Authorization": f"Bearer {found.of(kind)}"}
         try:
             return self._session.request(method, url, headers=authorized, **options)
-        except requests.ConnectionError:
+        except requests.ReadTimeout:
+            raise EngineError(f"TorchServe did not answer {method} in {options['timeout']:g} s") from None
+        except (requests.ConnectionError, requests.ConnectTimeout):
             raise EngineError(f"no TorchServe at {self._engine.management_url}; `make up` starts it") from None
         except requests.RequestException as error:
             raise EngineError(f"TorchServe did not answer {method}: {type(error).__name__}") from None
@@ -150,6 +184,7 @@ def _version(entry: Mapping[str, Any]) -> Version:
         batch_size=entry["batchSize"],
         max_batch_delay=entry["maxBatchDelay"],
         min_workers=entry["minWorkers"],
-        ready_workers=sum(worker["status"] == "READY" for worker in entry["workers"]),
+        pids=frozenset(worker["pid"] for worker in entry["workers"] if worker["status"] == "READY"),
         pending_requests=entry.get("jobQueueStatus", {}).get("pendingRequests", 0),
+        started=min((worker["startTime"] for worker in entry["workers"]), default=None),
     )

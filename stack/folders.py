@@ -27,7 +27,7 @@ class Folders:
         state = Path(settings.paths.state)
         if settings.store.name == "local":
             return cls(state, Path(settings.store.folder), keeps_model_store=True)
-        return cls(state, state / "model_store", keeps_model_store=False)
+        return cls(state, Path(settings.engine.model_store), keeps_model_store=False)
 
     @property
     def torchserve(self) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from stack import filebrowser, torchserve
+from stack import filebrowser, s3, torchserve
 from stack.folders import Folders
 
 
@@ -70,6 +70,19 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
                 ready_url=f"{store.url}/healthz",
                 timeout_s=15,
                 prepare=lambda: filebrowser.prepare(store, folders),
+            )
+        )
+    if settings.store.name == "s3" and settings.store.local_folder is not None:
+        bucket = settings.store
+        served.append(
+            Part(
+                name="s3",
+                command=s3.command(bucket),
+                ports=(Port(bucket.port, "store.endpoint"),),
+                ready_url=f"{bucket.endpoint}/{bucket.bucket}",
+                timeout_s=15,
+                prepare=lambda: s3.prepare(bucket),
+                env=s3.environment(bucket),
             )
         )
     gateway = settings.gateway

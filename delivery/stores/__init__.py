@@ -5,7 +5,7 @@ from delivery.stores.local import LocalFolder
 from delivery.stores.nginx import FileBrowser
 from errors import StoreError
 from settings import Settings
-from settings.schema import LocalStore, NginxStore
+from settings.schema import LocalStore, NginxStore, S3Store
 
 __all__ = ["Store", "open_store"]
 
@@ -17,5 +17,16 @@ def open_store(settings: Settings) -> Store:
             return FileBrowser(store)
         case LocalStore() as store:
             return LocalFolder(store)
+        case S3Store() as store:
+            return _bucket(store)
         case other:
             raise StoreError(f"no store {other!r}")
+
+
+def _bucket(store: S3Store) -> Store:
+    # Imported here: only this store needs the client library.
+    try:
+        from delivery.stores.s3 import Bucket
+    except ImportError as error:
+        raise StoreError(f"store=s3 needs {error.name}: pip install -r requirements-s3.txt") from None
+    return Bucket(store)

@@ -1,15 +1,15 @@
 """What every store can do, and the atomic write that those with a folder share."""
 
-import os
 import re
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
+from archive.workplace import private_folder, publish
 from errors import StoreError
 
-NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(\.[0-9]+)*\.mar|[a-z][a-z0-9_]*\.mar")
+NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+(\.[0-9]+)*)?\.mar")
+VERSIONED = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(\.[0-9]+)*\.mar")
 
 
 class Store(Protocol):
@@ -33,27 +33,32 @@ def file_name(model: str, version: str) -> str:
     return f"{model}-{version}.mar"
 
 
+def check_name(name: str) -> None:
+    """Raise StoreError for a name that is no archive's."""
+    if not NAME.fullmatch(name):
+        raise StoreError(f"{name!r} is no archive name; NAME.mar or NAME-VERSION.mar is (a-z, 0-9, _ and the version)")
+
+
 def put_into_folder(source: Path, folder: Path, name: str) -> None:
     """Copy `source` to `folder/name` so that a reader sees the old file, the new one, or none, and never a half.
 
     Raises StoreError for a name that is no archive's, and when the folder cannot be written (a full disk, say).
     """
-    if not NAME.fullmatch(name):
-        raise StoreError(f"{name!r} is no archive name; NAME.mar or NAME-VERSION.mar is (a-z, 0-9, _ and the version)")
-    temporary = None
+    check_name(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # A name with a dot in front is neither listed nor served by the file browser.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", delete=False) as target:
-            temporary = Path(target.name)
-            with source.open("rb") as reader:
-                shutil.copyfileobj(reader, target)
-            target.flush()
-            os.fsync(target.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(folder / name)
+        # A hidden folder of a fixed name: neither listed nor served, and cleared when a killed run left it.
+        with private_folder(folder, name) as work:
+            draft = work / name
+            shutil.copyfile(source, draft)
+            draft.chmod(0o644)
+            publish(draft, folder / name)
     except OSError as error:
         raise StoreError(f"{folder / name}: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+
+
+def remove_from_folder(folder: Path, name: str) -> None:
+    """Delete `folder/name`, and what a killed run left of it; unknown is fine."""
+    (folder / name).unlink(missing_ok=True)
+    if folder.is_dir():
+        with private_folder(folder, name):
+            """Entering clears it, leaving removes it."""

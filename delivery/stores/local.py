@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from delivery.stores.base import put_into_folder
+from delivery.stores.base import put_into_folder, remove_from_folder
 from settings.schema import LocalStore
 
 
@@ -27,4 +27,4 @@ class LocalFolder:
 
     def remove(self, name: str) -> None:
         """Delete the file."""
-        (self._folder / name).unlink(missing_ok=True)
+        remove_from_folder(self._folder, name)

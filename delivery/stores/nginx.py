@@ -4,9 +4,12 @@ from pathlib import Path
 
 import requests
 
-from delivery.stores.base import put_into_folder
+from delivery.stores.base import put_into_folder, remove_from_folder
+from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
 from settings.schema import NginxStore
+
+TIMEOUT_S = 10.0
 
 
 class FileBrowser:
@@ -21,11 +24,14 @@ class FileBrowser:
         put_into_folder(source, self._folder, name)
         size = (self._folder / name).stat().st_size
         try:
-            answer = requests.head(self.url(name), timeout=10)
+            answer = requests.head(self.url(name), timeout=TIMEOUT_S)
+        except requests.ReadTimeout:
+            raise StoreError(f"{self.url(name)}: the file browser did not answer in {TIMEOUT_S:g} s") from None
         except requests.RequestException:
             raise StoreError(f"no file browser at {self._store.url}; `make up` starts it") from None
         if answer.status_code != 200 or int(answer.headers.get("Content-Length", -1)) != size:
             raise StoreError(f"{self.url(name)} does not serve {self._folder / name}; is it another stack's?")
+        write_sidecar(self._folder, name)
 
     def url(self, name: str) -> str:
         """The address under which nginx serves it."""
@@ -38,4 +44,6 @@ class FileBrowser:
 
     def remove(self, name: str) -> None:
         """Delete the file."""
-        (self._folder / name).unlink(missing_ok=True)
+        remove_from_folder(self._folder, name)
+        if (beside := sidecar_name(name)) is not None:
+            remove_from_folder(self._folder, beside)

@@ -49,6 +49,15 @@ class FileBrowser:
             with refused:
                 return Answer(refused.code, refused.headers, refused.read())
 
+    def put(self, path: str, body: bytes) -> int:
+        """Status of an upload."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("PUT", path, body)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
     def raw(self, path: str) -> int:
         """Status of a request whose path is sent exactly as given."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -66,7 +75,7 @@ def render(values: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def file_browser(*, user: int | None = None) -> Iterator[FileBrowser]:
+def file_browser(*, user: int | None = None, put: bool = False) -> Iterator[FileBrowser]:
     """The file browser over an empty folder, run by `user` (a uid; null: whoever runs the tests)."""
     assert NGINX is not None, "nginx is not installed: apt-get install nginx-light"
     # Not pytest's tmp_path: that is closed to the unprivileged user to whom nginx hands its workers.
@@ -77,6 +86,8 @@ def file_browser(*, user: int | None = None) -> Iterator[FileBrowser]:
         root.mkdir()
         run.mkdir()
         shutil.copytree(DOCKER / "filebrowser", page)
+        if put:
+            root.chmod(0o777)  # started by root, nginx has workers of another user
         if user is not None:
             os.chown(run, user, user)
         port = _free_port()
@@ -87,6 +98,7 @@ def file_browser(*, user: int | None = None) -> Iterator[FileBrowser]:
                     "MARINA_FILES_ADDRESS": f"127.0.0.1:{port}",
                     "MARINA_FILES_ROOT": str(root),
                     "MARINA_FILES_PAGE": str(page),
+                    "MARINA_FILES_PUT": "on" if put else "off",
                     "MARINA_FILES_RUN": str(run),
                 }
             )

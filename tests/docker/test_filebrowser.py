@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def test_an_archive_is_served_whole_with_its_type_and_etag(browser: FileBrowser)
     assert answer.headers["ETag"]
     head = browser.get("/files/digits-1.0.mar", method="HEAD")
     assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(CONTENT)))
+
+
+def test_what_is_told_of_a_published_archive_is_served_as_json(browser: FileBrowser) -> None:
+    (browser.root / "digits-1.0.json").write_text('{"sha256": "0"}')
+    (browser.root / "secrets.json").write_text("{}")
+    answer = browser.get("/files/digits-1.0.json")
+    assert (answer.status, json.loads(answer.body)) == (200, {"sha256": "0"})
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    assert browser.get("/files/secrets.json").status == 404
 
 
 def test_an_archive_is_served_in_ranges(browser: FileBrowser) -> None:
@@ -146,6 +157,29 @@ def test_nothing_can_be_changed(browser: FileBrowser, method: str, path: str) ->
     assert (browser.root / "digits-1.0.mar").read_bytes() == CONTENT
 
 
+def test_a_put_where_it_is_switched_on_publishes_a_new_archive_whole() -> None:
+    with file_browser(put=True) as running:
+        assert running.put("/files/digits-1.0.mar", CONTENT) == 201
+        assert running.get("/files/digits-1.0.mar").body == CONTENT
+        assert running.put("/files/digits-1.0.mar", b"another") == 409
+        assert running.get("/files/digits-1.0.mar").body == CONTENT
+        for path in ("/files/notes.txt", "/files/.x.mar", "/files/a/b.mar", "/healthz", "/", "/files/x.json"):
+            assert running.put(path, b"x") == 405
+        assert running.get("/files/digits-1.0.mar", method="DELETE").status == 405
+        assert [file.name for file in running.root.iterdir()] == ["digits-1.0.mar"]
+
+
+def test_a_put_that_breaks_off_leaves_nothing() -> None:
+    with file_browser(put=True) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+            client.sendall(b"PUT /files/digits-1.0.mar HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf")
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(1000):
+                """Until nginx has given up on it."""
+        assert list(running.root.iterdir()) == []
+        assert running.put("/files/digits-1.0.mar", CONTENT) == 201
+
+
 def test_every_answer_is_fenced_in(browser: FileBrowser) -> None:
     for path in ("/", "/files/digits-1.0.mar", "/files/absent.mar", "/healthz"):
         headers = browser.get(path, Accept=BROWSER).headers
@@ -193,6 +227,6 @@ def test_it_runs_without_privileges_and_writes_only_below_its_run_folder() -> No
     assert not Path(running.run / "nginx.pid").exists()
 
 
-def test_the_template_has_the_four_placeholders_and_no_other() -> None:
+def test_the_template_has_the_five_placeholders_and_no_other() -> None:
     placeholders = set(re.findall(r"\$\{(\w+)\}", (DOCKER / "nginx.conf").read_text()))
-    assert placeholders == {f"MARINA_FILES_{name}" for name in ("ADDRESS", "ROOT", "PAGE", "RUN")}
+    assert placeholders == {f"MARINA_FILES_{name}" for name in ("ADDRESS", "ROOT", "PAGE", "PUT", "RUN")}

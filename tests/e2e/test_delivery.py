@@ -42,6 +42,10 @@ def ask(stack: Stack) -> requests.Response:
 def test_the_file_browser_lists_and_serves_what_was_built(stack: Stack) -> None:
     listed = {entry["name"] for entry in requests.get(stack.files, timeout=10).json()}
     assert {"digits.mar", "cartpole.mar"} <= listed
+    [published] = [name for name in listed if name.startswith("cartpole-") and name.endswith("1.0.mar")]
+    told = requests.get(f"{stack.files}/files/{published.replace('.mar', '.json')}", timeout=10).json()
+    assert told["sha256"] == open_archive(stack.archives / published).sha256
+    assert told["card"]["model_name"] == "cartpole"
     page = requests.get(stack.files, headers={"Accept": "text/html"}, timeout=10)
     assert page.headers["Content-Type"].startswith("text/html")
     part = requests.get(f"{stack.files}/files/digits.mar", headers={"Range": "bytes=0-3"}, timeout=10)
@@ -150,7 +154,7 @@ def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack
 def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
     params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
     with Management(settings.engine) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
-        engine.register("stranger", url, params)
+        engine.register("stranger", url, params, 60)
 
 
 def test_a_model_that_was_not_built_says_how_to_build_it(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.handlers.archives import png
 from tests.handlers.conftest import Load
 from tests.handlers.worker import Worker, parsed, picture, request
 
+# The worker that answers is this very process: what drains a version asks each worker by this number.
+HEADERS = {"content-type": "application/json", "x-model-version": "1.0", "x-worker-pid": str(os.getpid())}
 RED, GREEN, BLUE = png((255, 0, 0)), png((0, 255, 0)), png((0, 0, 255))
 
 
@@ -28,7 +31,7 @@ def test_an_answer_names_model_and_version_and_is_compact_json(vision: Worker) -
     answer = vision.one(picture(RED))
     assert (answer.json["model"], answer.json["version"]) == ("colours", "1.0")
     assert "weights" not in answer.json
-    assert answer.headers == {"content-type": "application/json", "x-model-version": "1.0"}
+    assert answer.headers == HEADERS
     assert answer.body == json.dumps(answer.json, separators=(",", ":")).encode()
 
 
@@ -45,7 +48,7 @@ def test_one_bad_picture_costs_its_neighbours_nothing(vision: Worker) -> None:
     assert (labels(first.predictions), labels(last.predictions)) == (["red"], ["blue"])
     assert bad.error == (400, "unreadable_input")
     assert bad.phrase == "Bad Request"
-    assert bad.headers == {"content-type": "application/json", "x-model-version": "1.0"}
+    assert bad.headers == HEADERS
     assert set(bad.json) == {"error", "detail"}
 
 

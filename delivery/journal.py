@@ -1,0 +1,101 @@
+"""What a rollout is doing, written before each step, so that the next run can finish or undo a killed one."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from archive.workplace import private_folder, publish
+from delivery.record import Served
+from errors import StoreError
+from settings import Settings
+
+
+class Step(StrEnum):
+    """The steps of a rollout, in order; `TAKE_BACK` replaces what is left when one fails."""
+
+    PUBLISH = "publish"
+    REGISTER = "register"
+    WORKERS = "workers"
+    GOLDEN = "golden"
+    WARM = "warm"
+    SWITCH = "switch"
+    WATCH = "watch"
+    RECORD = "record"
+    DRAIN = "drain"
+    REMOVE = "remove"
+    TAKE_BACK = "take back"
+
+
+PROVEN = frozenset({Step.SWITCH, Step.WATCH, Step.RECORD, Step.DRAIN, Step.REMOVE})
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rollout under way: what is to serve, what served, and the step that has begun.
+
+    `before` lists the history that is recorded when `new` has proven itself: a rollback shortens it.
+    """
+
+    model: str
+    step: Step
+    new: Served
+    old: str | None
+    before: tuple[Served, ...]
+    published: bool
+
+    def at(self, step: Step) -> "Entry":
+        """The same rollout at another step."""
+        return replace(self, step=step)
+
+
+class Journal:
+    """`rollouts/MODEL.json` in the stack's state folder; there is one only while a rollout is under way."""
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self._path = folder / f"{model}.json"
+
+    @classmethod
+    def of(cls, settings: Settings, model: str) -> "Journal":
+        """The journal of one model."""
+        return cls(Path(settings.paths.state) / "rollouts", model)
+
+    def read(self) -> Entry | None:
+        """The rollout that did not end, if any. Raises StoreError for an unreadable file."""
+        try:
+            return _entry(json.loads(self._path.read_text()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError):
+            raise StoreError(
+                f"{self._path} is damaged; delete it: the next rollout removes what is left over"
+            ) from None
+
+    def write(self, entry: Entry) -> None:
+        """Replace the journal, atomically and durably."""
+        with private_folder(self._path.parent, self._path.name) as work:
+            draft = work / self._path.name
+            draft.write_text(json.dumps(asdict(entry), indent=2))
+            publish(draft, self._path)
+
+    def close(self) -> None:
+        """The rollout has ended, well or undone."""
+        self._path.unlink(missing_ok=True)
+        descriptor = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    return Entry(
+        model=content["model"],
+        step=Step(content["step"]),
+        new=Served(**content["new"]),
+        old=content["old"],
+        before=tuple(Served(**served) for served in content["before"]),
+        published=content["published"],
+    )

@@ -1,0 +1,165 @@
+"""The steps of a rollout, each journaled before it begins: the old version answers until the new one has proven itself.
+
+publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ switch ─▶ watch ─▶ record ─▶ drain ─▶ remove
+└────── a failure removes the new version ────────┘ └─ goes back ─┘     └─ a failure is tried again ─┘
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from archive import Archive
+from delivery import golden
+from delivery.drain import drain
+from delivery.journal import Entry, Journal, Step
+from delivery.management import Management, Version
+from delivery.record import History, Record
+from delivery.stores import Store
+from delivery.undo import undo
+from delivery.watch import Counts, counts, watch
+from delivery.workers import Probe, Unnamed, reach_all
+from errors import MarinaError, RolloutError
+from settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every step works with."""
+
+    settings: Settings
+    engine: Management
+    store: Store
+    record: Record
+    journal: Journal
+
+    @classmethod
+    def of(cls, settings: Settings, engine: Management, store: Store, model: str) -> "Tools":
+        """The tools for one model of one stack."""
+        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model))
+
+
+def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
+    """Bring `entry.new` to serve in place of `entry.old`; returns how many golden answers held.
+
+    Raises RolloutError when the version was not rolled out or was taken back, saying which one serves.
+    """
+    begun = _Begun(tools, entry)
+    try:
+        checked = _prove(tools, archive, begun, publish)
+        _switch(tools, begun)
+    except BaseException as error:
+        undo(tools.engine, tools.store, tools.record, tools.journal, begun.entry, Probe.of(archive))
+        if not isinstance(error, MarinaError):
+            raise
+        raise RolloutError(_words(begun.entry, error)) from None
+    try:
+        settle(tools, begun.entry, Probe.of(archive))
+    except MarinaError as error:
+        name = f"{entry.model} {entry.new.version}"
+        raise RolloutError(f"{name} serves, but is not settled: {error}; the next rollout finishes it") from None
+    return checked
+
+
+def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
+    """Record a version that has proven itself, and let go of every other one."""
+    begun = _Begun(tools, entry)
+    begun.at(Step.RECORD)
+    _record(tools, entry)
+    begun.at(Step.DRAIN)
+    others = [found for found in tools.engine.versions(entry.model) if found.version != entry.new.version]
+    for old in others:
+        drain(tools.engine, old, probe, tools.settings.rollout.drain_timeout_s)
+    begun.at(Step.REMOVE)
+    for old in others:
+        tools.engine.unregister(entry.model, old.version)
+        log.info("%s %s is drained and removed", entry.model, old.version)
+    _forget_archives(tools, entry)
+    tools.journal.close()
+
+
+class _Begun:
+    """The rollout under way: each step is journaled and logged before it begins."""
+
+    def __init__(self, tools: Tools, entry: Entry) -> None:
+        self._journal = tools.journal
+        self.entry = entry
+
+    def at(self, step: Step) -> None:
+        self.entry = self.entry.at(step)
+        self._journal.write(self.entry)
+        log.info("%s %s: %s", self.entry.model, self.entry.new.version, step)
+
+
+def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], None]) -> int:
+    """Everything before the switch; the old version is not touched."""
+    engine, model, new, limits = tools.engine, begun.entry.model, begun.entry.new, tools.settings.rollout
+    begun.at(Step.PUBLISH)
+    publish()
+    begun.at(Step.REGISTER)
+    _forget_half(tools.settings, new.archive)
+    engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
+    begun.at(Step.WORKERS)
+    engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
+    begun.at(Step.GOLDEN)
+    checked = golden.check(engine, model, new.version, archive.golden)
+    log.info("%d golden answers of %s %s hold", checked, model, new.version)
+    begun.at(Step.WARM)
+    _warm(engine, model, new.version, Probe.of(archive), tools.settings)
+    return checked
+
+
+def _forget_half(settings: Settings, name: str) -> None:
+    """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
+    if settings.store.name != "local":
+        (Path(settings.engine.model_store) / name).unlink(missing_ok=True)
+
+
+def _warm(engine: Management, model: str, version: str, probe: Probe, settings: Settings) -> None:
+    found: Version | None = engine.find(model, version)
+    if found is None or settings.rollout.warm_requests == 0:
+        return
+    deadline = time.monotonic() + settings.rollout.workers_timeout_s
+    try:
+        if not reach_all(engine, found, probe, deadline, settings.rollout.warm_requests):
+            raise RolloutError(f"not every worker answered within {settings.rollout.workers_timeout_s:g} s")
+    except Unnamed as reason:
+        log.warning("%s; its golden inputs have warmed it", reason)
+
+
+def _switch(tools: Tools, begun: _Begun) -> None:
+    model, new = begun.entry.model, begun.entry.new
+    before = Counts() if begun.entry.old is None else counts(tools.settings, model)
+    begun.at(Step.SWITCH)
+    tools.engine.set_default(model, new.version)
+    if begun.entry.old is None:
+        return
+    log.info("%s %s takes the traffic", model, new.version)
+    begun.at(Step.WATCH)
+    seen = watch(tools.engine, tools.settings, model, new, before.share)
+    log.info("%s %s: %d of its first %d answers failed", model, new.version, seen.failed, seen.answered)
+
+
+def _record(tools: Tools, entry: Entry) -> None:
+    tools.record.put(entry.model, History(entry.new, entry.before[: tools.settings.rollout.keep_versions]))
+
+
+def _forget_archives(tools: Tools, entry: Entry) -> None:
+    """Remove the archives of versions that are older than can be gone back to; never one that is registered."""
+    serving = {found.archive for found in tools.engine.versions(entry.model)}
+    kept = {entry.new.archive, *(served.archive for served in entry.before[: tools.settings.rollout.keep_versions])}
+    for served in entry.before[tools.settings.rollout.keep_versions :]:
+        if served.archive not in serving | kept:
+            tools.store.remove(served.archive)
+
+
+def _words(entry: Entry, error: MarinaError) -> str:
+    name = f"{entry.model} {entry.new.version}"
+    if entry.old is None:
+        return f"{name} was not rolled out: {error}; no version serves"
+    if entry.step in (Step.SWITCH, Step.WATCH):
+        return f"{name} was taken back: {error}; version {entry.old} serves again"
+    return f"{name} was not rolled out: {error}; version {entry.old} serves as before"

@@ -1,0 +1,50 @@
+"""Published archives: which version an archive gets, its name in the store, and how it is read again."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from archive import Archive, open_archive, private_folder, stamp
+from delivery.record import Served
+from delivery.stores import Store
+from delivery.stores.base import file_name
+from delivery.trust import open_trusted
+from delivery.versions import free_version
+from errors import RolloutError
+from settings import Settings
+
+
+def assign_version(archive: Archive, registered: Collection[str], store: Store) -> str:
+    """The archive's own version unless it is registered or published with another content; then the next free one."""
+    taken = set(registered)
+    version = free_version(archive.version, taken)
+    while (published := store.path(file_name(archive.model_name, version))) is not None:
+        if open_archive(published).content_sha256 == archive.content_sha256:
+            break
+        taken.add(version)
+        version = free_version(archive.version, taken)
+    return version
+
+
+def publish(archive: Archive, version: str, store: Store, settings: Settings) -> None:
+    """Put the archive into the store under `version`, which is stamped into it when it is not its own."""
+    name = file_name(archive.model_name, version)
+    if archive.version == version:
+        store.put(archive.path, name)
+        return
+    # Not in the system's temporary folder: what a killed run leaves here is cleared by the next one.
+    with private_folder(Path(settings.paths.state) / "rollouts", f"{archive.model_name}.stamp") as folder:
+        store.put(stamp(archive.path, version, folder / name).path, name)
+
+
+def same_content(archive: Archive, name: str, store: Store) -> bool:
+    """Whether the store holds this very content under `name`."""
+    published = store.path(name)
+    return published is not None and open_archive(published).content_sha256 == archive.content_sha256
+
+
+def stored(served: Served, store: Store, settings: Settings) -> Archive:
+    """The archive of a version that took traffic once, checked anew. Raises RolloutError when it is gone."""
+    path = store.path(served.archive)
+    if path is None:
+        raise RolloutError(f"{served.archive} is no longer in the store")
+    return open_trusted(path, settings)

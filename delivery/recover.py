@@ -1,0 +1,61 @@
+"""Ends what a killed rollout began: finishes it when the new version is proven and has the traffic, else undoes it."""
+
+import logging
+
+from delivery.journal import PROVEN, Entry
+from delivery.machine import Tools, settle
+from delivery.management import Version
+from delivery.published import stored
+from delivery.undo import undo
+from delivery.workers import Probe
+from errors import MarinaError
+
+log = logging.getLogger(__name__)
+
+
+def recover(tools: Tools, model: str) -> None:
+    """Leave no version, worker or file behind that no rollout answers for."""
+    entry = tools.journal.read()
+    if entry is not None:
+        _end(tools, entry)
+    _remove_strangers(tools, model)
+
+
+def intention(tools: Tools) -> str | None:
+    """What `recover` would do, in words; None when nothing was interrupted."""
+    entry = tools.journal.read()
+    if entry is None:
+        return None
+    verb = "finish" if _proven(entry, tools.engine.default(entry.model)) else "undo"
+    return f"{verb} the rollout of {entry.model} {entry.new.version} that ended at its step {entry.step!r}"
+
+
+def _end(tools: Tools, entry: Entry) -> None:
+    probe = _probe(tools, entry)
+    if _proven(entry, tools.engine.default(entry.model)) and probe is not None:
+        log.warning("finish %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
+        settle(tools, entry, probe)
+    else:
+        log.warning("undo %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
+        undo(tools.engine, tools.store, tools.record, tools.journal, entry, probe)
+
+
+def _proven(entry: Entry, default: Version | None) -> bool:
+    """Whether the new version had passed every check and requests go to it."""
+    return entry.step in PROVEN and default is not None and default.version == entry.new.version
+
+
+def _probe(tools: Tools, entry: Entry) -> Probe | None:
+    try:
+        return Probe.of(stored(entry.new, tools.store, tools.settings))
+    except MarinaError:
+        return None
+
+
+def _remove_strangers(tools: Tools, model: str) -> None:
+    """Take away versions without traffic that no journal tells of."""
+    current = tools.engine.default(model)
+    for found in tools.engine.versions(model):
+        if current is not None and found.version != current.version:
+            log.warning("remove %s %s, which has no traffic and was left over", model, found.version)
+            tools.engine.unregister(model, found.version)

@@ -1,0 +1,142 @@
+"""A bucket of an S3-compatible store; the engine gets a URL that is signed and soon ends."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
+
+from archive.workplace import private_folder, publish
+from delivery.stores import credentials
+from delivery.stores.base import check_name
+from errors import StoreError
+from settings.schema import S3Store
+
+CHUNK = 1024 * 1024
+ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+
+
+class Bucket:
+    """Archives in one bucket. Each carries the sha256 of its content, so that a copy of it can be judged."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._cache = Path(store.cache)
+        keys = credentials.read(Path(store.credentials))
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=store.endpoint,
+            region_name=store.region,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                connect_timeout=min(5, store.timeout_s),
+                read_timeout=store.timeout_s,
+                retries={"total_max_attempts": 2, "mode": "standard"},
+                # Newer checksums in trailers are not understood by every compatible store; ours is checked below.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def put(self, source: Path, name: str) -> None:
+        """Upload a file, then read it back: what the store answers must be what was sent."""
+        check_name(name)
+        with self._explained(name):
+            with source.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            self._client.upload_file(str(source), self._store.bucket, name, ExtraArgs={"Metadata": {"sha256": sha256}})
+            stored = self._read_back(name)
+        if stored != sha256:
+            self.remove(name)
+            raise StoreError(f"{self._place(name)} has sha256 {stored} after the upload instead of {sha256}; removed")
+
+    def url(self, name: str) -> str:
+        """An address that fetches `name` without credentials for `presign_s` seconds."""
+        place = {"Bucket": self._store.bucket, "Key": name}
+        return str(self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=self._store.presign_s))
+
+    def path(self, name: str) -> Path | None:
+        """A copy of the archive, fetched when there is none yet or the store's has changed."""
+        with self._explained(name):
+            try:
+                head = self._client.head_object(Bucket=self._store.bucket, Key=name)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in ABSENT:
+                    return None
+                raise
+            copy = self._cache / name
+            if not _holds(copy, head["Metadata"].get("sha256")):
+                self._fetch(name, copy)
+        return copy
+
+    def remove(self, name: str) -> None:
+        """Delete the object and the copy."""
+        with self._explained(name):
+            self._client.delete_object(Bucket=self._store.bucket, Key=name)
+        (self._cache / name).unlink(missing_ok=True)
+
+    def _fetch(self, name: str, copy: Path) -> None:
+        with private_folder(self._cache, name) as work:
+            draft = work / name
+            with draft.open("wb") as file:
+                for chunk in self._chunks(name):
+                    file.write(chunk)
+            publish(draft, copy)
+
+    def _read_back(self, name: str) -> str:
+        """The sha256 of what the store holds now; what cannot be read back is not left there."""
+        try:
+            return self._digest(name)
+        except (BotoCoreError, ClientError, HTTPError):
+            with suppress(BotoCoreError, ClientError, HTTPError):
+                self._client.delete_object(Bucket=self._store.bucket, Key=name)
+            raise
+
+    def _digest(self, name: str) -> str:
+        digest = hashlib.sha256()
+        for chunk in self._chunks(name):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        yield from self._client.get_object(Bucket=self._store.bucket, Key=name)["Body"].iter_chunks(CHUNK)
+
+    def _place(self, name: str) -> str:
+        return f"{self._store.endpoint}/{self._store.bucket}/{name}"
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """Turn what the client library raises into one line without credentials."""
+        try:
+            yield
+        except ReadTimeoutError:
+            raise StoreError(f"{self._place(name)}: the store did not answer in {self._store.timeout_s:g} s") from None
+        except (BotoCoreError, ClientError, Boto3Error, HTTPClientError, HTTPError) as error:
+            raise StoreError(f"{self._place(name)}: {_words(error)}") from None
+        except OSError as error:
+            raise StoreError(f"{self._place(name)}: {error.strerror or error}") from None
+
+
+def _words(error: Exception) -> str:
+    # A failed upload is wrapped in words about its parts; what the store said stands behind it.
+    cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
+    if isinstance(cause, ClientError):
+        told = cause.response["Error"]
+        return f"the store says {told.get('Message') or told.get('Code')}"
+    return " ".join(str(cause).split())
+
+
+def _holds(copy: Path, sha256: str | None) -> bool:
+    if sha256 is None or not copy.is_file():
+        return False
+    with copy.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

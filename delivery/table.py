@@ -1,0 +1,62 @@
+"""`make models`: what the engine has registered, as a table for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from archive import open_archive
+from delivery.management import Management, Version
+from delivery.stores import Store
+from errors import MarinaError
+
+HEAD = ("model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
+
+
+def models_table(engine: Management, store: Store, now: datetime) -> str:
+    """One line for each registered version; `weights` is read from its archive in the store."""
+    rows: list[tuple[str, ...]] = [HEAD]
+    for model in engine.models():
+        default = engine.default(model)
+        for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
+            serves = default is not None and default.version == found.version
+            rows.append(_row(found, serves=serves, weights=_weights(found, store), now=now))
+    if len(rows) == 1:
+        return "no model is registered; `make upload_model MODEL=name` rolls one out"
+    return _aligned(rows)
+
+
+def _row(found: Version, *, serves: bool, weights: str, now: datetime) -> tuple[str, ...]:
+    return (
+        found.model,
+        found.version,
+        "yes" if serves else "no",
+        weights,
+        f"{found.ready_workers}/{found.min_workers}",
+        str(found.pending_requests),
+        str(found.batch_size),
+        f"{found.max_batch_delay} ms",
+        _age(found.started, now),
+    )
+
+
+def _weights(found: Version, store: Store) -> str:
+    try:
+        path = store.path(found.archive)
+        return str(open_archive(path).card["weights"]) if path else "?"
+    except (MarinaError, KeyError):
+        return "?"
+
+
+def _age(started: str | None, now: datetime) -> str:
+    """How long the oldest worker has run, in its largest unit."""
+    if started is None:
+        return "-"
+    seconds = max(0, int((now - datetime.fromisoformat(started).astimezone(UTC)).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

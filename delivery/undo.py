@@ -1,0 +1,53 @@
+"""Takes back what a rollout has done that failed or was killed: the version, its workers, its archive."""
+
+import logging
+
+from delivery.drain import drain
+from delivery.journal import Entry, Journal, Step
+from delivery.management import Management
+from delivery.record import Record
+from delivery.stores import Store
+from delivery.workers import Probe
+from errors import MarinaError
+
+log = logging.getLogger(__name__)
+
+DRAIN_TIMEOUT_S = 30.0  # for what the new version was given between the switch and the return
+
+
+def undo(engine: Management, store: Store, record: Record, journal: Journal, entry: Entry, probe: Probe | None) -> None:
+    """Give the traffic back to the old version, and remove the new one and its archive.
+
+    What cannot be undone now, because the engine does not answer, stays in the journal for the next run.
+    """
+    journal.write(entry.at(Step.TAKE_BACK))
+    try:
+        _give_back(engine, entry, probe)
+        _remove_archive(store, record, entry)
+    except MarinaError as error:
+        log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
+        return
+    journal.close()
+
+
+def _give_back(engine: Management, entry: Entry, probe: Probe | None) -> None:
+    found = engine.find(entry.model, entry.new.version)
+    if found is None:
+        return
+    default = engine.default(entry.model)
+    if default is not None and default.version == entry.new.version and entry.old is not None:
+        engine.set_default(entry.model, entry.old)
+        log.warning("%s %s takes the traffic again", entry.model, entry.old)
+        if probe is not None:
+            drain(engine, found, probe, DRAIN_TIMEOUT_S)
+    engine.unregister(entry.model, entry.new.version)
+
+
+def _remove_archive(store: Store, record: Record, entry: Entry) -> None:
+    """Remove what this rollout put into the store, unless it is one that served and can be gone back to."""
+    if not entry.published:
+        return
+    history = record.get(entry.model)
+    known = {served.archive for served in (history.serving, *history.before)} if history else set()
+    if entry.new.archive not in known:
+        store.remove(entry.new.archive)

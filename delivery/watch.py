@@ -1,0 +1,65 @@
+"""Watches how a new version answers right after the switch: a worker that dies, or answers that fail."""
+
+import re
+import time
+from dataclasses import dataclass
+
+import requests
+
+from delivery.management import Management
+from delivery.record import Served
+from errors import RolloutError
+from settings import Settings
+
+POLL_S = 0.25
+# Of the gateway's metrics: how many predictions the engine answered, by model and status.
+COUNT = re.compile(r'^marina_gateway_upstream_seconds_count\{model="([^"]+)",status="(\w+)"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Predictions of one model since the gateway started."""
+
+    answered: int = 0
+    failed: int = 0
+
+    def since(self, before: "Counts") -> "Counts":
+        """What came after `before`; nothing where the gateway was restarted between."""
+        return Counts(max(0, self.answered - before.answered), max(0, self.failed - before.failed))
+
+    @property
+    def share(self) -> float:
+        """Failed answers of all."""
+        return self.failed / self.answered if self.answered else 0.0
+
+
+def counts(settings: Settings, model: str) -> Counts:
+    """What the gateway has counted for a model; nothing when there is no gateway to ask."""
+    try:
+        text = requests.get(f"{settings.gateway.url}/metrics", timeout=5).text
+    except requests.RequestException:
+        return Counts()
+    found = [(status, int(float(number))) for name, status, number in COUNT.findall(text) if name == model]
+    return Counts(sum(n for _, n in found), sum(n for status, n in found if status == "lost" or status[0] == "5"))
+
+
+def watch(engine: Management, settings: Settings, model: str, new: Served, share_before: float) -> Counts:
+    """Look at the default version for `rollout.watch_s`; returns what it answered.
+
+    Raises RolloutError when a worker is lost, or when more answers fail than `rollout.max_error_share` allows and
+    twice the share before the switch explains.
+    """
+    limits = settings.rollout
+    start, seen = counts(settings, model), Counts()
+    deadline = time.monotonic() + limits.watch_s
+    while True:
+        seen = counts(settings, model).since(start)
+        if seen.failed >= limits.min_errors and seen.share > max(limits.max_error_share, 2 * share_before):
+            raise RolloutError(f"{seen.failed} of its first {seen.answered} answers failed")
+        found = engine.find(model, new.version)
+        if found is None or found.ready_workers < new.initial_workers:
+            ready = found.ready_workers if found else 0
+            raise RolloutError(f"{ready} of its {new.initial_workers} workers are left")
+        if time.monotonic() >= deadline:
+            return seen
+        time.sleep(POLL_S)

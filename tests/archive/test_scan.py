@@ -1,0 +1,49 @@
+"""The code of an archive is looked at without being run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from archive import open_archive, scan
+from errors import ArchiveError
+from tests.archive.made import CONTENTS, MANIFEST, archive_at
+
+SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
+GOLDEN = json.dumps({"tolerance": 0.1, "samples": [SAMPLE]}).encode()
+WHOLE = {**CONTENTS, "golden.json": GOLDEN}
+
+
+def manifest_with(handler: str) -> bytes:
+    manifest = json.loads(CONTENTS[MANIFEST])
+    manifest["model"]["handler"] = handler
+    return json.dumps(manifest).encode()
+
+
+def test_a_whole_archive_passes_and_nothing_in_it_ran(tmp_path: Path) -> None:
+    mark = tmp_path / "ran"
+    code = f"open({str(mark)!r}, 'w')\nclass Toy: ...\n".encode()
+    archive = open_archive(archive_at(tmp_path / "toy.mar", {**WHOLE, "toy_handler.py": code}))
+    assert scan(archive) is archive
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"toy_handler.py": b"class Toy:\n"}, r"toy_handler\.py is not Python in line 1"),
+        ({"handlers/__init__.py": b"\0"}, r"handlers/__init__\.py is not Python"),
+        ({"handlers/deep.py": b"(" * 5000}, r"handlers/deep\.py is not Python"),
+        ({"toy_handler.py": b"x = 1\n"}, "must define one class, it defines none"),
+        ({"toy_handler.py": b"class A: ...\nclass B: ...\n"}, "must define one class, it defines A, B"),
+        ({"handlers/long.py": b"#" * 1024 * 1025}, r"handlers/long\.py is larger than"),
+        ({"golden.json": b"{}"}, "holds no sample"),
+        ({MANIFEST: manifest_with("model.onnx")}, "is no Python file"),
+    ],
+)
+def test_what_cannot_be_a_handler_is_refused_in_one_line(tmp_path: Path, change: dict[str, bytes], words: str) -> None:
+    archive = open_archive(archive_at(tmp_path / "toy.mar", {**WHOLE, **change}))
+    with pytest.raises(ArchiveError, match=words) as caught:
+        scan(archive)
+    assert str(archive.path) in str(caught.value)
+    assert "\n" not in str(caught.value)

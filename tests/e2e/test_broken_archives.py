@@ -1,0 +1,181 @@
+"""A broken archive of each kind is refused in one line while traffic flows; one that breaks later is taken back."""
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from archive import write_zip
+from archive.sign import generate_keys
+from delivery.management import Management
+from settings import Settings, load
+from tests.e2e.conftest import Stack
+
+pytestmark = pytest.mark.e2e
+STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
+HANDLER, CHECKSUMS, MANIFEST = "policy_handler.py", "checksums.sha256", "MAR-INF/MANIFEST.json"
+Files = dict[str, bytes]
+
+# Answers as it should until it has proven itself, then every further batch fails.
+BREAKS_LATER = b"""
+answers, told = PolicyHandler.postprocess, []
+def broken(self, forwarded):
+    told.append(1)
+    if len(told) > 60:
+        %s
+    return answers(self, forwarded)
+PolicyHandler.postprocess = broken
+"""
+
+
+@pytest.fixture
+def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in stack.env.items():
+        if name.startswith("MARINA_"):
+            monkeypatch.setenv(name, value)
+    return load(["served_model=cartpole"])
+
+
+def versions(settings: Settings) -> list[tuple[str, frozenset[int]]]:
+    """Registered versions and their workers."""
+    with Management(settings.engine) as engine:
+        return [(found.version, found.pids) for found in engine.versions("cartpole")]
+
+
+@contextmanager
+def traffic(stack: Stack) -> Iterator[list[tuple[int, str]]]:
+    """Four clients; yields the status and version of each answer."""
+    answers: list[tuple[int, str]] = []
+    over = threading.Event()
+
+    def keep_asking() -> None:
+        with requests.Session() as session:
+            while not over.is_set():
+                answer = session.post(f"{stack.gateway}/models/cartpole/predict", json=STATE, timeout=30)
+                answers.append((answer.status_code, answer.json().get("version", "")))
+
+    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+
+
+def contents(source: Path) -> Files:
+    with zipfile.ZipFile(source) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def summed(files: Files) -> Files:
+    """The files with the list of their checksums made right."""
+    names = sorted(files.keys() - {CHECKSUMS, MANIFEST})
+    lines = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in names)
+    return files | {CHECKSUMS: lines.encode()}
+
+
+def upload(stack: Stack, archives: Path, *overrides: str) -> str:
+    """Roll out `archives`/cartpole.mar through the stack's own store; returns what the failing upload printed."""
+    places = (f"paths.archives={archives}", f"store.folder={stack.archives}", "rollout.warm_requests=1")
+    return stack.run("upload_model.py", "served_model=cartpole", *places, *overrides, status=1)
+
+
+BROKEN = {
+    "wrong golden answer": "golden",
+    "handler that raises": "was not rolled out",
+    "handler that does not parse": "is not Python in line",
+    "worker that never starts": "was not rolled out",
+    "checksum off": "says",
+    "unsigned where signatures are required": "is not signed",
+    "path escape": "leaves the folder",
+    "10 GB claimed": "claims",
+}
+
+
+CHANGES = {
+    "handler that raises": b"\nraise RuntimeError('broken on purpose')\n",
+    "handler that does not parse": b"\ndef :\n",
+    "worker that never starts": b"\nimport time\ntime.sleep(3600)\n",
+    # The handler itself compares at its start; it is told not to, so that delivery has to.
+    "wrong golden answer": b"""
+from handlers import startup
+import numpy as np
+startup.verify = lambda golden, card, read, forward: np.concatenate([read(one) for one in golden.samples])
+""",
+}
+
+
+def break_it(kind: str, built: Path, target: Path) -> None:
+    files = contents(built)
+    files[HANDLER] += CHANGES.get(kind, b"")
+    if kind == "wrong golden answer":
+        text = files["golden.json"].replace(b'"action": 0', b'"action": 1').replace(b'"action":0', b'"action":1')
+        assert text != files["golden.json"]
+        files["golden.json"] = text
+    if kind == "path escape":
+        files["../../escape.py"] = b"x"
+    whole = summed(files)
+    if kind == "checksum off":
+        whole["model.json"] += b" "
+    write_zip(whole, target)
+    if kind == "10 GB claimed":
+        with zipfile.ZipFile(target, "a") as archive:
+            archive.writestr("weights.bin", b"x")
+            archive.infolist()[-1].file_size = 10 * 1024**3
+
+
+QUICK = ("wrong golden answer", "unsigned where signatures are required")
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in BROKEN]
+)
+def test_a_broken_archive_is_refused_and_traffic_does_not_notice(
+    stack: Stack, settings: Settings, tmp_path: Path, kind: str
+) -> None:
+    break_it(kind, stack.archives / "cartpole.mar", tmp_path / "cartpole.mar")
+    _, public = generate_keys(tmp_path / "keys")
+    more = [f"signing.public_key={public}", "signing.required=true"] if "unsigned" in kind else []
+    more += ["rollout.workers_timeout_s=5"] if "never" in kind else []
+    before, files = versions(settings), sorted(stack.archives.iterdir())
+    with traffic(stack) as answers:
+        printed = upload(stack, tmp_path, *more)
+    last = printed.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert BROKEN[kind] in last
+    assert versions(settings) == before
+    assert sorted(stack.archives.iterdir()) == files
+    assert set(answers) == {(200, before[0][0])}
+
+
+@pytest.mark.parametrize(
+    ("breaking", "words"),
+    [
+        ("raise RuntimeError('later')", "answers failed"),
+        pytest.param("import os; os._exit(3)", "workers are left", marks=pytest.mark.slow),
+    ],
+)
+def test_a_version_that_breaks_under_traffic_is_taken_back(
+    stack: Stack, settings: Settings, tmp_path: Path, breaking: str, words: str
+) -> None:
+    files = contents(stack.archives / "cartpole.mar")
+    files[HANDLER] += BREAKS_LATER % breaking.encode()
+    write_zip(summed(files), tmp_path / "cartpole.mar")
+    before, kept = versions(settings), sorted(stack.archives.iterdir())
+    with traffic(stack) as answers:
+        printed = upload(stack, tmp_path, "rollout.watch_s=20")
+    last = printed.strip().splitlines()[-1]
+    assert "was taken back: " in last
+    assert words in last or "answers failed" in last
+    assert last.endswith(f"version {before[0][0]} serves again")
+    assert versions(settings) == before
+    assert sorted(stack.archives.iterdir()) == kept
+    assert answers[-1] == (200, before[0][0])

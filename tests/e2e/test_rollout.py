@@ -1,0 +1,141 @@
+"""A rollout that is killed at any step is ended by the next one, and says what it does."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from delivery.journal import Step
+from delivery.management import Management, Version
+from delivery.record import Record
+from settings import Settings, load
+from settings.load import ROOT
+from tests.e2e.conftest import Stack
+
+pytestmark = pytest.mark.e2e
+STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
+QUICK = ("rollout.watch_s=0.5", "rollout.warm_requests=1")
+DELAY = "served_model.request_params.max_batch_delay"
+
+# Runs an upload that dies as a power cut would: just before or just after the journal names a step.
+KILLED = """
+import os, signal, sys
+from delivery.journal import Journal
+import upload_model
+write, (when, step, *overrides) = Journal.write, sys.argv[1:]
+
+def write_and_die(journal, entry):
+    if when == "before" and entry.step == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(journal, entry)
+    if when == "after" and entry.step == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Journal.write = write_and_die
+sys.exit(upload_model.main(overrides))
+"""
+
+
+@pytest.fixture
+def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, value in stack.env.items():
+        if name.startswith("MARINA_"):
+            monkeypatch.setenv(name, value)
+    return load(["served_model=cartpole"])
+
+
+def registered(settings: Settings) -> list[Version]:
+    with Management(settings.engine) as engine:
+        return engine.versions("cartpole")
+
+
+def kill_upload(stack: Stack, when: str, step: str, *overrides: str) -> None:
+    command = [sys.executable, "-c", KILLED, when, step, "served_model=cartpole", *QUICK, *overrides]
+    env = stack.env | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def ask(stack: Stack) -> str:
+    answer = requests.post(f"{stack.gateway}/models/cartpole/predict", json=STATE, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["version"])
+
+
+def assert_nothing_is_left_over(settings: Settings, stack: Stack) -> None:
+    [only] = registered(settings)
+    assert only.ready_workers == settings.served_model.request_params.initial_workers
+    history = Record.of(settings).get("cartpole")
+    assert history is not None
+    assert history.serving.version == only.version == ask(stack)
+    published = {history.serving.archive, *(served.archive for served in history.before)}
+    known = {"cartpole.mar", *published, *(name.replace(".mar", ".json") for name in published)}
+    found = {file.name for file in stack.archives.iterdir() if file.name.startswith((".", "cartpole"))}
+    assert found <= known
+    rollouts = sorted(file.name for file in (stack.state / "rollouts").iterdir() if file.name.startswith((".", "cart")))
+    assert rollouts == ["cartpole.lock"]
+
+
+def killed_and_ended(stack: Stack, settings: Settings, when: str, step: Step) -> None:
+    serving = ask(stack)
+    [before] = registered(settings)
+    kill_upload(stack, when, step, f"{DELAY}={before.max_batch_delay + 1}")
+    assert ask(stack)
+    assert (step == Step.PUBLISH and when == "before") == (not (stack.state / "rollouts" / "cartpole.json").exists())
+    # What serves next are the settings that served before: so a rollout that was undone has nothing to change.
+    printed = stack.run("upload_model.py", "served_model=cartpole", *QUICK, f"{DELAY}={before.max_batch_delay}")
+    assert "cartpole" in printed.splitlines()[-1]
+    assert_nothing_is_left_over(settings, stack)
+    switched = list(Step).index(step) > list(Step).index(Step.SWITCH) - (when == "before" and step != Step.SWITCH)
+    if not switched:
+        assert "serves already" in printed
+        assert ask(stack) == serving
+
+
+def test_a_rollout_killed_after_its_switch_is_finished_by_the_next_one(stack: Stack, settings: Settings) -> None:
+    killed_and_ended(stack, settings, "after", Step.WATCH)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", [step for step in Step if step != Step.TAKE_BACK])
+def test_a_rollout_killed_at_any_step_is_ended_by_the_next_one(
+    stack: Stack, settings: Settings, step: Step, when: str
+) -> None:
+    killed_and_ended(stack, settings, when, step)
+
+
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(stack: Stack, settings: Settings) -> None:
+    before = registered(settings)
+    files = sorted(stack.archives.iterdir())
+    printed = stack.run("upload_model.py", "served_model=cartpole", "rollout.dry_run=true", f"{DELAY}=77")
+    assert "would register it without traffic: batch_size 16, max_batch_delay 77 ms" in printed
+    assert f"would switch from {before[0].version} to " in printed
+    assert printed.splitlines()[-1] == "cartpole: dry run, nothing was changed"
+    assert registered(settings) == before
+    assert sorted(stack.archives.iterdir()) == files
+    printed = stack.run("upload_model.py", "served_model=cartpole", "rollout.dry_run=true")
+    assert "serves it already" in printed
+
+
+def test_the_table_of_models_shows_what_is_registered(stack: Stack, settings: Settings) -> None:
+    [found] = registered(settings)
+    head, *rows = stack.run("-m", "delivery", "models").splitlines()
+    assert head.split()[:6] == ["model", "version", "serves", "weights", "workers", "queue"]
+    [row] = [row.split() for row in rows if row.startswith("cartpole")]
+    assert row[1:9] == [found.version, "yes", "trained", "1/1", "0", str(found.batch_size), "1", "ms"]
+    assert any(row.startswith("digits") for row in rows)
+
+
+def test_a_damaged_journal_is_named(stack: Stack, settings: Settings) -> None:
+    path = stack.state / "rollouts" / "cartpole.json"
+    path.write_text(json.dumps({"model": "cartpole"}))
+    try:
+        printed = stack.run("upload_model.py", "served_model=cartpole", status=1)
+    finally:
+        Path(path).unlink()
+    assert "cartpole.json is damaged" in printed.splitlines()[-1]
