@@ -10,7 +10,7 @@ IN_CONTAINER := docker run --rm --init --network host --user $$(id -u):$$(id -g)
 ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint train_demo download_weights generate_mar up down status logs \
+.PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress \
   build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda
 
@@ -31,6 +31,9 @@ demo: setup ## the whole main job: train, pack, serve, predict
 
 test: lint ## everything the project tests
 	$(PY) -m pytest $(ARGS)
+
+test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
+	$(PY) -m pytest -m slow $(ARGS)
 
 lint: setup ## ruff and mypy
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "stack": {"errors", "settings", "delivery"},
     "loadtest": {"errors", "settings"},
     "bench": {"errors", "settings", "demo"},
-    "demo": {"errors", "settings", "serialize"},
+    "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
 LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
