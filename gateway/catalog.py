@@ -39,15 +39,25 @@ class Catalog:
         Raises UnknownModel, or NoWorker when the engine does not answer and the model was not known before.
         """
         arrived = _now()
-        found = None if self._snapshot is None else self._snapshot.find(name, version)
+        found = self.peek(name, version)
         if found is None:
             found = (await self._since(arrived)).find(name, version)
-        elif self._snapshot is not None and arrived - self._snapshot.taken > self._ttl_s:
-            self._start_look()
         if found is None:
             named = f"version {version} of model {name}" if version else f"model {name}"
             raise UnknownModel(f"no {named[:200]} is registered")
         return found
+
+    def peek(self, name: str, version: str | None) -> ServedVersion | None:
+        """What `find` would return without a wait, None when it would wait."""
+        snapshot = self._snapshot
+        found = None if snapshot is None else snapshot.find(name, version)
+        if found is not None and snapshot is not None and _now() - snapshot.taken > self._ttl_s:
+            self._start_look()
+        return found
+
+    def known(self, name: str, version: str | None) -> ServedVersion | None:
+        """A version as the last look found it, without any wait; None when it did not."""
+        return None if self._snapshot is None else self._snapshot.find(name, version)
 
     async def current(self) -> Snapshot:
         """A view no older than the time to live. Raises NoWorker when the engine does not answer."""

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Internal, RequestError
 from gateway import exchange, request_id
@@ -13,6 +12,8 @@ from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
+from gateway.stamped import Stamped
+from gateway.tracing import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ CLIENT_GONE = 499
 class Edge:
     """Gives each request its id, sees that it gets exactly one answer, and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, *, access_log: bool) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,24 +43,15 @@ class Edge:
         self._metrics.in_flight.inc()
         status = CLIENT_GONE
         try:
-            status = await self._answer(scope, receive, send, request)
+            with self._tracer.request(scope, request.request_id):
+                status = await self._answer(scope, receive, send, request)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, request, status, clock() - request.started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Exchange) -> int:
         """Lets the application answer, or answers for it; the status that went out."""
-        status = 0
-
-        async def stamped(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request.request_id
-                headers["x-content-type-options"] = "nosniff"
-            await send(message)
-
+        stamped = Stamped(scope, send, request.request_id)
         try:
             await self._app(scope, receive, stamped)
         except ClientGoneError:
@@ -69,11 +62,11 @@ class Edge:
         except Exception as error:
             # The edge of the process: a client gets an answer and no stack trace, whatever broke.
             event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=scope["path"])
-            if status:
+            if stamped.status:
                 raise
             hidden = Internal("something in the gateway broke; its log tells more under this request id")
             await error_response(hidden, request.request_id)(scope, receive, stamped)
-        return status
+        return stamped.status
 
     def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
         route = request.route or getattr(scope.get("route"), "path", "unmatched")

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "gateway": {"errors", "settings"},
     "stack": {"errors", "settings", "delivery"},
     "loadtest": {"errors", "settings"},
-    "bench": {"errors", "settings", "demo"},
+    "bench": {"errors", "settings", "delivery", "demo", "loadtest", "stack"},
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
 LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")

@@ -48,7 +48,7 @@ class EchoHandler:
     def _misbehave(self, content: bytes) -> None:
         if content.startswith(b"raise"):
             raise RuntimeError("the test asked for it")
-        if content.startswith(b"sleep"):
+        if content.startswith((b"sleep", b'{"s": 86.0')):
             time.sleep(HOLD_S)
         if content.startswith(b"die"):
             os._exit(1)

@@ -1,0 +1,210 @@
+"""The shortest way for single observations of policies: answered on the connection, without a task for each.
+
+A policy's answer costs the engine some microseconds, and an ASGI request costs Python a hundred. So the protocol hands
+over what is plainly one good observation; everything that needs more than this (other forms, a deadline or key of its
+own, business logic, a cache, a trace) goes the ordinary way, and so does whatever cannot be answered here.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import orjson
+
+from errors import DeadlinePassed, OverCapacity, RequestError, UnknownModel
+from gateway import request_id
+from gateway.admission import Admission, Place
+from gateway.aliases import RESPONSE_FORMS, ResponseForm, single
+from gateway.catalog import Catalog
+from gateway.coalesce import Coalescer
+from gateway.engine import EngineAnswer
+from gateway.forms import JSON
+from gateway.hooks import Business, PredictionRequest
+from gateway.metrics import Metrics
+from gateway.paths import parameters
+from gateway.pipeline import parsed
+from settings.schema import Gateway
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+Headers = Sequence[tuple[bytes, bytes]]
+Respond = Callable[[int, Headers, bytes], None]
+
+# A state is some dozen numbers; what is longer is not in such a hurry.
+LONGEST = 4096
+_PLAIN = {b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length", b"authorization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a path leads: model, version, the route's template and its own response form."""
+
+    model: str
+    version: str | None
+    route: str
+    form: ResponseForm | None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request that may take the shortcut."""
+
+    way: Way
+    request_id: str | None
+
+
+class Ride:
+    """One request on the shortcut, from its body to its answer."""
+
+    __slots__ = ("_answer", "_place", "_request", "_respond", "_started", "_timer", "_top", "_way")
+
+    def __init__(self, top: "Shortcut", way: Way, request: PredictionRequest, place: Place, respond: Respond) -> None:
+        self._top = top
+        self._way = way
+        self._request = request
+        self._place = place
+        self._respond = respond
+
+    def start(self, answer: "asyncio.Future[EngineAnswer]", seconds: float) -> None:
+        """Waits for the answer, and no longer than the deadline."""
+        loop = asyncio.get_running_loop()
+        self._started = loop.time()
+        self._answer = answer
+        self._timer: TimerHandle = loop.call_later(seconds, answer.cancel)
+        answer.add_done_callback(self._done)
+
+    def hang_up(self) -> None:
+        """The client is gone."""
+        self._respond = _nobody
+        self._answer.cancel()
+
+    def _done(self, answer: "asyncio.Future[EngineAnswer]") -> None:
+        self._timer.cancel()
+        try:
+            status, headers, body = 200, *self._worded(answer.result())
+        except asyncio.CancelledError:
+            status, headers, body = self._refusal(DeadlinePassed("no answer before the deadline"))
+        except RequestError as error:
+            status, headers, body = self._refusal(error)
+            if isinstance(error, UnknownModel):
+                self._top.catalog.forget()
+        self._place.leave(answered=status == 200)
+        metrics = self._top.metrics
+        metrics.in_flight.dec()
+        shown = 499 if self._respond is _nobody else status
+        metrics.request(self._way.model, self._way.route, shown, asyncio.get_running_loop().time() - self._started)
+        self._respond(status, headers, body)
+
+    def _worded(self, answer: EngineAnswer) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        form = self._way.form
+        body = answer.body if form is None else orjson.dumps(single(parsed(answer), form))
+        content_type = answer.content_type if form is None else JSON
+        headers = self._headers(body, content_type)
+        if answer.version is not None:
+            headers.insert(2, (b"x-model-version", answer.version.encode("latin-1")))
+        return headers, body
+
+    def _refusal(self, error: RequestError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        told = {"error": error.code, "detail": error.detail, "request_id": self._request.request_id}
+        body = orjson.dumps(told)
+        more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
+        return error.status, [*self._headers(body, JSON), *more], body
+
+    def _headers(self, body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
+        return [
+            (b"content-type", content_type.encode("latin-1")),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", self._request.request_id.encode("ascii")),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+
+
+def _nobody(status: int, headers: Headers, body: bytes) -> None:
+    """Answers a client that is gone."""
+
+
+class Shortcut:
+    """Finds who may take it, and sends them."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        catalog: Catalog,
+        admission: Admission,
+        coalescer: Coalescer,
+        business: Business,
+        metrics: Metrics,
+    ) -> None:
+        self.metrics = metrics
+        self._seconds = min(gateway.deadline_ms, gateway.max_deadline_ms) / 1000
+        self.catalog = catalog
+        self._admission = admission
+        self._coalescer = coalescer
+        self._business = business
+        states = [alias for alias in gateway.aliases if alias.request == "state"]
+        self._short = {each.path: Way(each.model, None, each.path, RESPONSE_FORMS[each.response]) for each in states}
+        self._others = {alias.path for alias in gateway.aliases}
+        self._way = lru_cache(maxsize=1024)(self._find)
+
+    def head(self, url: bytes, headers: Headers) -> Head | None:
+        """What a request is by its head; None when it goes the ordinary way."""
+        way = self._way(url)
+        if way is None:
+            return None
+        offered, length, media_type = None, None, b""
+        for name, value in headers:
+            if name == b"content-type":
+                media_type = value
+            elif name == b"content-length":
+                length = value
+            elif name == request_id.HEADER:
+                offered = value.decode("latin-1")
+            elif name not in _PLAIN:
+                return None
+        if media_type != b"application/json" or length is None or not length.isdigit() or int(length) > LONGEST:
+            return None
+        return Head(way, offered)
+
+    def send(self, head: Head, body: bytes, respond: Respond) -> Ride | None:
+        """Sends an observation on its way; None when it must go the ordinary one."""
+        way = head.way
+        found = self.catalog.peek(way.model, way.version)
+        if found is None:
+            return None
+        seconds, deadline = self._seconds, asyncio.get_running_loop().time() + self._seconds
+        name = request_id.accepted(head.request_id)
+        request = PredictionRequest(found.model, way.version, found.kind, JSON, body, name, deadline)
+        values = self._coalescer.values_of(request)
+        if values is None or (way.form is not None and not body.lstrip().startswith(b"{")):
+            return None
+        try:
+            place = self._admission.enter(found.model, deadline)
+        except OverCapacity:
+            return None
+        self.metrics.in_flight.inc()
+        ride = Ride(self, way, request, place, respond)
+        ride.start(self._coalescer.join(request, values), seconds)
+        return ride
+
+    def _find(self, url: bytes) -> Way | None:
+        path = url.decode("latin-1")
+        if "%" in path or "?" in path:
+            return None
+        way = self._short.get(path)
+        if way is None and path not in self._others and (named := parameters(path)) is not None:
+            version = named.get("version")
+            route = "/models/{model}/predict" if version is None else "/models/{model}/versions/{version}/predict"
+            way = Way(named["model"], version, route, None)
+        if way is None or self._business.before_for(way.model) or self._business.after_for(way.model):
+            return None
+        return way
+
+
+def may_be_taken(gateway: Gateway) -> bool:
+    """Whether nothing is configured that looks at each request."""
+    security = gateway.security
+    watched = security.api_keys or security.cors_origins or gateway.access_log or gateway.tracing.endpoint
+    return gateway.coalesce.enabled and gateway.cache.max_entries == 0 and not watched
