@@ -12,9 +12,10 @@ import uvicorn
 
 import settings
 from business import BUSINESS
-from errors import ConfigError
+from errors import ConfigError, PortInUse
 from gateway import logs, server
 from gateway.application import create_app
+from gateway.oip.grpc_server import check_port
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -28,7 +29,18 @@ def __getattr__(name: str) -> "FastAPI":
     if name != "app":
         raise AttributeError(name)
     logs.configure()
-    return create_app(settings.load(json.loads(os.environ.get(OVERRIDES, "[]"))), BUSINESS)
+    return _made(json.loads(os.environ.get(OVERRIDES, "[]")))
+
+
+def _made(overrides: list[str]) -> "FastAPI":
+    configured = settings.load(overrides)
+    control = None
+    if configured.gateway.repository_control:
+        # Imported here: only a gateway that may roll models out needs to be able to.
+        from delivery.control import ModelControl
+
+        control = ModelControl(tuple(overrides))
+    return create_app(configured, BUSINESS, control)
 
 
 def main(overrides: list[str]) -> int:
@@ -36,13 +48,14 @@ def main(overrides: list[str]) -> int:
     try:
         configured = settings.load(overrides)
         options: dict[str, Any] = server.options(configured.gateway)
-    except ConfigError as error:
+        check_port(configured.gateway)
+    except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
         return 2
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
     single = configured.gateway.processes == 1
-    uvicorn.run(create_app(configured, BUSINESS) if single else "app:app", **options)
+    uvicorn.run(_made(overrides) if single else "app:app", **options)
     return 0
 
 

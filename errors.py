@@ -14,6 +14,7 @@
     ├── LoadError            the load generator has nothing to load, or nothing that answers
     └── RequestError         what a client of the gateway is told
         ├── UnreadableInput  400
+        ├── NotAllowed       403
         ├── UnknownModel     404
         ├── TooLarge         413
         ├── WrongMediaType   415
@@ -91,6 +92,12 @@ class UnreadableInput(RequestError):
     """The body cannot be read at all."""
 
     status, code = 400, "unreadable_input"
+
+
+class NotAllowed(RequestError):
+    """The configuration does not let clients do this."""
+
+    status, code = 403, "not_allowed"
 
 
 class UnknownModel(RequestError):

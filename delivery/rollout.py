@@ -81,6 +81,22 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         return Outcome(model, target.version, changed=True, golden=checked)
 
 
+def remove(model: str, settings: Settings) -> None:
+    """Have the engine serve the model no longer: what waits is answered, then every version goes and is forgotten.
+
+    Raises RolloutError when it is not registered.
+    """
+    with _alone(model, settings), Management(settings.engine) as engine:
+        current = engine.default(model)
+        if current is None:
+            raise RolloutError(f"{model} is not registered")
+        _remove_leftovers(engine, model, current)
+        _drain(engine, current)
+        engine.unregister(model, current.version)
+        Record.of(settings).forget(model)
+        log.info("%s %s is drained and removed; no version serves", model, current.version)
+
+
 def restore(settings: Settings) -> list[Outcome]:
     """Register again what served before TorchServe was restarted; TorchServe itself forgets."""
     outcomes = []

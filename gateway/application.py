@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
 from gateway.edge import Edge
@@ -17,34 +18,46 @@ from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
 from gateway.hooks import Business
 from gateway.metrics import Metrics
+from gateway.oip import rest
+from gateway.oip.context import Oip, RepositoryControl
+from gateway.oip.grpc_server import grpc_server
+from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
+from gateway.oip.statistics import Statistics
 from gateway.openapi import document
 from gateway.routes import health, home, models
 from gateway.services import open_services
 from settings.schema import Gateway, Settings
 
+VERSION = "0.1.0"
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC) -> FastAPI:
-    """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too."""
+def create_app(settings: Settings, business: Business = _NO_LOGIC, control: RepositoryControl | None = None) -> FastAPI:
+    """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
+
+    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can.
+    """
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics) as services:
-            yield {"services": services}
+            oip = Oip(services, Statistics(), control)
+            async with grpc_server(oip, VERSION):
+                yield {"services": services, "oip": oip}
 
     app = FastAPI(
         title="Marina",
+        version=VERSION,
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=lifespan,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
         middleware=[Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log)],
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
-    for room in (home, health, models):
-        app.include_router(room.router)
     app.router.routes.extend(_prediction_routes(settings.gateway))
+    for room in (home, health, models, rest):
+        app.include_router(room.router)
     _document(app, settings.gateway)
     return app
 
@@ -56,7 +69,9 @@ def _prediction_routes(gateway: Gateway) -> list[Route]:
         PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
         for alias in gateway.aliases
     ]
-    return [Route(endpoint.route, endpoint, methods=["POST"], name=endpoint.route) for endpoint in endpoints]
+    served: dict[str, ASGIApp] = {endpoint.route: endpoint for endpoint in endpoints}
+    served |= {route: InferEndpoint(route) for route in INFER_ROUTES}
+    return [Route(route, endpoint, methods=["POST"], name=route) for route, endpoint in served.items()]
 
 
 def _document(app: FastAPI, gateway: Gateway) -> None:
