@@ -24,7 +24,7 @@ from gateway.oip.grpc_server import grpc_server
 from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
 from gateway.oip.statistics import Statistics
 from gateway.openapi import document
-from gateway.routes import health, home, models
+from gateway.routes import docs, health, home, models
 from gateway.services import open_services
 from settings.schema import Gateway, Settings
 
@@ -51,12 +51,14 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC, control: Repo
         version=VERSION,
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; ours is gateway.swagger
+        redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
         middleware=[Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log)],
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
     app.router.routes.extend(_prediction_routes(settings.gateway))
-    for room in (home, health, models, rest):
+    for room in (home, docs, health, models, rest):
         app.include_router(room.router)
     _document(app, settings.gateway)
     return app
