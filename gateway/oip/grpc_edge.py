@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +12,8 @@ import grpc
 
 from errors import Internal, RequestError
 from gateway import request_id
-from gateway.logs import current_request_id, event
+from gateway.exchange import Exchange
+from gateway.logs import current_request_id
 from gateway.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -31,6 +34,9 @@ _CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+current_call: ContextVar[Exchange] = ContextVar("call")
+"""The call that the running task answers; its model is filled in once it is found."""
 
 Call = Callable[[Any, Any], Awaitable[Any]]
 Stream = Callable[[Any, Any], AsyncIterator[Any]]
@@ -56,10 +62,9 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _unary(self, call: Call, route: str) -> Call:
         async def answered(message: Any, context: Any) -> Any:
-            counted = _Counted(self._metrics, route, getattr(message, "model_name", ""))
-            _take_id(context, getattr(message, "id", ""))
+            counted = self._begin(context, route, getattr(message, "id", ""))
             try:
-                answer = await call(message, context)
+                return await call(message, context)
             except RequestError as error:
                 counted.status = error.status
                 await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
@@ -72,15 +77,13 @@ class Edge(grpc.aio.ServerInterceptor):
                 logger.exception("unexpected_error", extra={"fields": {"path": route}})
                 await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
             finally:
-                counted.end(access_log=self._access_log)
-            return answer
+                self._end(counted)
 
         return answered
 
     def _stream(self, call: Stream, route: str) -> Stream:
         async def answered(messages: Any, context: Any) -> AsyncIterator[Any]:
-            counted = _Counted(self._metrics, route, "")
-            _take_id(context, "")
+            counted = self._begin(context, route, "")
             try:
                 async for answer in call(messages, context):
                     yield answer
@@ -88,34 +91,42 @@ class Edge(grpc.aio.ServerInterceptor):
                 counted.status = CLIENT_GONE
                 raise
             finally:
-                counted.end(access_log=self._access_log)
+                self._end(counted)
 
         return answered
 
+    def _begin(self, context: Any, route: str, own_id: str) -> "_Counted":
+        accepted = _taken_id(context, own_id)
+        current_request_id.set(accepted)
+        call = Exchange(accepted, asyncio.get_running_loop().time(), route)
+        current_call.set(call)
+        self._metrics.in_flight.inc()
+        return _Counted(call)
 
-class _Counted:
-    """One call from its start to its end."""
-
-    def __init__(self, metrics: Metrics, route: str, model: str) -> None:
-        self._metrics, self._route, self._typed_model = metrics, route, model
-        self._started = asyncio.get_running_loop().time()
-        self.status: int = HTTPStatus.OK
-        metrics.in_flight.inc()
-
-    def end(self, *, access_log: bool) -> None:
-        """Counts the call; a name that a client merely typed is none of a model."""
-        seconds = asyncio.get_running_loop().time() - self._started
-        model = self._typed_model if self.status == HTTPStatus.OK else ""
+    def _end(self, counted: "_Counted") -> None:
+        call, status = counted.call, int(counted.status)
+        seconds = asyncio.get_running_loop().time() - call.started
         self._metrics.in_flight.dec()
-        self._metrics.request(model, self._route, self.status, seconds)
-        if access_log:
-            ms, status = round(seconds * 1000, 3), int(self.status)
-            event(logger, logging.INFO, "request", method="gRPC", path=self._route, model=model, status=status, ms=ms)
+        self._metrics.request(call.model, call.route, status, seconds)
+        if self._access_log:
+            ms = round(seconds * 1000, 3)
+            event(
+                logger, logging.INFO, "request", method="gRPC", path=call.route, model=call.model, status=status, ms=ms
+            )
 
 
-def _take_id(context: Any, own: str) -> None:
-    """The id in the metadata, else the request's own, else a new one; sent back before the answer."""
-    offered = dict(context.invocation_metadata() or ()).get(request_id.HEADER.decode(), own)
+@dataclass(slots=True)
+class _Counted:
+    """One call and how it ended."""
+
+    call: Exchange
+    status: int = HTTPStatus.OK
+
+
+def _taken_id(context: Any, own: str) -> str:
+    """The id in the metadata, else the request's own, else a new one; sent back with the status."""
+    name = request_id.HEADER.decode()
+    offered = dict(context.invocation_metadata() or ()).get(name, own)
     accepted = request_id.accepted(offered if isinstance(offered, str) and offered else None)
-    current_request_id.set(accepted)
-    context.set_trailing_metadata(((request_id.HEADER.decode(), accepted),))
+    context.set_trailing_metadata(((name, accepted),))
+    return accepted

@@ -7,10 +7,10 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 
 from errors import RequestError
-from gateway.logs import current_request_id
 from gateway.oip import grpc_wire, metadata, repository
 from gateway.oip.context import Oip
 from gateway.oip.exchanged import timeout_s
+from gateway.oip.grpc_edge import current_call
 from gateway.oip.inference import infer
 from gateway.oip.limits import answered_within
 from gateway.oip.messages import config, pb
@@ -114,7 +114,8 @@ class Servicer:
         started = asyncio.get_running_loop().time()
         async with answered_within(started + min(each for each in seconds if each is not None)):
             found = await self._oip.services.catalog.find(request.model, request.version)
-            response = await infer(self._oip, found, request, current_request_id.get() or "")
+            current_call.get().model = found.model
+            response = await infer(self._oip, found, request, current_call.get().request_id)
         return grpc_wire.write(response)
 
     async def _streamed(self, message: Any) -> Any:

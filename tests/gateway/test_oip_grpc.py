@@ -120,11 +120,27 @@ def test_the_request_id_comes_back_and_a_call_that_is_not_offered_is_unimplement
 def test_calls_are_counted_beside_the_requests(served: Served, client: Client) -> None:
     client.call("infer", "digits", image(client, PICTURE))
     with pytest.raises(InferenceServerException):
+        client.call("infer", "digits", image(client, BAD))
+    with pytest.raises(InferenceServerException):
         client.call("get_model_metadata", "nobody-typed-this")
     text = requests.get(f"{served.url}/metrics", timeout=30).text
-    labels = 'model="digits",route="/inference.GRPCInferenceService/ModelInfer",status="200"'
-    assert f"marina_gateway_request_seconds_count{{{labels}}}" in text
+    for status in (200, 400):
+        labels = f'model="digits",route="/inference.GRPCInferenceService/ModelInfer",status="{status}"'
+        assert f"marina_gateway_request_seconds_count{{{labels}}}" in text
     assert "nobody-typed-this" not in text
+
+
+def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client: Client) -> None:
+    def flying(count: int) -> bool:
+        # This request for the metrics is in flight itself.
+        return f"marina_gateway_requests_in_flight {count}.0" in requests.get(f"{served.url}/metrics", timeout=30).text
+
+    client.call("start_stream", lambda result, error: None)
+    for _ in range(3):
+        client.call("async_stream_infer", "fragile", image(client, SLEEP))
+    wait_for(lambda: flying(2))
+    client.call("stop_stream", cancel_requests=True)
+    wait_for(lambda: flying(1))
 
 
 def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:

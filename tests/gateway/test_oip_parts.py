@@ -126,7 +126,7 @@ DTYPES = {
 
 @pytest.mark.parametrize("datatype", DTYPES)
 def test_the_raw_form_of_a_datatype_is_numpys(datatype: str) -> None:
-    values = np.array([[0, 1, 1], [1, 0, 100]], DTYPES[datatype])
+    values: Any = np.array([[0, 1, 1], [1, 0, 100]], DTYPES[datatype])
     tensor = from_raw("x", datatype, (2, 3), values.tobytes())
     assert nested(tensor.values, (2, 3)) == values.tolist()
     assert to_raw(tensor) == values.tobytes()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import requests
 
+from gateway.hooks import Business, Prediction, PredictionRequest, Reply
 from gateway.samples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
@@ -197,3 +198,25 @@ def test_nothing_of_the_engine_is_told(engine: Engine, gateway: str) -> None:
         text = requests.get(gateway + path, timeout=30).text
         hidden = [*engine.keys().values(), f":{engine.inference_port}", ".mar", "secret-place"]
         assert [word for word in hidden if word in text] == []
+
+
+async def closed(_: PredictionRequest) -> Reply:
+    return Reply({"closed": True}, 418)
+
+
+async def only_sure(prediction: Prediction) -> Prediction:
+    """Drops classes below a half."""
+    kept = [{**each, "probabilities": {"7": each["probabilities"]["7"]}} for each in prediction.predictions]
+    return prediction.with_predictions(kept)
+
+
+def test_business_logic_stands_before_and_behind_the_protocol_too(engine: Engine) -> None:
+    head, raw = image(PICTURE)
+    with gateway_for(engine, business=Business(before={"cartpole": closed}, after={"digits": only_sure})) as gateway:
+        refused = ask(gateway, CARTPOLE, wide())
+        outputs = {
+            each["name"]: each["data"] for each in ask(gateway, DIGITS, {"inputs": [head]}, raw).json()["outputs"]
+        }
+    assert (refused.status_code, "business logic" in refused.json()["error"]) == (418, True)
+    outputs = {each["name"]: each["data"] for each in answered}
+    assert outputs == {"probabilities": [0.0, 0.75], "label": ["7"], "confidence": [0.75]}
