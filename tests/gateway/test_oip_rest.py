@@ -214,9 +214,7 @@ def test_business_logic_stands_before_and_behind_the_protocol_too(engine: Engine
     head, raw = image(PICTURE)
     with gateway_for(engine, business=Business(before={"cartpole": closed}, after={"digits": only_sure})) as gateway:
         refused = ask(gateway, CARTPOLE, wide())
-        outputs = {
-            each["name"]: each["data"] for each in ask(gateway, DIGITS, {"inputs": [head]}, raw).json()["outputs"]
-        }
+        answered = ask(gateway, DIGITS, {"inputs": [head]}, raw).json()["outputs"]
     assert (refused.status_code, "business logic" in refused.json()["error"]) == (418, True)
     outputs = {each["name"]: each["data"] for each in answered}
     assert outputs == {"probabilities": [0.0, 0.75], "label": ["7"], "confidence": [0.75]}
