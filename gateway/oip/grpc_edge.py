@@ -13,7 +13,7 @@ import grpc
 from errors import Internal, RequestError
 from gateway import request_id
 from gateway.exchange import Exchange
-from gateway.logs import current_request_id
+from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -109,10 +109,13 @@ class Edge(grpc.aio.ServerInterceptor):
         self._metrics.in_flight.dec()
         self._metrics.request(call.model, call.route, status, seconds)
         if self._access_log:
-            ms = round(seconds * 1000, 3)
-            event(
-                logger, logging.INFO, "request", method="gRPC", path=call.route, model=call.model, status=status, ms=ms
-            )
+            told: dict[str, Any] = {
+                "path": call.route,
+                "model": call.model,
+                "status": status,
+                "ms": round(seconds * 1000, 3),
+            }
+            event(logger, logging.INFO, "request", method="gRPC", **told)
 
 
 @dataclass(slots=True)

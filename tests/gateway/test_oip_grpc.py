@@ -1,5 +1,6 @@
 """gRPC by itself: streams, deadlines, sizes, ids, the port, and a stop under load."""
 
+import json
 import queue
 import signal
 import subprocess
@@ -158,6 +159,17 @@ def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, 
         assert answers[0].as_numpy("label").tolist() == [b"7"]
         assert served.process.wait(10) in (0, -signal.SIGTERM)
         client.call("stop_stream", cancel_requests=True)
+
+
+def test_a_call_is_logged_under_its_id_without_what_it_held(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with program(engine, "gateway.access_log=true", log=log) as served:
+        with Client("grpc", served.http, served.grpc) as client:
+            client.call("infer", "digits", image(client, PICTURE), request_id="order-66")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (call,) = [line for line in lines if str(line.get("path")).endswith("/ModelInfer")]
+    assert (call["request_id"], call["model"], call["status"]) == ("order-66", "digits", 200)
+    assert "IHDR" not in log.read_text()
 
 
 def test_several_processes_share_the_port(engine: Engine) -> None:
