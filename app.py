@@ -6,9 +6,7 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 import settings
 from business import BUSINESS
@@ -35,14 +33,14 @@ def main(overrides: list[str]) -> int:
     """Runs the gateway until it is stopped; 2 when the settings do not allow it."""
     try:
         configured = settings.load(overrides)
-        options: dict[str, Any] = server.options(configured.gateway)
+        server.check_host(configured.gateway)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
     single = configured.gateway.processes == 1
-    uvicorn.run(create_app(configured, BUSINESS) if single else "app:app", **options)
+    server.run(create_app(configured, BUSINESS) if single else "app:app", configured.gateway)
     return 0
 
 

@@ -14,13 +14,17 @@
     ├── LoadError            the load generator has nothing to load, or nothing that answers
     └── RequestError         what a client of the gateway is told
         ├── UnreadableInput  400
+        ├── Unauthorized     401
+        ├── Forbidden        403
         ├── UnknownModel     404
         ├── TooLarge         413
         ├── WrongMediaType   415
         ├── InvalidFields    422
         ├── OverCapacity     429
+        ├── RateLimited      429
         ├── Internal         500
         ├── NoWorker         503
+        │   └── WorkerLost   503  the worker or its connection was lost on the way: safe to send once more
         └── DeadlinePassed   504
 
 What runs inside a worker has a tree of its own in `handlers/errors.py`, because an archive carries no file from here.
@@ -93,6 +97,18 @@ class UnreadableInput(RequestError):
     status, code = 400, "unreadable_input"
 
 
+class Unauthorized(RequestError):
+    """The request brings no API key, or none that is known."""
+
+    status, code = 401, "unauthorized"
+
+
+class Forbidden(RequestError):
+    """The gateway is not open to other machines."""
+
+    status, code = 403, "forbidden"
+
+
 class UnknownModel(RequestError):
     """No model or version of that name is registered."""
 
@@ -123,6 +139,12 @@ class OverCapacity(RequestError):
     status, code = 429, "over_capacity"
 
 
+class RateLimited(RequestError):
+    """An API key asks more often than it may."""
+
+    status, code = 429, "rate_limited"
+
+
 class Internal(RequestError):
     """Something in the gateway broke."""
 
@@ -133,6 +155,10 @@ class NoWorker(RequestError):
     """The engine is not there or has no worker for the model."""
 
     status, code = 503, "no_worker"
+
+
+class WorkerLost(NoWorker):
+    """The worker or the connection to it was lost before the answer came; the request may be sent once more."""
 
 
 class DeadlinePassed(RequestError):

@@ -8,19 +8,24 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from gateway.aliases import RESPONSE_FORMS
+from gateway.dispatch import Dispatch
 from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
 from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
+from gateway.guards import KeyGuard, LoopbackOnly
 from gateway.hooks import Business
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.routes import health, home, models
 from gateway.services import open_services
-from settings.schema import Gateway, Settings
+from settings.schema import Alias, Gateway, Settings
+
+GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
 _NO_LOGIC = Business()
 
@@ -34,29 +39,52 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC) -> FastAPI:
         async with open_services(settings, business, metrics) as services:
             yield {"services": services}
 
+    default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
+    short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
     app = FastAPI(
         title="Marina",
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=lifespan,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
-        middleware=[Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log)],
+        middleware=[
+            Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
+            *_guards(settings.gateway),
+            Middleware(Dispatch, short=short, default=default, versioned=versioned),
+        ],
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
     for room in (home, health, models):
         app.include_router(room.router)
-    app.router.routes.extend(_prediction_routes(settings.gateway))
+    app.router.routes.extend(
+        # The router meets them only with another method than POST, and says so.
+        Route(endpoint.route, endpoint, methods=["POST"], name=endpoint.route)
+        for endpoint in (default, versioned, *short.values())
+    )
     _document(app, settings.gateway)
     return app
 
 
-def _prediction_routes(gateway: Gateway) -> list[Route]:
-    general = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
-    endpoints = [PredictionEndpoint(path, any_form) for path in general]
-    endpoints += [
-        PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
-        for alias in gateway.aliases
-    ]
-    return [Route(endpoint.route, endpoint, methods=["POST"], name=endpoint.route) for endpoint in endpoints]
+def _short(alias: Alias) -> PredictionEndpoint:
+    return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
+
+
+def _guards(gateway: Gateway) -> list[Middleware]:
+    """Who may ask at all; outermost first."""
+    security = gateway.security
+    guards = [] if gateway.insecure or security.api_keys else [Middleware(LoopbackOnly)]
+    if security.cors_origins:
+        guards.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=security.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "x-model-version", "retry-after"],
+            )
+        )
+    if security.api_keys:
+        guards.append(Middleware(KeyGuard, keys=security.api_keys, processes=gateway.processes))
+    return guards
 
 
 def _document(app: FastAPI, gateway: Gateway) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errors import Internal, RequestError
@@ -13,6 +13,7 @@ from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
+from gateway.services import is_stopping
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +55,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request.request_id
-                headers["x-content-type-options"] = "nosniff"
+                message["headers"] = [*message.get("headers", ()), *self._stamps(scope, request, message)]
             await send(message)
 
         try:
@@ -74,6 +73,15 @@ class Edge:
             hidden = Internal("something in the gateway broke; its log tells more under this request id")
             await error_response(hidden, request.request_id)(scope, receive, stamped)
         return status
+
+    def _stamps(self, scope: Scope, request: Exchange, message: Message) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", request.request_id.encode("ascii")
+        yield b"x-content-type-options", b"nosniff"
+        if (exchange.header(message.get("headers", ()), b"content-type") or "").startswith("text/html"):
+            yield b"x-frame-options", b"DENY"
+            yield b"referrer-policy", b"no-referrer"
+        if is_stopping(scope):
+            yield b"connection", b"close"
 
     def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
         route = request.route or getattr(scope.get("route"), "path", "unmatched")

@@ -1,0 +1,98 @@
+"""Who may ask: plain ASGI layers in front of everything that answers."""
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from errors import Forbidden, RateLimited, Unauthorized
+from gateway.exchange import Headers, header
+from settings.schema import ApiKey
+
+# What an orchestrator asks without a key, and the documentation, which says how to send one.
+OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class LoopbackOnly:
+    """Refuses what comes over the network, whoever started the server and on which host.
+
+    `uvicorn app:app --host 0.0.0.0` never asks the settings, but each connection tells its local address.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets connections to a loopback address through, and such without an address: a Unix socket."""
+        server = scope.get("server")
+        if scope["type"] == "http" and server is not None and server[1] is not None and not is_loopback(server[0]):
+            raise Forbidden("this gateway answers its own machine only; gateway.security.api_keys opens it")
+        await self._app(scope, receive, send)
+
+
+class KeyGuard:
+    """Asks for an API key, and counts how often each one asks."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], processes: int) -> None:
+        self._app = app
+        self._keys = [(bytes.fromhex(key.sha256), key.name) for key in keys]
+        self._rates = {key.name: _per_process(parse(key.rate), processes) for key in keys if key.rate is not None}
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            name = self._owner(scope["headers"])
+            if name is None:
+                words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+                raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
+            self._count(name)
+        await self._app(scope, receive, send)
+
+    def _owner(self, headers: Headers) -> str | None:
+        offered = _offered(headers)
+        if offered is None:
+            return None
+        digest = hashlib.sha256(offered.encode("latin-1")).digest()
+        found = None
+        # All are compared, each in constant time: how long it takes tells nothing about any key.
+        for known, name in self._keys:
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
+
+    def _count(self, name: str) -> None:
+        rate = self._rates.get(name)
+        if rate is None or self._limiter.hit(rate, name):
+            return
+        reset = self._limiter.get_window_stats(rate, name).reset_time
+        after = str(max(1, math.ceil(reset - time.time())))
+        raise RateLimited(f"this key may ask {rate}", headers={"retry-after": after})
+
+
+def _offered(headers: Headers) -> str | None:
+    authorization = header(headers, b"authorization")
+    if authorization is not None and authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip()
+    return header(headers, b"x-api-key")
+
+
+def _per_process(rate: RateLimitItem, processes: int) -> RateLimitItem:
+    return type(rate)(max(1, rate.amount // processes), rate.multiples)
