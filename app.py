@@ -15,13 +15,13 @@ from gateway import logs, server
 from gateway.application import create_app
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 # Carries the overrides of the command line to the processes that uvicorn starts.
 OVERRIDES = "MARINA_OVERRIDES"
 
 
-def __getattr__(name: str) -> "FastAPI":
+def __getattr__(name: str) -> "ASGIApp":
     """Builds `app` when uvicorn asks for it, so that importing this module does nothing."""
     if name != "app":
         raise AttributeError(name)

@@ -10,14 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
-from gateway.dispatch import Dispatch
+from gateway.dispatch import Dispatch, endpoint_of
 from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
 from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
-from gateway.guards import KeyGuard, LoopbackOnly
+from gateway.guards import KeyGuard, Keys, LoopbackOnly
 from gateway.hooks import Business
 from gateway.metrics import Metrics
 from gateway.openapi import document
@@ -30,7 +31,7 @@ GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predic
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC) -> FastAPI:
+def create_app(settings: Settings, business: Business = _NO_LOGIC) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too."""
     metrics = Metrics()
 
@@ -41,16 +42,16 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC) -> FastAPI:
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
+    layers = [
+        Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
+        *_guards(settings.gateway),
+    ]
     app = FastAPI(
         title="Marina",
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=lifespan,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
-        middleware=[
-            Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
-            *_guards(settings.gateway),
-            Middleware(Dispatch, short=short, default=default, versioned=versioned),
-        ],
+        middleware=layers,
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
     for room in (home, health, models):
@@ -61,7 +62,10 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC) -> FastAPI:
         for endpoint in (default, versioned, *short.values())
     )
     _document(app, settings.gateway)
-    return app
+    hot: ASGIApp = endpoint_of
+    for layer in reversed(layers):
+        hot = layer.cls(hot, *layer.args, **layer.kwargs)
+    return Dispatch(app, hot, short, default, versioned)
 
 
 def _short(alias: Alias) -> PredictionEndpoint:
@@ -83,7 +87,7 @@ def _guards(gateway: Gateway) -> list[Middleware]:
             )
         )
     if security.api_keys:
-        guards.append(Middleware(KeyGuard, keys=security.api_keys, processes=gateway.processes))
+        guards.append(Middleware(KeyGuard, keys=Keys(security.api_keys, gateway.processes)))
     return guards
 
 

@@ -1,4 +1,4 @@
-"""The hot path: prediction routes are found by one look, everything else is the web framework's."""
+"""The hot path: prediction routes are found by one look, and pass none of the web framework's layers."""
 
 from collections.abc import Mapping
 
@@ -6,18 +6,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.endpoints import PredictionEndpoint
 
+_KEY = "marina.endpoint"
+
+
+async def endpoint_of(scope: Scope, receive: Receive, send: Send) -> None:
+    """The innermost layer of the hot path: the endpoint that was found."""
+    await scope[_KEY](scope, receive, send)
+
 
 class Dispatch:
-    """Sends predictions straight to their endpoints; a router would try its routes one after the other."""
+    """Sends predictions down the hot path; a router would try its routes one after the other.
+
+    `hot` are the layers around `endpoint_of`; `app` is the web framework's application with everything else.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
+        hot: ASGIApp,
         short: Mapping[str, PredictionEndpoint],
         default: PredictionEndpoint,
         versioned: PredictionEndpoint,
     ) -> None:
         self._app = app
+        self._hot = hot
         self._short = short
         self._default = default
         self._versioned = versioned
@@ -27,7 +39,8 @@ class Dispatch:
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self._find(scope)
             if endpoint is not None:
-                await endpoint(scope, receive, send)
+                scope[_KEY] = endpoint
+                await self._hot(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Internal, RequestError
 from gateway import exchange, request_id
@@ -13,7 +12,7 @@ from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
-from gateway.services import is_stopping
+from gateway.stamped import Stamped
 
 _log = logging.getLogger(__name__)
 
@@ -49,15 +48,7 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Exchange) -> int:
         """Lets the application answer, or answers for it; the status that went out."""
-        status = 0
-
-        async def stamped(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self._stamps(scope, request, message)]
-            await send(message)
-
+        stamped = Stamped(scope, send, request.request_id)
         try:
             await self._app(scope, receive, stamped)
         except ClientGoneError:
@@ -68,20 +59,11 @@ class Edge:
         except Exception as error:
             # The edge of the process: a client gets an answer and no stack trace, whatever broke.
             event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=scope["path"])
-            if status:
+            if stamped.status:
                 raise
             hidden = Internal("something in the gateway broke; its log tells more under this request id")
             await error_response(hidden, request.request_id)(scope, receive, stamped)
-        return status
-
-    def _stamps(self, scope: Scope, request: Exchange, message: Message) -> Iterator[tuple[bytes, bytes]]:
-        yield b"x-request-id", request.request_id.encode("ascii")
-        yield b"x-content-type-options", b"nosniff"
-        if (exchange.header(message.get("headers", ()), b"content-type") or "").startswith("text/html"):
-            yield b"x-frame-options", b"DENY"
-            yield b"referrer-policy", b"no-referrer"
-        if is_stopping(scope):
-            yield b"connection", b"close"
+        return stamped.status
 
     def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
         route = request.route or getattr(scope.get("route"), "path", "unmatched")

@@ -1,6 +1,5 @@
 """The prediction routes: one ASGI application each, without the parsing that a web framework would do per request."""
 
-import asyncio
 from dataclasses import dataclass
 
 import orjson
@@ -13,7 +12,7 @@ from gateway.body import read_body
 from gateway.engine import EngineAnswer
 from gateway.exchange import Exchange
 from gateway.forms import Form
-from gateway.hang_up import abandoned_with_client
+from gateway.hang_up import DeadlineExpiredError, Patience, hang_up_of, watched
 from gateway.hooks import PredictionRequest, Reply
 from gateway.picture_size import check_pixels
 from gateway.pipeline import parsed
@@ -45,12 +44,9 @@ class PredictionEndpoint:
         seconds = services.deadlines.seconds(exchange.header(scope["headers"], deadline.HEADER))
         request.deadline = deadline_at = request.started + seconds
         try:
-            async with asyncio.timeout_at(deadline_at) as limit:
+            async with Patience(deadline_at, hang_up_of(scope)):
                 answer = await self._answer(services, request, scope, receive)
-        except TimeoutError:
-            # Only this deadline is the client's; a time limit inside business logic is an error of its own.
-            if not limit.expired():
-                raise
+        except DeadlineExpiredError:
             raise DeadlinePassed(f"no answer within {seconds * 1000:.0f} ms") from None
         await self._send(answer, send)
 
@@ -70,7 +66,9 @@ class PredictionEndpoint:
             found.model, version, found.kind, payload.content_type, payload.data, request.request_id, request.deadline
         )
         try:
-            async with abandoned_with_client(scope, receive):
+            if hang_up_of(scope) is not None:
+                return await services.pipeline.predict(prediction)
+            async with watched(receive):
                 return await services.pipeline.predict(prediction)
         except UnknownModel:
             services.catalog.forget()

@@ -5,6 +5,7 @@ import hmac
 import math
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 
 from limits import RateLimitItem, parse
@@ -20,6 +21,7 @@ from settings.schema import ApiKey
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether an address or name can be reached from this machine only."""
     if host == "localhost":
@@ -47,29 +49,16 @@ class LoopbackOnly:
         await self._app(scope, receive, send)
 
 
-class KeyGuard:
-    """Asks for an API key, and counts how often each one asks."""
+class Keys:
+    """The API keys: whose an offered one is, and how often each may ask."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], processes: int) -> None:
-        self._app = app
+    def __init__(self, keys: Sequence[ApiKey], processes: int) -> None:
         self._keys = [(bytes.fromhex(key.sha256), key.name) for key in keys]
         self._rates = {key.name: _per_process(parse(key.rate), processes) for key in keys if key.rate is not None}
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            name = self._owner(scope["headers"])
-            if name is None:
-                words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
-                raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
-            self._count(name)
-        await self._app(scope, receive, send)
-
-    def _owner(self, headers: Headers) -> str | None:
-        offered = _offered(headers)
-        if offered is None:
-            return None
+    def owner(self, offered: str) -> str | None:
+        """The name that the key belongs to; None when nobody has it."""
         digest = hashlib.sha256(offered.encode("latin-1")).digest()
         found = None
         # All are compared, each in constant time: how long it takes tells nothing about any key.
@@ -78,13 +67,33 @@ class KeyGuard:
                 found = name
         return found
 
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """Counts one request of this owner. Raises RateLimited when it is one too many."""
         rate = self._rates.get(name)
         if rate is None or self._limiter.hit(rate, name):
             return
         reset = self._limiter.get_window_stats(rate, name).reset_time
         after = str(max(1, math.ceil(reset - time.time())))
         raise RateLimited(f"this key may ask {rate}", headers={"retry-after": after})
+
+
+class KeyGuard:
+    """Asks for an API key, and counts how often each one asks."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
+        if scope["type"] == "http" and scope["path"] not in OPEN:
+            offered = _offered(scope["headers"])
+            name = None if offered is None else self._keys.owner(offered)
+            if name is None:
+                words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+                raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
+            self._keys.count(name)
+        await self._app(scope, receive, send)
 
 
 def _offered(headers: Headers) -> str | None:

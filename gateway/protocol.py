@@ -2,16 +2,21 @@
 
 import asyncio
 import secrets
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.hang_up import EXTENSION, HangUp
 
 if TYPE_CHECKING:
     from gateway.services import Services
 
+Headers = Sequence[tuple[bytes, bytes]]
+
+RESPOND = "marina.respond"
 REQUEST_LINE_ROOM = 16  # method, spaces and version beside the path
 
 
@@ -51,8 +56,8 @@ class Protocol(HttpToolsProtocol):
         self._head = REQUEST_LINE_ROOM
         if self._head_timer is None:
             self._expect_head()
-        extensions: dict[str, Any] = {EXTENSION: self._hang_up}
-        self.scope["extensions"] = extensions
+        self._extensions: dict[str, Any] = {EXTENSION: self._hang_up}
+        self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request line."""
@@ -69,6 +74,7 @@ class Protocol(HttpToolsProtocol):
         self._head_arrived()
         if not self._refused:
             super().on_headers_complete()
+            self._extensions[RESPOND] = partial(self._respond, self.cycle)
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -86,6 +92,28 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         self._refuse(400, "unreadable_input", "this is not a valid HTTP request")
+
+    def _respond(self, cycle: RequestResponseCycle, status: int, headers: Headers, body: bytes) -> None:
+        """A whole answer in one write, where two of uvicorn's messages would be two packets."""
+        if cycle.disconnected:
+            return
+        head = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            head += (name, b": ", value, b"\r\n")
+            if name == b"connection" and value == b"close":
+                cycle.keep_alive = False
+        if not cycle.keep_alive and (b"connection", b"close") not in headers:
+            head.append(b"connection: close\r\n")
+        head.append(b"\r\n")
+        if cycle.scope["method"] != "HEAD":
+            head.append(body)
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        self.transport.write(b"".join(head))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)

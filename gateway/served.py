@@ -61,7 +61,10 @@ class ServedModel:
     @property
     def default(self) -> ServedVersion:
         """The version that answers when none is named."""
-        return next((version for version in self.versions if version.default), self.versions[0])
+        for version in self.versions:
+            if version.default:
+                return version
+        return self.versions[0]
 
     def version(self, version: str | None) -> ServedVersion | None:
         """A version by its name, the default one for None."""

@@ -13,7 +13,7 @@ from gateway.protocol import Protocol
 from settings.schema import Gateway
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 # Longer than what load generators and proxies keep idle connections for, so that they close first.
 KEEP_ALIVE_S = 75
@@ -48,7 +48,7 @@ def check_host(gateway: Gateway) -> None:
         )
 
 
-def run(app: "FastAPI | str", gateway: Gateway) -> None:
+def run(app: "ASGIApp | str", gateway: Gateway) -> None:
     """Runs the gateway until it is stopped, in one process or several; raises ConfigError as `options` does."""
     if gateway.processes == 1:
         uvicorn.run(app, **options(gateway))
