@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 import httptools
 import uvloop
@@ -71,8 +72,8 @@ class _Connection(asyncio.Protocol):
         self._began = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Uvloop's transports are no subclass of it, but have all its methods.
+        self._transport = cast("asyncio.Transport", transport)
         self._load.idle(self)
 
     def send(self, number: int, began: float) -> None:

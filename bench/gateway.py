@@ -24,11 +24,12 @@ import requests
 from bench import drive, targets
 from bench.client import Job, Result
 from bench.figures import Row, markdown, median_ratio, percentile, spread
-from bench.ground import Ground, ground
+from bench.ground import Ground, ground, running
 from bench.targets import Sample
 from delivery import keys
 from settings import Settings
 from settings.load import ROOT
+from stack.ports import listeners
 
 _log = logging.getLogger(__name__)
 
@@ -64,10 +65,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--overload-seconds", type=float, default=30.0)
+    parser.add_argument("--running", action="store_true", help="use the running stack; digits needs two workers")
     parser.add_argument("overrides", nargs="*", help="of the gateway's settings, e.g. gateway.processes=2")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with ground(MODELS, given.overrides) as stack:
+    with running() if given.running else ground(MODELS, given.overrides) as stack:
         bench = Bench(stack.settings(), given.rounds, given.seconds, given.overload_seconds)
         rows = [at_rest(bench, stack)]
         shown, asked = pictures(bench), states(bench)
@@ -230,11 +232,10 @@ def at_rest(bench: Bench, stack: Ground) -> Row:
 def _memory(bench: Bench) -> float:
     """Resident memory of the process that listens on the gateway's port, in MB."""
     port = bench.settings.gateway.port
-    for connection in psutil.net_connections("tcp"):
-        here = bool(connection.laddr) and connection.laddr[1] == port
-        if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-            return float(psutil.Process(connection.pid).memory_info().rss / 1e6)
-    raise SystemExit("the gateway does not listen")
+    pid = listeners().get(port)
+    if pid is None:
+        raise SystemExit("the gateway does not listen")
+    return float(psutil.Process(pid).memory_info().rss / 1e6)
 
 
 def _worker_pid(bench: Bench, model: str) -> int:

@@ -41,6 +41,12 @@ class Ground:
 
 
 @contextmanager
+def running() -> Iterator[Ground]:
+    """The stack that this environment names and that somebody else has started."""
+    yield Ground(os.environ)
+
+
+@contextmanager
 def ground(models: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> Iterator[Ground]:
     """A stack with these models (name → overrides of its upload) and a gateway with these overrides."""
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:

@@ -18,7 +18,7 @@ from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
 from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
-from gateway.guards import KeyGuard, Keys, LoopbackOnly
+from gateway.guards import LoopbackOnly
 from gateway.hooks import Business
 from gateway.metrics import Metrics
 from gateway.openapi import document
@@ -87,6 +87,9 @@ def _guards(gateway: Gateway) -> list[Middleware]:
             )
         )
     if security.api_keys:
+        # Imported here: the counting of rates brings a library that most gateways need not load.
+        from gateway.api_keys import KeyGuard, Keys
+
         guards.append(Middleware(KeyGuard, keys=Keys(security.api_keys, gateway.processes)))
     return guards
 
