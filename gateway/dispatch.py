@@ -1,6 +1,7 @@
 """The hot path: prediction routes are found by one look, and pass none of the web framework's layers."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -50,13 +51,21 @@ class Dispatch:
         if short is not None:
             scope["path_params"] = {}
             return short
-        if not (path.startswith("/models/") and path.endswith("/predict")):
+        parameters = _parameters(path)
+        if parameters is None:
             return None
-        match path.split("/"):
-            case ["", "models", model, "predict"] if model:
-                scope["path_params"] = {"model": model}
-                return self._default
-            case ["", "models", model, "versions", version, "predict"] if model and version:
-                scope["path_params"] = {"model": model, "version": version}
-                return self._versioned
+        scope["path_params"] = parameters
+        return self._versioned if "version" in parameters else self._default
+
+
+@lru_cache(maxsize=1024)
+def _parameters(path: str) -> dict[str, str] | None:
+    """What a general route's path names; None for every other path."""
+    if not (path.startswith("/models/") and path.endswith("/predict")):
         return None
+    match path.split("/"):
+        case ["", "models", model, "predict"] if model:
+            return {"model": model}
+        case ["", "models", model, "versions", version, "predict"] if model and version:
+            return {"model": model, "version": version}
+    return None

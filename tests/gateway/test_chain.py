@@ -8,6 +8,7 @@ from errors import DeadlinePassed, Internal, NoWorker, OverCapacity, WorkerLost
 from gateway.admission import Admission
 from gateway.breaker import Breaker
 from gateway.cache import AnswerCache
+from gateway.content import sketch_of
 from gateway.flights import Flights
 from gateway.metrics import Metrics
 from gateway.queue import Queue
@@ -35,6 +36,15 @@ async def test_identical_requests_in_flight_are_computed_once() -> None:
     assert sample(metrics, "joined_total", model="cartpole") == 4
     await flights.predict(request([1]))
     assert len(engine.seen) == 3
+
+
+async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same() -> None:
+    engine = GivenEngine()
+    flights = Flights(engine, Metrics())
+    bodies = [b"[" + b" " * 500 + digit + b" " * 1000 + b"]" for digit in (b"1", b"2")]
+    assert sketch_of(request(bodies[0])) == sketch_of(request(bodies[1]))
+    given = await asyncio.gather(*(flights.predict(request(body)) for body in bodies))
+    assert given == [answer(1), answer(2)]
 
 
 async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_its_place() -> None:
