@@ -6,9 +6,7 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
-
-import uvicorn
+from typing import TYPE_CHECKING
 
 import settings
 from business import BUSINESS
@@ -18,13 +16,13 @@ from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 # Carries the overrides of the command line to the processes that uvicorn starts.
 OVERRIDES = "MARINA_OVERRIDES"
 
 
-def __getattr__(name: str) -> "FastAPI":
+def __getattr__(name: str) -> "ASGIApp":
     """Builds `app` when uvicorn asks for it, so that importing this module does nothing."""
     if name != "app":
         raise AttributeError(name)
@@ -32,7 +30,7 @@ def __getattr__(name: str) -> "FastAPI":
     return _made(json.loads(os.environ.get(OVERRIDES, "[]")))
 
 
-def _made(overrides: list[str]) -> "FastAPI":
+def _made(overrides: list[str]) -> "ASGIApp":
     configured = settings.load(overrides)
     control = None
     if configured.gateway.repository_control:
@@ -47,7 +45,7 @@ def main(overrides: list[str]) -> int:
     """Runs the gateway until it is stopped; 2 when the settings do not allow it."""
     try:
         configured = settings.load(overrides)
-        options: dict[str, Any] = server.options(configured.gateway)
+        server.check_host(configured.gateway)
         check_port(configured.gateway)
     except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
@@ -55,7 +53,7 @@ def main(overrides: list[str]) -> int:
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
     single = configured.gateway.processes == 1
-    uvicorn.run(_made(overrides) if single else "app:app", **options)
+    server.run(_made(overrides) if single else "app:app", configured.gateway)
     return 0
 
 

@@ -14,14 +14,18 @@
     ├── LoadError            the load generator has nothing to load, or nothing that answers
     └── RequestError         what a client of the gateway is told
         ├── UnreadableInput  400
+        ├── Unauthorized     401
+        ├── Forbidden        403
         ├── NotAllowed       403
         ├── UnknownModel     404
         ├── TooLarge         413
         ├── WrongMediaType   415
         ├── InvalidFields    422
         ├── OverCapacity     429
+        ├── RateLimited      429
         ├── Internal         500
         ├── NoWorker         503
+        │   └── WorkerLost   503  the worker or its connection was lost on the way: safe to send once more
         └── DeadlinePassed   504
 
 What runs inside a worker has a tree of its own in `handlers/errors.py`, because an archive carries no file from here.
@@ -94,6 +98,18 @@ class UnreadableInput(RequestError):
     status, code = 400, "unreadable_input"
 
 
+class Unauthorized(RequestError):
+    """The request brings no API key, or none that is known."""
+
+    status, code = 401, "unauthorized"
+
+
+class Forbidden(RequestError):
+    """The gateway is not open to other machines."""
+
+    status, code = 403, "forbidden"
+
+
 class NotAllowed(RequestError):
     """The configuration does not let clients do this."""
 
@@ -130,6 +146,12 @@ class OverCapacity(RequestError):
     status, code = 429, "over_capacity"
 
 
+class RateLimited(RequestError):
+    """An API key asks more often than it may."""
+
+    status, code = 429, "rate_limited"
+
+
 class Internal(RequestError):
     """Something in the gateway broke."""
 
@@ -140,6 +162,10 @@ class NoWorker(RequestError):
     """The engine is not there or has no worker for the model."""
 
     status, code = 503, "no_worker"
+
+
+class WorkerLost(NoWorker):
+    """The worker or the connection to it was lost before the answer came; the request may be sent once more."""
 
 
 class DeadlinePassed(RequestError):

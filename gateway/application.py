@@ -2,20 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
+from gateway.dispatch import Dispatch, endpoint_of
 from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
 from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
+from gateway.guards import LoopbackOnly
 from gateway.hooks import Business
 from gateway.metrics import Metrics
 from gateway.oip import rest
@@ -26,26 +29,38 @@ from gateway.oip.statistics import Statistics
 from gateway.openapi import document
 from gateway.routes import docs, health, home, models
 from gateway.services import open_services
-from settings.schema import Gateway, Settings
+from settings.schema import Alias, Gateway, Settings
+
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
+
+GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
 VERSION = "0.1.0"
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC, control: RepositoryControl | None = None) -> FastAPI:
+def create_app(settings: Settings, business: Business = _NO_LOGIC, control: RepositoryControl | None = None) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
 
     `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can.
     """
     metrics = Metrics()
+    keys = _keys(settings.gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics) as services:
-            oip = Oip(services, Statistics(), control)
+            oip = Oip(services, Statistics(), control, keys)
             async with grpc_server(oip, VERSION):
                 yield {"services": services, "oip": oip}
 
+    default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
+    short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
+    layers = [
+        Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
+        *_guards(settings.gateway, keys),
+    ]
     app = FastAPI(
         title="Marina",
         version=VERSION,
@@ -54,26 +69,55 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC, control: Repo
         docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; ours is gateway.swagger
         redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
-        middleware=[Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log)],
+        middleware=layers,
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
-    app.router.routes.extend(_prediction_routes(settings.gateway))
+    endpoints = (default, versioned, *short.values())
+    # The router meets the predictions only with another method than POST, and says so.
+    app.router.routes.extend(Route(each.route, each, methods=["POST"], name=each.route) for each in endpoints)
+    app.router.routes.extend(Route(each, InferEndpoint(each), methods=["POST"], name=each) for each in INFER_ROUTES)
     for room in (home, docs, health, models, rest):
         app.include_router(room.router)
     _document(app, settings.gateway)
-    return app
+    hot: ASGIApp = endpoint_of
+    for layer in reversed(layers):
+        hot = layer.cls(hot, *layer.args, **layer.kwargs)
+    return Dispatch(app, hot, short, default, versioned)
 
 
-def _prediction_routes(gateway: Gateway) -> list[Route]:
-    general = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
-    endpoints = [PredictionEndpoint(path, any_form) for path in general]
-    endpoints += [
-        PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
-        for alias in gateway.aliases
-    ]
-    served: dict[str, ASGIApp] = {endpoint.route: endpoint for endpoint in endpoints}
-    served |= {route: InferEndpoint(route) for route in INFER_ROUTES}
-    return [Route(route, endpoint, methods=["POST"], name=route) for route, endpoint in served.items()]
+def _short(alias: Alias) -> PredictionEndpoint:
+    return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
+
+
+def _keys(gateway: Gateway) -> "Keys | None":
+    """The API keys, counted together whichever way a request comes."""
+    if not gateway.security.api_keys:
+        return None
+    # Imported here: the counting of rates brings a library that most gateways need not load.
+    from gateway.api_keys import Keys
+
+    return Keys(gateway.security.api_keys, gateway.processes)
+
+
+def _guards(gateway: Gateway, keys: "Keys | None") -> list[Middleware]:
+    """Who may ask at all; outermost first."""
+    security = gateway.security
+    guards = [] if gateway.insecure or keys else [Middleware(LoopbackOnly)]
+    if security.cors_origins:
+        guards.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=security.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "x-model-version", "retry-after"],
+            )
+        )
+    if keys is not None:
+        from gateway.api_keys import KeyGuard
+
+        guards.append(Middleware(KeyGuard, keys=keys))
+    return guards
 
 
 def _document(app: FastAPI, gateway: Gateway) -> None:

@@ -49,6 +49,10 @@ class Catalog:
             raise UnknownModel(f"no {named[:200]} is registered")
         return found
 
+    def known(self, name: str, version: str | None) -> ServedVersion | None:
+        """A version as the last look found it, without any wait; None when it did not."""
+        return None if self._snapshot is None else self._snapshot.find(name, version)
+
     async def current(self) -> Snapshot:
         """A view no older than the time to live. Raises NoWorker when the engine does not answer."""
         return await self._since(_now() - self._ttl_s)

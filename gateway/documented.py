@@ -4,6 +4,8 @@ from typing import Any
 
 ERRORS = {
     400: ("unreadable_input", "The body cannot be read"),
+    401: ("unauthorized", "No API key, or none that is known; asked for when gateway.security.api_keys is set"),
+    403: ("forbidden", "Asked from another machine, which this gateway is not open to"),
     404: ("unknown_model", "No such model or version is registered"),
     413: ("too_large", "The body is larger than what is accepted"),
     415: ("wrong_type", "The model does not read this content type"),
@@ -17,6 +19,7 @@ ERRORS = {
 MODEL_EXAMPLE: dict[str, Any] = {
     "name": "digits",
     "default_version": "1.0",
+    "breaker": "closed",
     "versions": [
         {
             "version": "1.0",
@@ -46,9 +49,12 @@ ERROR_SCHEMA: dict[str, Any] = {
 
 
 def answers(example: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: what a good answer looks like, and the errors it can give."""
+    """The `responses` of a route: what a good answer looks like, and the errors it can give; all can be for a key."""
     good: dict[str, Any] = {"description": "The answer", "content": {"application/json": {"example": example}}}
-    return {200: good, **{status: _error(status) for status in errors}}
+    return {200: good, **{status: _error(status) for status in sorted({*errors, *_FOR_EVERYBODY})}}
+
+
+_FOR_EVERYBODY = (401, 403, 429)
 
 
 def _error(status: int) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Internal, RequestError
 from gateway import exchange, request_id
@@ -13,6 +12,7 @@ from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
+from gateway.stamped import Stamped
 
 _log = logging.getLogger(__name__)
 
@@ -48,17 +48,7 @@ class Edge:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Exchange) -> int:
         """Lets the application answer, or answers for it; the status that went out."""
-        status = 0
-
-        async def stamped(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request.request_id
-                headers["x-content-type-options"] = "nosniff"
-            await send(message)
-
+        stamped = Stamped(scope, send, request.request_id)
         try:
             await self._app(scope, receive, stamped)
         except ClientGoneError:
@@ -69,11 +59,11 @@ class Edge:
         except Exception as error:
             # The edge of the process: a client gets an answer and no stack trace, whatever broke.
             event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=scope["path"])
-            if status:
+            if stamped.status:
                 raise
             hidden = Internal("something in the gateway broke; its log tells more under this request id")
             await error_response(hidden, request.request_id)(scope, receive, stamped)
-        return status
+        return stamped.status
 
     def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
         route = request.route or getattr(scope.get("route"), "path", "unmatched")

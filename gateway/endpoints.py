@@ -1,23 +1,23 @@
 """The prediction routes: one ASGI application each, without the parsing that a web framework would do per request."""
 
-import asyncio
 from dataclasses import dataclass
 
-from starlette.responses import Response
+import orjson
 from starlette.types import Receive, Scope, Send
 
 from errors import DeadlinePassed, UnknownModel
 from gateway import deadline, exchange
 from gateway.aliases import ResponseForm, single
 from gateway.body import read_body
+from gateway.engine import EngineAnswer
 from gateway.exchange import Exchange
 from gateway.forms import Form
-from gateway.hang_up import abandoned_with_client
+from gateway.hang_up import DeadlineExpiredError, Patience, hang_up_of, watched
 from gateway.hooks import PredictionRequest, Reply
+from gateway.picture_size import check_pixels
 from gateway.pipeline import parsed
-from gateway.replies import json_response
+from gateway.replies import send_bytes
 from gateway.services import Services, services_of
-from gateway.upstream import EngineAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +42,44 @@ class PredictionEndpoint:
         services, request = services_of(scope), exchange.of(scope)
         request.route = self.route
         seconds = services.deadlines.seconds(exchange.header(scope["headers"], deadline.HEADER))
+        request.deadline = deadline_at = request.started + seconds
         try:
-            async with asyncio.timeout_at(request.started + seconds) as limit:
-                response = await self._answer(services, request, scope, receive)
-        except TimeoutError:
-            # Only this deadline is the client's; a time limit inside business logic is an error of its own.
-            if not limit.expired():
-                raise
+            async with Patience(deadline_at, hang_up_of(scope)):
+                answer = await self._answer(services, request, scope, receive)
+        except DeadlineExpiredError:
             raise DeadlinePassed(f"no answer within {seconds * 1000:.0f} ms") from None
-        await response(scope, receive, send)
+        await self._send(answer, send)
 
-    async def _answer(self, services: Services, request: Exchange, scope: Scope, receive: Receive) -> Response:
+    async def _answer(
+        self, services: Services, request: Exchange, scope: Scope, receive: Receive
+    ) -> EngineAnswer | Reply:
         name = self.model or scope["path_params"]["model"]
         version = scope["path_params"].get("version")
         found = await services.catalog.find(name, version)
         request.model = found.model
+        # A refusal costs least before the body is read; what is left of it is thrown away as it comes.
+        services.admission.check(found.model, request.deadline)
         body = await read_body(scope["headers"], receive, services.settings.gateway.max_body_bytes)
         payload = self.form(body, found.kind)
+        check_pixels(payload, services.settings.gateway.security.max_pixels)
         prediction = PredictionRequest(
-            found.model, version, found.kind, payload.content_type, payload.data, request.request_id
+            found.model, version, found.kind, payload.content_type, payload.data, request.request_id, request.deadline
         )
         try:
-            async with abandoned_with_client(receive):
-                answer = await services.pipeline.predict(prediction)
+            if hang_up_of(scope) is not None:
+                return await services.pipeline.predict(prediction)
+            async with watched(receive):
+                return await services.pipeline.predict(prediction)
         except UnknownModel:
             services.catalog.forget()
             raise
-        return self._response(answer)
 
-    def _response(self, answer: EngineAnswer | Reply) -> Response:
+    async def _send(self, answer: EngineAnswer | Reply, send: Send) -> None:
         if isinstance(answer, Reply):
-            return json_response(answer.content, answer.status)
-        headers = {} if answer.version is None else {"x-model-version": answer.version}
+            await send_bytes(send, orjson.dumps(answer.content), answer.status)
+            return
+        headers = [] if answer.version is None else [(b"x-model-version", answer.version.encode("latin-1"))]
         if self.response is None:
-            return Response(answer.body, headers=headers, media_type=answer.content_type)
-        return json_response(single(parsed(answer), self.response), headers=headers)
+            await send_bytes(send, answer.body, content_type=answer.content_type, headers=headers)
+        else:
+            await send_bytes(send, orjson.dumps(single(parsed(answer), self.response)), headers=headers)

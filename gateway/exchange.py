@@ -1,5 +1,6 @@
 """What the gateway knows about one request while it is on its way."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class Exchange:
         request_id: printable ASCII, at most 128 characters.
         started: seconds of the event loop's clock.
         route: template of the route that answers, empty until one does.
+        deadline: seconds of the event loop's clock, once it is known.
         model: name of a model that exists, empty until it is found; never what the client merely typed.
 
     """
@@ -28,6 +30,7 @@ class Exchange:
     started: float
     route: str = ""
     model: str = ""
+    deadline: float = math.inf
 
 
 def attach(scope: Scope, exchange: Exchange) -> None:

@@ -1,34 +1,103 @@
-"""Gives up on a request whose client is gone."""
+"""Gives up on a request when its deadline passes or its client is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from gateway.body import ClientGoneError
 
+EXTENSION = "marina.hang_up"
+
+# Seconds of the event loop's clock: some thirty years after the machine's start.
+_NEVER = 1e9
+
+
+class HangUp:
+    """One connection's end, told to whoever answers on it: cheaper than a task that waits for it."""
+
+    __slots__ = ("callback", "gone")
+
+    def __init__(self) -> None:
+        self.callback: Callable[[], object] | None = None
+        self.gone = False
+
+    def happened(self) -> None:
+        """Tells it."""
+        self.gone = True
+        if self.callback is not None:
+            self.callback()
+
+
+class DeadlineExpiredError(Exception):
+    """The moment came; not a TimeoutError, which business logic may raise for reasons of its own."""
+
+
+class Patience:
+    """Cancels what runs inside at a moment of the event loop's clock, or when the client hangs up.
+
+    Raises DeadlineExpiredError or ClientGoneError then.
+    """
+
+    __slots__ = ("_hang_up", "_moment", "_reason", "_task", "_timer")
+
+    def __init__(self, moment: float, hang_up: HangUp | None) -> None:
+        self._moment = moment
+        self._hang_up = hang_up
+        self._reason: type[Exception] | None = None
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._hang_up is not None:
+            if self._hang_up.gone:
+                raise ClientGoneError
+            self._hang_up.callback = self._left
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_at(self._moment, self._expired)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._hang_up is not None:
+            self._hang_up.callback = None
+        given_up = self._reason is not None and self._task is not None and self._task.uncancel() == 0
+        if given_up and kind is asyncio.CancelledError and self._reason is not None:
+            raise self._reason from None
+
+    def _expired(self) -> None:
+        self._cancel(DeadlineExpiredError)
+
+    def _left(self) -> None:
+        self._cancel(ClientGoneError)
+
+    def _cancel(self, reason: type[Exception]) -> None:
+        if self._reason is None and self._task is not None:
+            self._reason = reason
+            self._task.cancel()
+
+
+def hang_up_of(scope: Scope) -> HangUp | None:
+    """What tells of the end of this request's connection; None under a server without our protocol."""
+    extension = scope.get("extensions", {}).get(EXTENSION)
+    return extension if isinstance(extension, HangUp) else None
+
 
 @asynccontextmanager
-async def abandoned_with_client(receive: Receive) -> AsyncIterator[None]:
-    """Cancels what runs inside when the client hangs up, and raises ClientGoneError then. The body must be read."""
-    task = asyncio.current_task()
-    gone = False
+async def watched(receive: Receive) -> AsyncIterator[None]:
+    """Cancels what runs inside when the client hangs up, under a server without our protocol: a task waits for it.
+
+    The body must be read. Raises ClientGoneError.
+    """
+    hang_up = HangUp()
 
     async def watch() -> None:
-        nonlocal gone
         while (await receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        if task is not None:
-            task.cancel()
+        hang_up.happened()
 
     watcher = asyncio.create_task(watch())
     try:
-        yield
-    except asyncio.CancelledError:
-        if gone and task is not None and task.uncancel() == 0:
-            raise ClientGoneError from None
-        raise
+        async with Patience(_NEVER, hang_up):
+            yield
     finally:
         watcher.cancel()

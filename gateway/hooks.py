@@ -1,5 +1,6 @@
 """The types that business logic is written in; `business.py` at the top of the project is where it is written."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -20,6 +21,7 @@ class PredictionRequest:
         content_type: image/*, application/octet-stream or application/json.
         body: the picture's bytes, or the JSON as the client wrote it.
         request_id: the id that is in the client's answer and in each log line.
+        deadline: seconds of the event loop's clock after which nobody waits for the answer.
 
     """
 
@@ -29,6 +31,7 @@ class PredictionRequest:
     content_type: str
     body: bytes = field(repr=False)
     request_id: str
+    deadline: float = math.inf
 
     def json(self) -> Any:
         """The body of a JSON request, parsed: a state, or {"instances": [...]}."""

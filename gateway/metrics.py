@@ -1,12 +1,25 @@
 """Prometheus metrics of the gateway, in a registry of their own.
 
-Labels take only names that exist: a model that is served, a route that is defined.
+Labels take only names that exist: a model that is served, a route that is defined. With several gateway processes each
+writes into files of its own below PROMETHEUS_MULTIPROC_DIR, and whoever is asked adds them up.
 """
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from time import perf_counter
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 # From a policy's answer on the same machine to the default deadline, in seconds.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
+
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
@@ -15,32 +28,114 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Histogram(
-            "marina_gateway_request_seconds",
-            "Time from a request's headers to the end of its answer; status 499 is a client that hung up",
-            ("model", "route", "status"),
-            buckets=BUCKETS,
-            registry=self.registry,
+        self._requests = self._seconds(
+            "request", "Time from a request's headers to the end of its answer; status 499 is a client that hung up",
+            "model", "route", "status",
+        )  # fmt: skip
+        self._upstream = self._seconds(
+            "upstream", "Time the engine took for one call; status lost is no answer at all", "model", "status"
         )
-        self._upstream = Histogram(
-            "marina_gateway_upstream_seconds",
-            "Time the engine took for one prediction; status lost is no answer at all",
-            ("model", "status"),
-            buckets=BUCKETS,
-            registry=self.registry,
+        self._queue = self._seconds("queue_wait", "Time a request waited for its turn at the engine", "model")
+        self._business = self._seconds(
+            "business", "Time that business logic took; status error is an exception", "model", "stage", "status"
         )
         self.in_flight = Gauge(
-            "marina_gateway_requests_in_flight", "Requests that wait for their answer", registry=self.registry
+            "marina_gateway_requests_in_flight",
+            "Requests that wait for their answer",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
+        self._inside = self._gauge("requests_admitted", "Requests of a model that have a place", "livesum")
+        self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open (one may try), 2 open", "livemax")
+        self._shed = self._counter("shed", "Requests refused because too many were there already", "model")
+        self._retries = self._counter("retries", "Requests sent once more after they were lost", "model")
+        self._joined = self._counter("joined", "Requests answered by an identical one in flight", "model")
+        self._cache = self._counter("cache", "Requests looked up in the cache, by result", "model", "result")
+        self._coalesced = Histogram(
+            "marina_gateway_coalesced_size",
+            "Observations that travelled in one request",
+            ("model",),
+            buckets=SIZES,
+            registry=self.registry,
+        )
+        # Looking a child up by its labels costs more than counting in it.
+        self._request_child = lru_cache(maxsize=4096)(self._requests.labels)
+        self._upstream_child = lru_cache(maxsize=4096)(self._upstream.labels)
+        self._queue_child: Callable[[str], Histogram] = lru_cache(maxsize=1024)(self._queue.labels)
+        self._inside_child: Callable[[str], Gauge] = lru_cache(maxsize=1024)(self._inside.labels)
 
     def request(self, model: str, route: str, status: int, seconds: float) -> None:
         """Counts one finished request."""
-        self._requests.labels(model, route, str(status)).observe(seconds)
+        self._request_child(model, route, status).observe(seconds)
 
     def upstream(self, model: str, status: str, seconds: float) -> None:
         """Counts one call to the engine."""
-        self._upstream.labels(model, status).observe(seconds)
+        self._upstream_child(model, status).observe(seconds)
+
+    def queued(self, model: str, seconds: float) -> None:
+        """Counts how long a request waited for its turn."""
+        self._queue_child(model).observe(seconds)
+
+    def admitted(self, model: str) -> None:
+        """Counts a request in."""
+        self._inside_child(model).inc()
+
+    def left(self, model: str) -> None:
+        """Counts a request out."""
+        self._inside_child(model).dec()
+
+    def shed(self, model: str) -> None:
+        """Counts a request that was refused for want of a place."""
+        self._shed.labels(model).inc()
+
+    def retried(self, model: str) -> None:
+        """Counts a request that was sent once more."""
+        self._retries.labels(model).inc()
+
+    def joined(self, model: str) -> None:
+        """Counts a request that was answered by an identical one."""
+        self._joined.labels(model).inc()
+
+    def cache(self, model: str, *, hit: bool) -> None:
+        """Counts a look into the cache."""
+        self._cache.labels(model, "hit" if hit else "miss").inc()
+
+    def coalesced(self, model: str, size: int) -> None:
+        """Counts a request of many."""
+        self._coalesced.labels(model).observe(size)
+
+    def breaker(self, model: str, state: Literal["closed", "open", "half_open"]) -> None:
+        """Notes how a model's breaker stands now."""
+        self._breaker.labels(model).set(BREAKER_STATES[state])
+
+    @contextmanager
+    def business(self, model: str, stage: Literal["before", "after"]) -> Iterator[None]:
+        """Times business logic."""
+        started, status = perf_counter(), "error"
+        try:
+            yield
+            status = "ok"
+        finally:
+            self._business.labels(model, stage, status).observe(perf_counter() - started)
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """All metrics of all gateway processes in Prometheus' text format."""
+        if SHARED not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client has no hints here
+        return generate_latest(together)
+
+    def close(self) -> None:
+        """Takes this process's gauges out of the sum."""
+        if SHARED in os.environ:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # as above
+
+    def _seconds(self, name: str, words: str, *labels: str) -> Histogram:
+        return Histogram(f"marina_gateway_{name}_seconds", words, labels, buckets=BUCKETS, registry=self.registry)
+
+    def _counter(self, name: str, words: str, *labels: str) -> Counter:
+        return Counter(f"marina_gateway_{name}", words, labels, registry=self.registry)
+
+    def _gauge(self, name: str, words: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+        return Gauge(f"marina_gateway_{name}", words, ("model",), registry=self.registry, multiprocess_mode=mode)

@@ -15,7 +15,12 @@ from settings.schema import Alias, Gateway
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _IMAGE = {"image": PICTURE_BASE64}
-_ERRORS = (400, 404, 413, 415, 422, 500, 503, 504)
+_ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
+
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+}
 
 _PROBABILITIES = {"1": 0.98, "7": 0.02}
 _PREDICTION = {"label": "1", "confidence": 0.98, "probabilities": _PROBABILITIES}
@@ -31,7 +36,11 @@ def document(app: FastAPI, gateway: Gateway) -> dict[str, Any]:
     """The whole document."""
     content = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     content["paths"] |= prediction_paths(gateway) | infer_paths()
-    content.setdefault("components", {}).setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    components = content.setdefault("components", {})
+    components.setdefault("schemas", {})["Error"] = ERROR_SCHEMA
+    if gateway.security.api_keys:
+        components["securitySchemes"] = _SCHEMES
+        content["security"] = [{name: []} for name in _SCHEMES]
     return content
 
 

@@ -1,34 +1,28 @@
 """One prediction: business logic before, the engine, business logic after."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from errors import Internal
-from gateway.hooks import Business, Prediction, PredictionRequest, Reply
-from gateway.upstream import EngineAnswer
-
-
-class Engine(Protocol):
-    """Whatever answers predictions: the upstream itself, or something that stands in front of it."""
-
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
-        """One prediction."""
-        ...
+from gateway.engine import Engine, EngineAnswer
+from gateway.hooks import After, Before, Business, Prediction, PredictionRequest, Reply
+from gateway.metrics import Metrics
 
 
 class Pipeline:
     """Runs a prediction and the business logic around it."""
 
-    def __init__(self, engine: Engine, business: Business) -> None:
+    def __init__(self, engine: Engine, business: Business, metrics: Metrics) -> None:
         self._engine = engine
         self._business = business
+        self._metrics = metrics
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer | Reply:
         """The engine's own bytes when no business logic changed them, or what business logic replied instead."""
         before = self._business.before_for(request.model)
         if before is not None:
-            decided = await before(request)
+            decided = await self._timed_before(before, request)
             if isinstance(decided, Reply):
                 return decided
             request = decided
@@ -37,12 +31,20 @@ class Pipeline:
         if after is None:
             return answer
         prediction = Prediction(request, parsed(answer))
-        changed = await after(prediction)
+        changed = await self._timed_after(after, prediction)
         if isinstance(changed, Reply):
             return changed
         if changed is prediction:
             return answer
         return EngineAnswer(orjson.dumps(dict(changed.content)), answer.content_type, answer.version)
+
+    async def _timed_before(self, before: Before, request: PredictionRequest) -> PredictionRequest | Reply:
+        with self._metrics.business(request.model, "before"):
+            return await before(request)
+
+    async def _timed_after(self, after: After, prediction: Prediction) -> Prediction | Reply:
+        with self._metrics.business(prediction.request.model, "after"):
+            return await after(prediction)
 
 
 def parsed(answer: EngineAnswer) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Responses: JSON as bytes, and every error in one shape."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Send
 
 from errors import RequestError
 
@@ -14,6 +15,23 @@ JSON = "application/json"
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(orjson.dumps(content), status, headers, media_type=JSON)
+
+
+async def send_bytes(
+    send: Send,
+    body: bytes,
+    status: int = 200,
+    content_type: str = JSON,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    """An answer whose bytes are there already, without the web framework's response object."""
+    head = [
+        (b"content-type", content_type.encode("latin-1")),
+        (b"content-length", str(len(body)).encode("ascii")),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
 
 
 def error_response(error: RequestError, request_id: str) -> Response:

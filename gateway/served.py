@@ -10,7 +10,10 @@ from gateway.card import Card, Kind
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """One version of a model. `pending` and `capacity` are requests; `max_batch_delay` is ms."""
+    """One version of a model. `pending` and `capacity` are requests; `max_batch_delay` is ms.
+
+    `archive` is where the engine got it from, for comparison only: clients never see it.
+    """
 
     model: str
     version: str
@@ -24,6 +27,7 @@ class ServedVersion:
     pending: int
     capacity: int
     card: Card
+    archive: str = ""
 
     @property
     def kind(self) -> Kind | None:
@@ -57,7 +61,10 @@ class ServedModel:
     @property
     def default(self) -> ServedVersion:
         """The version that answers when none is named."""
-        return next((version for version in self.versions if version.default), self.versions[0])
+        for version in self.versions:
+            if version.default:
+                return version
+        return self.versions[0]
 
     def version(self, version: str | None) -> ServedVersion | None:
         """A version by its name, the default one for None."""
@@ -104,4 +111,5 @@ def described(entry: Mapping[str, Any], *, default: bool, card: Card) -> ServedV
         pending=int(queue.get("pendingRequests", 0)),
         capacity=int(queue.get("remainingCapacity", 0)),
         card=card,
+        archive=str(entry.get("modelUrl", "")),
     )

@@ -1,18 +1,17 @@
-"""The engine's inference port: one POST per prediction over pooled connections.
-
-Predictions change nothing in the engine, so one that was lost with its connection is sent once more.
-"""
+"""The engine's inference port: one POST per prediction over pooled connections."""
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from errors import NoWorker
+from errors import NoWorker, WorkerLost
+from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.keys import KeyRing
 from gateway.logs import event
@@ -20,15 +19,6 @@ from gateway.metrics import Metrics
 from gateway.verdicts import key_refused, refusal
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineAnswer:
-    """A model's answer as the handler wrote it: JSON bytes, their type, and the version that made them."""
-
-    body: bytes = field(repr=False)
-    content_type: str
-    version: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +37,10 @@ class Upstream:
         self._metrics = metrics
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
-        """One prediction. Raises the RequestError that the engine's refusal means, NoWorker when it is not there."""
+        """One prediction. Raises the RequestError that the engine's refusal means.
+
+        That is NoWorker when the engine is not there, WorkerLost when it was lost on the way.
+        """
         token = await self._keys.token("inference")
         reply = await self._timed(request, token)
         if key_refused(reply.status, reply.answer.body):
@@ -74,28 +67,24 @@ class Upstream:
         try:
             return await self._post(request, token)
         except (aiohttp.ClientConnectorError, TimeoutError) as error:
-            raise _not_there(error) from error
+            event(_log, logging.WARNING, "engine_unreachable", reason=type(error).__name__)
+            raise NoWorker("the engine does not answer") from error
         except aiohttp.ClientError as error:
             event(_log, logging.INFO, "connection_lost", model=request.model, reason=type(error).__name__)
-        try:
-            return await self._post(request, token)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _not_there(error) from error
+            raise WorkerLost("the connection to the engine was lost") from error
 
     async def _post(self, request: PredictionRequest, token: str | None) -> _Reply:
         headers = {"Content-Type": request.content_type, "X-Request-Id": request.request_id}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
+        if request.deadline < math.inf:
+            left = request.deadline - asyncio.get_running_loop().time()
+            headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
         url = _url(self._url, request.model, request.version)
         async with self._session.post(url, data=request.body, headers=headers) as response:
             body = await response.read()
             answer = EngineAnswer(body, response.content_type, response.headers.get("x-model-version"))
             return _Reply(response.status, answer)
-
-
-def _not_there(error: Exception) -> NoWorker:
-    event(_log, logging.WARNING, "engine_unreachable", reason=type(error).__name__)
-    return NoWorker("the engine does not answer")
 
 
 @lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from errors import DeadlinePassed, Internal, NoWorker, RequestError, TooLarge, UnknownModel
+from errors import DeadlinePassed, Internal, NoWorker, RequestError, TooLarge, UnknownModel, WorkerLost
 
 
 def key_refused(status: int, body: bytes) -> bool:
@@ -43,8 +43,8 @@ _TORCHSERVE: Mapping[int, Callable[[str], RequestError]] = {
     404: lambda model: UnknownModel(f"model {model} is not registered, or not in this version"),
     408: lambda model: DeadlinePassed(f"model {model} did not answer in time"),
     413: lambda _: TooLarge("the body is larger than the engine accepts"),
-    500: lambda model: NoWorker(f"the worker of model {model} was lost before it answered"),
-    503: lambda model: NoWorker(f"model {model} has no free worker"),
+    500: lambda model: WorkerLost(f"the worker of model {model} was lost before it answered"),
+    503: lambda model: WorkerLost(f"model {model} has no free worker"),
     507: lambda model: NoWorker(f"the worker of model {model} is out of memory"),
 }
 

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "gateway": {"errors", "settings"},
     "stack": {"errors", "settings", "delivery"},
     "loadtest": {"errors", "settings"},
+    "bench": {"errors", "settings", "delivery", "loadtest", "stack"},
     "demo": {"errors", "settings", "serialize"},
 }
 LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import Scope
 
 from gateway.oip.statistics import Statistics
 from gateway.services import Services
+
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
 
 
 class RepositoryControl(Protocol):
@@ -31,11 +34,12 @@ class RepositoryControl(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Oip:
-    """The shared services, the protocol's own counters, and the way to roll models out where that is allowed."""
+    """The shared services, the protocol's own counters, how models are rolled out and who may ask, where set."""
 
     services: Services
     statistics: Statistics
     control: RepositoryControl | None
+    keys: "Keys | None"
 
 
 def oip_of(scope: Scope) -> Oip:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -16,7 +16,13 @@ from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
+
 logger = logging.getLogger(__name__)
+
+# What an orchestrator asks without a key.
+OPEN = frozenset({"ServerLive", "ServerReady"})
 
 # nginx' number for a client that closed the connection; it is counted, never sent.
 CLIENT_GONE = 499
@@ -45,8 +51,9 @@ Stream = Callable[[Any, Any], AsyncIterator[Any]]
 class Edge(grpc.aio.ServerInterceptor):
     """Gives each call its id, turns errors into statuses, and counts."""
 
-    def __init__(self, metrics: Metrics, *, access_log: bool) -> None:
+    def __init__(self, metrics: Metrics, keys: "Keys | None", *, access_log: bool) -> None:
         self._metrics = metrics
+        self._keys = keys
         self._access_log = access_log
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -64,6 +71,7 @@ class Edge(grpc.aio.ServerInterceptor):
         async def answered(message: Any, context: Any) -> Any:
             counted = self._begin(context, route, getattr(message, "id", ""))
             try:
+                self._admit(context, route)
                 return await call(message, context)
             except RequestError as error:
                 counted.status = error.status
@@ -85,8 +93,12 @@ class Edge(grpc.aio.ServerInterceptor):
         async def answered(messages: Any, context: Any) -> AsyncIterator[Any]:
             counted = self._begin(context, route, "")
             try:
+                self._admit(context, route)
                 async for answer in call(messages, context):
                     yield answer
+            except RequestError as error:
+                counted.status = error.status
+                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
             except (asyncio.CancelledError, GeneratorExit):
                 counted.status = CLIENT_GONE
                 raise
@@ -94,6 +106,12 @@ class Edge(grpc.aio.ServerInterceptor):
                 self._end(counted)
 
         return answered
+
+    def _admit(self, context: Any, route: str) -> None:
+        """Lets calls through that bring an API key, where keys are configured. Raises Unauthorized or RateLimited."""
+        if self._keys is not None and route.rpartition("/")[2] not in OPEN:
+            sent = dict(context.invocation_metadata() or ())
+            self._keys.admit(_text(sent.get("authorization")), _text(sent.get("x-api-key")))
 
     def _begin(self, context: Any, route: str, own_id: str) -> "_Counted":
         accepted = _taken_id(context, own_id)
@@ -124,6 +142,10 @@ class _Counted:
 
     call: Exchange
     status: int = HTTPStatus.OK
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _taken_id(context: Any, own: str) -> str:

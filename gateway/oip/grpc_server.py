@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from errors import PortInUse
 from gateway.logs import event
 from gateway.oip.context import Oip
+from gateway.server import check_host
 from settings.schema import Gateway
 
 _log = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ OVERHEAD_BYTES = 65536
 async def grpc_server(oip: Oip, version: str) -> AsyncIterator[None]:
     """Serves while the gateway runs; at its end takes no new call and waits for those under way.
 
-    Nothing when gateway.grpc_port is null. Raises PortInUse.
+    Nothing when gateway.grpc_port is null. Raises PortInUse, and ConfigError when the host may not be
+    bound to.
     """
     gateway = oip.services.settings.gateway
     if gateway.grpc_port is None:
@@ -33,7 +35,8 @@ async def grpc_server(oip: Oip, version: str) -> AsyncIterator[None]:
     from gateway.oip.messages import service
     from gateway.oip.servicer import Servicer
 
-    edge = Edge(oip.services.metrics, access_log=gateway.access_log)
+    check_host(gateway)
+    edge = Edge(oip.services.metrics, oip.keys, access_log=gateway.access_log)
     server = grpc.aio.server(interceptors=[edge], options=_options(gateway))
     servicer = Servicer(oip, version)
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from errors import RequestError
+from errors import DeadlinePassed, RequestError
 from gateway import deadline, exchange
 from gateway.body import OCTETS, read_body
 from gateway.exchange import Exchange
 from gateway.forms import JSON
-from gateway.hang_up import abandoned_with_client
+from gateway.hang_up import DeadlineExpiredError, Patience, hang_up_of, watched
 from gateway.oip import json_wire
 from gateway.oip.context import Oip, oip_of
 from gateway.oip.exchanged import InferRequest, InferResponse, timeout_s
 from gateway.oip.inference import infer
-from gateway.oip.limits import answered_within
 from gateway.oip.replies import protocol_error
+from gateway.served import ServedVersion
 
 INFER_ROUTES = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
@@ -39,20 +39,36 @@ class InferEndpoint:
         await response(scope, receive, send)
 
     async def _answer(self, oip: Oip, request: Exchange, scope: Scope, receive: Receive) -> Response:
-        seconds = oip.services.deadlines.seconds(exchange.header(scope["headers"], deadline.HEADER))
-        ends = request.started + seconds
-        async with answered_within(ends):
-            path, limit = scope["path_params"], oip.services.settings.gateway.max_body_bytes
-            found = await oip.services.catalog.find(path["model"], path.get("version"))
-            request.model = found.model
-            body = await read_body(scope["headers"], receive, limit)
-            length = exchange.header(scope["headers"], json_wire.HEADER)
-            asked = json_wire.read(body.data, length, found.model, path.get("version"))
-            own = timeout_s(asked.parameters)
-            own_ends = ends if own is None else min(ends, asyncio.get_running_loop().time() + own)
-            async with answered_within(own_ends), abandoned_with_client(receive):
-                answer = await infer(oip, found, asked, request.request_id)
-        return _response(answer, asked)
+        services, hang_up = oip.services, hang_up_of(scope)
+        seconds = services.deadlines.seconds(exchange.header(scope["headers"], deadline.HEADER))
+        request.deadline = request.started + seconds
+        try:
+            async with Patience(request.deadline, hang_up):
+                found, asked = await self._read(oip, request, scope, receive)
+            async with Patience(request.deadline, hang_up):
+                if hang_up is not None:
+                    return _response(await infer(oip, found, asked, request), asked)
+                async with watched(receive):
+                    return _response(await infer(oip, found, asked, request), asked)
+        except DeadlineExpiredError:
+            late = (request.deadline - request.started) * 1000
+            raise DeadlinePassed(f"no answer within {late:.0f} ms") from None
+
+    async def _read(
+        self, oip: Oip, request: Exchange, scope: Scope, receive: Receive
+    ) -> tuple[ServedVersion, InferRequest]:
+        """The model and the request; its own timeout may bring the deadline nearer."""
+        services, path = oip.services, scope["path_params"]
+        found = await services.catalog.find(path["model"], path.get("version"))
+        request.model = found.model
+        services.admission.check(found.model, request.deadline)
+        body = await read_body(scope["headers"], receive, services.settings.gateway.max_body_bytes)
+        length = exchange.header(scope["headers"], json_wire.HEADER)
+        asked = json_wire.read(body.data, length, found.model, path.get("version"))
+        own = timeout_s(asked.parameters)
+        if own is not None:
+            request.deadline = min(request.deadline, asyncio.get_running_loop().time() + own)
+        return found, asked
 
 
 def _response(answer: InferResponse, asked: InferRequest) -> Response:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from errors import Internal, NoWorker, RequestError, UnknownModel, UnreadableInput
+from gateway.engine import EngineAnswer
+from gateway.exchange import Exchange
 from gateway.hooks import PredictionRequest, Reply
 from gateway.oip import check
 from gateway.oip.context import Oip
@@ -13,16 +15,16 @@ from gateway.oip.inputs import input_of
 from gateway.oip.outputs import Output, outputs_of
 from gateway.oip.statistics import Timing
 from gateway.oip.tensors import BYTES, Tensor
+from gateway.picture_size import check_pixels
 from gateway.pipeline import parsed
 from gateway.served import ServedVersion
-from gateway.upstream import EngineAnswer
 
 
-async def infer(oip: Oip, found: ServedVersion, request: InferRequest, request_id: str) -> InferResponse:
+async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange) -> InferResponse:
     """The answer of this version. Raises RequestError: UnreadableInput for tensors that do not fit the model."""
     timing = Timing(asyncio.get_running_loop().time)
     try:
-        response, count = await _inferred(oip, found, request, request_id, timing)
+        response, count = await _inferred(oip, found, request, call, timing)
     except UnknownModel:
         oip.services.catalog.forget()
         raise
@@ -35,7 +37,7 @@ async def infer(oip: Oip, found: ServedVersion, request: InferRequest, request_i
 
 
 async def _inferred(
-    oip: Oip, found: ServedVersion, request: InferRequest, request_id: str, timing: Timing
+    oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange, timing: Timing
 ) -> tuple[InferResponse, int]:
     reads = input_of(found.card)
     if reads is None:
@@ -43,8 +45,9 @@ async def _inferred(
     tensor = check.only_input(request.inputs, reads.spec, found.model)
     wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
     payload = reads.payload(tensor)
+    check_pixels(payload, oip.services.settings.gateway.security.max_pixels)
     prediction = PredictionRequest(
-        found.model, request.version, found.kind, payload.content_type, payload.data, request_id
+        found.model, request.version, found.kind, payload.content_type, payload.data, call.request_id, call.deadline
     )
     timing.sent()
     answer = await oip.services.pipeline.predict(prediction)

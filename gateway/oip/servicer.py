@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf.json_format import ParseDict
@@ -111,11 +112,13 @@ class Servicer:
         seconds = [deadlines.longest_ms / 1000, remaining_s, timeout_s(request.parameters)]
         if remaining_s is None:
             seconds.append(deadlines.default_ms / 1000)
-        started = asyncio.get_running_loop().time()
-        async with answered_within(started + min(each for each in seconds if each is not None)):
+        deadline = asyncio.get_running_loop().time() + min(each for each in seconds if each is not None)
+        async with answered_within(deadline):
             found = await self._oip.services.catalog.find(request.model, request.version)
-            current_call.get().model = found.model
-            response = await infer(self._oip, found, request, current_call.get().request_id)
+            call = current_call.get()
+            call.model = found.model
+            self._oip.services.admission.check(found.model, deadline)
+            response = await infer(self._oip, found, request, replace(call, deadline=deadline))
         return grpc_wire.write(response)
 
     async def _streamed(self, message: Any) -> Any:

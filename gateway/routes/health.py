@@ -22,6 +22,8 @@ async def liveness() -> Response:
 @router.get("/readyz", responses=answers({"status": "ready"}, 503))
 async def readiness(services: ServicesDep) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
+    if services.stopping.asked:
+        raise NoWorker("not ready: the gateway is about to stop")
     lacking = await missing(services.catalog, services.settings.gateway)
     if lacking:
         raise NoWorker("not ready: " + "; ".join(lacking))

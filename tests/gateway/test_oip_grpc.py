@@ -19,6 +19,7 @@ import tritonclient.grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from gateway.apikey import new_key
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine, wait_for
 from tests.gateway.triton import ROOT, Client, Served, pictures, program
@@ -170,6 +171,25 @@ def test_a_call_is_logged_under_its_id_without_what_it_held(engine: Engine, tmp_
     (call,) = [line for line in lines if str(line.get("path")).endswith("/ModelInfer")]
     assert (call["request_id"], call["model"], call["status"]) == ("order-66", "digits", 200)
     assert "IHDR" not in log.read_text()
+
+
+def test_calls_need_an_api_key_where_keys_are_configured(engine: Engine) -> None:
+    key, digest = new_key()
+    with (
+        program(engine, f"gateway.security.api_keys=[{{name: a, sha256: {digest}, rate: 2/minute}}]") as served,
+        Client("grpc", served.http, served.grpc) as client,
+    ):
+        assert client.call("is_server_live")
+        tensor = image(client, PICTURE)
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            with pytest.raises(InferenceServerException) as caught:
+                client.call("infer", "digits", tensor, headers=headers)
+            assert "UNAUTHENTICATED" in str(caught.value.status())
+        for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+            assert client.call("infer", "digits", tensor, headers=headers).as_numpy("label").tolist() == [b"7"]
+        with pytest.raises(InferenceServerException) as caught:
+            client.call("infer", "digits", tensor, headers={"x-api-key": key})
+        assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
 
 
 def test_several_processes_share_the_port(engine: Engine) -> None:

@@ -1,0 +1,212 @@
+"""A load generator in a process of its own: `python -m bench.client` reads a job as JSON and prints the result as JSON.
+
+Raw connections and prepared bytes, so that the generator is not what is measured. Closed loop: each client sends its
+next request when the answer before is there. Open loop (`rate`): requests leave at their time, whatever came back.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from typing import cast
+
+import httptools
+import uvloop
+
+# How long answers are waited for after the last request left.
+PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to send where, how often, and what each answer must hold.
+
+    Attributes:
+        requests: whole HTTP requests in base64, sent in turn.
+        expected: for each request what its answer must hold; an answer with status 200 without it is wrong.
+        clients: connections of a closed loop.
+        rate: requests a second of an open loop; None for a closed one.
+
+    """
+
+    host: str
+    port: int
+    requests: list[str]
+    expected: list[str]
+    clients: int
+    seconds: float
+    rate: float | None = None
+
+
+@dataclass
+class Result:
+    """What came back; latencies in ms, by status (0: the connection was lost)."""
+
+    seconds: float = 0.0
+    statuses: dict[str, int] = field(default_factory=dict)
+    wrong: int = 0
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def good(self) -> int:
+        """Right answers."""
+        return self.statuses.get("200", 0) - self.wrong
+
+    @property
+    def failed(self) -> int:
+        """Everything else."""
+        return sum(self.statuses.values()) - self.good
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection; `done` is told of each answer."""
+
+    def __init__(self, load: "_Load") -> None:
+        self._load = load
+        self._transport: asyncio.Transport | None = None
+        self._number = -1
+        self._began = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Uvloop's transports are no subclass of it, but have all its methods.
+        self._transport = cast("asyncio.Transport", transport)
+        self._load.idle(self)
+
+    def send(self, number: int, began: float) -> None:
+        assert self._transport is not None
+        self._number, self._began = number, began
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+        self._keep = True
+        self._transport.write(self._load.requests[number % len(self._load.requests)])
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        number, self._number = self._number, -1
+        keep = self._parser.should_keep_alive()
+        self._load.answered(number, self._parser.get_status_code(), self._body, self._began)
+        if keep:
+            self._load.idle(self)
+        elif self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._number >= 0:
+            self._load.answered(self._number, 0, b"", self._began)
+        self._load.lost()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
+class _Load:
+    """All connections of one job."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.requests = [base64.b64decode(each) for each in job.requests]
+        self._expected = [each.encode() for each in job.expected]
+        self._idle: deque[_Connection] = deque()
+        self._due: deque[tuple[int, float]] = deque()
+        self._statuses: Counter[int] = Counter()
+        self._latencies: dict[int, list[float]] = {}
+        self._wrong = 0
+        self._next = 0
+        self._pending = 0
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._running = True
+        self._finished = asyncio.Event()
+
+    async def run(self) -> Result:
+        began = time.perf_counter()
+        if self._job.rate is None:
+            for _ in range(self._job.clients):
+                self._connect()
+            await asyncio.sleep(self._job.seconds)
+        else:
+            await self._keep_rate(self._job.rate, began)
+        self._running = False
+        seconds = time.perf_counter() - began
+        done = sum(self._statuses.values())
+        self._finished.clear()
+        if self._pending:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._finished.wait(), PATIENCE_S)
+        if self._job.rate is None:
+            seconds *= sum(self._statuses.values()) / max(1, done)
+        statuses = {str(status): count for status, count in self._statuses.items()}
+        latencies = {str(status): values for status, values in self._latencies.items()}
+        return Result(seconds, statuses, self._wrong, latencies)
+
+    async def _keep_rate(self, rate: float, began: float) -> None:
+        total = int(rate * self._job.seconds)
+        for number in range(total):
+            moment = began + number / rate
+            if (ahead := moment - time.perf_counter()) > 0.001:
+                await asyncio.sleep(ahead)
+            self._pending += 1
+            if self._idle:
+                self._idle.popleft().send(number, moment)
+            else:
+                self._due.append((number, moment))
+                self._connect()
+
+    def _connect(self) -> None:
+        async def connect() -> None:
+            loop = asyncio.get_running_loop()
+            await loop.create_connection(lambda: _Connection(self), self._job.host, self._job.port)
+
+        task = asyncio.ensure_future(connect())
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def idle(self, connection: _Connection) -> None:
+        """A connection is free: the next request, if there is one to send."""
+        if self._job.rate is None:
+            if self._running:
+                self._pending += 1
+                connection.send(self._next, time.perf_counter())
+                self._next += 1
+            else:
+                connection.close()
+        elif self._due:
+            connection.send(*self._due.popleft())
+        else:
+            self._idle.append(connection)
+
+    def answered(self, number: int, status: int, body: bytes, began: float) -> None:
+        """Judges one answer."""
+        self._pending -= 1
+        if self._pending == 0:
+            self._finished.set()
+        self._statuses[status] += 1
+        self._latencies.setdefault(status, []).append(round((time.perf_counter() - began) * 1000, 3))
+        if status == 200 and self._expected[number % len(self._expected)] not in body:
+            self._wrong += 1
+
+    def lost(self) -> None:
+        """A connection was closed; a closed loop goes on with another."""
+        if self._running and self._job.rate is None:
+            self._connect()
+
+
+def main() -> None:
+    """One job from stdin, its result to stdout."""
+    job = Job(**json.load(sys.stdin))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(_Load(job).run())
+    json.dump(asdict(result), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Where a benchmark runs: a whole stack of its own on free ports, in a temporary folder, and taken down at the end."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import settings
+from settings.load import ROOT
+
+PORTS = ("GATEWAY", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A running stack and the environment that finds it."""
+
+    env: Mapping[str, str]
+
+    def settings(self) -> settings.Settings:
+        """The stack's settings; they come from its environment."""
+        before = dict(os.environ)
+        os.environ.update(self.env)
+        try:
+            return settings.load()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def run(self, *arguments: str) -> None:
+        """Runs one of the kit's programs to its end, its words kept to ourselves unless it fails."""
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}{done.stderr}")
+
+
+@contextmanager
+def running() -> Iterator[Ground]:
+    """The stack that this environment names and that somebody else has started."""
+    yield Ground(os.environ)
+
+
+@contextmanager
+def ground(models: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> Iterator[Ground]:
+    """A stack with these models (name → overrides of its upload) and a gateway with these overrides."""
+    with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
+        probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+        env = {**os.environ, "MARINA_STATE": f"{folder}/state", "MARINA_ARCHIVES": f"{folder}/archives"}
+        env |= {f"MARINA_{n}_PORT": str(p.getsockname()[1]) for n, p in zip(PORTS, probes, strict=True)}
+        for probe in probes:
+            probe.close()
+        made = Ground(env)
+        Path(env["MARINA_ARCHIVES"]).mkdir()
+        made.run("-m", "demo", "train")
+        try:
+            for name in models:
+                made.run("-m", "serialize", f"served_model={name}")
+            made.run("-m", "stack", "up", *overrides)
+            for name, words in models.items():
+                made.run("upload_model.py", f"served_model={name}", *words)
+            yield made
+        finally:
+            made.run("-m", "stack", "down")

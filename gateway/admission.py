@@ -1,0 +1,90 @@
+"""Bounded admission: how many requests of one model may be inside the gateway, waiting or in the engine.
+
+The bound is `max_places`, and less where the model is slow: while it is saturated its speed is measured, and a request
+that would have to wait longer than `max_wait_ms`, or than most of its own deadline, is refused at once. Those who are
+in wait in order of arrival: with so short a queue that is fair, and nobody in it is too late already.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from errors import OverCapacity
+from gateway.engine import Engine, EngineAnswer
+from gateway.hooks import PredictionRequest
+from gateway.metrics import Metrics
+from gateway.speed import Speed
+from settings.schema import Admission as Limits
+
+# How much of its deadline a request may spend in line; the rest is for the engine and the way back.
+SHARE_OF_DEADLINE = 0.6
+
+Parallel = Callable[[str], int]
+"""Model → how many of its requests the engine can have at work at once."""
+
+
+class _Model:
+    """What is inside for one model."""
+
+    __slots__ = ("inside", "max_places", "speed")
+
+    def __init__(self, max_places: int) -> None:
+        self.max_places = max_places
+        self.inside = 0
+        self.speed = Speed()
+
+    def wait_s(self) -> float:
+        """How long one more request would wait, as far as the model's speed is known."""
+        rate = self.speed.per_second
+        return 0.0 if rate is None else self.inside / rate
+
+
+class Admission:
+    """Lets requests in while there is room for them."""
+
+    def __init__(self, engine: Engine, limits: Limits, parallel: Parallel, metrics: Metrics, processes: int) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._parallel = parallel
+        self._metrics = metrics
+        self._processes = processes
+        self._models: dict[str, _Model] = {}
+
+    def check(self, model: str, deadline: float) -> None:
+        """Raises OverCapacity when a request that comes now has no place; for before its body is read."""
+        counted = self._models.get(model)
+        if counted is not None and counted.inside:
+            self._refuse_beyond(model, counted, deadline)
+
+    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+        """The engine's answer. Raises OverCapacity without a wait when there is no place."""
+        model = self._models.get(request.model) or self._open(request.model)
+        self._refuse_beyond(request.model, model, request.deadline)
+        parallel = self._parallel(request.model)
+        clock = asyncio.get_running_loop().time
+        model.inside += 1
+        self._metrics.admitted(request.model)
+        model.speed.look(clock(), saturated=model.inside > parallel)
+        try:
+            answer = await self._engine.predict(request)
+            model.speed.answered()
+            return answer
+        finally:
+            model.inside -= 1
+            self._metrics.left(request.model)
+            model.speed.look(clock(), saturated=model.inside > parallel)
+
+    def _open(self, name: str) -> _Model:
+        places = self._limits.models.get(name, self._limits.max_places)
+        model = self._models[name] = _Model(max(1, places // self._processes))
+        return model
+
+    def _refuse_beyond(self, name: str, model: _Model, deadline: float) -> None:
+        full = model.inside >= model.max_places
+        if not full and model.speed.per_second is not None:
+            left = (deadline - asyncio.get_running_loop().time()) * SHARE_OF_DEADLINE
+            full = model.wait_s() > min(self._limits.max_wait_ms / 1000, left) and model.inside > 1
+        if full:
+            self._metrics.shed(name)
+            after = str(max(1, math.ceil(model.wait_s() / 2)))
+            raise OverCapacity(f"too many requests wait for model {name}", headers={"retry-after": after})

@@ -1,0 +1,83 @@
+"""API keys: who asks, and how often each may ask."""
+
+import hashlib
+import hmac
+import math
+import time
+from collections.abc import Sequence
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from errors import RateLimited, Unauthorized
+from gateway.exchange import header
+from settings.schema import ApiKey
+
+# What an orchestrator asks without a key, and the documentation, which says how to send one.
+OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+
+
+class Keys:
+    """The API keys: whose an offered one is, and how often each may ask."""
+
+    def __init__(self, keys: Sequence[ApiKey], processes: int) -> None:
+        self._keys = [(bytes.fromhex(key.sha256), key.name) for key in keys]
+        self._rates = {key.name: _per_process(parse(key.rate), processes) for key in keys if key.rate is not None}
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def owner(self, offered: str) -> str | None:
+        """The name that the key belongs to; None when nobody has it."""
+        digest = hashlib.sha256(offered.encode("latin-1")).digest()
+        found = None
+        # All are compared, each in constant time: how long it takes tells nothing about any key.
+        for known, name in self._keys:
+            if hmac.compare_digest(digest, known):
+                found = name
+        return found
+
+    def admit(self, authorization: str | None, api_key: str | None) -> None:
+        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited.
+
+        The key stands in the header `Authorization: Bearer KEY`, or `X-Api-Key: KEY`.
+        """
+        bearer = authorization is not None and authorization[:7].lower() == "bearer "
+        offered = authorization[7:].strip() if authorization is not None and bearer else api_key
+        name = None if offered is None else self.owner(offered)
+        if name is None:
+            words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+            raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
+        self.count(name)
+
+    def count(self, name: str) -> None:
+        """Counts one request of this owner. Raises RateLimited when it is one too many."""
+        rate = self._rates.get(name)
+        if rate is None or self._limiter.hit(rate, name):
+            return
+        reset = self._limiter.get_window_stats(rate, name).reset_time
+        after = str(max(1, math.ceil(reset - time.time())))
+        raise RateLimited(f"this key may ask {rate}", headers={"retry-after": after})
+
+
+class KeyGuard:
+    """Asks for an API key, and counts how often each one asks."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
+        if scope["type"] == "http" and not _is_open(scope["path"]):
+            headers = scope["headers"]
+            self._keys.admit(header(headers, b"authorization"), header(headers, b"x-api-key"))
+        await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/docs/")
+
+
+def _per_process(rate: RateLimitItem, processes: int) -> RateLimitItem:
+    return type(rate)(max(1, rate.amount // processes), rate.multiples)

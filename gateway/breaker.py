@@ -1,0 +1,90 @@
+"""Circuit breaker: a model whose engine fails again and again is refused here for a while, and then tried by one.
+
+closed ── failures in a row ──▶ open ── open_ms ──▶ half-open ── the one that tries succeeds ──▶ closed
+                                 ▲                      │
+                                 └────── it fails ──────┘
+"""
+
+import asyncio
+import logging
+import math
+from typing import Literal
+
+from errors import NoWorker
+from gateway.engine import Engine, EngineAnswer
+from gateway.hooks import PredictionRequest
+from gateway.logs import event
+from gateway.metrics import Metrics
+from settings.schema import Breaker as Settings
+
+_log = logging.getLogger(__name__)
+
+State = Literal["closed", "open", "half_open"]
+
+
+class _Circuit:
+    """How the engine did lately for one model."""
+
+    __slots__ = ("failures", "opened", "state", "trying")
+
+    def __init__(self) -> None:
+        self.state: State = "closed"
+        self.failures = 0
+        self.opened = 0.0
+        self.trying = False
+
+
+class Breaker:
+    """Keeps requests from a model that does not answer: only NoWorker counts, the engine is at fault then."""
+
+    def __init__(self, engine: Engine, settings: Settings, metrics: Metrics) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._metrics = metrics
+        self._circuits: dict[str, _Circuit] = {}
+
+    def state(self, model: str) -> State:
+        """How the model's breaker stands."""
+        circuit = self._circuits.get(model)
+        return "closed" if circuit is None else circuit.state
+
+    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+        """The engine's answer. Raises NoWorker at once while the breaker is open."""
+        circuit = self._circuits.get(request.model)
+        if circuit is None:
+            circuit = self._circuits[request.model] = _Circuit()
+        trial = circuit.state != "closed" and self._may_try(request.model, circuit)
+        try:
+            answer = await self._engine.predict(request)
+        except NoWorker:
+            self._failed(request.model, circuit)
+            raise
+        finally:
+            if trial:
+                circuit.trying = False
+        circuit.failures = 0
+        if circuit.state != "closed":
+            self._turn(request.model, circuit, "closed")
+        return answer
+
+    def _may_try(self, model: str, circuit: _Circuit) -> bool:
+        """True for the one that tries; raises NoWorker for everybody else."""
+        left = circuit.opened + self._settings.open_ms / 1000 - asyncio.get_running_loop().time()
+        if circuit.trying or left > 0:
+            after = {"retry-after": str(max(1, math.ceil(left)))}
+            raise NoWorker(f"model {model} failed {circuit.failures} times in a row and rests", headers=after)
+        circuit.trying = True
+        self._turn(model, circuit, "half_open")
+        return True
+
+    def _failed(self, model: str, circuit: _Circuit) -> None:
+        circuit.failures += 1
+        if circuit.state == "half_open" or circuit.failures >= self._settings.failures:
+            circuit.opened = asyncio.get_running_loop().time()
+            if circuit.state != "open":
+                self._turn(model, circuit, "open")
+
+    def _turn(self, model: str, circuit: _Circuit, state: State) -> None:
+        circuit.state = state
+        self._metrics.breaker(model, state)
+        event(_log, logging.WARNING if state == "open" else logging.INFO, "breaker", model=model, state=state)

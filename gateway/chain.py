@@ -1,0 +1,80 @@
+"""Puts together what stands between business logic and the engine."""
+
+from dataclasses import dataclass
+
+from gateway.admission import Admission
+from gateway.breaker import Breaker
+from gateway.cache import AnswerCache
+from gateway.catalog import Catalog
+from gateway.coalesce import Coalescer
+from gateway.engine import Engine
+from gateway.flights import Flights
+from gateway.metrics import Metrics
+from gateway.observation import Reader, reader_for
+from gateway.queue import Queue
+from gateway.retry import Retry
+from gateway.served import ServedVersion
+from settings.schema import Gateway
+
+# Batches a worker has before it: the one it works on, and the next.
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The engine with everything in front of it, and the parts that others ask."""
+
+    engine: Engine
+    admission: Admission
+    breaker: Breaker
+
+
+def chain(upstream: Engine, catalog: Catalog, settings: Gateway, metrics: Metrics) -> Chain:
+    """The order is told at the top of `engine.py`."""
+    view = _View(catalog, settings)
+    breaker = Breaker(Retry(upstream, metrics), settings.breaker, metrics)
+    engine: Engine = Queue(breaker, view.parallel, metrics)
+    if settings.coalesce.enabled:
+        engine = Coalescer(engine, settings.coalesce, view.reader, metrics)
+    admission = Admission(engine, settings.admission, view.observations, metrics, settings.processes)
+    engine = Flights(admission, metrics)
+    if settings.cache.max_entries:
+        engine = AnswerCache(engine, settings.cache, view.mark, metrics)
+    return Chain(engine, admission, breaker)
+
+
+class _View:
+    """What the parts of the chain want to know of a model, from the catalog's last look."""
+
+    def __init__(self, catalog: Catalog, settings: Gateway) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._readers: dict[tuple[str, str], tuple[ServedVersion, Reader | None]] = {}
+
+    def parallel(self, model: str) -> int:
+        """Requests of a model that keep its workers busy: full batches at work and as many to follow."""
+        found = self._catalog.known(model, None)
+        if found is None:
+            return BATCHES_AHEAD
+        return BATCHES_AHEAD * max(1, found.workers_ready) * found.batch_size
+
+    def observations(self, model: str) -> int:
+        """The same counted before observations are put together."""
+        if self._settings.coalesce.enabled and self.reader(model, None) is not None:
+            return max(self.parallel(model), BATCHES_AHEAD * self._settings.coalesce.max_batch)
+        return self.parallel(model)
+
+    def reader(self, model: str, version: str | None) -> Reader | None:
+        """What reads the observations of a version; made once for each look at it."""
+        found = self._catalog.known(model, version)
+        if found is None:
+            return None
+        kept = self._readers.get((found.model, found.version))
+        if kept is None or kept[0].card is not found.card:
+            kept = self._readers[found.model, found.version] = (found, reader_for(found.card))
+        return kept[1]
+
+    def mark(self, model: str, version: str | None) -> str | None:
+        """What differs when another archive answers than before."""
+        found = self._catalog.known(model, version)
+        return None if found is None else f"{found.version} {found.archive}"

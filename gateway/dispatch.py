@@ -1,0 +1,71 @@
+"""The hot path: prediction routes are found by one look, and pass none of the web framework's layers."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.endpoints import PredictionEndpoint
+
+_KEY = "marina.endpoint"
+
+
+async def endpoint_of(scope: Scope, receive: Receive, send: Send) -> None:
+    """The innermost layer of the hot path: the endpoint that was found."""
+    await scope[_KEY](scope, receive, send)
+
+
+class Dispatch:
+    """Sends predictions down the hot path; a router would try its routes one after the other.
+
+    `hot` are the layers around `endpoint_of`; `app` is the web framework's application with everything else.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        hot: ASGIApp,
+        short: Mapping[str, PredictionEndpoint],
+        default: PredictionEndpoint,
+        versioned: PredictionEndpoint,
+    ) -> None:
+        self._app = app
+        self._hot = hot
+        self._short = short
+        self._default = default
+        self._versioned = versioned
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a prediction; the same routes stand in the router, which knows what to say to other methods."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._find(scope)
+            if endpoint is not None:
+                scope[_KEY] = endpoint
+                await self._hot(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _find(self, scope: Scope) -> PredictionEndpoint | None:
+        path: str = scope["path"]
+        short = self._short.get(path)
+        if short is not None:
+            scope["path_params"] = {}
+            return short
+        parameters = _parameters(path)
+        if parameters is None:
+            return None
+        scope["path_params"] = parameters
+        return self._versioned if "version" in parameters else self._default
+
+
+@lru_cache(maxsize=1024)
+def _parameters(path: str) -> dict[str, str] | None:
+    """What a general route's path names; None for every other path."""
+    if not (path.startswith("/models/") and path.endswith("/predict")):
+        return None
+    match path.split("/"):
+        case ["", "models", model, "predict"] if model:
+            return {"model": model}
+        case ["", "models", model, "versions", version, "predict"] if model and version:
+            return {"model": model, "version": version}
+    return None

@@ -1,0 +1,210 @@
+"""Concurrent observations share a request to the engine, and nobody can tell from the answers."""
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from errors import InvalidFields, NoWorker
+from gateway.coalesce import Coalescer
+from gateway.engine import EngineAnswer
+from gateway.metrics import Metrics
+from gateway.observation import Reader, reader_for
+from gateway.split import split
+from settings.schema import Coalesce
+from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
+from tests.gateway.engine import FIELDS, Engine
+from tests.gateway.served import gateway_for
+from tests.gateway.test_faults import metric
+
+READER = reader_for(CARD)
+
+
+def coalescer(engine: GivenEngine, metrics: Metrics | None = None, max_batch: int = 4) -> Coalescer:
+    settings = Coalesce(enabled=True, max_batch=max_batch, max_delay_ms=1000)
+    return Coalescer(engine, settings, lambda *_: READER, metrics or Metrics())
+
+
+def state(number: float) -> list[float]:
+    return [number, 0, 0, 0]
+
+
+@pytest.mark.anyio
+async def test_a_lone_request_goes_at_once_and_as_it_came() -> None:
+    engine = GivenEngine()
+    assert await coalescer(engine).predict(request(state(1))) == answer(1)
+    assert engine.seen[0].body == json.dumps(state(1)).encode()
+
+
+@pytest.mark.anyio
+async def test_those_who_come_together_travel_together_and_get_their_own_answers() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    shared = coalescer(engine, metrics)
+    states = [state(0), dict(zip(FIELDS, state(1), strict=True)), state(2)]
+    answers = await asyncio.gather(*(shared.predict(request(each)) for each in states))
+    assert answers == [answer(0), answer(1), answer(2)]
+    assert len(engine.seen) == 1
+    assert sample(metrics, "coalesced_size_sum", model="cartpole") == 3
+
+
+@pytest.mark.anyio
+async def test_those_who_come_meanwhile_leave_when_the_request_before_is_back() -> None:
+    engine = GivenEngine()
+    engine.free.clear()
+    shared = coalescer(engine)
+    first = asyncio.ensure_future(shared.predict(request(state(0))))
+    await settle()
+    rest = [asyncio.ensure_future(shared.predict(request(state(number)))) for number in (1, 2)]
+    await settle()
+    assert len(engine.seen) == 1
+    engine.free.set()
+    assert await asyncio.gather(first, *rest) == [answer(0), answer(1), answer(2)]
+    assert len(engine.seen) == 2
+
+
+@pytest.mark.anyio
+async def test_no_request_holds_more_than_the_most_that_may_travel_together() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    shared = coalescer(engine, metrics)
+    answers = await asyncio.gather(*(shared.predict(request(state(number / 10))) for number in range(10)))
+    assert answers == [answer(number / 10) for number in range(10)]
+    assert sorted(len(each.json()["instances"]) for each in engine.seen) == [2, 4, 4]
+
+
+@pytest.mark.anyio
+async def test_members_of_a_refused_request_are_sent_one_by_one() -> None:
+    engine = GivenEngine()
+    engine.fail = lambda one: InvalidFields("no") if b"instances" in one.body or b"[3" in one.body else None
+    shared = coalescer(engine)
+    given = await asyncio.gather(*(shared.predict(request(state(n))) for n in (1, 2, 3)), return_exceptions=True)
+    assert given[:2] == [answer(1), answer(2)]
+    assert isinstance(given[2], InvalidFields)
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_is_not_there_is_not_asked_once_for_each() -> None:
+    engine = GivenEngine()
+    engine.fail = lambda _: NoWorker("gone")
+    shared = coalescer(engine)
+    given = await asyncio.gather(*(shared.predict(request(state(n))) for n in (1, 2, 3)), return_exceptions=True)
+    assert {type(each) for each in given} == {NoWorker}
+    assert len(engine.seen) == 1
+
+
+@pytest.mark.anyio
+async def test_who_gave_up_before_the_departure_is_not_sent() -> None:
+    engine = GivenEngine()
+    engine.free.clear()
+    shared = coalescer(engine)
+    first = asyncio.ensure_future(shared.predict(request(state(0))))
+    await settle()
+    stays = asyncio.ensure_future(shared.predict(request(state(1))))
+    leaves = asyncio.ensure_future(shared.predict(request(state(2))))
+    await settle()
+    leaves.cancel()
+    engine.free.set()
+    assert (await first, await stays) == (answer(0), answer(1))
+    assert b"2" not in engine.seen[1].body
+
+
+@pytest.mark.anyio
+async def test_a_lone_request_whose_client_left_is_taken_from_the_engine() -> None:
+    engine = GivenEngine()
+    engine.free.clear()
+    alone = asyncio.ensure_future(coalescer(engine).predict(request(state(0))))
+    await settle()
+    alone.cancel()
+    await settle()
+    assert engine.cancelled == 1
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_cannot_be_split_costs_nobody_his_own() -> None:
+    class Odd(GivenEngine):
+        async def predict(self, request: object) -> EngineAnswer:
+            given = await super().predict(request)  # type: ignore[arg-type]
+            return EngineAnswer(given.body.replace(b"},{", b"} {"), given.content_type, given.version)
+
+    shared = coalescer(Odd())
+    given = await asyncio.gather(*(shared.predict(request(state(number))) for number in (1, 2)))
+    assert given == [answer(1), answer(2)]
+
+
+DOUBTFUL = {
+    "not json": b"{",
+    "nan": b"[NaN,0,0,0]",
+    "a boolean": b"[true,0,0,0]",
+    "text": b'["1",0,0,0]',
+    "null": b"[null,0,0,0]",
+    "too few": b"[0,0,0]",
+    "many at once": b"[[0,0,0,0],[0,0,0,0]]",
+    "instances": b'{"instances":[[0,0,0,0]]}',
+    "out of range": b"[4.9,0,0,0]",
+    "infinite in 32 bits": b"[0,1e39,0,0]",
+    "a missing field": b'{"cart_position":0,"cart_velocity":0,"pole_angle":0}',
+    "an unknown field": b'{"cart_position":0,"cart_velocity":0,"pole_angle":0,"x":0}',
+}
+
+
+@pytest.mark.parametrize("body", DOUBTFUL.values(), ids=DOUBTFUL.keys())
+def test_what_is_not_certainly_one_good_observation_travels_alone(body: bytes) -> None:
+    assert READER is not None
+    assert READER.read(body) is None
+
+
+def test_named_fields_are_read_in_the_order_of_the_space() -> None:
+    assert READER is not None
+    body = b'{"pole_angular_velocity":4,"pole_angle":0.3,"cart_velocity":2,"cart_position":1}'
+    assert READER.read(body) == [1, 2, 0.3, 4]
+
+
+@pytest.mark.parametrize(
+    "change", [{"shape": [2, 2]}, {"dtype": "uint8"}, {"type": "discrete"}, {"low": [0]}, {"shape": None}]
+)
+def test_spaces_that_are_not_flat_numbers_are_left_to_the_handler(change: dict[str, object]) -> None:
+    observation = CARD["observation"]
+    changed = {**CARD, "observation": {**observation, "space": {**observation["space"], **change}}}
+    assert reader_for(changed) is None
+    assert reader_for({"kind": "vision"}) is None
+
+
+def test_one_bound_stands_for_all() -> None:
+    space = {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": None}
+    assert reader_for({"kind": "policy", "observation": {"fields": None, "space": space}}) == Reader(
+        None, ((-1, 3.4e38), (-1, 3.4e38))
+    )
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_each_piece_is_byte_for_byte_what_a_lone_request_is_answered(separators: tuple[str, str]) -> None:
+    predictions = [{"action": [1e-07, 0.1]}, {"action": ["a]b", {"predictions": []}]}, {"action": 1e16}]
+
+    def whole(some: list[object]) -> bytes:
+        content = {"model": "predictions", "predictions": some, "weights": "random"}
+        return json.dumps(content, separators=separators).encode()
+
+    assert split(whole([*predictions]), 3) == [whole([each]) for each in predictions]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"predictions":[1]}', b'{"predictions":[1,2', "é".encode()])
+def test_an_answer_of_another_form_is_not_split(body: bytes) -> None:
+    assert split(body, 2) is None
+
+
+def test_through_the_gateway_answers_are_the_same_with_and_without(engine: Engine) -> None:
+    def ask(url: str, number: int) -> bytes:
+        position = "oops" if number % 10 == 7 else number / 100
+        headers = {"X-Request-Id": "same"}
+        body = dict(zip(FIELDS, [position, 0, 0, 0], strict=True))
+        sent = requests.post(f"{url}/predict", json=body, headers=headers, timeout=60)
+        return str(sent.status_code).encode() + sent.content
+
+    found = []
+    for switch in ("true", "false"):
+        with gateway_for(engine, f"gateway.coalesce.enabled={switch}") as url, ThreadPoolExecutor(32) as pool:
+            found.append(list(pool.map(lambda number: ask(url, number), range(128))))
+            together = metric(url, "marina_gateway_coalesced_size_count")
+            assert together < 128 if switch == "true" else together == 0
+    assert found[0] == found[1]
