@@ -26,7 +26,9 @@ def __getattr__(name: str) -> "ASGIApp":
     if name != "app":
         raise AttributeError(name)
     logs.configure()
-    return create_app(settings.load(json.loads(os.environ.get(OVERRIDES, "[]"))), BUSINESS)
+    made = create_app(settings.load(json.loads(os.environ.get(OVERRIDES, "[]"))), BUSINESS)
+    server.settle()
+    return made
 
 
 def main(overrides: list[str]) -> int:
@@ -39,8 +41,12 @@ def main(overrides: list[str]) -> int:
         return 2
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
-    single = configured.gateway.processes == 1
-    server.run(create_app(configured, BUSINESS) if single else "app:app", configured.gateway)
+    if configured.gateway.processes > 1:
+        server.run("app:app", configured.gateway)
+        return 0
+    app = create_app(configured, BUSINESS)
+    server.settle()
+    server.run(app, configured.gateway)
     return 0
 
 

@@ -1,6 +1,5 @@
 """What the routes work with, built when the gateway starts and taken down when it stops."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -54,20 +53,12 @@ async def open_services(settings: Settings, business: Business, metrics: Metrics
             made = chain(upstream, catalog, gateway, metrics)
             pipeline = Pipeline(made.engine, business, metrics)
             stopping = Stopping()
-            _rest()
             with notice(stopping, gateway.stop_notice_ms / 1000):
                 yield Services(settings, catalog, pipeline, metrics, deadlines, made.admission, made.breaker, stopping)
         finally:
             metrics.close()
             await catalog.close()
             await keys.close()
-
-
-def _rest() -> None:
-    """Leaves what was imported out of garbage collection, and collects less often: requests leave no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def key_place(engine: TorchServe) -> KeyPlace:
