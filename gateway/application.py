@@ -24,6 +24,7 @@ from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.routes import health, home, models
 from gateway.services import open_services
+from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
 GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
@@ -31,19 +32,20 @@ GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predic
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC) -> ASGIApp:
+def create_app(settings: Settings, business: Business = _NO_LOGIC, tracer: Tracer | None = None) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too."""
     metrics = Metrics()
+    tracer = tracer or tracer_for(settings.gateway.tracing)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(settings, business, metrics) as services:
+        async with open_services(settings, business, metrics, tracer) as services:
             yield {"services": services}
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
     layers = [
-        Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
+        Middleware(Edge, metrics=metrics, tracer=tracer, access_log=settings.gateway.access_log),
         *_guards(settings.gateway),
     ]
     app = FastAPI(

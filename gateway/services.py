@@ -20,6 +20,7 @@ from gateway.pipeline import Pipeline
 from gateway.session import open_session
 from gateway.stopping import Stopping, notice
 from gateway.survey import Survey
+from gateway.tracing import Tracer
 from gateway.upstream import Upstream
 from settings.schema import Settings, TorchServe
 
@@ -41,13 +42,15 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, business: Business, metrics: Metrics) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, business: Business, metrics: Metrics, tracer: Tracer
+) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
     gateway, engine = settings.gateway, settings.engine
     async with open_session(gateway) as session:
         keys = KeyRing(key_place(engine), session)
         catalog = Catalog(Survey(Management(engine.management_url, session, keys)).look, gateway.catalog_ttl_s)
-        upstream = Upstream(engine.inference_url, session, keys, metrics)
+        upstream = Upstream(engine.inference_url, session, keys, metrics, tracer)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         try:
             made = chain(upstream, catalog, gateway, metrics)
@@ -57,6 +60,7 @@ async def open_services(settings: Settings, business: Business, metrics: Metrics
                 yield Services(settings, catalog, pipeline, metrics, deadlines, made.admission, made.breaker, stopping)
         finally:
             metrics.close()
+            tracer.close()
             await catalog.close()
             await keys.close()
 
