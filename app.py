@@ -38,7 +38,9 @@ def _made(overrides: list[str]) -> "ASGIApp":
         from delivery.control import ModelControl
 
         control = ModelControl(tuple(overrides))
-    return create_app(configured, BUSINESS, control)
+    made = create_app(configured, BUSINESS, control=control)
+    server.settle()
+    return made
 
 
 def main(overrides: list[str]) -> int:

@@ -2,13 +2,17 @@
 
 One prediction, in the order of the files it passes:
 
-    edge          request id, metrics, access log; every error leaves here in one shape
-    endpoints     one ASGI application per prediction route: deadline, model, body, answer
+    protocol      the connection: limits on the head of a request, whole answers in one write
+    dispatch      predictions go down the hot path, everything else to the web framework
+    edge          request id, metrics, trace, access log; every error leaves here in one shape
+    guards        who may ask: loopback, or who has one of the API keys
+    endpoints     one ASGI application per prediction route: deadline, model, admission, body, answer
     catalog       which models the engine serves and what kind each is, kept from the Management API
     body          the bounded body
     forms         the request form of the route: multipart, raw picture, JSON → one payload
-    pipeline      business logic before → upstream → business logic after
-    upstream      the pooled connection to the engine's inference port, the token, one retry
+    pipeline      business logic before → engine → business logic after
+    engine        the chain in front of the upstream: cache, flights, admission, coalesce, queue, breaker, retry
+    upstream      the pooled connection to the engine's inference port, the token
     verdicts      what each of the engine's refusals means to a client
     aliases       the response form of a short route
 

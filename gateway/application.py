@@ -29,6 +29,7 @@ from gateway.oip.statistics import Statistics
 from gateway.openapi import document
 from gateway.routes import docs, health, home, models
 from gateway.services import open_services
+from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
 if TYPE_CHECKING:
@@ -40,17 +41,23 @@ VERSION = "0.1.0"
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC, control: RepositoryControl | None = None) -> ASGIApp:
+def create_app(
+    settings: Settings,
+    business: Business = _NO_LOGIC,
+    tracer: Tracer | None = None,
+    control: RepositoryControl | None = None,
+) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
 
     `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can.
     """
     metrics = Metrics()
+    tracer = tracer or tracer_for(settings.gateway.tracing)
     keys = _keys(settings.gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(settings, business, metrics) as services:
+        async with open_services(settings, business, metrics, tracer) as services:
             oip = Oip(services, Statistics(), control, keys)
             async with grpc_server(oip, VERSION):
                 yield {"services": services, "oip": oip}
@@ -58,7 +65,7 @@ def create_app(settings: Settings, business: Business = _NO_LOGIC, control: Repo
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
     layers = [
-        Middleware(Edge, metrics=metrics, access_log=settings.gateway.access_log),
+        Middleware(Edge, metrics=metrics, tracer=tracer, access_log=settings.gateway.access_log),
         *_guards(settings.gateway, keys),
     ]
     app = FastAPI(

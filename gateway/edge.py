@@ -13,6 +13,7 @@ from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
 from gateway.stamped import Stamped
+from gateway.tracing import Tracer
 
 _log = logging.getLogger(__name__)
 
@@ -23,9 +24,10 @@ CLIENT_GONE = 499
 class Edge:
     """Gives each request its id, sees that it gets exactly one answer, and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, *, access_log: bool) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracer = tracer
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,7 +43,8 @@ class Edge:
         self._metrics.in_flight.inc()
         status = CLIENT_GONE
         try:
-            status = await self._answer(scope, receive, send, request)
+            with self._tracer.request(scope, request.request_id):
+                status = await self._answer(scope, receive, send, request)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, request, status, clock() - request.started)

@@ -94,8 +94,8 @@ def _upload(field: str) -> dict[str, Any]:
 def _operation(
     summary: str, words: str, parameters: list[dict[str, Any]], body: dict[str, Any], good: Any
 ) -> dict[str, Any]:
-    deadline = _parameter("header", "X-Deadline-Ms", {"type": "integer", "minimum": 0}, 5000)
-    request_id = _parameter("header", "X-Request-Id", {"type": "string", "maxLength": 128}, "order-66")
+    deadline = _parameter("header", "X-Deadline-Ms", {"type": "integer", "minimum": 1}, 5000)
+    request_id = _parameter("header", "X-Request-Id", {"type": "string"}, "order-66")
     return {
         "post": {
             "tags": ["predictions"],

@@ -87,9 +87,12 @@ class Protocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is told so, unless another answer is on its way already."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()
+        """What is no HTTP is told so: a head, or a body whose request has no answer yet."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not (cycle.more_body and not cycle.response_started):
+            # Another request is being answered; that answer is the last on this connection.
+            cycle.keep_alive = False
+            self._refused = True
             return
         self._refuse(400, "unreadable_input", "this is not a valid HTTP request")
 

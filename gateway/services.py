@@ -1,6 +1,5 @@
 """What the routes work with, built when the gateway starts and taken down when it stops."""
 
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from gateway.pipeline import Pipeline
 from gateway.session import open_session
 from gateway.stopping import Stopping, notice
 from gateway.survey import Survey
+from gateway.tracing import Tracer
 from gateway.upstream import Upstream
 from settings.schema import Settings, TorchServe
 
@@ -42,32 +42,27 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, business: Business, metrics: Metrics) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, business: Business, metrics: Metrics, tracer: Tracer
+) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
     gateway, engine = settings.gateway, settings.engine
     async with open_session(gateway) as session:
         keys = KeyRing(key_place(engine), session)
         catalog = Catalog(Survey(Management(engine.management_url, session, keys)).look, gateway.catalog_ttl_s)
-        upstream = Upstream(engine.inference_url, session, keys, metrics)
+        upstream = Upstream(engine.inference_url, session, keys, metrics, tracer)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         try:
             made = chain(upstream, catalog, gateway, metrics)
             pipeline = Pipeline(made.engine, business, metrics)
             stopping = Stopping()
-            _rest()
             with notice(stopping, gateway.stop_notice_ms / 1000):
                 yield Services(settings, catalog, pipeline, metrics, deadlines, made.admission, made.breaker, stopping)
         finally:
             metrics.close()
+            tracer.close()
             await catalog.close()
             await keys.close()
-
-
-def _rest() -> None:
-    """Leaves what was imported out of garbage collection, and collects less often: requests leave no cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def key_place(engine: TorchServe) -> KeyPlace:

@@ -16,6 +16,7 @@ from gateway.hooks import PredictionRequest
 from gateway.keys import KeyRing
 from gateway.logs import event
 from gateway.metrics import Metrics
+from gateway.tracing import Tracer
 from gateway.verdicts import key_refused, refusal
 
 _log = logging.getLogger(__name__)
@@ -30,11 +31,14 @@ class _Reply:
 class Upstream:
     """Sends predictions to the engine and returns what it answers."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, keys: KeyRing, metrics: Metrics) -> None:
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, keys: KeyRing, metrics: Metrics, tracer: Tracer
+    ) -> None:
         self._url = url
         self._session = session
         self._keys = keys
         self._metrics = metrics
+        self._tracer = tracer
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """One prediction. Raises the RequestError that the engine's refusal means.
@@ -81,10 +85,11 @@ class Upstream:
             left = request.deadline - asyncio.get_running_loop().time()
             headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
         url = _url(self._url, request.model, request.version)
-        async with self._session.post(url, data=request.body, headers=headers) as response:
-            body = await response.read()
-            answer = EngineAnswer(body, response.content_type, response.headers.get("x-model-version"))
-            return _Reply(response.status, answer)
+        with self._tracer.call(request.model, headers):
+            async with self._session.post(url, data=request.body, headers=headers) as response:
+                body = await response.read()
+        answer = EngineAnswer(body, response.content_type, response.headers.get("x-model-version"))
+        return _Reply(response.status, answer)
 
 
 @lru_cache(maxsize=1024)

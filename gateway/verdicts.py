@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from errors import DeadlinePassed, Internal, NoWorker, RequestError, TooLarge, UnknownModel, WorkerLost
+from errors import DeadlinePassed, Internal, RequestError, TooLarge, UnknownModel, WorkerLost
 
 
 def key_refused(status: int, body: bytes) -> bool:
@@ -45,7 +45,8 @@ _TORCHSERVE: Mapping[int, Callable[[str], RequestError]] = {
     413: lambda _: TooLarge("the body is larger than the engine accepts"),
     500: lambda model: WorkerLost(f"the worker of model {model} was lost before it answered"),
     503: lambda model: WorkerLost(f"model {model} has no free worker"),
-    507: lambda model: NoWorker(f"the worker of model {model} is out of memory"),
+    # TorchServe's word for a worker that was killed, by whomever: the system's memory guard is but one of them.
+    507: lambda model: WorkerLost(f"the worker of model {model} was killed before it answered"),
 }
 
 

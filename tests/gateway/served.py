@@ -11,11 +11,14 @@ import settings
 from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
+from gateway.tracing import Tracer
 from tests.gateway.engine import Engine, free_port, wait_for
 
 
 @contextmanager
-def gateway_for(engine: Engine, *overrides: str, business: Business | None = None) -> Iterator[str]:
+def gateway_for(
+    engine: Engine, *overrides: str, business: Business | None = None, tracer: Tracer | None = None
+) -> Iterator[str]:
     """URL of a gateway in front of this engine."""
     configured = settings.load(
         [
@@ -28,7 +31,7 @@ def gateway_for(engine: Engine, *overrides: str, business: Business | None = Non
         ]
     )
     options: dict[str, Any] = server.options(configured.gateway)
-    uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(configured, business or Business()), **options))
+    uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(configured, business or Business(), tracer), **options))
     thread = threading.Thread(target=uvicorn_server.run)
     thread.start()
     try:
