@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
 
 from archive.workplace import private_folder, publish
@@ -43,6 +44,8 @@ def train_cartpole(target: Path) -> float:
     """
     environments = make_vec_env(ENVIRONMENT, n_envs=8, seed=SEED)
     model = PPO("MlpPolicy", environments, seed=SEED, device="cpu", **PARAMETERS)
+    # Without a logger of its own, Stable-Baselines3 leaves a folder in the temporary folder.
+    model.set_logger(Logger(folder=None, output_formats=[]))
     mean = 0.0
     with tqdm(total=ROUND * ROUNDS, desc="cartpole", unit="step") as progress:
         for _ in range(ROUNDS):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from archive import Archive, private_folder
 from handlers import card as cards
 from serialize.archive import Contents, json_bytes, pack, stage
@@ -43,15 +45,17 @@ def build(settings: Settings) -> Built:
     An archive of that name stays as it is until the new one is whole. Raises WeightsMissing, BuildError, ParityError.
     """
     model = settings.served_model
+    # One thread: in what order a machine's cores add up must not decide a byte.
+    torch.set_num_threads(1)
     checkpoint = None if model.weights == "random" else locate(model, settings.paths)
     logger.info("%s: reading %s", model.model_name, checkpoint or "random weights")
     source = read_source(model, checkpoint)
     archives = ROOT / settings.paths.archives
     with private_folder(archives, model.model_name) as work:
         logger.info("%s: exporting as %s", model.model_name, model.artifact)
-        artifact, card = _export(model, source, checkpoint, work)
+        artifact, card = export(model, source, checkpoint, work)
         logger.info("%s: asking the framework for the golden answers", model.model_name)
-        checked = _checked(card, work)
+        checked = read_back(card, work)
         handler = reading(ROOT / model.handler, checked)
         references = comparable(source, model, golden_requests(source, model), handler)
         contents = Contents(
@@ -75,16 +79,17 @@ def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> So
     return read_vision(model, checkpoint) if isinstance(model, VisionModel) else read_policy(model, checkpoint)
 
 
-def _export(
+def export(
     model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None, work: Path
 ) -> tuple[Path, dict[str, Any]]:
+    """Writes the artifact into `work` and returns its path and the model card."""
     form = FORMATS[model.artifact]
     artifact = work / form.file
     details = form.export(source, artifact)
     return artifact, model_card(model, source, form, details, checkpoint)
 
 
-def _checked(card: dict[str, Any], work: Path) -> cards.Card:
+def read_back(card: dict[str, Any], work: Path) -> cards.Card:
     """The card as the worker will read it, which also proves that it can."""
     path = work / "model.json"
     path.write_bytes(json_bytes(card))

@@ -17,6 +17,8 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     for room in ("serialize", "demo"):
         logging.getLogger(room).setLevel(logging.INFO)
+    # TorchServe's handlers say at every import which accelerators they did not find.
+    logging.getLogger("ts").setLevel(logging.ERROR)
     # A terminated build unwinds as an interrupted one does, so that it takes its folder with it.
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 from errors import BuildError
@@ -26,7 +27,7 @@ def reading(path: Path, model_card: Card) -> ModelHandler:
 def running(folder: Path, entry: str) -> ModelHandler:
     """The handler of a laid out archive, able to read requests and to run the network."""
     handler = reading(folder / entry, card.load(folder / "model.json"))
-    handler.model = runtimes.load(folder, handler.card)
+    handler.model = runtimes.load(folder, replace(handler.card, threads=1))
     return handler
 
 

@@ -14,6 +14,7 @@ from serialize.tensors import load_tensors
 from settings.schema import VisionModel
 
 SEED = 0
+GRID = 2.0**-20  # far above the noise of float64, far below what an activation means
 
 
 def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
@@ -58,7 +59,8 @@ def _random(spec: dict[str, Any]) -> nn.Module:
     """Seeded weights, with batch norms that have seen pictures.
 
     Without that a deep network's logits vanish, all classes come out equal and no comparison means anything. The
-    statistics are taken in float64, so that every machine rounds them to the same float32.
+    statistics are taken in float64 and the means rounded to a grid: behind a linear layer a mean is zero but for the
+    order in which a machine adds, and float32, whose rounding is relative, would keep that noise.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -70,4 +72,8 @@ def _random(spec: dict[str, Any]) -> nn.Module:
             norm.momentum = None  # the mean over what was seen, not a moving one
         with torch.no_grad():
             network(pictures)
+        for norm in norms:
+            assert norm.running_mean is not None
+            # Adding zero turns -0.0, another pattern of bits, into 0.0.
+            norm.running_mean.copy_((norm.running_mean / GRID).round() * GRID + 0.0)
     return network.float().eval()

@@ -1,12 +1,26 @@
 """Settings and sources that the tests of this room share."""
 
+import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import settings
 from settings import Settings
+
+with warnings.catch_warnings():
+    # TorchServe's package leaves its version file open when it is imported.
+    warnings.simplefilter("ignore", ResourceWarning)
+    import ts.torch_handler.base_handler
+
+assert ts.torch_handler.base_handler  # imported for the handlers that are built on it
+
+# What is compared here is small, in this process and in those that the tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Compose = Callable[..., Settings]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 
 @dataclass
@@ -30,7 +31,7 @@ def serving(data: bytes) -> Iterator[FileServer]:
     state = FileServer(data)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # http.server finds it by this name
+        def do_GET(self) -> None:
             header = self.headers.get("Range")
             state.requests.append(header)
             if state.status is not None:
@@ -54,7 +55,7 @@ def serving(data: bytes) -> Iterator[FileServer]:
             self.end_headers()
             self.wfile.write(body[: state.cuts.pop(0)] if state.cuts else body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name of the base class
+        def log_message(self, *args: Any, **kwargs: Any) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

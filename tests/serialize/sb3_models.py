@@ -33,12 +33,13 @@ def make(algorithm: type[BaseAlgorithm], observation: Space, action: Space, **ar
     with warnings.catch_warnings():
         # The library advises symmetric action spaces and flat observations; these are here to be odd.
         warnings.simplefilter("ignore", UserWarning)
-        return algorithm("MlpPolicy", Spaces(observation, action), seed=0, device="cpu", **arguments)  # type: ignore[call-arg]
+        return algorithm("MlpPolicy", Spaces(observation, action), seed=0, device="cpu", **arguments)
 
 
 def box(low: float | list[float], high: float | list[float], shape: tuple[int, ...]) -> spaces.Box:
     """A float32 Box."""
-    return spaces.Box(np.broadcast_to(np.float32(low), shape), np.broadcast_to(np.float32(high), shape), dtype=np.float32)
+    lows, highs = (np.broadcast_to(np.array(bound, np.float32), shape) for bound in (low, high))
+    return spaces.Box(lows, highs, dtype=np.float32)
 
 
 def samples(space: Space, count: int) -> np.ndarray[Any, Any]:

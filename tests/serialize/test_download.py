@@ -167,6 +167,8 @@ def test_the_command_fetches_says_so_and_says_what_is_there(server: FileServer, 
 def test_the_command_turns_an_error_into_one_line(server: FileServer, tmp_path: Path) -> None:
     server.status = 404
     overrides = ["served_model=weather", f"served_model.checkpoint={server.url}", f"paths.weights={tmp_path}"]
-    done = subprocess.run([sys.executable, "-m", "serialize.download", *overrides], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "serialize.download", *overrides], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"error: {server.url}: the server says 404 Not Found"]

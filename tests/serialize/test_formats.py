@@ -27,9 +27,7 @@ SMALL = ("served_model.preprocessing.resize=[64,64]", "served_model.preprocessin
 MODELS = {
     "cartpole": (),
     "digits": (),
-    "weather": SMALL,
     "genre_classifier": SMALL,
-    "imagenet_resnet18": SMALL,
 }
 
 
@@ -52,7 +50,7 @@ def inputs(source: Source, count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", MODELS)
-def test_an_artifact_answers_as_the_network_at_every_batch_size(
+def test_an_artifact_answers_as_the_network_and_names_no_path_of_this_machine(
     compose: Compose, tmp_path: Path, name: str, form: str
 ) -> None:
     source, runtime = exported(compose, tmp_path, name, form)
@@ -64,34 +62,37 @@ def test_an_artifact_answers_as_the_network_at_every_batch_size(
         assert list(outputs) == [source.output_name]
         assert outputs[source.output_name].dtype == np.float32
         np.testing.assert_allclose(outputs[source.output_name], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+    data = (tmp_path / FORMATS[form].file).read_bytes()
+    for folder in (str(tmp_path), sys.prefix, str(Path(torch.__file__).parent), str(Path.cwd())):
+        assert folder.encode() not in data
 
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_another_process_in_another_place_writes_the_same_bytes(compose: Compose, tmp_path: Path, form: str) -> None:
-    source = read_source(compose("digits", "served_model.weights=random").served_model, None)
+    # The large network for the format that rewrites it; what the others number or order does not depend on size.
+    name = "digits" if form == "onnx" else "cartpole"
+    # Loading a runtime sets the threads, so a test before this one may have: here one, over there two.
+    torch.set_num_threads(1)
+    source = read_source(compose(name, "served_model.weights=random").served_model, None)
     here = tmp_path / "here.bin"
     FORMATS[form].export(source, here)
-    code = (
-        "import pathlib, sys, settings; from serialize.build import read_source; from serialize.formats import FORMATS\n"
-        "import torch; torch.jit.script(torch.nn.Tanh()) if sys.argv[2] == 'torchscript' else None\n"
-        "source = read_source(settings.load(['served_model=digits', 'served_model.weights=random']).served_model, None)\n"
-        "FORMATS[sys.argv[2]].export(source, pathlib.Path(sys.argv[1]))"
-    )
+    code = """
+import pathlib, sys, torch, settings
+from serialize.build import read_source
+from serialize.formats import FORMATS
+torch.jit.script(torch.nn.Tanh())  # takes a number of TorchScript's
+source = read_source(settings.load(sys.argv[3:]).served_model, None)
+FORMATS[sys.argv[2]].export(source, pathlib.Path(sys.argv[1]))
+"""
     (tmp_path / "elsewhere").mkdir()
     there = tmp_path / "elsewhere" / "there.bin"
     environment = os.environ | {"TMPDIR": str(tmp_path / "elsewhere"), "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2"}
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(there), form], env=environment, check=True)
+    command = [sys.executable, "-W", "ignore", "-c", code, str(there), form]
+    overrides = [f"served_model={name}", "served_model.weights=random"]
+    subprocess.run([*command, *overrides], env=environment, check=True)
 
     assert hashlib.sha256(here.read_bytes()).hexdigest() == hashlib.sha256(there.read_bytes()).hexdigest()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "here.bin"]
-
-
-@pytest.mark.parametrize("form", FORMATS)
-def test_an_artifact_names_no_path_of_this_machine(compose: Compose, tmp_path: Path, form: str) -> None:
-    exported(compose, tmp_path, "digits", form)
-    data = (tmp_path / FORMATS[form].file).read_bytes()
-    for folder in (str(tmp_path), sys.prefix, str(Path(torch.__file__).parent), os.getcwd()):
-        assert folder.encode() not in data
 
 
 def test_the_onnx_graph_is_standard_and_optimised(compose: Compose, tmp_path: Path) -> None:

@@ -22,5 +22,5 @@ def test_names_that_stand_twice_are_told_apart() -> None:
 
 @pytest.mark.parametrize("labels", ["imagenet", "torchvision/ResNet18_Weights.NONE", "torchvision/nothing"])
 def test_an_unknown_source_is_refused(labels: str) -> None:
-    with pytest.raises(BuildError, match="served_model.labels"):
+    with pytest.raises(BuildError, match=r"served_model\.labels"):
         resolve(labels)

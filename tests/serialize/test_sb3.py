@@ -53,7 +53,12 @@ CASES: dict[str, tuple[type[BaseAlgorithm], Space, Space, dict[str, Any]]] = {
     "MultiBinary": (PPO, box(-9, 9, (4,)), spaces.MultiBinary(5), {}),
     "Box clipped": (PPO, box(-9, 9, (4,)), box([-0.1, 0.0], [0.05, 0.2], (2,)), {}),
     "Box of two dimensions": (PPO, box(-9, 9, (4,)), box(-0.2, 0.1, (2, 3)), {}),
-    "squashed": (PPO, box(-9, 9, (4,)), box([-2, 1], [3, 5], (2,)), {"use_sde": True, "policy_kwargs": {"squash_output": True}}),
+    "squashed": (
+        PPO,
+        box(-9, 9, (4,)),
+        box([-2, 1], [3, 5], (2,)),
+        {"use_sde": True, "policy_kwargs": {"squash_output": True}},
+    ),
     "gSDE": (A2C, box(-9, 9, (4,)), box(-1, 1, (2,)), {"use_sde": True}),
     "Discrete observation": (PPO, spaces.Discrete(6), spaces.Discrete(3), {}),
     "MultiDiscrete observation": (PPO, spaces.MultiDiscrete([3, 2, 4]), spaces.Discrete(3), {}),
@@ -61,13 +66,28 @@ CASES: dict[str, tuple[type[BaseAlgorithm], Space, Space, dict[str, Any]]] = {
     "picture through an MLP": (PPO, spaces.Box(0, 255, (3, 12, 12), np.uint8), spaces.Discrete(3), {}),
     "wide observation": (PPO, spaces.Box(0, 255, (3, 40, 40), np.uint8), spaces.Discrete(3), {}),
     "float64 observation": (PPO, spaces.Box(-1, 1, (3,), np.float64), spaces.Discrete(3), {}),
-    "separate nets": (PPO, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": {"pi": [16, 8, 4], "vf": [7]}}}),
+    "separate nets": (
+        PPO,
+        CARTPOLE,
+        spaces.Discrete(3),
+        {"policy_kwargs": {"net_arch": {"pi": [16, 8, 4], "vf": [7]}}},
+    ),
     "same nets": (A2C, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": [5, 300]}}),
     "no hidden layer": (PPO, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": []}}),
     "DQN": (DQN, CARTPOLE, spaces.Discrete(3), {}),
-    "DQN deep Tanh": (DQN, CARTPOLE, spaces.Discrete(3), {"policy_kwargs": {"net_arch": [8] * 5, "activation_fn": nn.Tanh}}),
+    "DQN deep Tanh": (
+        DQN,
+        CARTPOLE,
+        spaces.Discrete(3),
+        {"policy_kwargs": {"net_arch": [8] * 5, "activation_fn": nn.Tanh}},
+    ),
     "SAC": (SAC, box(-1, 1, (3,)), box([-2, 0], [2, 5], (2,)), {}),
-    "SAC gSDE": (SAC, box(-9, 9, (3,)), box([-2, 0], [2, 5], (2,)), {"use_sde": True, "policy_kwargs": {"clip_mean": 0.1}}),
+    "SAC gSDE": (
+        SAC,
+        box(-9, 9, (3,)),
+        box([-2, 0], [2, 5], (2,)),
+        {"use_sde": True, "policy_kwargs": {"clip_mean": 0.1}},
+    ),
     "SAC one layer": (SAC, box(-1, 1, (3,)), box(-2, 2, (1,)), {"policy_kwargs": {"net_arch": [9]}}),
     "TD3": (TD3, box(-1, 1, (3,)), box([-2, 0], [2, 5], (2,)), {}),
     "DDPG": (DDPG, box(-1, 1, (3,)), box(-3, 1, (1,)), {"policy_kwargs": {"activation_fn": nn.ELU}}),
@@ -167,7 +187,10 @@ def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
     names = {"shared_net.0": (9, 4), "policy_net.0": (8, 9), "value_net.0": (7, 9)}
     state: dict[str, torch.Tensor] = {}
     for name, shape in names.items():
-        state[f"mlp_extractor.{name}.weight"], state[f"mlp_extractor.{name}.bias"] = torch.rand(shape), torch.rand(shape[0])
+        state[f"mlp_extractor.{name}.weight"], state[f"mlp_extractor.{name}.bias"] = (
+            torch.rand(shape),
+            torch.rand(shape[0]),
+        )
     state |= {"action_net.weight": torch.rand(2, 8), "action_net.bias": torch.rand(2)}
     state |= {"value_net.weight": torch.rand(1, 7), "value_net.bias": torch.rand(1)}
     weights = io.BytesIO()
@@ -193,7 +216,9 @@ def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
         ("policy_kwargs", {"features_extractor_class": "<class 'mine.Eyes'>"}, "feature extractor <class 'mine.Eyes'>"),
     ],
 )
-def test_what_only_a_pickle_would_tell_is_refused(saved: Path, tmp_path: Path, key: str, value: Any, words: str) -> None:
+def test_what_only_a_pickle_would_tell_is_refused(
+    saved: Path, tmp_path: Path, key: str, value: Any, words: str
+) -> None:
     data = settings_of(saved) | {key: value}
     path = rewritten(saved, tmp_path / "p.zip", {"data": json.dumps(data).encode()})
     with pytest.raises(BuildError, match=words) as caught:
@@ -212,7 +237,7 @@ def test_weights_that_would_run_code_are_refused(saved: Path, tmp_path: Path) ->
     weights = io.BytesIO()
     torch.save(nn.Linear(2, 2), weights)
     path = rewritten(saved, tmp_path / "p.zip", {"policy.pth": weights.getvalue()})
-    with pytest.raises(BuildError, match="holds torch.nn.modules.linear.Linear, which could only be unpickled"):
+    with pytest.raises(BuildError, match=r"holds torch.nn.modules.linear.Linear, which could only be unpickled"):
         read_actor(path)
 
 
@@ -225,9 +250,7 @@ def test_weights_that_would_run_code_are_refused(saved: Path, tmp_path: Path) ->
     ],
     ids=["CNN", "LSTM", "activation with weights"],
 )
-def test_tensors_that_would_be_left_out_are_refused(
-    tmp_path: Path, extra: dict[str, torch.Tensor], words: str
-) -> None:
+def test_tensors_that_would_be_left_out_are_refused(tmp_path: Path, extra: dict[str, torch.Tensor], words: str) -> None:
     state = make(PPO, CARTPOLE, spaces.Discrete(2)).policy.state_dict() | extra
     torch.save(state, tmp_path / "policy.pth")
     with pytest.raises(BuildError, match=words):
@@ -237,13 +260,13 @@ def test_tensors_that_would_be_left_out_are_refused(
 def test_actions_that_cannot_be_scaled_without_their_space_are_refused(tmp_path: Path) -> None:
     state = make(SAC, box(-1, 1, (3,)), box(-2, 2, (1,))).policy.state_dict()
     torch.save(state, tmp_path / "policy.pth")
-    with pytest.raises(BuildError, match="give the .zip"):
+    with pytest.raises(BuildError, match=r"give the \.zip"):
         read_actor(tmp_path / "policy.pth")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "picture.pth")
-    with pytest.raises(BuildError, match="no policy of PPO, A2C, DQN, SAC, TD3 or DDPG has tensors named conv1.weight"):
+    with pytest.raises(BuildError, match=r"no policy of PPO.* has tensors named conv1\.weight"):
         read_actor(tmp_path / "picture.pth")
 
 

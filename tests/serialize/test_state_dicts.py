@@ -85,7 +85,11 @@ def test_another_number_of_classes_says_which_labels_to_check(model: VisionModel
 
 def test_another_network_names_what_is_missing_and_unknown(model: VisionModel, tmp_path: Path) -> None:
     torch.save(plain_state(name="resnet18"), tmp_path / "w.pt")
-    refused(model, tmp_path / "w.pt", r"lacks features.0.0.weight 16x3x3x3, .* more; has unknown conv1.weight 64x3x7x7, .* more$")
+    refused(
+        model,
+        tmp_path / "w.pt",
+        r"lacks features.0.0.weight 16x3x3x3, .* more; has unknown conv1.weight 64x3x7x7, .* more$",
+    )
 
 
 class Pickled:
@@ -104,7 +108,9 @@ class Pickled:
     ],
     ids=["a whole module", "code", "a list", "text", "nothing"],
 )
-def test_what_is_no_state_dict_is_refused_unopened(model: VisionModel, tmp_path: Path, content: object, words: str) -> None:
+def test_what_is_no_state_dict_is_refused_unopened(
+    model: VisionModel, tmp_path: Path, content: object, words: str
+) -> None:
     torch.save(content, tmp_path / "w.pt")
     refused(model, tmp_path / "w.pt", words)
 
@@ -123,6 +129,20 @@ def test_random_weights_are_the_same_each_time_and_tell_inputs_apart(model: Visi
         answers = first(pixels)
         assert torch.equal(answers, second(pixels))
     assert float(answers.std()) > 0.1
+
+
+@pytest.mark.parametrize("name", ["digits", "genre_classifier"])
+def test_random_weights_do_not_depend_on_the_number_of_threads(compose: Compose, name: str) -> None:
+    configured = compose(name).served_model
+    assert isinstance(configured, VisionModel)
+    states = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        states.append(read_vision(configured, None).network.state_dict())
+    torch.set_num_threads(1)
+    for other in states[1:]:
+        # The bytes and not the values: 0.0 equals -0.0.
+        assert all(other[key].numpy().tobytes() == value.numpy().tobytes() for key, value in states[0].items())
 
 
 def test_random_weights_leave_the_random_state_of_the_process_alone(model: VisionModel) -> None:

@@ -1,0 +1,276 @@
+"""A build makes one whole, checked archive of a checkpoint, or leaves everything as it was."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import PPO
+
+from archive import open_archive
+from errors import BuildError, ParityError
+from serialize import build as building
+from serialize.archive import Contents, stage
+from serialize.build import Built, build
+from serialize.formats import FORMATS
+from serialize.formats.eager import Eager
+from serialize.golden import golden_answers, golden_requests
+from serialize.handler import reading
+from serialize.inputs import comparable
+from serialize.parity import check_parity
+from tests.serialize.conftest import Compose
+from tests.serialize.sb3_models import box, make
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+
+RANDOM = "served_model.weights=random"
+HANDLER_FILES = {str(path) for path in Path("handlers").rglob("*.py")}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.zip"
+    make(PPO, box([-4.8, -9, -0.4, -9], [4.8, 9, 0.4, 9], (4,)), spaces.Discrete(2)).save(path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Path, checkpoint: Path, form: str) -> None:
+    built = build(compose("cartpole", f"served_model.checkpoint={checkpoint}", f"served_model.artifact={form}"))
+
+    archive = open_archive(tmp_path / "archives" / "cartpole.mar")
+    assert built.archive == archive
+    documents = {"MAR-INF/MANIFEST.json", "checksums.sha256", "golden.json", "model.json", "model-config.yaml"}
+    assert {file.name for file in archive.files} == documents | HANDLER_FILES | {
+        "policy_handler.py",
+        FORMATS[form].file,
+    }
+    assert archive.manifest["model"] == {
+        "modelName": "cartpole",
+        "modelVersion": "1.0",
+        "handler": "policy_handler.py",
+        "serializedFile": FORMATS[form].file,
+        "configFile": "model-config.yaml",
+    }
+    assert archive.card["artifact"]["format"] == form
+    assert archive.card["weights"] == "trained"
+    assert archive.card["provenance"]["checkpoint"] == "policy.zip"
+    assert archive.card["action"] == {"names": ["left", "right"], "space": {"type": "discrete", "n": 2, "start": 0}}
+    assert built.parity.output < built.parity.tolerance
+    assert names(tmp_path / "archives") == ["cartpole.mar"]
+
+
+def test_golden_requests_are_those_of_a_client(compose: Compose, checkpoint: Path) -> None:
+    samples = build(compose("cartpole", f"served_model.checkpoint={checkpoint}")).archive.golden["samples"]
+    bodies = [json.loads(base64.b64decode(sample["body"])) for sample in samples]
+    assert set(bodies[0]) == {"cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"}
+    assert [len(sample["predictions"]) for sample in samples] == [1, 1, 1, len(bodies[3]["instances"])]
+    assert all(sample["predictions"][0]["action"] in (0, 1) for sample in samples)
+
+
+def test_random_weights_are_named_in_the_card(compose: Compose) -> None:
+    archive = build(compose("digits", RANDOM)).archive
+    assert archive.card["weights"] == "random"
+    assert archive.card["provenance"]["checkpoint"] is None
+    assert {sample["content_type"] for sample in archive.golden["samples"]} == {"image/png", "image/jpeg"}
+
+
+def test_two_builds_have_the_same_bytes_whenever_and_wherever(
+    compose: Compose, tmp_path: Path, checkpoint: Path
+) -> None:
+    first = build(compose("cartpole", f"served_model.checkpoint={checkpoint}")).archive.sha256
+    moved = tmp_path / "deep" / "policy.zip"
+    moved.parent.mkdir()
+    shutil.copyfile(checkpoint, moved)
+    overrides = [
+        f"served_model.checkpoint={moved}",
+        f"paths.archives={tmp_path / 'other'}",
+        "served_model=cartpole",
+    ]
+    environment = os.environ | {"TMPDIR": str(moved.parent), "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "5"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "serialize", *overrides],
+        env=environment,
+        umask=0o077,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert open_archive(tmp_path / "other" / "cartpole.mar").sha256 == first
+    assert first in done.stdout.splitlines()[-1]
+    assert names(moved.parent) == ["policy.zip"]
+
+
+def test_a_folder_of_the_models_name_in_the_temporary_folder_is_left_alone(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
+) -> None:
+    mine = tmp_path / "tmp" / "cartpole"
+    mine.mkdir(parents=True)
+    (mine / "precious").write_text("mine")
+    monkeypatch.setenv("TMPDIR", str(mine.parent))
+    build(compose("cartpole", f"served_model.checkpoint={checkpoint}"))
+    assert (mine / "precious").read_text() == "mine"
+
+
+class Shifted(Eager):
+    """An exporter with a fault: one bias is off by a tenth."""
+
+    def export(self, source: Any, target: Path) -> dict[str, Any]:
+        details = super().export(source, target)
+        state = torch.load(target, weights_only=True)
+        name = next(reversed(state))
+        state[name][0] += 0.1
+        torch.save(state, target)
+        return details
+
+
+@pytest.mark.parametrize("name", ["cartpole", "digits"])
+def test_an_artifact_that_answers_differently_is_not_packed(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    good = build(compose(name, RANDOM, "served_model.artifact=eager")).archive
+    monkeypatch.setitem(FORMATS, "eager", Shifted())
+
+    with pytest.raises(
+        ParityError, match=r"worst first: request \d .*logits\[\d, 0\] is .* instead of .*nothing is packed"
+    ):
+        build(compose(name, RANDOM, "served_model.artifact=eager"))
+
+    assert open_archive(tmp_path / "archives" / f"{name}.mar") == good
+    assert names(tmp_path / "archives") == [f"{name}.mar"]
+
+
+def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
+    compose: Compose, tmp_path: Path, checkpoint: Path
+) -> None:
+    """A policy server once left out the activations, and its four test states were still answered right."""
+    composed = compose("cartpole", f"served_model.checkpoint={checkpoint}", "served_model.artifact=eager")
+    model = composed.served_model
+    source = building.read_source(model, checkpoint)
+    work = tmp_path / "work"
+    work.mkdir()
+    artifact, card = building.export(model, source, checkpoint, work)
+    handler = reading(Path(model.handler), building.read_back(card, work))
+    references = comparable(source, model, golden_requests(source, model), handler)
+    card["artifact"]["network"] = card["artifact"]["network"] | {"activation": "Identity"}
+    golden = golden_answers(references, handler.card)
+    contents = Contents("cartpole", "1.0", Path(model.handler), artifact, card, golden, 120)
+    staged = stage(contents, work / "staged")
+
+    with pytest.raises(ParityError, match=r"logits\[\d, \d\] is"):
+        check_parity(staged, "policy_handler.py", references)
+
+
+def test_pre_processing_that_is_not_torchvisions_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    from handlers import preprocessing
+
+    honest = preprocessing.apply
+    monkeypatch.setattr(preprocessing, "apply", lambda picture, settings: honest(picture[::-1], settings))
+    with pytest.raises(ParityError, match="the worker's pre-processing is not the framework's"):
+        build(compose("digits", RANDOM))
+
+
+def test_a_users_handler_with_its_own_pre_processing_is_packed(compose: Compose, tmp_path: Path) -> None:
+    handler = tmp_path / "poster_handler.py"
+    handler.write_text(
+        "from handlers.vision_handler import VisionHandler\n\n\n"
+        "class PosterHandler(VisionHandler):\n"
+        "    def image_processing(self, picture):\n"
+        "        return super().image_processing(picture[:, ::-1])\n"
+    )
+    built: Built = build(compose("digits", RANDOM, f"served_model.handler={handler}"))
+    assert built.archive.manifest["model"]["handler"] == "poster_handler.py"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("x = 1\n", "exactly one class"),
+        ("class A: ...\nclass B: ...\n", "exactly one class"),
+        ("class A: ...\n", "derived"),
+    ],
+)
+def test_a_file_without_a_handler_is_refused(compose: Compose, tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(BuildError, match=words):
+        build(compose("digits", RANDOM, f"served_model.handler={tmp_path / 'mine.py'}"))
+
+
+SLOW = """
+import os, sys, settings, serialize.build as building
+real = getattr(building, sys.argv[1])
+def stopped(*arguments):
+    result = real(*arguments)
+    print("reached", flush=True)
+    sys.stdin.read()
+    return result
+setattr(building, sys.argv[1], stopped)
+from serialize import cli
+from serialize.__main__ import main
+sys.argv[1:] = sys.argv[2:]
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "stop"),
+    [
+        ("golden_answers", signal.SIGKILL),
+        ("stage", signal.SIGKILL),
+        ("stage", signal.SIGTERM),
+        ("stage", signal.SIGINT),
+    ],
+)
+def test_a_stopped_build_leaves_the_old_archive_whole(
+    compose: Compose, tmp_path: Path, step: str, stop: signal.Signals
+) -> None:
+    composed = compose("cartpole", RANDOM)
+    old = build(composed).archive
+    folder = tmp_path / "archives"
+    overrides = ["served_model=cartpole", RANDOM, f"paths.archives={folder}", "served_model.version='2.0'"]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SLOW, step, *overrides],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    with process.stdout, process.stdin:
+        assert process.stdout.readline() == "reached\n"
+        process.send_signal(stop)
+        process.wait(timeout=60)
+    assert process.returncode != 0
+
+    assert open_archive(folder / "cartpole.mar") == old
+    if stop is not signal.SIGKILL:
+        assert names(folder) == ["cartpole.mar"]
+    # What a killed build cannot remove itself, the next one does.
+    assert build(composed).archive == old
+    assert names(folder) == ["cartpole.mar"]
+
+
+def test_two_builds_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
+    overrides = ["served_model=cartpole", RANDOM, f"paths.archives={tmp_path}"]
+    command = [sys.executable, "-m", "serialize", *overrides]
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    deadline = time.monotonic() + 120
+    assert [process.wait(timeout=deadline - time.monotonic()) for process in running] == [0, 0]
+    assert names(tmp_path) == ["cartpole.mar"]
+    assert open_archive(tmp_path / "cartpole.mar").model_name == "cartpole"
