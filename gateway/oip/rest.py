@@ -164,12 +164,6 @@ async def unload_model(oip: OipDep, model: str, request: Request) -> Response:
     return json_response({"name": model, "state": "UNAVAILABLE"})
 
 
-@router.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
-async def not_offered(rest: str) -> Response:
-    """Extensions of the protocol that are not here, in the protocol's shape."""
-    raise UnknownModel(f"/v2/{rest[:80]} is not offered here; /v2 lists the extensions that are")
-
-
 async def version_of(oip: Oip, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
     """A model and one of its versions, the default one for None, not older than the catalog's time to live."""
     served = (await oip.services.catalog.current()).models.get(model)

@@ -157,6 +157,13 @@ def test_a_bad_request_is_told_in_the_protocols_shape_and_the_next_good_one_is_a
     assert ask(small, CARTPOLE, wide()).status_code == 200
 
 
+def test_another_method_than_the_routes_own_is_refused_by_name(gateway: str) -> None:
+    for method, path, allowed in (("GET", CARTPOLE, "POST"), ("PUT", "/v2/models/cartpole", "GET")):
+        answer = requests.request(method, gateway + path, timeout=30)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json() == {"error": "Method Not Allowed", "request_id": answer.headers["x-request-id"]}
+
+
 @pytest.mark.parametrize("length", ["-1", "x", "99999", "1e3"])
 def test_a_wrong_header_length_is_a_bad_request(gateway: str, length: str) -> None:
     answer = ask(gateway, CARTPOLE, wide(), b"", **{"Inference-Header-Content-Length": length})
