@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import settings
 from business import BUSINESS
-from errors import ConfigError
+from errors import ConfigError, PortInUse
 from gateway import logs, server
 from gateway.application import create_app
+from gateway.oip.grpc_server import check_port
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -26,7 +27,18 @@ def __getattr__(name: str) -> "ASGIApp":
     if name != "app":
         raise AttributeError(name)
     logs.configure()
-    made = create_app(settings.load(json.loads(os.environ.get(OVERRIDES, "[]"))), BUSINESS)
+    return _made(json.loads(os.environ.get(OVERRIDES, "[]")))
+
+
+def _made(overrides: list[str]) -> "ASGIApp":
+    configured = settings.load(overrides)
+    control = None
+    if configured.gateway.repository_control:
+        # Imported here: only a gateway that may roll models out needs to be able to.
+        from delivery.control import ModelControl
+
+        control = ModelControl(tuple(overrides))
+    made = create_app(configured, BUSINESS, control=control)
     server.settle()
     return made
 
@@ -36,17 +48,14 @@ def main(overrides: list[str]) -> int:
     try:
         configured = settings.load(overrides)
         server.check_host(configured.gateway)
-    except ConfigError as error:
+        check_port(configured.gateway)
+    except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
         return 2
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
-    if configured.gateway.processes > 1:
-        server.run("app:app", configured.gateway)
-        return 0
-    app = create_app(configured, BUSINESS)
-    server.settle()
-    server.run(app, configured.gateway)
+    single = configured.gateway.processes == 1
+    server.run(_made(overrides) if single else "app:app", configured.gateway)
     return 0
 
 

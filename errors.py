@@ -16,6 +16,7 @@
         ├── UnreadableInput  400
         ├── Unauthorized     401
         ├── Forbidden        403
+        ├── NotAllowed       403
         ├── UnknownModel     404
         ├── TooLarge         413
         ├── WrongMediaType   415
@@ -107,6 +108,12 @@ class Forbidden(RequestError):
     """The gateway is not open to other machines."""
 
     status, code = 403, "forbidden"
+
+
+class NotAllowed(RequestError):
+    """The configuration does not let clients do this."""
+
+    status, code = 403, "not_allowed"
 
 
 class UnknownModel(RequestError):

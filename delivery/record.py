@@ -65,7 +65,14 @@ class Record:
 
     def put(self, model: str, history: History) -> None:
         """Replace one model's history, atomically."""
-        content = {name: asdict(entry) for name, entry in {**self.all(), model: history}.items()}
+        self._write({**self.all(), model: history})
+
+    def forget(self, model: str) -> None:
+        """Remove one model's history, atomically; unknown is fine."""
+        self._write({name: entry for name, entry in self.all().items() if name != model})
+
+    def _write(self, entries: dict[str, History]) -> None:
+        content = {name: asdict(entry) for name, entry in entries.items()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=".serving.", delete=False) as file:
             json.dump(content, file, indent=2)

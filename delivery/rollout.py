@@ -6,6 +6,7 @@ from pathlib import Path
 
 from archive import Archive
 from delivery import recover
+from delivery.drain import drain
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, replace
@@ -16,6 +17,7 @@ from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.trust import open_trusted
 from delivery.versions import names
+from delivery.workers import Probe
 from errors import MarinaError, RolloutError
 from settings import Settings
 
@@ -76,6 +78,27 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         entry = Entry(model, Step.PUBLISH, target, old, tuple(older), published=False)
         checked = replace(tools, archive, entry, _nothing)
         return Outcome(model, target.version, changed=True, golden=checked)
+
+
+def remove(model: str, settings: Settings) -> None:
+    """Have the engine serve the model no longer: what waits is answered, then every version goes and is forgotten.
+
+    Raises RolloutError when it is not registered.
+    """
+    with alone(model, settings), Management(settings.engine) as engine:
+        tools = Tools.of(settings, engine, open_store(settings), model)
+        recover.recover(tools, model)
+        history, current = tools.record.get(model), engine.default(model)
+        if current is None:
+            raise RolloutError(f"{model} is not registered")
+        if history is not None:
+            probe = Probe.of(stored(history.serving, tools.store, settings))
+            drain(engine, current, probe, settings.rollout.drain_timeout_s)
+        # The default version can only go last.
+        for found in sorted(engine.versions(model), key=lambda each: each.version == current.version):
+            engine.unregister(model, found.version)
+        tools.record.forget(model)
+        log.info("%s is removed; no version serves", model)
 
 
 def restore(settings: Settings) -> list[Outcome]:

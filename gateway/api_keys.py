@@ -12,11 +12,11 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import RateLimited, Unauthorized
-from gateway.exchange import Headers, header
+from gateway.exchange import header
 from settings.schema import ApiKey
 
 # What an orchestrator asks without a key, and the documentation, which says how to send one.
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 
 
 class Keys:
@@ -37,6 +37,19 @@ class Keys:
                 found = name
         return found
 
+    def admit(self, authorization: str | None, api_key: str | None) -> None:
+        """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited.
+
+        The key stands in the header `Authorization: Bearer KEY`, or `X-Api-Key: KEY`.
+        """
+        bearer = authorization is not None and authorization[:7].lower() == "bearer "
+        offered = authorization[7:].strip() if authorization is not None and bearer else api_key
+        name = None if offered is None else self.owner(offered)
+        if name is None:
+            words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
+            raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
+        self.count(name)
+
     def count(self, name: str) -> None:
         """Counts one request of this owner. Raises RateLimited when it is one too many."""
         rate = self._rates.get(name)
@@ -56,21 +69,14 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            offered = _offered(scope["headers"])
-            name = None if offered is None else self._keys.owner(offered)
-            if name is None:
-                words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
-                raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
-            self._keys.count(name)
+        if scope["type"] == "http" and not _is_open(scope["path"]):
+            headers = scope["headers"]
+            self._keys.admit(header(headers, b"authorization"), header(headers, b"x-api-key"))
         await self._app(scope, receive, send)
 
 
-def _offered(headers: Headers) -> str | None:
-    authorization = header(headers, b"authorization")
-    if authorization is not None and authorization[:7].lower() == "bearer ":
-        return authorization[7:].strip()
-    return header(headers, b"x-api-key")
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/docs/")
 
 
 def _per_process(rate: RateLimitItem, processes: int) -> RateLimitItem:

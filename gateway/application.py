@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -21,48 +21,70 @@ from gateway.framework_errors import http_error, validation_error
 from gateway.guards import LoopbackOnly
 from gateway.hooks import Business
 from gateway.metrics import Metrics
+from gateway.oip import rest
+from gateway.oip.context import Oip, RepositoryControl
+from gateway.oip.grpc_server import grpc_server
+from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
+from gateway.oip.statistics import Statistics
 from gateway.openapi import document
-from gateway.routes import health, home, models
+from gateway.routes import docs, health, home, models
 from gateway.services import open_services
 from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
+
 GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
+VERSION = "0.1.0"
 _NO_LOGIC = Business()
 
 
-def create_app(settings: Settings, business: Business = _NO_LOGIC, tracer: Tracer | None = None) -> ASGIApp:
-    """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too."""
+def create_app(
+    settings: Settings,
+    business: Business = _NO_LOGIC,
+    tracer: Tracer | None = None,
+    control: RepositoryControl | None = None,
+) -> ASGIApp:
+    """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
+
+    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can.
+    """
     metrics = Metrics()
     tracer = tracer or tracer_for(settings.gateway.tracing)
+    keys = _keys(settings.gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics, tracer) as services:
-            yield {"services": services}
+            oip = Oip(services, Statistics(), control, keys)
+            async with grpc_server(oip, VERSION):
+                yield {"services": services, "oip": oip}
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
     layers = [
         Middleware(Edge, metrics=metrics, tracer=tracer, access_log=settings.gateway.access_log),
-        *_guards(settings.gateway),
+        *_guards(settings.gateway, keys),
     ]
     app = FastAPI(
         title="Marina",
+        version=VERSION,
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; ours is gateway.swagger
+        redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
         middleware=layers,
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
-    for room in (home, health, models):
+    endpoints = (default, versioned, *short.values())
+    # The router meets the predictions only with another method than POST, and says so.
+    app.router.routes.extend(Route(each.route, each, methods=["POST"], name=each.route) for each in endpoints)
+    app.router.routes.extend(Route(each, InferEndpoint(each), methods=["POST"], name=each) for each in INFER_ROUTES)
+    for room in (home, docs, health, models, rest):
         app.include_router(room.router)
-    app.router.routes.extend(
-        # The router meets them only with another method than POST, and says so.
-        Route(endpoint.route, endpoint, methods=["POST"], name=endpoint.route)
-        for endpoint in (default, versioned, *short.values())
-    )
     _document(app, settings.gateway)
     hot: ASGIApp = endpoint_of
     for layer in reversed(layers):
@@ -74,10 +96,20 @@ def _short(alias: Alias) -> PredictionEndpoint:
     return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
 
 
-def _guards(gateway: Gateway) -> list[Middleware]:
+def _keys(gateway: Gateway) -> "Keys | None":
+    """The API keys, counted together whichever way a request comes."""
+    if not gateway.security.api_keys:
+        return None
+    # Imported here: the counting of rates brings a library that most gateways need not load.
+    from gateway.api_keys import Keys
+
+    return Keys(gateway.security.api_keys, gateway.processes)
+
+
+def _guards(gateway: Gateway, keys: "Keys | None") -> list[Middleware]:
     """Who may ask at all; outermost first."""
     security = gateway.security
-    guards = [] if gateway.insecure or security.api_keys else [Middleware(LoopbackOnly)]
+    guards = [] if gateway.insecure or keys else [Middleware(LoopbackOnly)]
     if security.cors_origins:
         guards.append(
             Middleware(
@@ -88,11 +120,10 @@ def _guards(gateway: Gateway) -> list[Middleware]:
                 expose_headers=["x-request-id", "x-model-version", "retry-after"],
             )
         )
-    if security.api_keys:
-        # Imported here: the counting of rates brings a library that most gateways need not load.
-        from gateway.api_keys import KeyGuard, Keys
+    if keys is not None:
+        from gateway.api_keys import KeyGuard
 
-        guards.append(Middleware(KeyGuard, keys=Keys(security.api_keys, gateway.processes)))
+        guards.append(Middleware(KeyGuard, keys=keys))
     return guards
 
 

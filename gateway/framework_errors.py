@@ -8,14 +8,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import exchange
+from gateway.oip.replies import is_protocol, no_such_call
 from gateway.replies import problem
 
 
 async def http_error(request: Request, error: Exception) -> Response:
     """No such route, or not with this method."""
     assert isinstance(error, HTTPException)
+    request_id, path = exchange.of(request.scope).request_id, request.scope["path"]
+    if is_protocol(path):
+        return no_such_call(path, error.status_code, str(error.detail), request_id, error.headers)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    request_id = exchange.of(request.scope).request_id
     return problem(error.status_code, code, str(error.detail), request_id, error.headers)
 
 

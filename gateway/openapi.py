@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from gateway.documented import ERROR_SCHEMA, answers
+from gateway.oip.documented import infer_paths
 from gateway.samples import PICTURE_BASE64
 from settings.schema import Alias, Gateway
 
@@ -34,7 +35,7 @@ _RESPONSES: dict[str, Any] = {
 def document(app: FastAPI, gateway: Gateway) -> dict[str, Any]:
     """The whole document."""
     content = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    content["paths"] |= prediction_paths(gateway)
+    content["paths"] |= prediction_paths(gateway) | infer_paths()
     components = content.setdefault("components", {})
     components.setdefault("schemas", {})["Error"] = ERROR_SCHEMA
     if gateway.security.api_keys:

@@ -286,6 +286,7 @@ class Gateway(Frozen):
 
     host: str
     port: Port
+    grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
     processes: PositiveInt
     insecure: bool
     access_log: bool = Field(description="a log line for each request")
@@ -297,6 +298,7 @@ class Gateway(Frozen):
     connect_timeout_s: Seconds
     catalog_ttl_s: Seconds = Field(description="how old the view of the engine's models may be")
     graceful_stop_s: PositiveInt = Field(description="how long a stop waits for requests in flight")
+    repository_control: bool = Field(description="clients may load and unload models, which rolls archives out")
     stop_notice_ms: Annotated[int, Field(ge=0)] = Field(
         description="how long a stop still answers new requests, while /readyz says 503"
     )

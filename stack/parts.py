@@ -9,6 +9,7 @@ from pathlib import Path
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
+from settings.schema import Gateway
 from stack import filebrowser, s3, torchserve
 from stack.folders import Folders
 
@@ -90,12 +91,17 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
         Part(
             name="gateway",
             command=(sys.executable, str(ROOT / "app.py"), *overrides),
-            ports=(Port(gateway.port, "gateway.port"),),
+            ports=_gateway_ports(gateway),
             ready_url=f"{gateway.url}/healthz",
             timeout_s=30,
         )
     )
     return tuple(served)
+
+
+def _gateway_ports(gateway: Gateway) -> tuple[Port, ...]:
+    main = Port(gateway.port, "gateway.port")
+    return (main,) if gateway.grpc_port is None else (main, Port(gateway.grpc_port, "gateway.grpc_port"))
 
 
 def _program(name: str, fallback: str) -> str:

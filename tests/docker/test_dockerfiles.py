@@ -103,7 +103,8 @@ def test_the_management_port_is_not_published(settings: Settings) -> None:
 
 def test_ports_are_those_of_the_settings(settings: Settings) -> None:
     assert settings.store.name == "nginx"
-    assert FILES["Dockerfile.gateway"].all("EXPOSE")[0].words == [str(settings.gateway.port)]
+    published = [str(settings.gateway.port), str(settings.gateway.grpc_port)]
+    assert FILES["Dockerfile.gateway"].all("EXPOSE")[0].words == published
     assert FILES["Dockerfile.gateway"].env["MARINA_GATEWAY_PORT"] == str(settings.gateway.port)
     assert FILES["Dockerfile.filebrowser"].all("EXPOSE")[0].words == [str(settings.store.port)]
     assert FILES["Dockerfile.filebrowser"].env["MARINA_FILES_ADDRESS"].endswith(f":{settings.store.port}")

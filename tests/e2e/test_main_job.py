@@ -9,7 +9,7 @@ import requests
 from PIL import Image
 
 from settings import load
-from tests.e2e.conftest import Stack, unseen_digits
+from tests.e2e.conftest import PORTS, Stack, unseen_digits
 
 pytestmark = pytest.mark.e2e
 FIELDS = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
@@ -158,11 +158,11 @@ def test_the_prediction_of_the_demo_prints_answers_and_addresses(stack: Stack) -
 
 
 def test_default_settings_name_the_ports_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GATEWAY", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT"):
-        monkeypatch.delenv(f"MARINA_{name}_PORT", raising=False)
+    for name in PORTS:
+        monkeypatch.delenv(name, raising=False)
     settings = load(["store=nginx"])
     engine = settings.engine
-    assert settings.gateway.port == 5003
+    assert (settings.gateway.port, settings.gateway.grpc_port) == (5003, 5004)
     assert settings.store.name == "nginx"
     assert settings.store.port == 5002
     assert (engine.inference_port, engine.management_port, engine.metrics_port) == (8080, 8081, 8082)

@@ -23,6 +23,7 @@ def program(engine: Engine, log: Path, *overrides: str) -> Iterator[tuple[str, s
     port = free_port()
     arguments = [
         f"gateway.port={port}",
+        f"gateway.grpc_port={free_port()}",
         f"engine.inference_port={engine.inference_port}",
         f"engine.management_port={engine.management_port}",
         f"engine.key_file={engine.key_file}",

@@ -1,0 +1,157 @@
+"""The outermost layer of gRPC calls: request id, metrics, access log, and what an error becomes."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from errors import Internal, RequestError
+from gateway import request_id
+from gateway.exchange import Exchange
+from gateway.logs import current_request_id, event
+from gateway.metrics import Metrics
+
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
+
+logger = logging.getLogger(__name__)
+
+# What an orchestrator asks without a key.
+OPEN = frozenset({"ServerLive", "ServerReady"})
+
+# nginx' number for a client that closed the connection; it is counted, never sent.
+CLIENT_GONE = 499
+# Triton's own choice for what its configuration does not allow is UNAVAILABLE.
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.UNAVAILABLE,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+current_call: ContextVar[Exchange] = ContextVar("call")
+"""The call that the running task answers; its model is filled in once it is found."""
+
+Call = Callable[[Any, Any], Awaitable[Any]]
+Stream = Callable[[Any, Any], AsyncIterator[Any]]
+
+
+class Edge(grpc.aio.ServerInterceptor):
+    """Gives each call its id, turns errors into statuses, and counts."""
+
+    def __init__(self, metrics: Metrics, keys: "Keys | None", *, access_log: bool) -> None:
+        self._metrics = metrics
+        self._keys = keys
+        self._access_log = access_log
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """The call's own handler with this layer around it."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        codec = (handler.request_deserializer, handler.response_serializer)
+        route = handler_call_details.method
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, route), *codec)
+        return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, route), *codec)
+
+    def _unary(self, call: Call, route: str) -> Call:
+        async def answered(message: Any, context: Any) -> Any:
+            counted = self._begin(context, route, getattr(message, "id", ""))
+            try:
+                self._admit(context, route)
+                return await call(message, context)
+            except RequestError as error:
+                counted.status = error.status
+                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+            except asyncio.CancelledError:
+                counted.status = CLIENT_GONE
+                raise
+            except Exception:
+                # The edge of the process: a client gets a status and no stack trace, whatever broke.
+                counted.status = Internal.status
+                logger.exception("unexpected_error", extra={"fields": {"path": route}})
+                await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
+            finally:
+                self._end(counted)
+
+        return answered
+
+    def _stream(self, call: Stream, route: str) -> Stream:
+        async def answered(messages: Any, context: Any) -> AsyncIterator[Any]:
+            counted = self._begin(context, route, "")
+            try:
+                self._admit(context, route)
+                async for answer in call(messages, context):
+                    yield answer
+            except RequestError as error:
+                counted.status = error.status
+                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+            except (asyncio.CancelledError, GeneratorExit):
+                counted.status = CLIENT_GONE
+                raise
+            finally:
+                self._end(counted)
+
+        return answered
+
+    def _admit(self, context: Any, route: str) -> None:
+        """Lets calls through that bring an API key, where keys are configured. Raises Unauthorized or RateLimited."""
+        if self._keys is not None and route.rpartition("/")[2] not in OPEN:
+            sent = dict(context.invocation_metadata() or ())
+            self._keys.admit(_text(sent.get("authorization")), _text(sent.get("x-api-key")))
+
+    def _begin(self, context: Any, route: str, own_id: str) -> "_Counted":
+        accepted = _taken_id(context, own_id)
+        current_request_id.set(accepted)
+        call = Exchange(accepted, asyncio.get_running_loop().time(), route)
+        current_call.set(call)
+        self._metrics.in_flight.inc()
+        return _Counted(call)
+
+    def _end(self, counted: "_Counted") -> None:
+        call, status = counted.call, int(counted.status)
+        seconds = asyncio.get_running_loop().time() - call.started
+        self._metrics.in_flight.dec()
+        self._metrics.request(call.model, call.route, status, seconds)
+        if self._access_log:
+            told: dict[str, Any] = {
+                "path": call.route,
+                "model": call.model,
+                "status": status,
+                "ms": round(seconds * 1000, 3),
+            }
+            event(logger, logging.INFO, "request", method="gRPC", **told)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """One call and how it ended."""
+
+    call: Exchange
+    status: int = HTTPStatus.OK
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _taken_id(context: Any, own: str) -> str:
+    """The id in the metadata, else the request's own, else a new one; sent back with the status."""
+    name = request_id.HEADER.decode()
+    offered = dict(context.invocation_metadata() or ()).get(name, own)
+    accepted = request_id.accepted(offered if isinstance(offered, str) and offered else None)
+    context.set_trailing_metadata(((name, accepted),))
+    return accepted

@@ -1,0 +1,113 @@
+"""One inference: tensors checked and sent through the pipeline, predictions made into tensors."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from errors import Internal, NoWorker, RequestError, UnknownModel, UnreadableInput
+from gateway.engine import EngineAnswer
+from gateway.exchange import Exchange
+from gateway.hooks import PredictionRequest, Reply
+from gateway.oip import check
+from gateway.oip.context import Oip
+from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
+from gateway.oip.inputs import input_of
+from gateway.oip.outputs import Output, outputs_of
+from gateway.oip.statistics import Timing
+from gateway.oip.tensors import BYTES, Tensor
+from gateway.picture_size import check_pixels
+from gateway.pipeline import parsed
+from gateway.served import ServedVersion
+
+
+async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange) -> InferResponse:
+    """The answer of this version. Raises RequestError: UnreadableInput for tensors that do not fit the model."""
+    timing = Timing(asyncio.get_running_loop().time)
+    try:
+        response, count = await _inferred(oip, found, request, call, timing)
+    except UnknownModel:
+        oip.services.catalog.forget()
+        raise
+    except BaseException:
+        # Counted whatever ended it, a client that left included; it goes on its way below.
+        oip.statistics.failed(found.model, found.version, timing)
+        raise
+    oip.statistics.succeeded(found.model, found.version, timing, count)
+    return response
+
+
+async def _inferred(
+    oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange, timing: Timing
+) -> tuple[InferResponse, int]:
+    reads = input_of(found.card)
+    if reads is None:
+        raise _not_described(found)
+    tensor = check.only_input(request.inputs, reads.spec, found.model)
+    wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
+    payload = reads.payload(tensor)
+    check_pixels(payload, oip.services.settings.gateway.security.max_pixels)
+    prediction = PredictionRequest(
+        found.model, request.version, found.kind, payload.content_type, payload.data, call.request_id, call.deadline
+    )
+    timing.sent()
+    answer = await oip.services.pipeline.predict(prediction)
+    timing.answered()
+    content = _content(answer)
+    count = tensor.shape[0]
+    if len(content["predictions"]) != count:
+        raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
+    outputs = tuple(_tensor(output, asked, content["predictions"]) for output, asked in wanted)
+    # Random weights are named wherever the model answers.
+    parameters = {"weights": content["weights"]} if "weights" in content else {}
+    version = str(content.get("version") or found.version)
+    return InferResponse(found.model, version, request.id, outputs, parameters), count
+
+
+def _not_described(found: ServedVersion) -> RequestError:
+    if not found.workers_ready:
+        return NoWorker(f"model '{found.model}' has no worker")
+    return UnreadableInput(f"model '{found.model}' does not say which tensors it reads; ask /models/{found.model}")
+
+
+def _wanted(
+    asked: Sequence[RequestedOutput] | None, offered: Sequence[Output], model: str
+) -> list[tuple[Output, RequestedOutput]]:
+    if asked is None:
+        return [(output, RequestedOutput(output.spec.name)) for output in offered]
+    by_name = {output.spec.name: output for output in offered}
+    for each in asked:
+        if each.name not in by_name:
+            names = ", ".join(f"'{name}'" for name in by_name)
+            raise UnreadableInput(f"model '{model}' has no output '{each.name[:80]}'; it answers {names}")
+        if each.classes and not by_name[each.name].labels:
+            raise UnreadableInput(f"output '{each.name}' of model '{model}' has no classes to choose from")
+    return [(by_name[each.name], each) for each in asked]
+
+
+def _content(answer: EngineAnswer | Reply) -> dict[str, Any]:
+    if isinstance(answer, EngineAnswer):
+        return parsed(answer)
+    content = answer.content
+    if answer.status < 400 and isinstance(content, dict) and isinstance(content.get("predictions"), list):
+        return content
+    error = RequestError("business logic answered this request itself, not in tensors")
+    error.status = answer.status if answer.status >= 400 else 500
+    raise error
+
+
+def _tensor(output: Output, asked: RequestedOutput, predictions: list[Any]) -> Tensor:
+    try:
+        rows = [output.read(prediction) for prediction in predictions]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Internal(f"the model's answer holds no '{output.spec.name}'") from error
+    spec, inner = output.spec, output.spec.shape[1:]
+    if asked.classes:
+        rows, inner = [_best(row, asked.classes, output.labels) for row in rows], (min(asked.classes, inner[0]),)
+    datatype = BYTES if asked.classes else spec.datatype
+    return Tensor(spec.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
+
+
+def _best(row: list[float], count: int, labels: Sequence[str]) -> list[str]:
+    """The classification extension's text, value:index:label, the highest first."""
+    order = sorted(range(len(row)), key=lambda index: -row[index])[:count]
+    return [f"{row[index]:.6f}:{index}:{labels[index]}" for index in order]

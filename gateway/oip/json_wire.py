@@ -1,0 +1,184 @@
+"""REST: JSON and the binary tensor extension, in which raw tensors follow the JSON and a header tells where."""
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import orjson
+
+from errors import UnreadableInput
+from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
+from gateway.oip.tensors import BYTES, Tensor, from_raw, known, nested, to_raw
+
+HEADER = b"inference-header-content-length"
+_INTEGERS = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
+_INTEGERS |= {f"UINT{bits}": (0, 2**bits) for bits in (8, 16, 32, 64)}
+
+
+def read(data: bytes, header_length: str | None, model: str, version: str | None) -> InferRequest:
+    """The request in a body. Raises UnreadableInput when it is not as the protocol says."""
+    length = _header_length(header_length, len(data))
+    content = document(data[:length])
+    raw = _Raw(data, length)
+    request = InferRequest(
+        model=model,
+        version=version,
+        id=_text(content.get("id", ""), "id"),
+        inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
+        outputs=_outputs(content),
+        parameters=_parameters(content),
+    )
+    raw.check_used_up()
+    return request
+
+
+def document(data: bytes) -> dict[str, Any]:
+    """A JSON object; an empty body is an empty one. Raises UnreadableInput."""
+    try:
+        content = orjson.loads(data or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise UnreadableInput(f"the body is not valid JSON: {error.msg} (at {error.pos})") from error
+    if not isinstance(content, dict):
+        raise UnreadableInput("the body must be a JSON object")
+    return content
+
+
+def write(
+    response: InferResponse, asked: Sequence[RequestedOutput] | None, *, binary: bool
+) -> tuple[bytes, int | None]:
+    """The body of an answer, and the length of its JSON where raw tensors follow it.
+
+    `asked` says by output whether it goes raw; without it, `binary` says so for all.
+    """
+    raw = [binary] * len(response.outputs) if asked is None else [each.binary for each in asked]
+    heads, tails = [], []
+    for tensor, is_raw in zip(response.outputs, raw, strict=True):
+        head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+        if is_raw:
+            tails.append(to_raw(tensor))
+            head["parameters"] = {"binary_data_size": len(tails[-1])}
+        else:
+            head["data"] = tensor.values
+        heads.append(head)
+    content: dict[str, Any] = {"model_name": response.model, "model_version": response.version, "outputs": heads}
+    if response.id:
+        content["id"] = response.id
+    if response.parameters:
+        content["parameters"] = response.parameters
+    encoded = orjson.dumps(content)
+    return b"".join((encoded, *tails)), len(encoded) if tails else None
+
+
+class _Raw:
+    """What follows the JSON, handed out in the order of the inputs."""
+
+    def __init__(self, data: bytes, start: int) -> None:
+        self._data = data
+        self._position = start
+
+    def take(self, size: int) -> bytes:
+        start, self._position = self._position, self._position + size
+        if self._position > len(self._data):
+            raise UnreadableInput("the binary data ends before the last input's")
+        return self._data[start : self._position]
+
+    def check_used_up(self) -> None:
+        if self._position < len(self._data):
+            raise UnreadableInput(f"{len(self._data) - self._position} bytes follow the last input's binary data")
+
+
+def _header_length(header: str | None, size: int) -> int:
+    if header is None:
+        return size
+    if not (header.isascii() and header.isdigit() and len(header) <= 18 and int(header) <= size):
+        raise UnreadableInput("Inference-Header-Content-Length must be the length of the JSON in front of the tensors")
+    return int(header)
+
+
+def _input(entry: Mapping[str, Any], raw: _Raw) -> Tensor:
+    name, datatype = _text(entry.get("name"), "name of an input"), _text(entry.get("datatype"), "datatype of an input")
+    if not known(datatype):
+        raise UnreadableInput(f"input '{name[:80]}': datatype {datatype[:20]} is not read here")
+    shape, parameters = _shape(entry.get("shape"), name), _parameters(entry)
+    if "shared_memory_region" in parameters:
+        raise UnreadableInput("tensors in shared memory are not read here")
+    if "binary_data_size" in parameters:
+        size = parameters["binary_data_size"]
+        if type(size) is not int or size < 0 or "data" in entry:
+            raise UnreadableInput(f"input '{name[:80]}': binary_data_size is a number of bytes that stands for data")
+        return from_raw(name, datatype, shape, raw.take(size))
+    return Tensor(name, datatype, shape, _values(entry.get("data"), datatype, shape, name))
+
+
+def _shape(value: Any, name: str) -> tuple[int, ...]:
+    sizes = value if isinstance(value, list) else [None]
+    if any(type(size) is not int or not 0 <= size < 2**31 for size in sizes) or len(sizes) > 16:
+        raise UnreadableInput(f"input '{name[:80]}': shape must be a list of sizes")
+    return tuple(sizes)
+
+
+def _values(value: Any, datatype: str, shape: tuple[int, ...], name: str) -> list[Any]:
+    """The elements, given flat or nested as the shape is."""
+    if not isinstance(value, list):
+        raise UnreadableInput(f"input '{name[:80]}' has no data")
+    values = value
+    while values and all(type(each) is list for each in values):
+        values = [leaf for each in values for leaf in each]
+    if values is not value and (0 in shape or len(values) != prod(shape) or nested(values, shape) != value):
+        raise UnreadableInput(f"input '{name[:80]}': data is nested otherwise than shape {list(shape)}")
+    if not all(_is_element(each, datatype) for each in values):
+        raise UnreadableInput(f"input '{name[:80]}': data holds something that is not {datatype}")
+    return values
+
+
+def _is_element(value: Any, datatype: str) -> bool:
+    if datatype == BYTES:
+        return type(value) is str
+    if datatype == "BOOL":
+        return type(value) is bool
+    if datatype in _INTEGERS:
+        low, high = _INTEGERS[datatype]
+        return type(value) is int and low <= value < high
+    return type(value) in (int, float)
+
+
+def _outputs(content: Mapping[str, Any]) -> tuple[RequestedOutput, ...] | None:
+    if not content.get("outputs"):
+        return None
+    default = binary_output(_parameters(content))
+    return tuple(_output(each, default=default) for each in _objects(content["outputs"], "outputs"))
+
+
+def binary_output(parameters: Mapping[str, Any]) -> bool:
+    """Whether outputs go raw that do not say otherwise."""
+    return parameters.get("binary_data_output") is True
+
+
+def _output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput:
+    parameters = _parameters(entry)
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or classes < 0:
+        raise UnreadableInput("classification must be a number of classes")
+    if "shared_memory_region" in parameters:
+        raise UnreadableInput("tensors in shared memory are not written here")
+    name = _text(entry.get("name"), "name of an output")
+    return RequestedOutput(name, classes, parameters.get("binary_data", default) is True)
+
+
+def _objects(value: Any, what: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise UnreadableInput(f"`{what}` must be a list of tensors")
+    return value
+
+
+def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise UnreadableInput("`parameters` must be an object")
+    return parameters
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise UnreadableInput(f"the {what} must be text")
+    return value

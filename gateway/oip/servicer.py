@@ -1,0 +1,128 @@
+"""The protocol's gRPC calls. What is refused is raised as RequestError; the edge makes it a status."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from google.protobuf.json_format import ParseDict
+
+from errors import RequestError
+from gateway.oip import grpc_wire, metadata, repository
+from gateway.oip.context import Oip
+from gateway.oip.exchanged import timeout_s
+from gateway.oip.grpc_edge import current_call
+from gateway.oip.inference import infer
+from gateway.oip.limits import answered_within
+from gateway.oip.messages import config, pb
+from gateway.oip.rest import statistics, version_of
+from gateway.oip.stream import Streams
+from gateway.readiness import missing
+
+
+class NotOffered(RequestError):
+    """A call of an extension that is not here."""
+
+    status, code = 501, "not_offered"
+
+
+class Servicer:
+    """The calls, named as the protocol names them."""
+
+    def __init__(self, oip: Oip, version: str) -> None:
+        self._oip = oip
+        self._version = version
+        self.streams = Streams(self._streamed)
+
+    async def ServerLive(self, _: Any, __: Any) -> Any:  # noqa: N802 -- this and all below: the protocol's own names
+        """The gateway itself runs."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
+        """Whether every model that a short route or default names has a worker."""
+        services = self._oip.services
+        return pb.ServerReadyResponse(ready=not await missing(services.catalog, services.settings.gateway))
+
+    async def ServerMetadata(self, _: Any, __: Any) -> Any:  # noqa: N802
+        """Name, version and extensions of this server."""
+        return pb.ServerMetadataResponse(**metadata.server(self._version))
+
+    async def ModelReady(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """Whether the model has a worker."""
+        _, found = await version_of(self._oip, message.name, message.version or None)
+        return pb.ModelReadyResponse(ready=found.workers_ready > 0)
+
+    async def ModelMetadata(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """A model's versions and its tensors."""
+        served, found = await version_of(self._oip, message.name, message.version or None)
+        return ParseDict(metadata.model(served, found), pb.ModelMetadataResponse())
+
+    async def ModelConfig(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """The model's configuration."""
+        _, found = await version_of(self._oip, message.name, message.version or None)
+        return pb.ModelConfigResponse(config=ParseDict(metadata.config(found), config.ModelConfig()))
+
+    async def ModelStatistics(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """Counts of inferences since the gateway started, of all models when none is named."""
+        version = message.version or None
+        if message.name:
+            served, _found = await version_of(self._oip, message.name, version)
+            models = [served]
+        else:
+            found = (await self._oip.services.catalog.current()).models
+            models = [each for _, each in sorted(found.items())]
+        content = {"model_stats": statistics(self._oip, models, version)}
+        return ParseDict(content, pb.ModelStatisticsResponse())
+
+    async def RepositoryIndex(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """Every version that is registered; where models may be loaded, those that could be as well."""
+        found = await repository.index(self._oip, ready_only=message.ready)
+        return ParseDict({"models": found}, pb.RepositoryIndexResponse())
+
+    async def RepositoryModelLoad(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """Rolls the model's archive out."""
+        await repository.load(self._oip, message.model_name, grpc_wire.parameters(message.parameters))
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, message: Any, _: Any) -> Any:  # noqa: N802
+        """Takes the model away."""
+        await repository.unload(self._oip, message.model_name, grpc_wire.parameters(message.parameters))
+        return pb.RepositoryModelUnloadResponse()
+
+    async def ModelInfer(self, message: Any, context: Any) -> Any:  # noqa: N802
+        """One inference, within the client's deadline."""
+        return await self._infer(message, context.time_remaining())
+
+    def ModelStreamInfer(self, messages: Any, _: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Inferences over one stream, answered in order; an error ends its own inference only."""
+        return self.streams.answers(messages)
+
+    def __getattr__(self, name: str) -> Callable[[Any, Any], Awaitable[Any]]:
+        """The calls of other extensions: shared memory, trace and log settings, CUDA."""
+        if not name[:1].isupper():
+            raise AttributeError(name)
+
+        async def not_offered(_: Any, __: Any) -> Any:
+            raise NotOffered(f"{name} is not offered here; ServerMetadata lists the extensions that are")
+
+        return not_offered
+
+    async def _infer(self, message: Any, remaining_s: float | None) -> Any:
+        deadlines, request = self._oip.services.deadlines, grpc_wire.read(message)
+        seconds = [deadlines.longest_ms / 1000, remaining_s, timeout_s(request.parameters)]
+        if remaining_s is None:
+            seconds.append(deadlines.default_ms / 1000)
+        deadline = asyncio.get_running_loop().time() + min(each for each in seconds if each is not None)
+        async with answered_within(deadline):
+            found = await self._oip.services.catalog.find(request.model, request.version)
+            call = current_call.get()
+            call.model = found.model
+            self._oip.services.admission.check(found.model, deadline)
+            response = await infer(self._oip, found, request, replace(call, deadline=deadline))
+        return grpc_wire.write(response)
+
+    async def _streamed(self, message: Any) -> Any:
+        response = await self._infer(message, None)
+        # The model answers each request once, so each answer is its request's last.
+        response.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=response)

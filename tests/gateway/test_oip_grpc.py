@@ -1,0 +1,216 @@
+"""gRPC by itself: streams, deadlines, sizes, ids, the port, and a stop under load."""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import requests
+import tritonclient.grpc
+import tritonclient.grpc.aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from gateway.apikey import new_key
+from gateway.samples import PICTURE
+from tests.gateway.engine import Engine, wait_for
+from tests.gateway.triton import ROOT, Client, Served, pictures, program
+
+STATE = np.array([[0.1, 0.2, 0.01, -0.2]], np.float32)
+SLEEP, BAD = b"sleep".ljust(32), b"bad".ljust(32)
+
+
+@pytest.fixture(scope="module")
+def served(engine: Engine) -> Iterator[Served]:
+    with program(engine, "gateway.max_body_bytes=100000") as started:
+        yield started
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[Client]:
+    with Client("grpc", served.http, served.grpc) as made:
+        yield made
+
+
+def image(client: Client, content: bytes) -> list[Any]:
+    return [client.tensor("image", pictures(content), "BYTES")]
+
+
+def test_a_stream_is_answered_in_order_and_outlives_an_error(client: Client) -> None:
+    came: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.call("start_stream", lambda result, error: came.put((result, error)))
+    for number in range(40):
+        content = BAD if number == 20 else PICTURE
+        client.call("async_stream_infer", "digits", image(client, content), request_id=str(number))
+    answers = [came.get(timeout=60) for _ in range(40)]
+    client.call("stop_stream")
+    errors = [number for number, (_, error) in enumerate(answers) if error is not None]
+    assert errors == [20]
+    assert "this is not a picture" in str(answers[20][1])
+    results = [result for result, _ in answers if result is not None]
+    assert [result.get_response().id for result in results] == [str(n) for n in range(40) if n != 20]
+    assert all(result.as_numpy("label").tolist() == [b"7"] for result in results)
+    assert all(result.get_response().parameters["triton_final_response"].bool_param for result in results)
+
+
+@pytest.mark.anyio
+async def test_the_asyncio_client_streams_too(served: Served) -> None:
+    async with tritonclient.grpc.aio.InferenceServerClient(served.grpc) as client:
+        tensor = tritonclient.grpc.InferInput("observation", [1, 4], "FP32")
+        tensor.set_data_from_numpy(STATE)
+
+        async def asked() -> Any:
+            for model in ("cartpole", "nobody", "cartpole"):
+                yield {"model_name": model, "inputs": [tensor]}
+
+        answers = [answer async for answer in client.stream_infer(asked())]
+    assert [error is None for _, error in answers] == [True, False, True]
+    assert "no model nobody" in str(answers[1][1])
+    assert answers[2][0].as_numpy("action").tolist() == [1]
+
+
+def test_the_clients_deadline_and_the_parameter_timeout_are_honoured(client: Client) -> None:
+    for limit in ({"client_timeout": 0.2}, {"timeout": 200_000}):
+        with pytest.raises(InferenceServerException, match=r"Deadline|no answer within"):
+            client.call("infer", "fragile", image(client, SLEEP), **limit)
+
+
+def test_without_a_deadline_the_configured_one_holds(engine: Engine) -> None:
+    with (
+        program(engine, "gateway.deadline_ms=200") as served,
+        Client("grpc", served.http, served.grpc) as client,
+        pytest.raises(InferenceServerException, match="no answer within 200 ms"),
+    ):
+        client.call("infer", "fragile", image(client, SLEEP))
+
+
+def test_a_message_beyond_the_limit_is_refused(client: Client) -> None:
+    with pytest.raises(InferenceServerException, match=r"(?i)larger than max") as caught:
+        client.call("infer", "digits", image(client, bytes(200_000)))
+    assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
+
+
+def test_tensors_may_come_typed_instead_of_raw(served: Served) -> None:
+    with grpc.insecure_channel(served.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        tensor = service_pb2.ModelInferRequest.InferInputTensor(name="observation", datatype="FP32", shape=[1, 4])
+        tensor.contents.fp32_contents.extend(STATE[0].tolist())
+        answer = stub.ModelInfer(service_pb2.ModelInferRequest(model_name="cartpole", inputs=[tensor]), timeout=30)
+    assert answer.raw_output_contents == [np.array([1], np.int64).tobytes()]
+
+
+def test_the_request_id_comes_back_and_a_call_that_is_not_offered_is_unimplemented(served: Served) -> None:
+    with grpc.insecure_channel(served.grpc) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        _, call = stub.ServerLive.with_call(
+            service_pb2.ServerLiveRequest(), metadata=(("x-request-id", "order-66"),), timeout=30
+        )
+        assert dict(call.trailing_metadata())["x-request-id"] == "order-66"
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.TraceSetting(service_pb2.TraceSettingRequest(), timeout=30)
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_calls_are_counted_beside_the_requests(served: Served, client: Client) -> None:
+    client.call("infer", "digits", image(client, PICTURE))
+    with pytest.raises(InferenceServerException):
+        client.call("infer", "digits", image(client, BAD))
+    with pytest.raises(InferenceServerException):
+        client.call("get_model_metadata", "nobody-typed-this")
+    text = requests.get(f"{served.url}/metrics", timeout=30).text
+    for status in (200, 400):
+        labels = f'model="digits",route="/inference.GRPCInferenceService/ModelInfer",status="{status}"'
+        assert f"marina_gateway_request_seconds_count{{{labels}}}" in text
+    assert "nobody-typed-this" not in text
+
+
+def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client: Client) -> None:
+    def flying(count: int) -> bool:
+        # This request for the metrics is in flight itself.
+        return f"marina_gateway_requests_in_flight {count}.0" in requests.get(f"{served.url}/metrics", timeout=30).text
+
+    client.call("start_stream", lambda result, error: None)
+    for _ in range(3):
+        client.call("async_stream_infer", "fragile", image(client, SLEEP))
+    wait_for(lambda: flying(2))
+    client.call("stop_stream", cancel_requests=True)
+    wait_for(lambda: flying(1))
+
+
+def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:
+    with program(engine, log=tmp_path / "log") as served, Client("grpc", served.http, served.grpc) as client:
+        client.call("start_stream", lambda result, error: None)
+        answers: list[Any] = []
+        tensor = image(client, SLEEP)
+        asking = threading.Thread(target=lambda: answers.append(client.call("infer", "fragile", tensor)))
+        asking.start()
+        # The stream, the call, and this very request.
+        flying = "marina_gateway_requests_in_flight 3.0"
+        wait_for(lambda: flying in requests.get(f"{served.url}/metrics", timeout=30).text)
+        served.process.send_signal(signal.SIGTERM)
+        asking.join()
+        assert answers[0].as_numpy("label").tolist() == [b"7"]
+        assert served.process.wait(10) in (0, -signal.SIGTERM)
+        client.call("stop_stream", cancel_requests=True)
+
+
+def test_a_call_is_logged_under_its_id_without_what_it_held(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with program(engine, "gateway.access_log=true", log=log) as served:
+        with Client("grpc", served.http, served.grpc) as client:
+            client.call("infer", "digits", image(client, PICTURE), request_id="order-66")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (call,) = [line for line in lines if str(line.get("path")).endswith("/ModelInfer")]
+    assert (call["request_id"], call["model"], call["status"]) == ("order-66", "digits", 200)
+    assert "IHDR" not in log.read_text()
+
+
+def test_calls_need_an_api_key_where_keys_are_configured(engine: Engine) -> None:
+    key, digest = new_key()
+    with (
+        program(engine, f"gateway.security.api_keys=[{{name: a, sha256: {digest}, rate: 2/minute}}]") as served,
+        Client("grpc", served.http, served.grpc) as client,
+    ):
+        assert client.call("is_server_live")
+        tensor = image(client, PICTURE)
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            with pytest.raises(InferenceServerException) as caught:
+                client.call("infer", "digits", tensor, headers=headers)
+            assert "UNAUTHENTICATED" in str(caught.value.status())
+        for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+            assert client.call("infer", "digits", tensor, headers=headers).as_numpy("label").tolist() == [b"7"]
+        with pytest.raises(InferenceServerException) as caught:
+            client.call("infer", "digits", tensor, headers={"x-api-key": key})
+        assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
+
+
+def test_several_processes_share_the_port(engine: Engine) -> None:
+    with program(engine, "gateway.processes=2") as served, Client("grpc", served.http, served.grpc) as client:
+        wait_for(lambda: bool(client.call("is_server_live", client_timeout=5)))
+        answer = client.call("infer", "digits", image(client, PICTURE))
+        assert answer.as_numpy("label").tolist() == [b"7"]
+
+
+def test_a_taken_port_is_said_in_one_line(served: Served) -> None:
+    port = served.grpc.rsplit(":", 1)[1]
+    command = [sys.executable, "app.py", "gateway.port=1", f"gateway.grpc_port={port}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert (done.stderr.count("\n"), f"port {port}" in done.stderr) == (1, True), done.stderr
+
+
+def test_the_messages_bring_no_numpy_and_the_client_stays_whole_beside_them() -> None:
+    program = (
+        "import sys, gateway.oip.grpc_server, gateway.oip.servicer as s; assert 'numpy' not in sys.modules\n"
+        "import tritonclient.grpc as t; assert t.service_pb2 is s.pb; t.InferenceServerClient; print('whole')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "whole\n"

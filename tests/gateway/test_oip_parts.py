@@ -1,0 +1,140 @@
+"""Pieces of the protocol that need no engine: tensors of every kind of model, raw forms, the repository."""
+
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from errors import UnreadableInput
+from gateway.oip.inputs import input_of
+from gateway.oip.outputs import outputs_of
+from gateway.oip.tensors import Tensor, from_raw, nested, to_raw
+
+LABELS = ["a", "b", "c"]
+CHANCES = {"c": 0.7, "a": 0.6}
+SIGMOID = {"labels": ["c"], "probabilities": CHANCES}
+SOFTMAX = {"label": "c", "confidence": 0.7, "probabilities": CHANCES}
+
+
+def vision(**output: Any) -> dict[str, Any]:
+    return {"kind": "vision", "labels": LABELS, "output": output}
+
+
+def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"kind": "policy", "action": {"space": space}, "observation": {"space": observation or {"shape": [4]}}}
+
+
+ANSWERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, tuple[int, ...], list[Any]]]]] = {
+    "softmax": (
+        vision(activation="softmax", top_k=None),
+        SOFTMAX,
+        {
+            "probabilities": ("FP32", (-1, 3), [0.6, 0.0, 0.7]),
+            "label": ("BYTES", (-1,), ["c"]),
+            "confidence": ("FP32", (-1,), [0.7]),
+        },
+    ),
+    "softmax, the best two": (
+        vision(activation="softmax", top_k=2),
+        SOFTMAX,
+        {
+            "probabilities": ("FP32", (-1, 2), [0.7, 0.6]),
+            "labels": ("BYTES", (-1, 2), ["c", "a"]),
+            "label": ("BYTES", (-1,), ["c"]),
+            "confidence": ("FP32", (-1,), [0.7]),
+        },
+    ),
+    "more than there are": (
+        vision(activation="sigmoid", top_k=9),
+        SIGMOID,
+        {
+            "probabilities": ("FP32", (-1, 3), [0.7, 0.6, 0.0]),
+            "labels": ("BYTES", (-1, 3), ["c", "a", ""]),
+            "holds": ("BOOL", (-1, 3), [True, False, False]),
+        },
+    ),
+    "sigmoid": (
+        vision(activation="sigmoid"),
+        SIGMOID,
+        {
+            "probabilities": ("FP32", (-1, 3), [0.6, 0.0, 0.7]),
+            "holds": ("BOOL", (-1, 3), [False, False, True]),
+        },
+    ),
+    "discrete": (policy({"type": "discrete", "n": 2}), {"action": 1}, {"action": ("INT64", (-1,), [1])}),
+    "box": (
+        policy({"type": "box", "shape": [2, 2]}),
+        {"action": [[0.1, 0.2], [0.3, 0.4]]},
+        {"action": ("FP32", (-1, 2, 2), [0.1, 0.2, 0.3, 0.4])},
+    ),
+    "multi discrete": (
+        policy({"type": "multi_discrete", "nvec": [3, 2]}),
+        {"action": [2, 0]},
+        {"action": ("INT64", (-1, 2), [2, 0])},
+    ),
+    "multi binary": (
+        policy({"type": "multi_binary", "n": 3}),
+        {"action": [1, 0, 1]},
+        {"action": ("INT64", (-1, 3), [1, 0, 1])},
+    ),
+    "no card": ({}, {}, {}),
+}
+
+
+@pytest.mark.parametrize(("card", "prediction", "tensors"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_each_kind_of_answer_has_its_tensors(
+    card: dict[str, Any], prediction: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...], list[Any]]]
+) -> None:
+    found = {each.spec.name: (each.spec.datatype, each.spec.shape, each.read(prediction)) for each in outputs_of(card)}
+    assert found == tensors
+
+
+def test_pictures_as_observations_are_bytes_and_keep_their_shape() -> None:
+    reads = input_of(policy({}, {"shape": [2, 1, 2], "dtype": "uint8"}))
+    assert reads is not None
+    assert (reads.spec.datatype, reads.spec.shape) == ("UINT8", (-1, 2, 1, 2))
+    one = reads.payload(Tensor("observation", "UINT8", (1, 2, 1, 2), [1, 2, 3, 4]))
+    assert orjson.loads(one.data) == [[[1, 2]], [[3, 4]]]
+    two = reads.payload(Tensor("observation", "UINT8", (2, 2, 1, 2), list(range(8))))
+    assert orjson.loads(two.data) == {"instances": [[[[0, 1]], [[2, 3]]], [[[4, 5]], [[6, 7]]]]}
+
+
+def test_a_32_bit_float_reaches_the_handler_exactly() -> None:
+    reads = input_of(policy({}))
+    assert reads is not None
+    sent = np.array([[0.1, -1e-30, 3.4e38, 1 / 3]], np.float32)
+    payload = reads.payload(from_raw("observation", "FP32", (1, 4), sent.tobytes()))
+    assert np.array(orjson.loads(payload.data), np.float32).tobytes() == sent.tobytes()
+
+
+DTYPES = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+
+
+@pytest.mark.parametrize("datatype", DTYPES)
+def test_the_raw_form_of_a_datatype_is_numpys(datatype: str) -> None:
+    values: Any = np.array([[0, 1, 1], [1, 0, 100]], DTYPES[datatype])
+    tensor = from_raw("x", datatype, (2, 3), values.tobytes())
+    assert nested(tensor.values, (2, 3)) == values.tolist()
+    assert to_raw(tensor) == values.tobytes()
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5, 8])
+def test_bytes_that_end_too_early_are_refused(cut: int) -> None:
+    raw = to_raw(Tensor("x", "BYTES", (2,), [b"ab", "é"]))
+    assert from_raw("x", "BYTES", (2,), raw).values == [b"ab", "é".encode()]
+    with pytest.raises(UnreadableInput):
+        from_raw("x", "BYTES", (2,), raw[:cut])

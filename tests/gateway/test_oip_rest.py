@@ -1,0 +1,227 @@
+"""The protocol under /v2 byte by byte: JSON, the binary tensor extension, errors, deadlines."""
+
+import json
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from gateway.hooks import Business, Prediction, PredictionRequest, Reply
+from gateway.samples import PICTURE, PICTURE_BASE64
+from tests.gateway.engine import Engine
+from tests.gateway.served import gateway_for
+
+CARTPOLE, DIGITS, FRAGILE = (f"/v2/models/{name}/infer" for name in ("cartpole", "digits", "fragile"))
+STATE = [0.1, 0.2, 0.01, -0.2]
+LIMIT = 4096
+RAISE = b"raise".ljust(30)
+RAW_8 = {"parameters": {"binary_data_size": 8}}
+
+
+def observation(**changes: Any) -> dict[str, Any]:
+    return {"name": "observation", "datatype": "FP32", "shape": [1, 4], "data": STATE} | changes
+
+
+def image(content: bytes) -> tuple[dict[str, Any], bytes]:
+    raw = struct.pack("<I", len(content)) + content
+    head = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(raw)}}
+    return head, raw
+
+
+def ask(gateway: str, path: str, content: Any, tail: bytes = b"", **headers: str) -> requests.Response:
+    head = content if isinstance(content, bytes) else json.dumps(content).encode()
+    if tail:
+        headers = {"Inference-Header-Content-Length": str(len(head))} | headers
+    return requests.post(gateway + path, data=head + tail, headers=headers, timeout=30)
+
+
+def test_json_is_answered_in_json(gateway: str) -> None:
+    answer = ask(gateway, CARTPOLE, {"id": "x", "inputs": [observation(data=[STATE])]})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    assert "inference-header-content-length" not in answer.headers
+    action = {"name": "action", "datatype": "INT64", "shape": [1], "data": [1]}
+    assert answer.json() == {"model_name": "cartpole", "model_version": "1.0", "id": "x", "outputs": [action]}
+    assert answer.headers["x-model-version"] == "1.0"
+
+
+def test_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
+    head, raw = image(PICTURE)
+    outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
+    content = {"inputs": [head], "outputs": outputs, "parameters": {"binary_data_output": True}}
+    answer = ask(gateway, DIGITS, content, raw)
+    length = int(answer.headers["inference-header-content-length"])
+    label, probabilities = json.loads(answer.content[:length])["outputs"]
+    assert label["data"] == ["7"]
+    assert probabilities["parameters"] == {"binary_data_size": 8}
+    assert struct.unpack("<2f", answer.content[length:]) == (0.25, 0.75)
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
+def test_a_picture_may_be_base64_in_json(gateway: str) -> None:
+    for data in ([PICTURE_BASE64], [f"data:image/png;base64,{PICTURE_BASE64}"]):
+        content = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]}
+        assert ask(gateway, DIGITS, content).json()["outputs"][1]["data"] == ["7"]
+
+
+def wide(**changes: Any) -> dict[str, Any]:
+    return {"inputs": [observation(**changes)]}
+
+
+BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
+    "not json": (CARTPOLE, b"{", b"", 400, "not valid JSON"),
+    "empty": (CARTPOLE, b"", b"", 400, "the body is empty"),
+    "a list": (CARTPOLE, b"[]", b"", 400, "must be a JSON object"),
+    "no inputs": (CARTPOLE, {}, b"", 400, "`inputs` must be a list"),
+    "input of text": (CARTPOLE, {"inputs": ["x"]}, b"", 400, "`inputs` must be a list"),
+    "no name": (CARTPOLE, wide(name=None), b"", 400, "name of an input must be text"),
+    "unknown datatype": (CARTPOLE, wide(datatype="BF16"), b"", 400, "BF16 is not read here"),
+    "shape of text": (CARTPOLE, wide(shape="x"), b"", 400, "shape must be a list of sizes"),
+    "negative shape": (CARTPOLE, wide(shape=[-1, 4]), b"", 400, "shape must be a list of sizes"),
+    "huge shape": (CARTPOLE, wide(shape=[2**40, 4]), b"", 400, "shape must be a list of sizes"),
+    "large shape": (CARTPOLE, wide(shape=[2**30, 4]), b"", 400, "4 were sent"),
+    "no data": (CARTPOLE, wide(data=None), b"", 400, "has no data"),
+    "too few": (CARTPOLE, wide(data=[1, 2, 3]), b"", 400, "has 4 elements, 3 were sent"),
+    "ragged": (CARTPOLE, wide(data=[[1, 2], [3]]), b"", 400, "nested otherwise"),
+    "text": (CARTPOLE, wide(data=["1", 2, 3, 4]), b"", 400, "not FP32"),
+    "boolean": (CARTPOLE, wide(data=[True, 2, 3, 4]), b"", 400, "not FP32"),
+    "id of a number": (CARTPOLE, wide() | {"id": 7}, b"", 400, "id must be text"),
+    "parameters of a list": (CARTPOLE, wide() | {"parameters": [7]}, b"", 400, "must be an object"),
+    "outputs of text": (CARTPOLE, wide() | {"outputs": "x"}, b"", 400, "`outputs` must be a list"),
+    "odd timeout": (CARTPOLE, wide() | {"parameters": {"timeout": "soon"}}, b"", 400, "microseconds"),
+    "odd classes": (
+        CARTPOLE,
+        wide() | {"outputs": [{"name": "action", "parameters": {"classification": "x"}}]},
+        b"",
+        400,
+        "number of classes",
+    ),
+    "shared memory": (CARTPOLE, wide(parameters={"shared_memory_region": "x"}), b"", 400, "shared memory"),
+    "binary too short": (DIGITS, {"inputs": [image(PICTURE)[0]]}, b"1234", 400, "ends before the last input's"),
+    "binary too long": (DIGITS, {"inputs": [image(PICTURE)[0]]}, image(PICTURE)[1] + b"1", 400, "1 bytes follow"),
+    "cut element": (
+        DIGITS,
+        {"inputs": [image(b"")[0] | {"parameters": {"binary_data_size": 6}}]},
+        b"\xff\0\0\0ab",
+        400,
+        "ends inside a BYTES element",
+    ),
+    "raw of the wrong size": (
+        CARTPOLE,
+        {
+            "inputs": [
+                {"name": "observation", "datatype": "FP32", "shape": [1, 4], "parameters": {"binary_data_size": 8}}
+            ]
+        },
+        b"12345678",
+        400,
+        "needs 16 bytes for FP32 of shape [1, 4], 8 were sent",
+    ),
+    "broken base64": (
+        DIGITS,
+        {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["%%"]}]},
+        b"",
+        400,
+        "not valid base64",
+    ),
+    "unknown model": ("/v2/models/nobody/infer", wide(), b"", 404, "no model nobody is registered"),
+    "unknown route": ("/v2/nowhere", wide(), b"", 404, "/v2/nowhere is not offered here"),
+    "too large": (CARTPOLE, b" " * (LIMIT + 1), b"", 413, "larger than the 4096 bytes"),
+    "handler broke": (
+        FRAGILE,
+        {"inputs": [image(b"raise".ljust(30))[0]]},
+        image(b"raise".ljust(30))[1],
+        500,
+        "failed on this",
+    ),
+    "load of nothing": ("/v2/repository/models/digits/load", b"{}", b"", 403, "repository_control=true"),
+    "odd index": ("/v2/repository/index", b"[]", b"", 400, "must be a JSON object"),
+}
+
+
+@pytest.fixture(scope="module")
+def small(engine: Engine) -> Iterator[str]:
+    with gateway_for(engine, f"gateway.max_body_bytes={LIMIT}") as url:
+        yield url
+
+
+@pytest.mark.parametrize(("path", "content", "tail", "status", "words"), BAD.values(), ids=BAD.keys())
+def test_a_bad_request_is_told_in_the_protocols_shape_and_the_next_good_one_is_answered(
+    small: str, path: str, content: Any, tail: bytes, status: int, words: str
+) -> None:
+    answer = ask(small, path, content, tail)
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+    assert answer.json() == {"error": answer.json()["error"], "request_id": answer.headers["x-request-id"]}
+    assert ask(small, CARTPOLE, wide()).status_code == 200
+
+
+def test_another_method_than_the_routes_own_is_refused_by_name(gateway: str) -> None:
+    for method, path, allowed in (("GET", CARTPOLE, "POST"), ("PUT", "/v2/models/cartpole", "GET")):
+        answer = requests.request(method, gateway + path, timeout=30)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+        assert answer.json() == {"error": "Method Not Allowed", "request_id": answer.headers["x-request-id"]}
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "99999", "1e3"])
+def test_a_wrong_header_length_is_a_bad_request(gateway: str, length: str) -> None:
+    answer = ask(gateway, CARTPOLE, wide(), b"", **{"Inference-Header-Content-Length": length})
+    assert answer.status_code == 400
+
+
+def test_the_deadline_in_the_header_and_the_parameter_timeout_are_honoured(gateway: str) -> None:
+    head, raw = image(b"sleep".ljust(30))
+    late = ask(gateway, FRAGILE, {"inputs": [head]}, raw, **{"X-Deadline-Ms": "200"})
+    assert (late.status_code, "no answer within" in late.json()["error"]) == (504, True)
+    late = ask(gateway, FRAGILE, {"inputs": [head], "parameters": {"timeout": 200_000}}, raw)
+    assert late.status_code == 504
+
+
+def test_an_engine_that_is_not_there_is_unavailable(no_engine: Engine) -> None:
+    with gateway_for(no_engine) as gateway:
+        assert requests.get(f"{gateway}/v2/health/live", timeout=30).status_code == 200
+        assert requests.get(f"{gateway}/v2/health/ready", timeout=30).status_code == 503
+        assert ask(gateway, CARTPOLE, wide()).status_code == 503
+        assert requests.get(f"{gateway}/v2/models/digits", timeout=30).json()["error"] == "the engine does not answer"
+
+
+def test_the_documented_requests_work_as_they_stand(gateway: str) -> None:
+    paths = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
+    content = paths["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    for name, example in content["examples"].items():
+        answer = ask(gateway, DIGITS if name == "picture" else CARTPOLE, example["value"])
+        assert answer.status_code == 200, answer.text
+    for path, operations in paths.items():
+        if path.startswith("/v2") and "get" in operations:
+            shown = operations["get"]["responses"]["200"]["content"]["application/json"]["example"]
+            filled = path.format(model="cartpole", version="1.0")
+            found = requests.get(gateway + filled, timeout=30).json()
+            assert set(shown) <= set(found), path
+
+
+def test_nothing_of_the_engine_is_told(engine: Engine, gateway: str) -> None:
+    for path in ("/v2", "/v2/models/cartpole", "/v2/models/cartpole/config", "/v2/models/stats"):
+        text = requests.get(gateway + path, timeout=30).text
+        hidden = [*engine.keys().values(), f":{engine.inference_port}", ".mar", "secret-place"]
+        assert [word for word in hidden if word in text] == []
+
+
+async def closed(_: PredictionRequest) -> Reply:
+    return Reply({"closed": True}, 418)
+
+
+async def only_sure(prediction: Prediction) -> Prediction:
+    """Drops classes below a half."""
+    kept = [{**each, "probabilities": {"7": each["probabilities"]["7"]}} for each in prediction.predictions]
+    return prediction.with_predictions(kept)
+
+
+def test_business_logic_stands_before_and_behind_the_protocol_too(engine: Engine) -> None:
+    head, raw = image(PICTURE)
+    with gateway_for(engine, business=Business(before={"cartpole": closed}, after={"digits": only_sure})) as gateway:
+        refused = ask(gateway, CARTPOLE, wide())
+        answered = ask(gateway, DIGITS, {"inputs": [head]}, raw).json()["outputs"]
+    assert (refused.status_code, "business logic" in refused.json()["error"]) == (418, True)
+    outputs = {each["name"]: each["data"] for each in answered}
+    assert outputs == {"probabilities": [0.0, 0.75], "label": ["7"], "confidence": [0.75]}
