@@ -1,7 +1,6 @@
 """Compiles generated C with the machine's own `cc`, once for each content: the result is found again by its hash."""
 
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
@@ -9,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archive.workplace import private_folder, publish
+from edge.nginx_headers import include_flags
 from errors import EdgeError
 
 NATIVE = Path(__file__).resolve().parent / "native"
-NGINX_SOURCES = Path("/usr/share/nginx/src")
 # Nothing that reorders sums: -ffast-math would let an overflow, which the handler refuses, pass as a number.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wall",
          "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-psabi")  # fmt: skip
 CHECKED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-math-errno",
            "-Wno-psabi")  # fmt: skip
-HEADERS = ("src/core", "src/event", "src/event/modules", "src/event/quic", "src/os/unix", "objs", "src/http",
-           "src/http/modules", "src/http/v2")  # fmt: skip
+
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,9 @@ class Compiler:
         """The program that answers without nginx; `checked` puts it under AddressSanitizer."""
         return self._build(header, "harness.c", (*(CHECKED if checked else FLAGS), "-o"), "")
 
-    def module(self, header: str) -> Path:
+    def module(self, header: str, nginx: str) -> Path:
         """The dynamic module of nginx. Raises EdgeError without nginx's headers."""
-        sources = nginx_sources()
-        if sources is None:
-            raise EdgeError("nginx's headers are missing; install them with: apt-get install nginx-dev")
-        folders = [f"-I{sources / folder}" for folder in HEADERS]
+        folders = include_flags(nginx, self.cache)
         # nginx's own headers are not free of these warnings.
         quiet = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-cast-function-type")
         return self._build(header, "ngx_http_edge_module.c", (*FLAGS, *quiet, *folders, "-fPIC", "-shared", "-o"), ".so")
@@ -73,12 +68,6 @@ def find_compiler(setting: str, cache: Path) -> Compiler | None:
     if program is None and setting != "auto":
         raise EdgeError(f"edge.compiler={setting}: there is no such program; install one with: apt-get install gcc libc6-dev")
     return Compiler(program, cache) if program is not None else None
-
-
-def nginx_sources() -> Path | None:
-    """Where nginx's headers lie; MARINA_NGINX_SOURCES names an unpacked package of them."""
-    folder = Path(os.environ.get("MARINA_NGINX_SOURCES", NGINX_SOURCES))
-    return folder if (folder / "src" / "core" / "nginx.h").is_file() else None
 
 
 def _processor() -> str:
