@@ -22,7 +22,7 @@ from stack.folders import Folders
 from stack.parts import Part
 
 log = logging.getLogger(__name__)
-NAMES = ("gateway", "filebrowser", "s3", "torchserve")  # the order in which they stop: who asks before who answers
+NAMES = ("edge", "gateway", "filebrowser", "s3", "torchserve")  # the order in which they stop: who asks before who answers
 
 
 @dataclass(frozen=True)
