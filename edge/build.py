@@ -7,7 +7,7 @@ from pathlib import Path
 
 from archive import Archive, open_archive
 from edge import parity
-from edge.asking import ask
+from edge.asking import ask, ask_handler
 from edge.c_source import policy_header
 from edge.compiler import find_compiler
 from edge.network import Policy, read_policy
@@ -52,7 +52,7 @@ def build(path: Path, settings: Settings) -> Built:
 def compare(program: parity.Program, policy: Policy, archive: Archive, settings: Settings) -> None:
     """The gate."""
     log.info("compare %s %s with its handler", policy.model, policy.version)
-    found = parity.check(program, policy, archive, settings.edge.parity_states)
+    found = parity.check(program, partial(ask_handler, archive.path), policy, archive, settings.edge.parity_states)
     log.info("%s", found)
 
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from policy_handler import PolicyHandler
-
+from handlers import answers
 from handlers.errors import HandlerError
+from handlers.policy_handler import PolicyHandler
 
 
 def load(folder: Path) -> PolicyHandler:
@@ -25,8 +25,6 @@ def load(folder: Path) -> PolicyHandler:
 
 def answer(handler: PolicyHandler, body: bytes) -> tuple[int, bytes]:
     """Status and answer of one request, worded by the handler."""
-    from handlers import answers
-
     try:
         outputs = handler.forward(handler.read(json.loads(body), "application/json"))
         return 200, answers.encode(handler.card, handler.version, answers.predictions(outputs, handler.card))

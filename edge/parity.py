@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive import Archive
-from edge.asking import ANY, Answer, ask_handler
+from edge.asking import ANY, Answer
 from edge.network import Policy
 from edge.states import bodies, states
 from errors import EdgeError
@@ -18,8 +18,8 @@ from handlers.golden import outside
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 TOLERANCE = 1e-5
-"""How far a continuous action may be off, relative to it where it is above 1; and the difference of two outputs, in the
-same measure, below which either action is right."""
+"""How far a continuous action may be off, relative to it, or to half the width of its bounds, where that is above 1: so
+fine is float32 there. And the difference of two outputs, relative to the larger, below which either action is right."""
 
 Program = Callable[[list[tuple[int, bytes]]], list[Answer]]
 
@@ -38,16 +38,16 @@ class Parity:
         return f"{self.golden} golden answers and {self.states} random states agree; {tied}, largest deviation {self.deviation:.1e}"
 
 
-def check(program: Program, policy: Policy, archive: Archive, count: int) -> Parity:
-    """Compare; raises EdgeError with the first state that is answered differently."""
+def check(program: Program, handler: Program, policy: Policy, archive: Archive, count: int) -> Parity:
+    """Compare a program with the archive's handler; raises EdgeError with the first state that is answered differently."""
     golden = _golden(program, archive)
     values = states(policy, count)
     asked = [(ANY, body) for body in bodies(policy, values)]
-    ours, theirs = _actions(program(asked)), _actions(ask_handler(archive.path, asked))
+    ours, theirs = _actions(program(asked)), _actions(handler(asked))
     if ours.shape != theirs.shape or len(ours) != count:
         raise EdgeError(f"{policy.model}: the edge gave {len(ours)} actions, the handler {len(theirs)}, to {count} states")
     if isinstance(policy.action, Box):
-        off = np.abs(ours - theirs) / np.maximum(1, np.abs(theirs))
+        off = np.abs(ours - theirs) / np.maximum(_width(policy.action), np.maximum(1, np.abs(theirs)))
         _refuse(policy, values, ours, theirs, (off > TOLERANCE).any(axis=1))
         return Parity(golden, count, 0, float(off.max()))
     different = np.flatnonzero((ours != theirs).any(axis=1))
@@ -56,6 +56,12 @@ def check(program: Program, policy: Policy, archive: Archive, count: int) -> Par
     wrong[different[~tied]] = True
     _refuse(policy, values, ours, theirs, wrong)
     return Parity(golden, count, int(tied.sum()), 0.0)
+
+
+def _width(space: Box) -> NDArray[np.float64]:
+    """Half the width of each action's bounds; 0 where there are none."""
+    half = (space.high.ravel().astype(np.float64) - space.low.ravel()) / 2
+    return np.where(np.isfinite(half), half, 0)
 
 
 def _golden(program: Program, archive: Archive) -> int:

@@ -45,16 +45,25 @@ static int edge_exact_double(edge_arena *arena, const char *text, size_t size, d
     return 1;
 }
 
+/* Whether some decimal of so many digits reads back as `value`; left in `text`. Below a power of two floats lie twice as
+   dense as above, so there the nearest decimal may fail where the next larger one reads back. */
+static int edge_reads_back(float value, int precision, char text[32]) {
+    snprintf(text, 32, "%.*e", precision - 1, (double) value);
+    if (strtof(text, NULL) == value) return 1;
+    int exponent;
+    if (frexpf(value, &exponent) != 0.5f) return 0;
+    char *last = strchr(text, 'e') - 1;
+    if (*last == '9' || *last == '.') return 0;
+    ++*last;
+    return strtof(text, NULL) == value;
+}
+
 /* The shortest decimal digits that read back as this float32; returns their number and the exponent of the first. */
 static int edge_shortest(float value, char digits[10], int *exponent) {
     char text[32], shorter[32];
     int precision = 9; /* tells any two floats apart */
     snprintf(text, sizeof text, "%.8e", (double) value);
-    for (; precision > 1; precision--) {
-        snprintf(shorter, sizeof shorter, "%.*e", precision - 2, (double) value);
-        if (strtof(shorter, NULL) != value) break;
-        memcpy(text, shorter, sizeof text);
-    }
+    while (precision > 1 && edge_reads_back(value, --precision, shorter)) memcpy(text, shorter, sizeof text);
     int count = 0;
     const char *at = text;
     for (; *at != 'e'; at++)
@@ -79,7 +88,7 @@ static void edge_put_float(edge_buffer *buffer, float value, int style) {
         edge_put(buffer, digits, 1);
         if (count > 1) edge_put(buffer, ".", 1);
         edge_put(buffer, digits + 1, (size_t) count - 1);
-        edge_printf(buffer, style == EDGE_PYTHON ? "e%+03d" : "e%d", exponent);
+        edge_printf(buffer, style == EDGE_PYTHON ? "e%+03d" : "e%+d", exponent);
     } else if (exponent < 0) {
         edge_puts(buffer, "0.");
         for (int zero = -1; zero > exponent; zero--) edge_put(buffer, "0", 1);

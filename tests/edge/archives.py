@@ -43,7 +43,7 @@ def pack(
     version: str = "1.0",
     seed: int = 0,
     gain: float = 1.0,
-    **changes: Any,
+    card: dict[str, Any] | None = None,
 ) -> Path:
     """One archive at `path`; its name is the model's."""
     torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def pack(
     built.load_state_dict(state)
     weights = io.BytesIO()
     torch.save(dict(state), weights)
-    card = {
+    described = {
         "schema_version": 1,
         "model_name": path.stem.split("-")[0],
         "kind": "policy",
@@ -63,7 +63,7 @@ def pack(
         "observation": {"fields": fields, "space": space, "out_of_range": out_of_range},
         "action": {"space": action, "names": None},
         "network": network,
-    } | changes
+    } | (card or {})
     values = np.full((1, *space["shape"]), 0.0 if space["dtype"] != "float32" else 0.125)
     picture = torch.uint8 if space["dtype"] == "uint8" and len(space["shape"]) == 3 else torch.float32
     with torch.inference_mode():
@@ -73,10 +73,10 @@ def pack(
     sample = {"content_type": "application/json", "body": base64.b64encode(json.dumps(values.tolist()).encode()).decode(),
               "predictions": predictions}  # fmt: skip
     files = {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in (ROOT / "handlers").rglob("*.py")}
-    files |= {"policy_handler.py": files["handlers/policy_handler.py"], "model.pt": weights.getvalue(), CARD: json_bytes(card)}
+    files |= {"policy_handler.py": files["handlers/policy_handler.py"], "model.pt": weights.getvalue(), CARD: json_bytes(described)}
     files[GOLDEN] = json_bytes({"tolerance": 1e-4, "samples": [sample]})
     files[CHECKSUMS] = checksums(files)
-    model = {"modelName": card["model_name"], "modelVersion": version, "handler": "policy_handler.py", "serializedFile": "model.pt"}
+    model = {"modelName": described["model_name"], "modelVersion": version, "handler": "policy_handler.py", "serializedFile": "model.pt"}
     files[MANIFEST] = manifest_bytes({"model": model})
     write_zip(files, path)
     return path

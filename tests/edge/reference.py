@@ -1,8 +1,17 @@
 """What a client of the gateway reads: the gateway's own forms and errors around the handler of an archive."""
 
+import gc
+import tempfile
+import warnings
+import zipfile
 from pathlib import Path
 
-from edge.asking import ANY, Answer, ask_handler
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", ResourceWarning)  # TorchServe leaves closing a file to the collector
+    from edge import oracle
+
+    gc.collect()
+from edge.asking import ANY, Answer
 from errors import RequestError
 from gateway.aliases import action, single
 from gateway.body import Body
@@ -19,11 +28,20 @@ def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[
     """The gateway's answers to (form, body) pairs."""
     refused = [_refused(form, body) for form, body in bodies]
     passed = [body for body, error in zip(bodies, refused, strict=True) if error is None]
-    handled = iter(ask_handler(archive, passed))
+    handled = iter(handler(archive, passed))
     return [
         _error(error) if error is not None else _answered(form, next(handled), model)
         for (form, _), error in zip(bodies, refused, strict=True)
     ]
+
+
+def handler(archive: Path, bodies: list[tuple[int, bytes]]) -> list[Answer]:
+    """What the handler answers: the project's own, in this process, which starts faster than one of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(folder)
+        loaded = oracle.load(Path(folder))
+    return [Answer(*oracle.answer(loaded, body)) for _, body in bodies]
 
 
 def _refused(form: int, body: bytes) -> RequestError | None:
