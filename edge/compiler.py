@@ -36,7 +36,9 @@ class Compiler:
         folders = include_flags(nginx, self.cache)
         # nginx's own headers are not free of these warnings.
         quiet = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-cast-function-type")
-        return self._build(header, "ngx_http_edge_module.c", (*FLAGS, *quiet, *folders, "-fPIC", "-shared", "-o"), ".so")
+        # At a reload nginx loads the next module beside the last, all symbols global: each must mean its own.
+        shared = ("-fPIC", "-shared", "-Wl,-Bsymbolic", "-o")
+        return self._build(header, "ngx_http_edge_module.c", (*FLAGS, *quiet, *folders, *shared), ".so")
 
     def _build(self, header: str, source: str, options: tuple[str, ...], suffix: str) -> Path:
         digest = hashlib.sha256("\0".join((header, source, *options, self._version(), _processor())).encode())

@@ -123,6 +123,7 @@ static int edge_whole_body(ngx_http_request_t *r, edge_text *body) {
     if (whole == NULL) return 0;
     for (ngx_chain_t *each = link; each; each = each->next) {
         size_t part = (size_t) ngx_buf_size(each->buf);
+        if (part == 0) continue; /* the end of a chunked body is a buffer of nothing */
         if (ngx_buf_in_memory(each->buf)) memcpy(at, each->buf->pos, part);
         else if (ngx_read_file(each->buf->file, at, part, each->buf->file_pos) != (ssize_t) part) return 0;
         at += part;
