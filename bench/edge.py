@@ -27,6 +27,7 @@ from bench import edge_peers
 from bench.edge_peers import Peer
 from edge.build import build
 from edge.network import read_policy
+from edge.programs import nginx_program
 from edge.site import Site
 from stack.filebrowser import over
 
@@ -64,7 +65,9 @@ def main(arguments: Sequence[str]) -> int:
                 with _running(load.peer, Path(folder)):
                     _check(load)
                     rates[name].append(_measure(load, Path(folder), given["seconds"]) * load.observations)
-                    print(f"round {number + 1}: {name} {rates[name][-1]:.0f} observations/s", file=sys.stderr, flush=True)
+                    print(
+                        f"round {number + 1}: {name} {rates[name][-1]:.0f} observations/s", file=sys.stderr, flush=True
+                    )
     print(_table({name: statistics.median(found) for name, found in rates.items()}, rates))
     return 0
 
@@ -81,17 +84,23 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
     many = json.dumps({"instances": [list(STATE.values())] * MANY})
     peers = {}
     for workers in (1, 2):
-        named = loaded.model_copy(update={"edge": loaded.edge.model_copy(update={"workers": workers, "port": port + workers})})
+        named = loaded.model_copy(
+            update={"edge": loaded.edge.model_copy(update={"workers": workers, "port": port + workers})}
+        )
         site = Site(folder / f"edge{workers}")
         site.write(built, named)
-        peers[workers] = Peer(f"edge, {workers} workers", over(edge_peers.nginx_program(), site.folder), f"{named.edge.url}/predict")
+        peers[workers] = Peer(
+            f"edge, {workers} workers", over(nginx_program(), site.folder), f"{named.edge.url}/predict"
+        )
     general = replace(peers[1], url=peers[1].url.removesuffix("/predict") + "/models/cartpole/predict")
     third = f"{cores - max(1, cores // 3)}-{cores - 1}"
     servers = f"0-{max(0, cores - max(1, cores // 3) - 1)}"
     loads = {
         "nginx, constant": Load(edge_peers.constant(port + 3, folder), one),
         "edge": Load(peers[1], one),
-        "TorchServe, stock": Load(edge_peers.torchserve(port + 10, archive, open_archive(archive).model_name, folder), one),
+        "TorchServe, stock": Load(
+            edge_peers.torchserve(port + 10, archive, open_archive(archive).model_name, folder), one
+        ),
         "FastAPI + PyTorch": Load(edge_peers.fastapi(port + 4, weights), one),
         "edge, 256 in one": Load(general, many, MANY),
         "edge, one worker, load on a third": Load(replace(peers[1], cores=servers), one, generator=third),
@@ -107,7 +116,9 @@ def _running(peer: Peer, folder: Path) -> Iterator[None]:
     command = ["taskset", "-c", peer.cores, *peer.command]
     environment = {**os.environ, **peer.env}
     with (folder / "servers.log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, cwd=folder if peer.env else None, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, cwd=folder if peer.env else None, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 90
         while True:
@@ -150,18 +161,30 @@ def _measure(load: Load, folder: Path, seconds: int) -> float:
 
 def _table(medians: dict[str, float], rates: dict[str, list[float]]) -> str:
     lines = ["| server | observations/s, median | lowest to highest |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {value:,.0f} | {min(rates[name]):,.0f} to {max(rates[name]):,.0f} |" for name, value in medians.items()]
+    lines += [
+        f"| {name} | {value:,.0f} | {min(rates[name]):,.0f} to {max(rates[name]):,.0f} |"
+        for name, value in medians.items()
+    ]
     wanted = [
         ("edge ÷ nginx answering a constant", "edge", "nginx, constant", "0.88"),
         ("edge ÷ Rust hyper", "edge", "Rust hyper", "1.0"),
         ("edge ÷ stock TorchServe", "edge", "TorchServe, stock", "8"),
         ("edge ÷ FastAPI + PyTorch", "edge", "FastAPI + PyTorch", "50"),
-        ("two nginx workers ÷ one", "edge, two workers, load on a third", "edge, one worker, load on a third", "report"),
+        (
+            "two nginx workers ÷ one",
+            "edge, two workers, load on a third",
+            "edge, one worker, load on a third",
+            "report",
+        ),
         ("observations a second, 256 in one request ÷ one", "edge, 256 in one", "edge", "20"),
     ]
     lines += ["", "| what | found | at least |", "| --- | --- | --- |"]
     for what, above, below, least in wanted:
-        found = f"{medians[above] / medians[below]:.2f}" if below in medians else "not measured: cargo or its crates are missing"
+        found = (
+            f"{medians[above] / medians[below]:.2f}"
+            if below in medians
+            else "not measured: cargo or its crates are missing"
+        )
         lines.append(f"| {what} | {found} | {least} |")
     return "\n".join(lines)
 

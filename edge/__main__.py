@@ -1,4 +1,4 @@
-"""`python -m edge [overrides]`: generates, compiles, checks and serves a policy; `follow ARCHIVE` updates a running one."""
+"""`python -m edge [overrides]` compiles, checks and serves a policy; `follow ARCHIVE` updates a running one."""
 
 import logging
 import subprocess
@@ -44,7 +44,7 @@ def _serve(overrides: list[str]) -> None:
         if done.returncode != 0:
             raise EdgeError("the edge did not start")
         ask_golden(built, loaded)
-    print(f"{name} {built.version} answers as a {built.kind} on {loaded.edge.url}/models/{name}/predict and /predict")
+    print(f"{name} {built.version} answers on {loaded.edge.url}/models/{name}/predict and /predict")
 
 
 def _archive(loaded: Settings) -> Path:

@@ -20,15 +20,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Built:
-    """What nginx loads: directives of its configuration, by where they stand."""
+    """A policy as a module of nginx, and the archive that it was made of."""
 
     model: str
     version: str
     archive: Archive
-    kind: str
-    modules: str
-    http: str
-    answer: str
+    module: Path
 
 
 def build(path: Path, settings: Settings) -> Built:
@@ -39,14 +36,11 @@ def build(path: Path, settings: Settings) -> Built:
     cache = Path(settings.paths.state) / "edge_cache"
     compiler = find_compiler(settings.edge.compiler, cache)
     if compiler is None:
-        from edge.lua import build_lua
-
-        return build_lua(policy, archive, settings, cache)
+        raise EdgeError("no C compiler; install one with: apt-get install gcc libc6-dev")
     header = policy_header(policy)
     module = compiler.module(header, nginx_program())
     compare(partial(ask, (str(compiler.harness(header)),)), policy, archive, settings)
-    answer = f"edge {settings.edge.max_body_bytes};"
-    return Built(policy.model, policy.version, archive, "C module", f'load_module "{module}";', "", answer)
+    return Built(policy.model, policy.version, archive, module)
 
 
 def compare(program: parity.Program, policy: Policy, archive: Archive, settings: Settings) -> None:

@@ -17,8 +17,18 @@ LANES = 8
 def policy_header(policy: Policy) -> str:
     """The text of `policy.h` for one policy."""
     parts = (_schema(policy), _action(policy), _constants(policy), _network(policy))
-    return "\n".join(("#ifndef EDGE_POLICY_H", "#define EDGE_POLICY_H", '#include "memory.h"', '#include "layer.h"', *parts,
-                      '#include "answer.h"', "#endif", ""))  # fmt: skip
+    return "\n".join(
+        (
+            "#ifndef EDGE_POLICY_H",
+            "#define EDGE_POLICY_H",
+            '#include "memory.h"',
+            '#include "layer.h"',
+            *parts,
+            '#include "answer.h"',
+            "#endif",
+            "",
+        )
+    )
 
 
 def _schema(policy: Policy) -> str:
@@ -44,12 +54,15 @@ def _schema(policy: Policy) -> str:
 
 
 def _action(policy: Policy) -> str:
-    kinds = "#define EDGE_DISCRETE 0\n#define EDGE_MULTI_DISCRETE 1\n#define EDGE_MULTI_BINARY 2\n#define EDGE_CONTINUOUS 3\n"
+    names = ("DISCRETE", "MULTI_DISCRETE", "MULTI_BINARY", "CONTINUOUS")
+    kinds = "".join(f"#define EDGE_{name} {number}\n" for number, name in enumerate(names))
     match policy.action:
         case Discrete(start=start):
             return f"{kinds}#define EDGE_ACTION EDGE_DISCRETE\nenum {{ EDGE_ACTION_START = {start} }};"
         case MultiDiscrete(nvec=nvec):
-            return f"{kinds}#define EDGE_ACTION EDGE_MULTI_DISCRETE\nstatic const int edge_choices[] = {{{_list(nvec)}}};"
+            return (
+                f"{kinds}#define EDGE_ACTION EDGE_MULTI_DISCRETE\nstatic const int edge_choices[] = {{{_list(nvec)}}};"
+            )
         case MultiBinary():
             return f"{kinds}#define EDGE_ACTION EDGE_MULTI_BINARY"
         case Box(shape=shape):
@@ -118,7 +131,9 @@ def _head(policy: Policy, source: str) -> Iterable[str]:
 
 
 def _array(name: str, values: NDArray[np.float32]) -> str:
-    return f"static const float {name}[] __attribute__((aligned(64))) = {{{_list(map(_float, values.ravel().tolist()))}}};"
+    return (
+        f"static const float {name}[] __attribute__((aligned(64))) = {{{_list(map(_float, values.ravel().tolist()))}}};"
+    )
 
 
 def _list(values: Iterable[Any]) -> str:
@@ -141,6 +156,7 @@ def _field(name: str) -> str:
 
 def _text(text: str) -> str:
     """A C string of the same bytes."""
-    plain = (chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode())
+    plain = (
+        chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
+    )
     return f'"{"".join(plain)}"'
-

@@ -19,7 +19,6 @@ CHECKED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sani
            "-Wno-psabi")  # fmt: skip
 
 
-
 @dataclass(frozen=True)
 class Compiler:
     """A C compiler, and the folder for what it makes."""
@@ -63,12 +62,12 @@ class Compiler:
 
 
 def find_compiler(setting: str, cache: Path) -> Compiler | None:
-    """The compiler that `edge.compiler` names: `auto` for cc where there is one, `none` for none, else a program."""
-    if setting == "none":
-        return None
+    """The compiler that `edge.compiler` names: `auto` for cc where there is one, else a program."""
     program = shutil.which("cc" if setting == "auto" else setting)
     if program is None and setting != "auto":
-        raise EdgeError(f"edge.compiler={setting}: there is no such program; install one with: apt-get install gcc libc6-dev")
+        raise EdgeError(
+            f"edge.compiler={setting}: there is no such program; install one with: apt-get install gcc libc6-dev"
+        )
     return Compiler(program, cache) if program is not None else None
 
 

@@ -45,7 +45,9 @@ def _configure(sources: Path, target: Path) -> None:
         script = '. ./conf_flags; ./configure "${NGX_CONF_FLAGS[@]}"'
         done = subprocess.run(["bash", "-c", script], cwd=tree, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            words = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line] or ["it said nothing"]
+            words = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line] or [
+                "it said nothing"
+            ]
             raise EdgeError(f"nginx's sources do not configure: {words[0]}")
         (tree / "objs").rename(work / "objs")
         target.mkdir(exist_ok=True)

@@ -35,20 +35,23 @@ class Parity:
 
     def __str__(self) -> str:
         tied = f"{self.ties} near ties answered differently" if self.ties else "no near tie answered differently"
-        return f"{self.golden} golden answers and {self.states} random states agree; {tied}, largest deviation {self.deviation:.1e}"
+        compared = f"{self.golden} golden answers and {self.states} random states agree"
+        return f"{compared}; {tied}, largest deviation {self.deviation:.1e}"
 
 
 def check(program: Program, handler: Program, policy: Policy, archive: Archive, count: int) -> Parity:
-    """Compare a program with the archive's handler; raises EdgeError with the first state that is answered differently."""
+    """Compare a program with the handler; raises EdgeError with the first state that is answered differently."""
     golden = _golden(program, archive)
     values = states(policy, count)
     asked = [(ANY, body) for body in bodies(policy, values)]
     ours, theirs = _actions(program(asked)), _actions(handler(asked))
     if ours.shape != theirs.shape or len(ours) != count:
-        raise EdgeError(f"{policy.model}: the edge gave {len(ours)} actions, the handler {len(theirs)}, to {count} states")
+        raise EdgeError(
+            f"{policy.model}: the edge gave {len(ours)} actions, the handler {len(theirs)}, to {count} states"
+        )
     if isinstance(policy.action, Box):
         off = np.abs(ours - theirs) / np.maximum(_width(policy.action), np.maximum(1, np.abs(theirs)))
-        _refuse(policy, values, ours, theirs, (off > TOLERANCE).any(axis=1))
+        _refuse(policy, values, ours, theirs, np.asarray((off > TOLERANCE).any(axis=1)))
         return Parity(golden, count, 0, float(off.max()))
     different = np.flatnonzero((ours != theirs).any(axis=1))
     tied = _near_ties(policy, values[different], ours[different] != theirs[different])
@@ -108,7 +111,11 @@ def _near_ties(policy: Policy, values: NDArray[np.float64], differ: NDArray[np.b
 
 
 def _refuse(
-    policy: Policy, values: NDArray[np.float64], ours: NDArray[np.float64], theirs: NDArray[np.float64], wrong: NDArray[np.bool_]
+    policy: Policy,
+    values: NDArray[np.float64],
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
 ) -> None:
     if not wrong.any():
         return

@@ -55,6 +55,8 @@ def ask_golden(built: Built, settings: Settings) -> None:
         )
         if answer.status_code != 200:
             raise EdgeError(f"golden input {number} got {answer.status_code}: {answer.text[:200]}")
-        found = outside(sample["predictions"], json.loads(answer.content)["predictions"], built.archive.golden["tolerance"])
+        found = outside(
+            sample["predictions"], json.loads(answer.content)["predictions"], built.archive.golden["tolerance"]
+        )
         if found is not None:
             raise EdgeError(f"golden input {number} is answered differently: {found}")

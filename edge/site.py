@@ -45,7 +45,7 @@ class Site:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise EdgeError(f"nginx does not load the edge: {done.stderr.strip().splitlines()[0]}")
-        served = {"model": built.model, "version": built.version, "kind": built.kind, "archive": built.archive.sha256}
+        served = {"model": built.model, "version": built.version, "archive": built.archive.sha256}
         candidate.replace(self.conf)
         (self.folder / "serving.json").write_text(json.dumps(served, indent=2) + "\n")
 
@@ -56,9 +56,7 @@ class Site:
             "MARINA_EDGE_ADDRESS": f"{edge.host}:{edge.port}",
             "MARINA_EDGE_WORKERS": str(edge.workers),
             "MARINA_EDGE_RUN": str(self.folder),
-            "MARINA_EDGE_MODULES": built.modules,
-            "MARINA_EDGE_HTTP": built.http,
-            "MARINA_EDGE_ANSWER": built.answer,
+            "MARINA_EDGE_MODULE": str(built.module.absolute()),
             "MARINA_EDGE_BODY": str(edge.max_body_bytes),
             "MARINA_EDGE_BUFFER": str(min(edge.max_body_bytes, MOST_IN_MEMORY)),
             "MARINA_EDGE_TIMEOUT": str(edge.timeout_s),

@@ -70,7 +70,9 @@ def _eager(content: bytes) -> Iterable[Layer]:
     import torch
 
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    numbers = sorted(int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight"))
+    numbers = sorted(
+        int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight")
+    )
     for number in numbers:
         yield _layer(state[f"layers.{number}.weight"].numpy(), state[f"layers.{number}.bias"].numpy())
 

@@ -28,7 +28,8 @@ def network(weights: Path) -> torch.nn.Sequential:
     values, modules = torch.from_numpy(np.fromfile(weights, dtype=np.float32)), []
     for inputs, outputs in pairwise((4, 64, 64, 2)):
         layer = torch.nn.Linear(inputs, outputs)
-        weight, bias, values = values.split([inputs * outputs, outputs, len(values) - (inputs + 1) * outputs])
+        end = inputs * outputs
+        weight, bias, values = values[:end], values[end : end + outputs], values[end + outputs :]
         layer.load_state_dict({"weight": weight.reshape(inputs, outputs).T, "bias": bias})
         modules += [layer, torch.nn.Tanh()]
     return torch.nn.Sequential(*modules[:-1])

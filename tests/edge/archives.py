@@ -19,17 +19,32 @@ from serialize.archive import checksums, json_bytes
 from settings.load import ROOT
 
 FIELDS = ["position", "speed", "angle", "turn"]
-BOX = {"type": "box", "shape": [4], "dtype": "float32", "low": [-4.8, None, -0.42, None], "high": [4.8, None, 0.42, None]}
+BOX = {
+    "type": "box",
+    "shape": [4],
+    "dtype": "float32",
+    "low": [-4.8, None, -0.42, None],
+    "high": [4.8, None, 0.42, None],
+}
 DISCRETE = {"type": "discrete", "n": 3, "start": 0}
 
 
-def spec(widths: list[int], activation: str = "Tanh", head: dict[str, Any] | None = None, **encoding: Any) -> dict[str, Any]:
+def spec(
+    widths: list[int], activation: str = "Tanh", head: dict[str, Any] | None = None, **encoding: Any
+) -> dict[str, Any]:
     observation = encoding or {"encoding": "flatten", "scale": 1.0}
-    return {"type": "policy", "observation": observation, "widths": widths, "activation": activation,
-            "head": head or {"type": "logits"}}  # fmt: skip
+    return {
+        "type": "policy",
+        "observation": observation,
+        "widths": widths,
+        "activation": activation,
+        "head": head or {"type": "logits"},
+    }
 
 
-def box_head(low: list[Any], high: list[Any], squash: bool = False, limit: float | None = None, shape: Any = None) -> dict[str, Any]:
+def box_head(
+    low: list[Any], high: list[Any], squash: bool = False, limit: float | None = None, shape: Any = None
+) -> dict[str, Any]:
     return {"type": "box", "shape": shape or [len(low)], "low": low, "high": high, "limit": limit, "squash": squash}
 
 
@@ -70,13 +85,25 @@ def pack(
         output = built(torch.from_numpy(values).to(picture)).numpy()
     actions = action_space(Section(action, "test"))
     predictions = answers.actions(output, actions)
-    sample = {"content_type": "application/json", "body": base64.b64encode(json.dumps(values.tolist()).encode()).decode(),
-              "predictions": predictions}  # fmt: skip
+    sample = {
+        "content_type": "application/json",
+        "body": base64.b64encode(json.dumps(values.tolist()).encode()).decode(),
+        "predictions": predictions,
+    }
     files = {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in (ROOT / "handlers").rglob("*.py")}
-    files |= {"policy_handler.py": files["handlers/policy_handler.py"], "model.pt": weights.getvalue(), CARD: json_bytes(described)}
+    files |= {
+        "policy_handler.py": files["handlers/policy_handler.py"],
+        "model.pt": weights.getvalue(),
+        CARD: json_bytes(described),
+    }
     files[GOLDEN] = json_bytes({"tolerance": 1e-4, "samples": [sample]})
     files[CHECKSUMS] = checksums(files)
-    model = {"modelName": described["model_name"], "modelVersion": version, "handler": "policy_handler.py", "serializedFile": "model.pt"}
+    model = {
+        "modelName": described["model_name"],
+        "modelVersion": version,
+        "handler": "policy_handler.py",
+        "serializedFile": "model.pt",
+    }
     files[MANIFEST] = manifest_bytes({"model": model})
     write_zip(files, path)
     return path

@@ -77,5 +77,10 @@ def prepared(folder: Path, *options: str) -> Served:
     """The edge of a folder; nothing is started."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
-    env = {**os.environ, "MARINA_STATE": str(folder / "state"), "MARINA_ARCHIVES": str(folder), "MARINA_EDGE_PORT": str(port)}
+    env = {
+        **os.environ,
+        "MARINA_STATE": str(folder / "state"),
+        "MARINA_ARCHIVES": str(folder),
+        "MARINA_EDGE_PORT": str(port),
+    }
     return Served(port, env, ("edge.parity_states=2000", *options))

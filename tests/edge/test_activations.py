@@ -17,9 +17,11 @@ BOUND = 1e-6
 def program(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prints all activations of the numbers on standard input, float32 each."""
     folder = tmp_path_factory.mktemp("activations")
-    loops = "\n".join(f"for (int i = 0; i < N; i++) y[i] = edge_{name}(x[i]);\nfwrite(y, 4, N, stdout);" for name in ACTIVATIONS)
-    source = f'#include "memory.h"\n#include "activation.h"\nenum {{ N = 65536 }}; static float x[N], y[N];\nint main(void) {{ while (fread(x, 4, N, stdin) == N) {{ {loops} }} }}\n'
-    (folder / "all.c").write_text(source)
+    loop = "for (int i = 0; i < N; i++) y[i] = edge_{}(x[i]);\nfwrite(y, 4, N, stdout);"
+    loops = "\n".join(loop.format(name) for name in ACTIVATIONS)
+    main = f"int main(void) {{ while (fread(x, 4, N, stdin) == N) {{\n{loops}\n}} }}\n"
+    head = '#include "memory.h"\n#include "activation.h"\nenum { N = 65536 };\nstatic float x[N], y[N];\n'
+    (folder / "all.c").write_text(head + main)
     subprocess.run([compiler.program, *FLAGS, f"-I{NATIVE}", "-o", folder / "all", folder / "all.c", "-lm"], check=True)
     return folder / "all"
 

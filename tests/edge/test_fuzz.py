@@ -65,5 +65,3 @@ def _same(expected: Answer, found: Answer) -> bool:
     # another in each process.
     blurred = (STRANGE.sub(b"?", answer.body) for answer in (expected, found))
     return expected.status == found.status and len(set(blurred)) == 1
-
-

@@ -37,14 +37,23 @@ POLICIES: dict[str, dict[str, Any]] = {
     "one hot": {"network": spec([8, 16, 3], encoding="one_hot", sizes=[5, 3]), "space": WHOLE},
     "grid": {"network": spec([6, 16, 3], "ReLU"), "space": GRID},
     "scaled picture": {"network": spec([12, 16, 3], "SiLU", encoding="flatten", scale=255.0), "space": PICTURE},
-    "continuous, clipped": {"network": spec([4, 32, 2], head=box_head([-1.0, -0.5], [1.0, 2.0])), "action": BOUNDED, "gain": 3.0},
+    "continuous, clipped": {
+        "network": spec([4, 32, 2], head=box_head([-1.0, -0.5], [1.0, 2.0])),
+        "action": BOUNDED,
+        "gain": 3.0,
+    },
     "continuous, squashed": {
-        "network": spec([4, 64, 2], "GELU", head=box_head([-1000.0, 0.0], [1000.0, 1e-4], squash=True, limit=2.0)), "action": SCALED},
+        "network": spec([4, 64, 2], "GELU", head=box_head([-1000.0, 0.0], [1000.0, 1e-4], squash=True, limit=2.0)),
+        "action": SCALED,
+    },
     "continuous, unbounded": {
-        "network": spec([4, 64, 2], "Mish", head=box_head([None, None], [None, None], shape=[2, 1])), "action": OPEN, "gain": 2.0},
+        "network": spec([4, 64, 2], "Mish", head=box_head([None, None], [None, None], shape=[2, 1])),
+        "action": OPEN,
+        "gain": 2.0,
+    },
     "multi discrete": {"network": spec([4, 16, 7]), "action": {"type": "multi_discrete", "nvec": [2, 5]}},
     "multi binary": {"network": spec([4, 16, 5]), "action": {"type": "multi_binary", "n": 5}},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -58,7 +67,10 @@ def test_a_policy_answers_as_its_handler_does(name: str, compiler: Compiler, tmp
     assert found.deviation <= parity.TOLERANCE
     space = policy.observation.space
     if len(space.shape) == 1:
-        forms = [(STATE if number % 5 == 0 else ANY, body) for number, body in enumerate(_bodies(policy.observation.fields, policy.size))]
+        forms = [
+            (STATE if number % 5 == 0 else ANY, body)
+            for number, body in enumerate(_bodies(policy.observation.fields, policy.size))
+        ]
         expected = reference.answers(archive, "policy", forms)
         assert [_text(answer) for answer in program(forms)] == [_text(answer) for answer in expected]
 
@@ -66,8 +78,21 @@ def test_a_policy_answers_as_its_handler_does(name: str, compiler: Compiler, tmp
 def _bodies(fields: Any, size: int) -> list[bytes]:
     """Refusals that every policy words for itself, and numbers at the edge of what is inside."""
     one = [0.0] * size
-    documents: list[Any] = [[], [[]], [one, one[1:]], one + [0], [one, [1e9] * size], [1e39] * size, {"instances": [one, 3]}, {},
-                            {"instances": []}, {"instances": [one], "more": 1}, [0.5] * size, [-0.0] * size, [[[one]]]]  # fmt: skip
+    documents: list[Any] = [
+        [],
+        [[]],
+        [one, one[1:]],
+        [*one, 0],
+        [one, [1e9] * size],
+        [1e39] * size,
+        {"instances": [one, 3]},
+        {},
+        {"instances": []},
+        {"instances": [one], "more": 1},
+        [0.5] * size,
+        [-0.0] * size,
+        [[[one]]],
+    ]
     if fields:
         named = dict.fromkeys(fields, 0.0)
         documents += [named, named | {"ß" * 50: 1, "b": 2}, {**named, fields[0]: []}, {**named, fields[-1]: None}]
@@ -75,7 +100,7 @@ def _bodies(fields: Any, size: int) -> list[bytes]:
 
 
 def _text(answer: Answer) -> tuple[int, str]:
-    """Continuous actions are equal within the gate's tolerance, so their digits may differ: only refusals are compared."""
+    """Continuous actions agree within the gate's tolerance, so their digits may differ: refusals are compared."""
     return answer.status, "" if answer.status == 200 else answer.body.decode()
 
 
@@ -103,7 +128,11 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler
     program = compiler.harness(policy_header(read_policy(archive)))
     bits = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32)
     powers = (np.arange(-149, 128).astype(np.float64)[:, None] * 1.0).ravel()
-    numbers = [*bits.view(np.float32), *np.exp2(powers).astype(np.float32), *(np.float32(10) ** np.arange(-12, 20, dtype=np.float32))]
+    numbers = [
+        *bits.view(np.float32),
+        *np.exp2(powers).astype(np.float32),
+        *(np.float32(10) ** np.arange(-12, 20, dtype=np.float32)),
+    ]
     bodies = [json.dumps({"x": float(number)}).encode() for number in numbers if np.isfinite(number)]
     forms = [(form, body) for body in bodies for form in (ANY, STATE)]
     assert ask((str(program),), forms) == reference.answers(archive, "same", forms)
@@ -112,15 +141,26 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"network": {"type": "torchvision"}}, "its network is of type torchvision, and only layers one after the other are compiled"),
-        ({"artifact": {"format": "onnx-int8", "file": "model.pt"}}, "its artifact is onnx-int8; weights are read out of"),
+        (
+            {"network": {"type": "torchvision"}},
+            "its network is of type torchvision, and only layers one after the other are compiled",
+        ),
+        (
+            {"artifact": {"format": "onnx-int8", "file": "model.pt"}},
+            "its artifact is onnx-int8; weights are read out of",
+        ),
         ({"kind": "vision"}, "it is a vision model, not a policy"),
         ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
         ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
-        ({"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}}, "type must be one of box, not dict"),
+        (
+            {"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}},
+            "type must be one of box, not dict",
+        ),
     ],
 )
-def test_what_cannot_be_compiled_is_refused_with_the_reason(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+def test_what_cannot_be_compiled_is_refused_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), card=changes)
     with pytest.raises(EdgeError, match="policy cannot be compiled: ") as refused:
         read_policy(archive)

@@ -31,7 +31,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     try:
         said = made.run("edge")
         assert "2000 random states agree" in said
-        assert "answers as a C module" in said
+        assert "cartpole 1.0 answers on" in said
         yield made
     finally:
         stopped = made.run("stack", "down")
@@ -55,7 +55,10 @@ def test_both_routes_answer_as_the_gateway_does(edge: Served) -> None:
 
 
 def test_a_request_id_is_made_where_none_can_be_taken(edge: Served) -> None:
-    ids = {edge.ask("POST", MODEL, b"x", JSON | offered).json["request_id"] for offered in ({}, {"X-Request-Id": "ü" * 3}, {"X-Request-Id": "x" * 129})}
+    ids = {
+        edge.ask("POST", MODEL, b"x", JSON | offered).json["request_id"]
+        for offered in ({}, {"X-Request-Id": "ü" * 3}, {"X-Request-Id": "x" * 129})
+    }
     assert len(ids) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", str(each)) for each in ids)
 
@@ -64,22 +67,68 @@ def test_a_request_id_is_made_where_none_can_be_taken(edge: Served) -> None:
     ("method", "path", "body", "headers", "status", "code", "detail"),
     [
         ("POST", "/models/other/predict", STATE, JSON, 404, "unknown_model", "no model other is registered"),
-        ("POST", "/models/cartpole/versions/7/predict", STATE, JSON, 404, "unknown_model", "no version 7 of model cartpole is registered"),
+        (
+            "POST",
+            "/models/cartpole/versions/7/predict",
+            STATE,
+            JSON,
+            404,
+            "unknown_model",
+            "no version 7 of model cartpole is registered",
+        ),
         ("POST", "/nothing", STATE, JSON, 404, "not_found", "Not Found"),
         ("GET", MODEL, None, {}, 405, "method_not_allowed", "Method Not Allowed"),
         ("POST", MODEL, b"", JSON, 400, "unreadable_input", "the body is empty"),
         ("POST", MODEL, STATE, {"Content-Type": "text/plain"}, 415, "wrong_type", "send application/json"),
         ("POST", MODEL, STATE, {}, 415, "wrong_type", "send application/json"),
-        ("POST", MODEL, STATE, JSON | {"Content-Encoding": "gzip"}, 415, "wrong_type",
-         "compressed bodies are not read; send the body without Content-Encoding"),
-        ("POST", MODEL, STATE, JSON | {"X-Deadline-Ms": "soon"}, 400, "unreadable_input", "X-Deadline-Ms must be a whole number of milliseconds"),
-        ("POST", MODEL, b" " * 20001, JSON, 413, "too_large", "the body is larger than the 20000 bytes that are accepted"),
+        (
+            "POST",
+            MODEL,
+            STATE,
+            JSON | {"Content-Encoding": "gzip"},
+            415,
+            "wrong_type",
+            "compressed bodies are not read; send the body without Content-Encoding",
+        ),
+        (
+            "POST",
+            MODEL,
+            STATE,
+            JSON | {"X-Deadline-Ms": "soon"},
+            400,
+            "unreadable_input",
+            "X-Deadline-Ms must be a whole number of milliseconds",
+        ),
+        (
+            "POST",
+            MODEL,
+            b" " * 20001,
+            JSON,
+            413,
+            "too_large",
+            "the body is larger than the 20000 bytes that are accepted",
+        ),
         ("GET", "/" + "x" * 9000, None, {}, 414, "uri_too_long", "URI Too Long"),
-        ("GET", "/healthz", None, {"X-Long": "x" * 40000}, 400, "unreadable_input", "the request is not HTTP that is read here"),
+        (
+            "GET",
+            "/healthz",
+            None,
+            {"X-Long": "x" * 40000},
+            400,
+            "unreadable_input",
+            "the request is not HTTP that is read here",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_has_the_one_shape(
-    edge: Served, method: str, path: str, body: bytes | None, headers: dict[str, str], status: int, code: str, detail: str
+    edge: Served,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: dict[str, str],
+    status: int,
+    code: str,
+    detail: str,
 ) -> None:
     found = edge.ask(method, path, body, headers)
     assert found.status == status, found.body
@@ -87,13 +136,25 @@ def test_a_refusal_has_the_one_shape(
 
 
 def test_a_body_that_comes_in_chunks_is_read_and_bounded(edge: Served) -> None:
-    head = f"POST {MODEL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode()
+    names = ("Host: x", "Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close")
+    head = "\r\n".join((f"POST {MODEL} HTTP/1.1", *names, "", "")).encode()
     parts = [STATE[at : at + 5] for at in range(0, len(STATE), 5)]
-    assert b" 200 " in edge.raw(head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n")[:20]
+    assert (
+        b" 200 " in edge.raw(head + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n")[:20]
+    )
     assert b" 413 " in edge.raw(head + b"7000\r\n" + b" " * 0x7000 + b"\r\n0\r\n\r\n")[:20]
 
 
-@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
 def test_what_is_not_http_is_refused_in_json(edge: Served, sent: bytes) -> None:
     found = edge.raw(sent)
     assert re.search(rb" (400|404|505) ", found[:20]), found
@@ -113,7 +174,10 @@ def test_counters_are_those_of_all_workers(edge: Served) -> None:
         assert edge.ask("POST", "/predict", STATE).status == 200
     assert edge.count("/predict", 200) == before + 40
     text = edge.ask("GET", "/metrics").body.decode()
-    buckets = [int(value) for value in re.findall(r'request_seconds_bucket\{model="cartpole",route="/predict",le="[^"]+"\} (\d+)', text)]
+    buckets = [
+        int(value)
+        for value in re.findall(r'request_seconds_bucket\{model="cartpole",route="/predict",le="[^"]+"\} (\d+)', text)
+    ]
     assert buckets == sorted(buckets)
     assert f'request_seconds_count{{model="cartpole",route="/predict"}} {buckets[-1]}\n' in text
 
@@ -124,7 +188,9 @@ def test_status_knows_the_edge_and_no_access_log_is_written(edge: Served) -> Non
     assert not (Path(edge.env["MARINA_STATE"]) / "edge" / "access.log").exists()
 
 
-def test_a_new_version_takes_over_under_load_without_losing_a_request(edge: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_takes_over_under_load_without_losing_a_request(
+    edge: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("MARINA_STATE", "MARINA_ARCHIVES", "MARINA_EDGE_PORT"):
         monkeypatch.setenv(name, edge.env[name])
     settings = load(["served_model=cartpole", *edge.options])
@@ -138,7 +204,9 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(edge: Serv
 
     try:
         for version in ("1.1",):
-            published = archives.pack(folder / f"cartpole-{version}.mar", NETWORK, TWO, fields=FIELDS, version=version, seed=1)
+            published = archives.pack(
+                folder / f"cartpole-{version}.mar", NETWORK, TWO, fields=FIELDS, version=version, seed=1
+            )
             assert follow("cartpole", version, published, settings)
     finally:
         time.sleep(2.5)  # the old workers' goodbye is part of what must lose nothing
@@ -152,16 +220,23 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(edge: Serv
     assert not follow("digits", "1.0", folder / "digits.mar", settings)
 
 
-def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(edge: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(
+    edge: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("MARINA_STATE", "MARINA_ARCHIVES", "MARINA_EDGE_PORT"):
         monkeypatch.setenv(name, edge.env[name])
     settings = load(["served_model=cartpole", *edge.options])
     folder = Path(edge.env["MARINA_ARCHIVES"])
     before = edge.ask("POST", MODEL, STATE)
-    bad = archives.pack(folder / "cartpole-9.mar", NETWORK, TWO, fields=FIELDS, version="9", card={"network": {"type": "cnn"}})
+    bad = archives.pack(
+        folder / "cartpole-9.mar", NETWORK, TWO, fields=FIELDS, version="9", card={"network": {"type": "cnn"}}
+    )
     from edge import follow
 
-    with pytest.raises(EdgeError, match=r"still answers with cartpole .*, not 9: cartpole cannot be compiled: its network is of type cnn"):
+    with pytest.raises(
+        EdgeError,
+        match=r"still answers with cartpole .*, not 9: cartpole cannot be compiled: its network is of type cnn",
+    ):
         follow("cartpole", "9", bad, settings)
     assert edge.ask("POST", MODEL, STATE).body == before.body
 
@@ -178,3 +253,4 @@ def _load(edge: Served, stop: threading.Event, lost: list[str], seen: list[str],
         except (OSError, ValueError, KeyError) as error:
             lost.append(f"{number}: {error!r}")
             connection.close()
+    connection.close()
