@@ -23,7 +23,7 @@ def main(overrides: list[str]) -> int:
             raise StoreError(f"no archive {archive}; `make generate_mar MODEL={name}` builds it")
         outcome = roll_out(archive, loaded)
         published = open_store(loaded).path(file_name(outcome.model, outcome.version))
-        if published is not None:
+        if published is not None and not outcome.plan:
             follow(outcome.model, outcome.version, published, loaded)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
