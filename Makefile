@@ -12,7 +12,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress \
-  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda
+  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge bench_gateway bench_edge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ rollback: setup ## MODEL=name: back to the version before
 models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)
 
+edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
+	$(PY) -m edge $(ONE) $(ARGS)
+
 run_stress: setup ## MODEL=name: put load on the running stack and report
 	$(PY) stress.py $(ONE) $(ARGS)
 
@@ -97,3 +100,9 @@ run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
 run_ts_cuda: ## the same with every GPU of this machine
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) --gpus all marina-torchserve:cuda
+
+bench_gateway: setup ## the gateway's figures beside TorchServe's
+	$(PY) -m bench.gateway $(ARGS)
+
+bench_edge: setup ## the policy edge beside nginx, Rust, TorchServe and FastAPI
+	$(PY) -m bench.edge $(ARGS)

@@ -11,6 +11,7 @@
     │   └── PortInUse
     ├── EngineError          the engine refused or did not answer a management call
     │   └── RolloutError     a version did not become ready; says what serves now
+    ├── EdgeError            a policy cannot be compiled, or the edge does not answer as the handler does
     ├── LoadError            the load generator has nothing to load, or nothing that answers
     └── RequestError         what a client of the gateway is told
         ├── UnreadableInput  400
@@ -74,6 +75,10 @@ class EngineError(MarinaError):
 
 class RolloutError(EngineError):
     """A version did not become ready; the text says which one serves now."""
+
+
+class EdgeError(MarinaError):
+    """A policy cannot be compiled for the edge, or does not answer there as its handler does."""
 
 
 class LoadError(MarinaError):

@@ -36,7 +36,7 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
     return Source(
         network=network,
         spec=spec,
-        card=_card(model, actor),
+        card=_card(model, actor) | {"network": spec},
         example=torch.zeros((2, *observation.shape), dtype=dtype),
         input_name="observation",
         output_name="action" if isinstance(actor.action, Box) else "logits",

@@ -318,6 +318,24 @@ class Gateway(Frozen):
         return f"http://{self.host}:{self.port}"
 
 
+class Edge(Frozen):
+    """The policy edge: a policy compiled into nginx."""
+
+    host: str
+    port: Port
+    workers: Annotated[int, Field(ge=1, le=64)]
+    compiler: str = Field(description="auto for cc, or the name of a program")
+    max_body_bytes: PositiveInt
+    timeout_s: PositiveInt = Field(description="how long a client may pause while it sends or takes something")
+    access_log: bool = Field(description="a log line for each request")
+    parity_states: PositiveInt = Field(description="random states that are compared with the handler before serving")
+
+    @property
+    def url(self) -> str:
+        """Base under which it answers."""
+        return f"http://{self.host}:{self.port}"
+
+
 class Stress(Frozen):
     """The load that run_stress puts on the running stack."""
 
@@ -369,6 +387,7 @@ class Settings(Frozen):
     engine: TorchServe
     store: Store
     gateway: Gateway
+    edge: Edge
     stress: Stress
     rollout: Rollout
     signing: Signing

@@ -1,4 +1,4 @@
-"""`python -m stack up|down|status|logs|run PART [overrides]`: the local stack from the command line."""
+"""`python -m stack up|down|status|logs|run PART|edge [overrides]`: the local stack from the command line."""
 
 import logging
 import subprocess
@@ -10,9 +10,9 @@ from delivery.rollout import restore
 from errors import MarinaError, StackError
 from stack import control, ports, processes
 from stack.folders import Folders
-from stack.parts import parts
+from stack.parts import edge_part, parts, started_parts
 
-USAGE = "usage: python -m stack up|down|status|logs|run PART [hydra overrides]"
+USAGE = "usage: python -m stack up|down|status|logs|run PART|edge [hydra overrides]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,6 +44,13 @@ def _up(overrides: tuple[str, ...]) -> int:
     return 0
 
 
+def _edge(overrides: tuple[str, ...]) -> int:
+    """Start the edge that `python -m edge` has made."""
+    loaded = settings.load(overrides)
+    control.up((edge_part(loaded),), Folders.of(loaded))
+    return 0
+
+
 def _down(overrides: tuple[str, ...]) -> int:
     stopped = control.down(Folders.of(settings.load(overrides)))
     print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -52,7 +59,7 @@ def _down(overrides: tuple[str, ...]) -> int:
 
 def _status(overrides: tuple[str, ...]) -> int:
     loaded = settings.load(overrides)
-    found = control.status(parts(loaded), Folders.of(loaded))
+    found = control.status(started_parts(loaded), Folders.of(loaded))
     for part in found:
         state = "ready" if part.ready else "not ready" if part.pid else "down"
         print(f"{part.name:<12}{state:<10}{f'pid {part.pid}' if part.pid else '-':<12}{part.url}")
@@ -74,7 +81,7 @@ def _run(arguments: tuple[str, ...]) -> int:
     name, *overrides = arguments
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
-    chosen = next((part for part in parts(loaded, tuple(overrides)) if part.name == name), None)
+    chosen = next((part for part in started_parts(loaded, tuple(overrides)) if part.name == name), None)
     if chosen is None:
         raise StackError(f"no part {name!r}; there are {', '.join(part.name for part in parts(loaded))}")
     ports.check(chosen)
@@ -86,7 +93,7 @@ def _run(arguments: tuple[str, ...]) -> int:
             processes.stop_part(name, folders)
 
 
-COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run}
+COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run, "edge": _edge}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

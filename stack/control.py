@@ -22,7 +22,8 @@ from stack.folders import Folders
 from stack.parts import Part
 
 log = logging.getLogger(__name__)
-NAMES = ("gateway", "filebrowser", "s3", "torchserve")  # the order in which they stop: who asks before who answers
+# The order in which they stop: who asks before who answers.
+NAMES = ("edge", "gateway", "filebrowser", "s3", "torchserve")
 
 
 @dataclass(frozen=True)

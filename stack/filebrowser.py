@@ -14,10 +14,14 @@ PAGE = ROOT / "docker" / "filebrowser"
 
 def command(nginx: str, folders: Folders) -> tuple[str, ...]:
     """Nginx in the foreground over the rendered configuration."""
-    conf = folders.filebrowser / "nginx.conf"
+    return over(nginx, folders.filebrowser)
+
+
+def over(nginx: str, folder: Path) -> tuple[str, ...]:
+    """Nginx in the foreground over `folder/nginx.conf`."""
     # Started by root, nginx would hand its workers to `nobody`, who may not read a folder below somebody's home.
     user = ("-g", "user root;") if os.getuid() == 0 else ()
-    return (nginx, "-e", "stderr", "-p", str(folders.filebrowser), "-c", str(conf), *user)
+    return (nginx, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"), *user)
 
 
 def prepare(store: NginxStore, folders: Folders) -> None:

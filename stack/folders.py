@@ -40,6 +40,11 @@ class Folders:
         return self.state / "filebrowser"
 
     @property
+    def edge(self) -> Path:
+        """The edge's nginx.conf, its pid and what it serves; there from its start until the stack goes down."""
+        return self.state / "edge"
+
+    @property
     def logs(self) -> Path:
         """One log file a part."""
         return self.state / "logs"
@@ -68,6 +73,6 @@ class Folders:
 
     def remove_temporary(self) -> None:
         """Remove what a stopped stack needs no more: sockets, unpacked and fetched archives, keys."""
-        for folder in (self.temporary, self.torchserve, self.filebrowser):
+        for folder in (self.temporary, self.torchserve, self.filebrowser, self.edge):
             shutil.rmtree(folder, ignore_errors=True)
         self.forget_fetched()

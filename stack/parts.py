@@ -104,6 +104,24 @@ def _gateway_ports(gateway: Gateway) -> tuple[Port, ...]:
     return (main,) if gateway.grpc_port is None else (main, Port(gateway.grpc_port, "gateway.grpc_port"))
 
 
+def started_parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ...]:
+    """`parts`, and the edge where one was started: `make edge` adds it to a stack, `make down` takes it away."""
+    there = (Folders.of(settings).edge / "nginx.conf").is_file()
+    return (*parts(settings, overrides), edge_part(settings)) if there else parts(settings, overrides)
+
+
+def edge_part(settings: Settings) -> Part:
+    """The policy edge over the configuration that `python -m edge` has written."""
+    edge = settings.edge
+    return Part(
+        name="edge",
+        command=filebrowser.over(_program("nginx", "/usr/sbin/nginx"), Folders.of(settings).edge),
+        ports=(Port(edge.port, "edge.port"),),
+        ready_url=f"{edge.url}/healthz",
+        timeout_s=15,
+    )
+
+
 def _program(name: str, fallback: str) -> str:
     """Path of an installed program; Debian keeps servers in /usr/sbin, which is not on every PATH."""
     found = shutil.which(name) or shutil.which(fallback)

@@ -19,6 +19,7 @@ from stack.folders import Folders
 from stack.parts import Part
 
 MARK = "MARINA_STACK"
+NGINX = ("filebrowser", "edge")  # parts whose folder below the state folder has their name
 STOP_TIMEOUT_S = 20.0
 
 
@@ -121,7 +122,7 @@ def _is_marked(process: psutil.Process, name: str, folders: Folders) -> bool:
         env = process.environ()
         if env.get(MARK) == str(folders.state) and env.get("MARINA_PART") == name:
             return True
-        return name == "filebrowser" and f"-p {folders.filebrowser} " in " ".join(process.cmdline()) + " "
+        return name in NGINX and f"-p {folders.state / name} " in " ".join(process.cmdline()) + " "
     except psutil.Error:
         return False
 

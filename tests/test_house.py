@@ -17,9 +17,10 @@ MAY_IMPORT = {
     "serialize": {"errors", "settings", "archive", "handlers"},
     "delivery": {"errors", "settings", "archive", "handlers"},
     "gateway": {"errors", "settings"},
+    "edge": {"errors", "settings", "archive", "handlers", "delivery"},
     "stack": {"errors", "settings", "delivery"},
     "loadtest": {"errors", "settings"},
-    "bench": {"errors", "settings", "delivery", "demo", "loadtest", "stack"},
+    "bench": {"errors", "settings", "archive", "delivery", "demo", "edge", "loadtest", "stack"},
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
 LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")

@@ -21,6 +21,7 @@ from stack.ports import listeners
 PORTS = (
     "MARINA_GATEWAY_PORT",
     "MARINA_GATEWAY_GRPC_PORT",
+    "MARINA_EDGE_PORT",
     "MARINA_FILES_PORT",
     "MARINA_INFERENCE_PORT",
     "MARINA_MANAGEMENT_PORT",

@@ -1,0 +1,65 @@
+"""`python -m edge [overrides]` compiles, checks and serves a policy; `follow ARCHIVE` updates a running one."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import settings
+from edge.build import build
+from edge.reload import ask_golden, reload
+from edge.site import Site
+from errors import EdgeError, MarinaError
+from settings import Settings
+from settings.load import ROOT
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    try:
+        match list(arguments):
+            case ["follow", archive]:
+                loaded = Settings.model_validate_json(sys.stdin.read(), strict=True)
+                reload(build(Path(archive), loaded), loaded)
+            case overrides:
+                _serve(overrides)
+    except MarinaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(overrides: list[str]) -> None:
+    loaded = settings.load(overrides)
+    name = loaded.served_model.model_name
+    archive = _archive(loaded)
+    built = build(archive, loaded)
+    if Site.of(loaded).master() is not None:
+        reload(built, loaded)
+    else:
+        Site.of(loaded).write(built, loaded)
+        done = subprocess.run([sys.executable, "-m", "stack", "edge", *overrides], cwd=ROOT, check=False)
+        if done.returncode != 0:
+            raise EdgeError("the edge did not start")
+        ask_golden(built, loaded)
+    print(f"{name} {built.version} answers on {loaded.edge.url}/models/{name}/predict and /predict")
+
+
+def _archive(loaded: Settings) -> Path:
+    """The archive that serves this model now, if a rollout made one serve; else the built one."""
+    from delivery.record import Record
+    from delivery.stores import open_store
+
+    name = loaded.served_model.model_name
+    history = Record.of(loaded).get(name)
+    published = open_store(loaded).path(history.serving.archive) if history else None
+    built = Path(loaded.paths.archives) / f"{name}.mar"
+    if published is None and not built.is_file():
+        raise EdgeError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
+    return published or built
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,53 @@
+"""Asks a program that speaks the frames of native/harness.c."""
+
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import EdgeError
+
+ANY, STATE = 0, 1
+ORACLE = Path(__file__).resolve().parent / "oracle.py"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a program answered to one body."""
+
+    status: int
+    body: bytes
+
+
+def ask(command: Sequence[str], bodies: Iterable[tuple[int, bytes]], **options: object) -> list[Answer]:
+    """The answers to (form, body) pairs, in order. Raises EdgeError with the last words of a program that fails."""
+    asked = list(bodies)
+    frames = b"".join(struct.pack("II", form, len(body)) + body for form, body in asked)
+    done = subprocess.run(command, input=frames, capture_output=True, check=False, **options)  # type: ignore[call-overload]
+    answers = list(_unpacked(done.stdout))
+    if done.returncode != 0 or len(answers) != len(asked):
+        words = done.stderr.decode(errors="replace").strip()
+        raise EdgeError(f"{Path(command[-1]).name} ended with {done.returncode}: {words[-2000:]}")
+    return answers
+
+
+def ask_handler(archive: Path, bodies: Iterable[tuple[int, bytes]]) -> list[Answer]:
+    """What the archive's own handler answers, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="marina-edge-") as folder:
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(folder)
+        environment = {**os.environ, "PYTHONPATH": folder}
+        return ask((sys.executable, "-P", "-W", "ignore", str(ORACLE)), bodies, cwd=folder, env=environment)
+
+
+def _unpacked(stream: bytes) -> Iterable[Answer]:
+    at = 0
+    while at + 8 <= len(stream):
+        status, size = struct.unpack_from("II", stream, at)
+        yield Answer(status, stream[at + 8 : at + 8 + size])
+        at += 8 + size

@@ -1,0 +1,149 @@
+"""A policy as the edge compiles it: layers, spaces and bounds, out of an archive. What cannot be compiled says why."""
+
+import math
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archive import Archive, open_archive
+from edge import weights
+from errors import EdgeError
+from handlers.card import Observation
+from handlers.policy_network import ACTIVATIONS
+from handlers.section import Section
+from handlers.spaces import ActionSpace, Box, action_space, box
+
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inputs], bias [outputs]
+
+LARGEST = 4_000_000
+"""Weights of the largest network that is compiled: 16 MB of constants, which a compiler takes a minute for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """One policy, ready to be written as a program.
+
+    `one_hot` are the sizes of the codes that whole numbers become; None where the observation is taken as it is,
+    divided by `scale`. `limit` and `squash` are those of handlers.policy_network.BoxHead.
+    """
+
+    model: str
+    version: str
+    weights: str
+    observation: Observation
+    action: ActionSpace
+    layers: tuple[Layer, ...]
+    activation: str
+    scale: float
+    one_hot: tuple[int, ...] | None
+    limit: float | None
+    squash: bool
+
+    @property
+    def size(self) -> int:
+        """Numbers in one observation."""
+        return math.prod(self.observation.space.shape)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network gives."""
+        return len(self.layers[-1][1])
+
+    def raw(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The network's last layer for observations [N, size], in float64: [N, outputs]."""
+        import torch
+
+        values = torch.from_numpy(self._encoded(observations))
+        activate = getattr(torch.nn, self.activation)()
+        for number, (weight, bias) in enumerate(self.layers):
+            linear = torch.from_numpy(weight).double(), torch.from_numpy(bias).double()
+            values = torch.nn.functional.linear(values if number == 0 else activate(values), *linear)
+        return cast("NDArray[np.float64]", values.numpy())
+
+    def _encoded(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.one_hot is None:
+            return observations / self.scale
+        codes = [observations[:, [at]] == np.arange(size) for at, size in enumerate(self.one_hot)]
+        return np.concatenate(codes, axis=1).astype(np.float64)
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy in the archive at `path`. Raises EdgeError with the reason why it cannot be compiled."""
+    archive = open_archive(path)
+    card = archive.card
+    if card.get("kind") != "policy":
+        raise EdgeError(f"{archive.model_name} cannot be compiled: it is a {card.get('kind')} model, not a policy")
+    try:
+        return _policy(archive, _spec(archive))
+    except (KeyError, TypeError, ValueError) as error:
+        raise EdgeError(f"{archive.model_name} cannot be compiled: {error}") from None
+
+
+def _spec(archive: Archive) -> Mapping[str, Any]:
+    spec = archive.card.get("network") or archive.card["artifact"].get("network")
+    if not isinstance(spec, Mapping):
+        raise ValueError("its card does not describe the network; build the archive anew with `make generate_mar`")
+    if spec.get("type") != "policy":
+        raise ValueError(f"its network is of type {spec.get('type')}, and only layers one after the other are compiled")
+    if spec["activation"] not in ACTIVATIONS:
+        raise ValueError(f"its activation {spec['activation']} is not known")
+    _check_handler(archive)
+    return spec
+
+
+def _check_handler(archive: Archive) -> None:
+    """The edge reads and words as the kit's own handler does; another one would be passed over."""
+    with zipfile.ZipFile(archive.path) as source:
+        packed = source.read(archive.manifest["model"]["handler"])
+    ours = Path(__file__).resolve().parent.parent / "handlers" / "policy_handler.py"
+    if packed != ours.read_bytes():
+        raise ValueError("it has a handler of its own, whose logic is not compiled")
+
+
+def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
+    card = Section(archive.card, "model.json")
+    seen = card.section("observation")
+    space = box(seen.section("space"))
+    if space.dtype.kind == "f" and space.dtype.itemsize not in (4, 8):
+        raise ValueError(f"its observations are of type {space.dtype}, in which C does not compare")
+    if space.dtype.kind == "f" and space.dtype.itemsize == 8 and space.network_dtype != np.float32:
+        raise ValueError("its network does not take float32")
+    fields = seen.texts("fields") if seen.values.get("fields") is not None else None
+    head, encoding = spec["head"], spec["observation"]
+    layers = weights.read(archive, spec["widths"])
+    if sum(weight.size for weight, _ in layers) > LARGEST:
+        raise ValueError(f"its network has more than {LARGEST} weights")
+    policy = Policy(
+        model=archive.model_name,
+        version=archive.version,
+        weights=archive.card["weights"],
+        observation=Observation(space, fields, cast("Any", seen.choice("out_of_range", ("reject", "clip")))),
+        action=action_space(card.section("action").section("space")),
+        layers=layers,
+        activation=spec["activation"],
+        scale=float(encoding.get("scale", 1.0)),
+        one_hot=tuple(encoding["sizes"]) if encoding["encoding"] == "one_hot" else None,
+        limit=head.get("limit"),
+        squash=bool(head.get("squash", False)),
+    )
+    _check(policy, spec["widths"])
+    return policy
+
+
+def _check(policy: Policy, widths: list[int]) -> None:
+    taken = sum(policy.one_hot) if policy.one_hot else policy.size
+    if taken != widths[0]:
+        raise ValueError(f"its network takes {widths[0]} numbers, its observation gives {taken}")
+    for (_, bias), (weight, _) in pairwise(policy.layers):
+        if weight.shape[1] != bias.shape[0]:
+            raise ValueError("its layers do not fit each other")
+    if isinstance(policy.action, Box) and math.prod(policy.action.shape) != policy.outputs:
+        raise ValueError("its network's output does not fit the action space")
+    if not all(np.isfinite(part).all() for layer in policy.layers for part in layer):
+        raise ValueError("its weights are not finite")

@@ -1,0 +1,48 @@
+"""The edge beside the running stack: the gateway's bytes, and the gateway's version after a rollout."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.conftest import Stack
+from tests.edge import fuzz
+from tests.edge.served import FIELDS, JSON
+
+pytestmark = pytest.mark.e2e
+MODEL = "/models/cartpole/predict"
+
+
+@pytest.fixture(scope="module")
+def edge(stack: Stack) -> str:
+    if shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir():
+        pytest.skip("needs a C compiler and nginx-dev")
+    stack.run("-m", "edge", "served_model=cartpole", "edge.parity_states=2000")
+    return f"http://127.0.0.1:{stack.env['MARINA_EDGE_PORT']}"
+
+
+def test_gateway_and_edge_answer_with_the_same_bytes(stack: Stack, edge: str) -> None:
+    headers = JSON | {"X-Request-Id": "same"}
+    for number, body in enumerate(fuzz.bodies(60, FIELDS, 4, seed=5)):
+        path = "/predict" if number % 3 == 0 else MODEL
+        there, here = (
+            requests.post(f"{url}{path}", body, headers=headers, timeout=30) for url in (stack.gateway, edge)
+        )
+        assert (here.status_code, here.content) == (there.status_code, there.content), body
+        for name in ("content-type", "x-request-id", "x-content-type-options"):
+            assert here.headers[name] == there.headers[name]
+        assert here.headers.get("x-model-version") == there.headers.get("x-model-version")
+
+
+def test_a_rollout_brings_the_edge_along(stack: Stack, edge: str) -> None:
+    before = requests.post(f"{edge}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=10).json()["version"]
+    stack.run(
+        "upload_model.py",
+        "served_model=cartpole",
+        "served_model.request_params.batch_size=7",
+        "edge.parity_states=2000",
+    )
+    answers = [requests.post(f"{url}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=30) for url in (stack.gateway, edge)]
+    assert answers[0].json()["version"] != before
+    assert answers[0].content == answers[1].content

@@ -1,0 +1,176 @@
+"""Policies of every kind answer, compiled, as their handler does; what cannot be compiled says why."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archive import open_archive
+from edge import parity
+from edge.asking import ANY, STATE, Answer, ask
+from edge.c_source import policy_header
+from edge.compiler import Compiler
+from edge.network import read_policy
+from errors import EdgeError
+from tests.edge import archives, fuzz, reference
+from tests.edge.archives import box_head, spec
+
+STATES = 3000
+WIDE = {"type": "box", "shape": [3], "dtype": "float64", "low": [None, -1e-3, 0.0], "high": [None, 1e-3, 2.0]}
+WHOLE = {"type": "box", "shape": [2], "dtype": "int64", "low": [0, 0], "high": [4, 2]}
+GRID = {"type": "box", "shape": [2, 3], "dtype": "float32", "low": None, "high": None}
+PICTURE = {"type": "box", "shape": [2, 2, 3], "dtype": "uint8", "low": 0, "high": 255}
+BOUNDED = {"type": "box", "shape": [2], "dtype": "float32", "low": [-1.0, -0.5], "high": [1.0, 2.0]}
+SCALED = {"type": "box", "shape": [2], "dtype": "float32", "low": [-1000.0, 0.0], "high": [1000.0, 1e-4]}
+OPEN = {"type": "box", "shape": [2, 1], "dtype": "float32", "low": [[None], [None]], "high": [[None], [None]]}
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "discrete": {"network": spec([4, 64, 64, 3]), "fields": archives.FIELDS},
+    "no hidden layer": {"network": spec([4, 3])},
+    "deep and odd": {"network": spec([4, 7, 33, 12, 9, 3], "ELU")},
+    "counted from one": {"network": spec([4, 8, 12]), "action": {"type": "discrete", "n": 12, "start": 1}},
+    "clipped observation": {"network": spec([4, 16, 3]), "out_of_range": "clip"},
+    "float64 space": {"network": spec([3, 16, 3]), "space": WIDE},
+    "one hot": {"network": spec([8, 16, 3], encoding="one_hot", sizes=[5, 3]), "space": WHOLE},
+    "grid": {"network": spec([6, 16, 3], "ReLU"), "space": GRID},
+    "scaled picture": {"network": spec([12, 16, 3], "SiLU", encoding="flatten", scale=255.0), "space": PICTURE},
+    "continuous, clipped": {
+        "network": spec([4, 32, 2], head=box_head([-1.0, -0.5], [1.0, 2.0])),
+        "action": BOUNDED,
+        "gain": 3.0,
+    },
+    "continuous, squashed": {
+        "network": spec([4, 64, 2], "GELU", head=box_head([-1000.0, 0.0], [1000.0, 1e-4], squash=True, limit=2.0)),
+        "action": SCALED,
+    },
+    "continuous, unbounded": {
+        "network": spec([4, 64, 2], "Mish", head=box_head([None, None], [None, None], shape=[2, 1])),
+        "action": OPEN,
+        "gain": 2.0,
+    },
+    "multi discrete": {"network": spec([4, 16, 7]), "action": {"type": "multi_discrete", "nvec": [2, 5]}},
+    "multi binary": {"network": spec([4, 16, 5]), "action": {"type": "multi_binary", "n": 5}},
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_answers_as_its_handler_does(name: str, compiler: Compiler, tmp_path: Path) -> None:
+    archive = archives.pack(tmp_path / "policy.mar", **POLICIES[name])
+    policy = read_policy(archive)
+    program = partial(ask, (str(compiler.harness(policy_header(policy))),))
+    found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
+    assert found.golden == 1
+    assert found.ties <= STATES / 1000
+    assert found.deviation <= parity.TOLERANCE
+    space = policy.observation.space
+    if len(space.shape) == 1:
+        forms = [
+            (STATE if number % 5 == 0 else ANY, body)
+            for number, body in enumerate(_bodies(policy.observation.fields, policy.size))
+        ]
+        expected = reference.answers(archive, "policy", forms)
+        assert [_text(answer) for answer in program(forms)] == [_text(answer) for answer in expected]
+
+
+def _bodies(fields: Any, size: int) -> list[bytes]:
+    """Refusals that every policy words for itself, and numbers at the edge of what is inside."""
+    one = [0.0] * size
+    documents: list[Any] = [
+        [],
+        [[]],
+        [one, one[1:]],
+        [*one, 0],
+        [one, [1e9] * size],
+        [1e39] * size,
+        {"instances": [one, 3]},
+        {},
+        {"instances": []},
+        {"instances": [one], "more": 1},
+        [0.5] * size,
+        [-0.0] * size,
+        [[[one]]],
+    ]
+    if fields:
+        named = dict.fromkeys(fields, 0.0)
+        documents += [named, named | {"ß" * 50: 1, "b": 2}, {**named, fields[0]: []}, {**named, fields[-1]: None}]
+    return [json.dumps(document).encode() for document in documents] + fuzz.bodies(40, fields, size)
+
+
+def _text(answer: Answer) -> tuple[int, str]:
+    """Continuous actions agree within the gate's tolerance, so their digits may differ: refusals are compared."""
+    return answer.status, "" if answer.status == 200 else answer.body.decode()
+
+
+def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler, tmp_path: Path) -> None:
+    """An identity network, so that the action is the observation and every digit must agree."""
+    import torch
+
+    from handlers import networks
+
+    head = box_head([None], [None])
+    network = spec([1, 1], "Identity", head=head)
+    real = networks.build
+
+    def identity(described: dict[str, Any]) -> torch.nn.Module:
+        built = real(described)
+        built.load_state_dict({"layers.0.weight": torch.ones(1, 1), "layers.0.bias": torch.zeros(1)})
+        return built
+
+    archives.networks.build = identity  # type: ignore[attr-defined]
+    try:
+        space = {"type": "box", "shape": [1], "dtype": "float32", "low": [None], "high": [None]}
+        archive = archives.pack(tmp_path / "same.mar", network, space, space, fields=["x"])
+    finally:
+        archives.networks.build = real  # type: ignore[attr-defined]
+    program = compiler.harness(policy_header(read_policy(archive)))
+    bits = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32)
+    powers = (np.arange(-149, 128).astype(np.float64)[:, None] * 1.0).ravel()
+    numbers = [
+        *bits.view(np.float32),
+        *np.exp2(powers).astype(np.float32),
+        *(np.float32(10) ** np.arange(-12, 20, dtype=np.float32)),
+    ]
+    bodies = [json.dumps({"x": float(number)}).encode() for number in numbers if np.isfinite(number)]
+    forms = [(form, body) for body in bodies for form in (ANY, STATE)]
+    assert ask((str(program),), forms) == reference.answers(archive, "same", forms)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"network": {"type": "torchvision"}},
+            "its network is of type torchvision, and only layers one after the other are compiled",
+        ),
+        (
+            {"artifact": {"format": "onnx-int8", "file": "model.pt"}},
+            "its artifact is onnx-int8; weights are read out of",
+        ),
+        ({"kind": "vision"}, "it is a vision model, not a policy"),
+        ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
+        ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
+        (
+            {"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}},
+            "type must be one of box, not dict",
+        ),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_with_the_reason(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), card=changes)
+    with pytest.raises(EdgeError, match="policy cannot be compiled: ") as refused:
+        read_policy(archive)
+    assert reason in str(refused.value)
+
+
+def test_the_gate_finds_a_program_that_answers_otherwise(compiler: Compiler, tmp_path: Path) -> None:
+    right = archives.pack(tmp_path / "policy.mar", spec([4, 16, 3]))
+    wrong = archives.pack(tmp_path / "policy-2.mar", spec([4, 16, 3]), seed=1)
+    policy = read_policy(right)
+    program = partial(ask, (str(compiler.harness(policy_header(read_policy(wrong)))),))
+    with pytest.raises(EdgeError, match="answered differently"):
+        parity.check(program, partial(reference.handler, right), policy, open_archive(right), STATES)
