@@ -77,6 +77,7 @@ upload_model: setup ## MODEL=name: roll the archive out to TorchServe
 
 rollback: setup ## MODEL=name: back to the version before
 	$(PY) -m delivery rollback $(ONE) $(ARGS)
+	$(PY) -m edge sync $(ONE) $(ARGS)
 
 models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)

@@ -1,4 +1,8 @@
-"""`python -m edge [overrides]` compiles, checks and serves a policy; `follow ARCHIVE` updates a running one."""
+"""`python -m edge [overrides]` compiles, checks and serves a policy.
+
+`sync [overrides]` brings a running edge to the version that serves; `follow ARCHIVE` is what a rollout starts for that,
+with the settings on standard input.
+"""
 
 import logging
 import subprocess
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import settings
 from edge.build import build
+from edge.follow import follow
 from edge.reload import ask_golden, reload
 from edge.site import Site
 from errors import EdgeError, MarinaError
@@ -23,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
             case ["follow", archive]:
                 loaded = Settings.model_validate_json(sys.stdin.read(), strict=True)
                 reload(build(Path(archive), loaded), loaded)
+            case ["sync", *overrides]:
+                _sync(overrides)
             case overrides:
                 _serve(overrides)
     except MarinaError as error:
@@ -47,14 +54,29 @@ def _serve(overrides: list[str]) -> None:
     print(f"{name} {built.version} answers on {loaded.edge.url}/models/{name}/predict and /predict")
 
 
-def _archive(loaded: Settings) -> Path:
-    """The archive that serves this model now, if a rollout made one serve; else the built one."""
+def _sync(overrides: list[str]) -> None:
+    """Bring a running edge to the version that serves, after a rollback; without one there is nothing to do."""
+    loaded = settings.load(overrides)
+    name = loaded.served_model.model_name
+    if (serving := _serving(loaded)) is not None and follow(name, *serving, loaded):
+        print(f"{name} {serving[0]} answers on {loaded.edge.url} as well")
+
+
+def _serving(loaded: Settings) -> tuple[str, Path] | None:
+    """Version and archive that a rollout made serve, None where the store keeps no file of it here."""
     from delivery.record import Record
     from delivery.stores import open_store
 
+    history = Record.of(loaded).get(loaded.served_model.model_name)
+    path = open_store(loaded).path(history.serving.archive) if history else None
+    return (history.serving.version, path) if history and path else None
+
+
+def _archive(loaded: Settings) -> Path:
+    """The archive that serves this model now, if a rollout made one serve; else the built one."""
     name = loaded.served_model.model_name
-    history = Record.of(loaded).get(name)
-    published = open_store(loaded).path(history.serving.archive) if history else None
+    serving = _serving(loaded)
+    published = serving[1] if serving else None
     built = Path(loaded.paths.archives) / f"{name}.mar"
     if published is None and not built.is_file():
         raise EdgeError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")

@@ -46,3 +46,6 @@ def test_a_rollout_brings_the_edge_along(stack: Stack, edge: str) -> None:
     answers = [requests.post(f"{url}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=30) for url in (stack.gateway, edge)]
     assert answers[0].json()["version"] != before
     assert answers[0].content == answers[1].content
+    stack.run("-m", "delivery", "rollback", "served_model=cartpole")
+    stack.run("-m", "edge", "sync", "served_model=cartpole", "edge.parity_states=2000")
+    assert requests.post(f"{edge}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=10).json()["version"] == before
