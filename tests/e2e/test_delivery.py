@@ -157,8 +157,8 @@ def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) ->
         engine.register("stranger", url, params, 60)
 
 
-def test_a_model_that_was_not_built_says_how_to_build_it(stack: Stack) -> None:
-    printed = stack.run("upload_model.py", "served_model=weather", status=1)
+def test_a_model_that_was_not_built_says_how_to_build_it(stack: Stack, tmp_path: Path) -> None:
+    printed = stack.run("upload_model.py", "served_model=weather", f"paths.archives={tmp_path}", status=1)
     assert "make generate_mar MODEL=weather" in printed
 
 
