@@ -1,6 +1,11 @@
 """Fixtures that every room's tests share."""
 
+import signal
+
 import pytest
+
+# A runner in the background has Ctrl-C ignored and hands that on; the programs under test must start as from a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import requests
 from PIL import Image
 
-from delivery.management import Management
+from delivery.rollout import remove
 from settings import load
 from tests.e2e.conftest import Stack
 
@@ -53,6 +53,4 @@ def test_a_model_without_weights_is_refused_and_with_random_ones_named_random(
         for name, value in stack.env.items():
             if name.startswith("MARINA_"):
                 monkeypatch.setenv(name, value)
-        with Management(load().engine) as engine:
-            for registered in engine.versions(model):
-                engine.unregister(model, registered.version)
+        remove(model, load())

@@ -168,10 +168,13 @@ control.up((silent,), folders)
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
 def test_an_interrupted_up_leaves_nothing_that_down_does_not_find(folders: Folders, sent: signal.Signals) -> None:
     up = subprocess.Popen([sys.executable, "-c", UP, str(folders.state), str(free_port())], stderr=subprocess.DEVNULL)
-    wait_for(lambda: bool(processes.find("gateway", folders)))
-    [part] = processes.find("gateway", folders)
-    up.send_signal(sent)
-    up.wait(timeout=30)
+    try:
+        wait_for(lambda: bool(processes.find("gateway", folders)))
+        [part] = processes.find("gateway", folders)
+        up.send_signal(sent)
+        up.wait(timeout=30)
+    finally:
+        up.kill()
     if sent == signal.SIGKILL:
         assert part.is_running()
         assert control.down(folders) == ["gateway"]
