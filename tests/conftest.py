@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-# A runner in the background has Ctrl-C ignored and hands that on; the programs under test must start as from a terminal.
+# A runner in the background has Ctrl-C ignored and hands that on; what is tested must start as from a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
