@@ -1,0 +1,118 @@
+"""`gateway`: the HTTP and gRPC front that clients see."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds
+
+
+class Alias(Frozen):
+    """A short route: which model answers it, and the forms of request and response."""
+
+    path: Annotated[str, Field(pattern=r"^/[a-z0-9_/-]*$")]
+    model: Name
+    request: Literal["picture_field_image", "state", "picture_base64", "one_picture"]
+    response: Literal["probabilities", "action", "label", "label_confidence"]
+    example: dict[str, float] | None = Field(None, description="a state that the documentation shows and sends")
+
+
+class Admission(Frozen):
+    """How much a model may have before it: beyond it the gateway answers 429 at once."""
+
+    max_places: PositiveInt = Field(description="requests of one model in the gateway, waiting or in the engine")
+    max_wait_ms: PositiveInt = Field(description="a request that would have to wait longer is refused")
+    models: dict[Name, PositiveInt] = Field(description="max_places of single models, by name")
+
+
+class Coalesce(Frozen):
+    """Concurrent single observations for one policy travel to the engine as one request of many."""
+
+    enabled: bool
+    max_batch: Annotated[int, Field(ge=2, le=4096)] = Field(description="most observations in one request")
+    max_delay_ms: Annotated[float, Field(ge=0)] = Field(description="longest wait for the request before to be back")
+
+
+class Cache(Frozen):
+    """Answers kept by the content of their request; a policy or classifier answers the same the same."""
+
+    max_entries: Annotated[int, Field(ge=0)] = Field(description="0 turns it off")
+    ttl_s: Seconds
+
+
+class Breaker(Frozen):
+    """A model whose engine fails again and again is left alone for a while."""
+
+    failures: PositiveInt = Field(description="failures in a row that open it")
+    open_ms: PositiveInt = Field(description="how long it stays open before one request may try")
+
+
+class ApiKey(Frozen):
+    """One client: the key's SHA-256 as `python -m gateway.apikey` prints it; the key itself stands nowhere."""
+
+    name: Name
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    rate: Annotated[str, Field(pattern=r"^[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)$")] | None = Field(
+        None, description="requests, e.g. 100/second, counted by each gateway process; null for no limit"
+    )
+
+
+class Security(Frozen):
+    """Who may ask, and how large anything may be."""
+
+    api_keys: list[ApiKey] = Field(description="empty: nobody is asked for a key")
+    cors_origins: list[str] = Field(description="origins whose pages may call; empty turns CORS off")
+    max_header_bytes: PositiveInt = Field(description="request line and headers together")
+    head_timeout_s: Seconds = Field(description="how long a connection may take to send the head of a request")
+    max_pixels: PositiveInt = Field(description="width times height that a picture's header may announce")
+
+    @model_validator(mode="after")
+    def _keys_differ(self) -> Self:
+        if len({key.name for key in self.api_keys}) != len(self.api_keys):
+            raise ValueError("the names of the keys must differ")
+        return self
+
+
+class Tracing(Frozen):
+    """OpenTelemetry traces; needs requirements-otel.txt."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+        description="an OTLP/HTTP collector's traces URL, e.g. http://127.0.0.1:4318/v1/traces; null turns it off"
+    )
+
+
+class Gateway(Frozen):
+    """The HTTP front that clients see."""
+
+    host: str
+    port: Port
+    grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
+    processes: PositiveInt
+    insecure: bool
+    access_log: bool = Field(description="a log line for each request")
+    max_body_bytes: PositiveInt
+    deadline_ms: PositiveInt = Field(description="for a request without X-Deadline-Ms")
+    max_deadline_ms: PositiveInt = Field(description="X-Deadline-Ms beyond this counts as this")
+    upstream_connections: PositiveInt
+    upstream_keepalive_s: Seconds
+    connect_timeout_s: Seconds
+    catalog_ttl_s: Seconds = Field(description="how old the view of the engine's models may be")
+    graceful_stop_s: PositiveInt = Field(description="how long a stop waits for requests in flight")
+    repository_control: bool = Field(description="clients may load and unload models, which rolls archives out")
+    stop_notice_ms: Annotated[int, Field(ge=0)] = Field(
+        description="how long a stop still answers new requests, while /readyz says 503"
+    )
+    admission: Admission
+    coalesce: Coalesce
+    cache: Cache
+    breaker: Breaker
+    security: Security
+    tracing: Tracing
+    default_vision_model: Name
+    default_policy: Name
+    aliases: list[Alias]
+
+    @property
+    def url(self) -> str:
+        """Base under which it answers."""
+        return f"http://{self.host}:{self.port}"
