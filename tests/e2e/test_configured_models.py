@@ -54,3 +54,5 @@ def test_a_model_without_weights_is_refused_and_with_random_ones_named_random(
             if name.startswith("MARINA_"):
                 monkeypatch.setenv(name, value)
         remove(model, load())
+        for archive in stack.archives.glob(f"{model}*"):
+            archive.unlink()
