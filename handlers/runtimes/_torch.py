@@ -22,6 +22,10 @@ class TorchRuntime:
             outputs = self.network(torch.from_numpy(inputs).to(self.device))
         return {name: tensor.cpu().numpy() for name, tensor in self._named(outputs)}
 
+    def scores(self, inputs: torch.Tensor) -> torch.Tensor:
+        """First output for float32 inputs, which may be differentiated: what explanations are made of."""
+        return next(tensor for _, tensor in self._named(self.network(inputs.to(self.device)))).cpu()
+
     def _named(self, outputs: Any) -> list[tuple[str, torch.Tensor]]:
         if isinstance(outputs, dict):
             return list(outputs.items())

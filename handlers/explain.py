@@ -1,0 +1,68 @@
+"""Why the model answered as it did: integrated gradients, by captum, over pixels or the fields of an observation.
+
+Each attribution is the share of one input in the difference between the target's logit for this input and for a
+baseline: the mean colour of the training pictures, or an observation of zeros. The shares of one instance add up to
+that difference (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, 2017).
+
+captum is imported by the first explanation and not by the worker's start, which it would make a second longer.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.errors import InvalidFields, NotSupported
+from handlers.runtimes import Runtime
+
+STEPS = 64
+"""Points on the way from the baseline to the input; on the demo's classifier the shares then add up to within 2 %."""
+AT_ONCE = 16
+"""Of these, how many run through the network together: bounds the memory that one explanation takes."""
+
+
+def attributions(
+    runtime: Runtime, inputs: NDArray[Any], baseline: NDArray[np.float32], targets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Attribute the logits `targets` [k] to the inputs [k, ...] in the scale of the network's logits: [k, ...].
+
+    `baseline` has the shape of one input. Raises NotSupported where the format has no gradients, or captum is missing.
+    """
+    scores = getattr(runtime, "scores", None)
+    if scores is None:
+        raise NotSupported("this artifact has no gradients; eager and torchscript have")
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError:
+        raise NotSupported("explanations need captum, which is not installed where the worker runs") from None
+    import torch
+
+    start = torch.from_numpy(np.broadcast_to(baseline, inputs.shape).astype(np.float32))
+    values = torch.from_numpy(inputs.astype(np.float32))
+    method = IntegratedGradients(scores)
+    found = [
+        method.attribute(
+            values[index : index + 1],
+            baselines=start[index : index + 1],
+            target=int(target),
+            n_steps=STEPS,
+            internal_batch_size=AT_ONCE,
+        )
+        for index, target in enumerate(targets)
+    ]
+    return np.asarray(torch.cat(found).numpy(), dtype=np.float64)
+
+
+def target(wanted: Any, names: tuple[str, ...], answered: int) -> int:
+    """Return the class to explain: the one that a client named by its name or its number, else the answered one.
+
+    Raises InvalidFields for one that the model does not have.
+    """
+    if wanted is None:
+        return answered
+    text = wanted.decode("utf-8", "replace") if isinstance(wanted, bytes | bytearray) else str(wanted)
+    if text in names:
+        return names.index(text)
+    if text.isascii() and text.isdigit() and int(text) < len(names):
+        return int(text)
+    raise InvalidFields(f"target: the model has no class {text[:40]!r}")
