@@ -13,6 +13,9 @@ from edge.compiler import Compiler, find_compiler
 from edge.lua_source import harness, policy_folder
 from edge.network import Policy
 
+# What takes seconds in nginx, and is the same program text as far as nginx goes: in Lua with `make test_slow`.
+LONG = ("test_a_new_version_takes_over", "test_a_version_that_cannot_be_compiled", "test_a_slow_client")
+
 Program = Callable[[list[tuple[int, bytes]]], list[Answer]]
 Make = Callable[[Policy], Program]
 
@@ -41,3 +44,10 @@ def make(request: pytest.FixtureRequest) -> Make:
         return lambda policy: partial(ask, (str(compiler.harness(policy_header(policy))),))
     folder: Path = request.getfixturevalue("lua_folder")
     return lambda policy: partial(ask, harness(policy_folder(policy, folder)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.name.startswith(LONG) and item.name.endswith("[in Lua]"):
+            item.add_marker(pytest.mark.slow)

@@ -151,6 +151,20 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
         ({"kind": "vision"}, "it is a vision model, not a policy"),
         ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
         ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
+        ({"normalisation": {"mean": [0.0]}}, "its card has normalisation, which is not compiled"),
+        (
+            {"network": archives.spec([4, 8, 3]) | {"layer_norm": True}},
+            "its network's description has layer_norm, which is not compiled",
+        ),
+        (
+            {"network": archives.spec([4, 8, 3], encoding="flatten", scale=1.0, mean=[0.0])},
+            "its network's description, observation, has mean, which is not compiled",
+        ),
+        ({"network": archives.spec([4, 8, 3], head={"type": "gaussian"})}, "gaussian one, not compiled"),
+        (
+            {"action": {"space": archives.DISCRETE, "names": None, "sampling": "greedy"}},
+            "its card, action, has sampling, which is not compiled",
+        ),
         (
             {"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}},
             "type must be one of box, not dict",
