@@ -59,9 +59,7 @@ class Site:
             raise EdgeError(f"nginx does not load the edge: {done.stderr.strip().splitlines()[0]}")
         served = {"model": built.model, "version": built.version, "archive": built.archive.sha256}
         if built.kind == "lua":
-            with private_folder(self.folder, self.policy.name) as work:
-                (work / "policy").write_text(f"{built.path.absolute()}\n")
-                publish(work / "policy", self.policy)
+            name_policy(self.policy, str(built.path.absolute()))
         candidate.replace(self.conf)
         (self.folder / "serving.json").write_text(json.dumps(served, indent=2) + "\n")
         return built.kind == "compiled" or not same
@@ -93,3 +91,10 @@ class Site:
         except (OSError, ValueError):
             return None
         return pid
+
+
+def name_policy(file: Path, folder: str) -> None:
+    """Have the workers that look at `file` serve the policy in `folder`; never half a name."""
+    with private_folder(file.parent, file.name) as work:
+        (work / file.name).write_text(f"{folder}\n")
+        publish(work / file.name, file)

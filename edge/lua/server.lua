@@ -39,6 +39,7 @@ local function look()
   local folder = file and file:read("*l")
   if file then file:close() end
   if not folder then return end
+  if not find(folder, "^/") then folder = match(settings.policy, "^(.*/)") .. folder end
   if folder ~= (serving and serving.folder) and not take(folder) then return end
   if counters:get("serving") ~= folder then counters:set("serving", folder) end
 end
