@@ -1,17 +1,22 @@
 """The edge's image, as far as it runs without a container: its configuration in this machine's nginx, with Lua."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from edge import conf_lines, luajit, site
+from edge.lua_source import policy_folder
+from edge.network import read_policy
 from edge.programs import nginx_program
 from settings import load
 from settings.load import ROOT
@@ -44,34 +49,77 @@ def test_the_image_answers_by_the_lines_and_limits_of_local_runs() -> None:
 
 
 @pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
-def test_its_configuration_serves_an_exported_policy_and_takes_the_next_one_by_itself(tmp_path: Path) -> None:
-    archives.pack(tmp_path / "cartpole.mar", NETWORK, TWO, fields=FIELDS)
+def test_its_configuration_serves_a_mounted_policy_and_takes_the_next_one_by_itself(tmp_path: Path) -> None:
+    edge, run, mounted = prepared(tmp_path), tmp_path / "run", tmp_path / "mounted"
+    _mount(tmp_path, mounted, "1.0")
+    with _served(run, mounted, edge.port):
+        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.0"
+        newest = _mount(tmp_path, mounted, "1.1")
+        _until(lambda: edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1")
+        for _ in range(20):  # from the first answer of the new version on, no worker gives one of the old
+            assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1"
+        broken = shutil.copytree(newest, mounted / "broken")
+        os.truncate(broken / "numbers.f64", 400)
+        site.name_policy(mounted / "policy", "broken")
+        _until(lambda: "numbers.f64 is too short" in (run / "log").read_text())
+        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1"
+
+
+@pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
+def test_without_a_policy_it_says_so_and_is_not_healthy(tmp_path: Path) -> None:
     edge = prepared(tmp_path)
-    run, mounted = tmp_path / "run", tmp_path / "mounted"
-    run.mkdir()
-    edge.run("edge", "export", str(mounted))
+    (tmp_path / "mounted").mkdir()
+    with _served(tmp_path / "run", tmp_path / "mounted", edge.port, healthy=False):
+        found = edge.ask("POST", "/models/cartpole/predict", STATE)
+        assert (found.status, found.json["error"]) == (503, "no_worker")
+        assert not _healthy(IMAGE, edge.port)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
+def test_an_export_writes_what_the_image_reads(tmp_path: Path) -> None:
+    archives.pack(tmp_path / "cartpole.mar", NETWORK, TWO, fields=FIELDS)
+    edge, mounted = prepared(tmp_path), tmp_path / "mounted"
+    for _ in range(2):
+        assert "2000 random states agree" in edge.run("edge", "export", str(mounted))
+    with _served(tmp_path / "run", mounted, edge.port):
+        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.0"
+
+
+def _mount(folder: Path, mounted: Path, version: str) -> Path:
+    archive = archives.pack(folder / "cartpole.mar", NETWORK, TWO, fields=FIELDS, version=version)
+    made = policy_folder(read_policy(archive), mounted)
+    site.name_policy(mounted / "policy", made.name)
+    return made
+
+
+@contextlib.contextmanager
+def _served(run: Path, mounted: Path, port: int, *, healthy: bool = True) -> Iterator[None]:
+    """This machine's nginx over the image's configuration."""
     values = CHECK.env | {
         "MARINA_EDGE_LOAD": conf_lines.lua_modules(nginx_program()),
-        "MARINA_EDGE_ADDRESS": f"127.0.0.1:{edge.port}",
+        "MARINA_EDGE_ADDRESS": f"127.0.0.1:{port}",
         "MARINA_EDGE_RUN": str(run),
         "MARINA_EDGE_WORKERS": "2",
     }
+    run.mkdir()
     text = conf_lines.render(site.TEMPLATE.read_text(), values)
     (run / "nginx.conf").write_text(text.replace("/srv/edge", str(mounted)).replace("/usr/share/marina", str(ROOT)))
     user = ("-g", "user root;") if os.getuid() == 0 else ()
     command = (nginx_program(), "-e", "stderr", "-p", str(run), "-c", str(run / "nginx.conf"), *user)
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with (run / "log").open("wb") as log:
+        server = subprocess.Popen(command, stderr=log)
     try:
-        _until(lambda: _healthy(IMAGE, edge.port))
-        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.0"
-        archives.pack(tmp_path / "cartpole.mar", NETWORK, TWO, fields=FIELDS, version="1.1", seed=1)
-        edge.run("edge", "export", str(mounted))
-        _until(lambda: edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1")
-        for _ in range(20):
-            assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1"
+        _until(lambda: _healthy(IMAGE, port) if healthy else _listens(port))
+        yield
     finally:
         server.terminate()
         server.wait(20)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _healthy(image: Dockerfile, port: int) -> bool:
