@@ -43,7 +43,7 @@ def build(path: Path, settings: Settings) -> Built:
     policy = read_policy(path)
     _check_business(policy.model)
     cache = Path(settings.paths.state) / "edge_cache"
-    compiler = _compiler(settings.edge.compiler, cache)
+    compiler = choose_compiler(settings.edge.compiler, cache)
     if compiler is None:
         conf_lines.lua_modules(nginx_program())
         made = lua_source.policy_folder(policy, cache)
@@ -56,7 +56,7 @@ def build(path: Path, settings: Settings) -> Built:
     return Built(policy.model, policy.version, archive, "lua" if compiler is None else "compiled", made)
 
 
-def _compiler(setting: str, cache: Path) -> Compiler | None:
+def choose_compiler(setting: str, cache: Path) -> Compiler | None:
     """None for Lua: because the setting says so, or `auto` finds no compiler or no headers, which it says."""
     if setting == "none":
         return None
