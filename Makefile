@@ -12,7 +12,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress \
-  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge bench_gateway bench_edge
+  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge bench_gateway bench_edge
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,14 @@ models: setup ## what is registered: versions, weights, workers, queue, batch se
 
 edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
 	$(PY) -m edge $(ONE) $(ARGS)
+
+build_edge: ## image of the policy edge: OpenResty, the policy in Lua
+	docker build -f docker/Dockerfile.edge -t marina-edge .
+
+run_edge: setup ## MODEL=name: the policy edge in its container, on port 5005
+	$(PY) -m edge export .marina/edge_image $(ONE) $(ARGS)
+	docker run --rm --init -p 127.0.0.1:5005:5005 --read-only --tmpfs /run/marina --cap-drop ALL \
+	  --security-opt no-new-privileges -v "$(CURDIR)/.marina/edge_image:/srv/edge:ro" marina-edge
 
 run_stress: setup ## MODEL=name: put load on the running stack and report
 	$(PY) stress.py $(ONE) $(ARGS)

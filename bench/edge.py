@@ -1,12 +1,17 @@
-"""`python -m bench.edge [rounds=3] [seconds=5] [overrides]`: the edge beside its peers, as a Markdown table of ratios.
+"""`python -m bench.edge [rounds=3] [seconds=5] [write=docs/performance.md] [overrides]`: the edge beside its peers.
 
 Needs wrk and taskset; for the Rust peer also `apt-get install cargo librust-hyper-dev librust-tokio-dev
-librust-serde-json-dev`. One core for the server and one for wrk, 64 clients, rounds interleaved, medians told.
+librust-serde-json-dev`, for the edge in Lua libnginx-mod-http-lua. One core for the server and one for wrk, 64 clients,
+rounds interleaved. A ratio is the median of those of the rounds. Processor time is that of the server's processes,
+which noise from elsewhere disturbs less than it does the rate.
 """
 
 import contextlib
+import datetime as dt
+import importlib.metadata
 import json
 import os
+import platform
 import re
 import signal
 import socket
@@ -15,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,17 +28,22 @@ import requests
 
 import settings
 from archive import open_archive
-from bench import edge_peers
+from bench import document, edge_peers
 from bench.edge_peers import Peer
-from edge.build import build
+from bench.figures import median_ratio
+from edge.build import Built, build
 from edge.network import read_policy
 from edge.programs import nginx_program
 from edge.site import Site
+from errors import EdgeError
+from settings import Settings
 from stack.filebrowser import over
 
 STATE = {"cart_position": -0.0446, "cart_velocity": 0.0465, "pole_angle": 0.0133, "pole_angular_velocity": -0.021}
 MANY = 256
 CLIENTS = 64
+SECTION = "edge"
+LEAST_CORES = 3
 SCRIPT = 'wrk.method = "POST"\nwrk.body = [==[%s]==]\nwrk.headers["Content-Type"] = "application/json"\n'
 
 
@@ -47,29 +57,56 @@ class Load:
     generator: str = "1"
 
 
+@dataclass(frozen=True)
+class Run:
+    """One round of a load: observations a second, and processor time of the server for each, in seconds."""
+
+    rate: float
+    processor: float
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the table."""
+    """Print the tables, and write them into a document where one is given."""
     given = {"rounds": 3, "seconds": 5}
-    overrides = []
+    overrides, path = [], None
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name in given:
             given[name] = int(value)
+        elif name == "write":
+            path = Path(value)
         else:
             overrides.append(argument)
+    document.check(path, SECTION)
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
         loads = _loads(Path(folder), overrides)
-        rates: dict[str, list[float]] = {name: [] for name in loads}
+        runs: dict[str, list[Run]] = {name: [] for name in loads}
         for number in range(given["rounds"]):
             for name, load in loads.items():
-                with _running(load.peer, Path(folder)):
+                with _running(load.peer, Path(folder)) as server:
                     _check(load)
-                    rates[name].append(_measure(load, Path(folder), given["seconds"]) * load.observations)
-                    print(
-                        f"round {number + 1}: {name} {rates[name][-1]:.0f} observations/s", file=sys.stderr, flush=True
-                    )
-    print(_table({name: statistics.median(found) for name, found in rates.items()}, rates))
+                    found = _measure(load, server, Path(folder), given["seconds"])
+                runs[name].append(found)
+                told = f"{found.rate:.0f} observations/s, {found.processor * 1e6:.2f} µs each"
+                print(f"round {number + 1}: {name} {told}", file=sys.stderr, flush=True)
+    command = " ".join(("python -m bench.edge", *(f"{name}={value}" for name, value in given.items()), *overrides))
+    text = f"{_ground(command)}\n\n{_table(runs)}"
+    print(text)
+    document.write(path, SECTION, text)
     return 0
+
+
+def _ground(command: str) -> str:
+    """When, where and with what."""
+    cores = os.cpu_count()
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    nginx = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1]
+    packages = ("torch", "torchserve", "fastapi", "uvicorn")
+    versions = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return (
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {model[1] if model else platform.machine()}, {cores} cores; "
+        f"nginx {nginx.strip()}, {', '.join(versions)}, Python {platform.python_version()}; `{command}`"
+    )
 
 
 def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
@@ -82,16 +119,7 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
     weights = edge_peers.weights_file(policy, folder)
     one = json.dumps(STATE)
     many = json.dumps({"instances": [list(STATE.values())] * MANY})
-    peers = {}
-    for workers in (1, 2):
-        named = loaded.model_copy(
-            update={"edge": loaded.edge.model_copy(update={"workers": workers, "port": port + workers})}
-        )
-        site = Site(folder / f"edge{workers}")
-        site.write(built, named)
-        peers[workers] = Peer(
-            f"edge, {workers} workers", over(nginx_program(), site.folder), f"{named.edge.url}/predict"
-        )
+    peers = {workers: _edge(built, loaded, folder, port + workers, workers) for workers in (1, 2)}
     general = replace(peers[1], url=peers[1].url.removesuffix("/predict") + "/models/cartpole/predict")
     third = f"{cores - max(1, cores // 3)}-{cores - 1}"
     servers = f"0-{max(0, cores - max(1, cores // 3) - 1)}"
@@ -106,13 +134,32 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
         "edge, one worker, load on a third": Load(replace(peers[1], cores=servers), one, generator=third),
         "edge, two workers, load on a third": Load(replace(peers[2], cores=servers), one, generator=third),
     }
+    if (scripts := _in_lua(archive, loaded)) is not None:
+        loads["edge in Lua"] = Load(_edge(scripts, loaded, folder, port + 6, 1), one)
     if (hyper := edge_peers.rust(port + 5, weights, folder)) is not None:
         loads["Rust hyper"] = Load(hyper, one)
     return loads
 
 
+def _edge(built: Built, loaded: Settings, folder: Path, port: int, workers: int) -> Peer:
+    edge = loaded.edge.model_copy(update={"workers": workers, "port": port})
+    named = loaded.model_copy(update={"edge": edge})
+    site = Site(folder / f"edge{port}")
+    site.write(built, named)
+    return Peer(f"edge, {workers} workers", over(nginx_program(), site.folder), f"{edge.url}/predict")
+
+
+def _in_lua(archive: Path, loaded: Settings) -> Built | None:
+    """The build without a compiler; None where nginx has no Lua."""
+    try:
+        return build(archive, loaded.model_copy(update={"edge": loaded.edge.model_copy(update={"compiler": "none"})}))
+    except EdgeError as error:
+        print(f"no edge in Lua: {error}", file=sys.stderr)
+        return None
+
+
 @contextlib.contextmanager
-def _running(peer: Peer, folder: Path) -> Iterator[None]:
+def _running(peer: Peer, folder: Path) -> Iterator[int]:
     command = ["taskset", "-c", peer.cores, *peer.command]
     environment = {**os.environ, **peer.env}
     with (folder / "servers.log").open("ab") as log:
@@ -128,7 +175,7 @@ def _running(peer: Peer, folder: Path) -> Iterator[None]:
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"{peer.name} does not answer: {(folder / 'servers.log').read_text()[-2000:]}")
             time.sleep(0.2)
-        yield
+        yield process.pid
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -146,47 +193,69 @@ def _check(load: Load) -> None:
         raise SystemExit(f"{load.peer.name} answers {answer.status_code}: {answer.text[:200]}")
 
 
-def _measure(load: Load, folder: Path, seconds: int) -> float:
-    """Requests a second; refuses a run with errors."""
+def _measure(load: Load, server: int, folder: Path, seconds: int) -> Run:
+    """Refuses a run with errors."""
     script = folder / "post.lua"
     script.write_text(SCRIPT % load.body)
     base = ["taskset", "-c", load.generator, "wrk", "-t1", f"-c{CLIENTS}", "-s", str(script)]
     subprocess.run([*base, "-d1s", load.peer.url], check=True, capture_output=True)  # warm
+    before = _processor_s(server)
     said = subprocess.run([*base, f"-d{seconds}s", load.peer.url], check=True, capture_output=True, text=True).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    if rate is None or "Non-2xx" in said or "Socket errors" in said:
+    spent = _processor_s(server) - before
+    rate, count = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"(\d+) requests in", said)
+    if rate is None or count is None or "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"{load.peer.name}: {said}")
-    return float(rate[1])
+    return Run(float(rate[1]) * load.observations, spent / (int(count[1]) * load.observations))
 
 
-def _table(medians: dict[str, float], rates: dict[str, list[float]]) -> str:
-    lines = ["| server | observations/s, median | lowest to highest |", "| --- | --- | --- |"]
-    lines += [
-        f"| {name} | {value:,.0f} | {min(rates[name]):,.0f} to {max(rates[name]):,.0f} |"
-        for name, value in medians.items()
+def _processor_s(leader: int) -> float:
+    """Processor time of all processes of a session, in user and system mode."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == leader:
+                ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _table(runs: Mapping[str, Sequence[Run]]) -> str:
+    lines = [
+        "| server | observations/s, median | lowest to highest | µs of processor each |",
+        "| --- | --- | --- | --- |",
     ]
+    for name, found in runs.items():
+        rates, spent = [run.rate for run in found], statistics.median(run.processor for run in found)
+        spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+        lines.append(f"| {name} | {statistics.median(rates):,.0f} | {spread} | {spent * 1e6:.2f} |")
     wanted = [
-        ("edge ÷ nginx answering a constant", "edge", "nginx, constant", "0.88"),
-        ("edge ÷ Rust hyper", "edge", "Rust hyper", "1.0"),
-        ("edge ÷ stock TorchServe", "edge", "TorchServe, stock", "8"),
-        ("edge ÷ FastAPI + PyTorch", "edge", "FastAPI + PyTorch", "50"),
-        (
-            "two nginx workers ÷ one",
-            "edge, two workers, load on a third",
-            "edge, one worker, load on a third",
-            "report",
-        ),
-        ("observations a second, 256 in one request ÷ one", "edge, 256 in one", "edge", "20"),
+        ("edge ÷ nginx answering a constant", "edge", "nginx, constant", 0.88),
+        ("edge ÷ Rust hyper", "edge", "Rust hyper", 1.0),
+        ("edge ÷ stock TorchServe", "edge", "TorchServe, stock", 8.0),
+        ("edge ÷ FastAPI + PyTorch", "edge", "FastAPI + PyTorch", 50.0),
+        ("two nginx workers ÷ one", "edge, two workers, load on a third", "edge, one worker, load on a third", None),
+        ("observations a second, 256 in one request ÷ one", "edge, 256 in one", "edge", 20.0),
+        ("edge in Lua ÷ edge", "edge in Lua", "edge", None),
     ]
-    lines += ["", "| what | found | at least |", "| --- | --- | --- |"]
-    for what, above, below, least in wanted:
-        found = (
-            f"{medians[above] / medians[below]:.2f}"
-            if below in medians
-            else "not measured: cargo or its crates are missing"
-        )
-        lines.append(f"| {what} | {found} | {least} |")
+    lines += [
+        "",
+        "| what | by rate | by processor time | at least, by rate | reached |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [_ratio(runs, *row) for row in wanted]
+    if (os.cpu_count() or 1) < LEAST_CORES:
+        lines += ["", f"Two workers beside a load generator on a third need {LEAST_CORES} cores; here they share one."]
     return "\n".join(lines)
+
+
+def _ratio(runs: Mapping[str, Sequence[Run]], what: str, above: str, below: str, least: float | None) -> str:
+    words = "report" if least is None else f"{least:g}"
+    if above not in runs or below not in runs:
+        return f"| {what} | not measured: {above if above not in runs else below} cannot be built here | | {words} | |"
+    rate = median_ratio([run.rate for run in runs[above]], [run.rate for run in runs[below]])
+    spent = median_ratio([run.processor for run in runs[below]], [run.processor for run in runs[above]])
+    reached = "" if least is None else "yes" if rate >= least else "no"
+    return f"| {what} | **{rate:.2f}** | {spent:.2f} | {words} | {reached} |"
 
 
 def _free_ports() -> int:

@@ -1,10 +1,12 @@
 """`python -m edge [overrides]` compiles, checks and serves a policy.
 
-`sync [overrides]` brings a running edge to the version that serves; `follow ARCHIVE` is what a rollout starts for that,
+`export FOLDER [overrides]` writes the policy in Lua, compared as well, to where the edge's image reads it. `sync
+[overrides]` brings a running edge to the version that serves; `follow ARCHIVE` is what a rollout starts for that,
 with the settings on standard input.
 """
 
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ import settings
 from edge.build import build
 from edge.follow import follow
 from edge.reload import ask_golden, reload
-from edge.site import Site
+from edge.site import Site, name_policy
 from errors import EdgeError, MarinaError
 from settings import Settings
 from settings.load import ROOT
@@ -28,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
             case ["follow", archive]:
                 loaded = Settings.model_validate_json(sys.stdin.read(), strict=True)
                 reload(build(Path(archive), loaded), loaded)
+            case ["export", folder, *overrides]:
+                _export(Path(folder), overrides)
             case ["sync", *overrides]:
                 _sync(overrides)
             case overrides:
@@ -52,6 +56,16 @@ def _serve(overrides: list[str]) -> None:
             raise EdgeError("the edge did not start")
         ask_golden(built, loaded)
     print(f"{name} {built.version} answers on {loaded.edge.url}/models/{name}/predict and /predict")
+
+
+def _export(folder: Path, overrides: list[str]) -> None:
+    """A container over this folder takes the new version as soon as it stands there, without a reload."""
+    loaded = settings.load([*overrides, "edge.compiler=none"])
+    built = build(_archive(loaded), loaded)
+    target = folder / built.path.name
+    shutil.copytree(built.path, target, dirs_exist_ok=True)
+    name_policy(folder / "policy", target.name)
+    print(f"{built.model} {built.version} is in {target}")
 
 
 def _sync(overrides: list[str]) -> None:

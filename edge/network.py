@@ -21,6 +21,26 @@ from handlers.spaces import ActionSpace, Box, action_space, box
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inputs], bias [outputs]
 
+# What the edge knows of a card; any other key asks for something that it would pass over.
+KNOWN = {
+    "": {
+        *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),
+        *("observation", "action", "network", "provenance"),
+    },
+    "artifact": {"format", "file", "network", "opset"},
+    "observation": {"fields", "space", "out_of_range"},
+    "observation.space": {"type", "shape", "dtype", "low", "high"},
+    # Of its distribution the edge gives the likeliest action, which is what an answer is unless a request asks else.
+    "action": {"space", "names", "distribution"},
+    "action.space": {"type", "n", "start", "nvec", "shape", "dtype", "low", "high"},
+}
+KNOWN_OF_NETWORK = {
+    "": {"type", "observation", "widths", "activation", "head"},
+    "observation": {"encoding", "scale", "sizes"},
+    "head": {"type", "shape", "low", "high", "limit", "squash"},
+}
+ENCODINGS, HEADS = ("flatten", "one_hot"), ("logits", "box")
+
 LARGEST = 4_000_000
 """Weights of the largest network that is compiled: 16 MB of constants, which a compiler takes a minute for."""
 
@@ -91,10 +111,25 @@ def _spec(archive: Archive) -> Mapping[str, Any]:
         raise ValueError("its card does not describe the network; build the archive anew with `make generate_mar`")
     if spec.get("type") != "policy":
         raise ValueError(f"its network is of type {spec.get('type')}, and only layers one after the other are compiled")
+    _check_keys(spec, KNOWN_OF_NETWORK, "its network's description")
+    if spec["observation"]["encoding"] not in ENCODINGS or spec["head"]["type"] not in HEADS:
+        raise ValueError(
+            f"its network is a {spec['observation']['encoding']}, {spec['head']['type']} one, not compiled"
+        )
     if spec["activation"] not in ACTIVATIONS:
         raise ValueError(f"its activation {spec['activation']} is not known")
     _check_handler(archive)
     return spec
+
+
+def _check_keys(document: Mapping[str, Any], known: Mapping[str, set[str]], name: str) -> None:
+    for path, keys in known.items():
+        part: Any = document
+        for key in filter(None, path.split(".")):
+            part = part.get(key) if isinstance(part, Mapping) else None
+        if isinstance(part, Mapping) and (strange := sorted(part.keys() - keys)):
+            where = f"{name}, {path}," if path else name
+            raise ValueError(f"{where} has {', '.join(strange)}, which is not compiled")
 
 
 def _check_handler(archive: Archive) -> None:
@@ -109,6 +144,8 @@ def _check_handler(archive: Archive) -> None:
 def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
     card = Section(archive.card, "model.json")
     seen = card.section("observation")
+    seen.section("space").choice("type", ("box",))
+    _check_keys(archive.card, KNOWN, "its card")
     space = box(seen.section("space"))
     if space.dtype.kind == "f" and space.dtype.itemsize not in (4, 8):
         raise ValueError(f"its observations are of type {space.dtype}, in which C does not compare")

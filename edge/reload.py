@@ -23,8 +23,8 @@ def reload(built: Built, settings: Settings) -> None:
     master = site.master()
     if master is None:
         raise EdgeError("no edge runs; `make edge` starts one")
-    site.write(built, settings)
-    os.kill(master, signal.SIGHUP)
+    if site.write(built, settings):
+        os.kill(master, signal.SIGHUP)
     deadline = time.monotonic() + TIMEOUT_S
     while served_version(settings) != built.version:
         if time.monotonic() > deadline:

@@ -13,7 +13,7 @@ class Edge(Frozen):
     host: str
     port: Port
     workers: Annotated[int, Field(ge=1, le=64)]
-    compiler: str = Field(description="auto for cc, or the name of a program")
+    compiler: str = Field(description="auto for cc, or Lua without one; none for Lua; or the name of a program")
     max_body_bytes: PositiveInt
     timeout_s: PositiveInt = Field(description="how long a client may pause while it sends or takes something")
     access_log: bool = Field(description="a log line for each request")

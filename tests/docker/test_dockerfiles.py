@@ -30,7 +30,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_there_is_an_image_for_each_part() -> None:
-    assert set(FILES) == {"Dockerfile.torchserve", "Dockerfile.gateway", "Dockerfile.filebrowser"}
+    assert set(FILES) == {
+        "Dockerfile.torchserve",
+        "Dockerfile.gateway",
+        "Dockerfile.filebrowser",
+        "Dockerfile.edge",
+    }
 
 
 @each_image
@@ -50,7 +55,7 @@ def test_an_image_is_built_in_stages_from_a_tagged_base_that_an_argument_replace
         base = stage[0].words[0]
         named = re.fullmatch(r"\$\{(\w+)\}", base)
         assert named, f"{base} cannot be pinned from outside"
-        assert re.fullmatch(r"[a-z]+:\d[\w.-]+", arguments[named[1]])
+        assert re.fullmatch(r"[a-z]+(/[a-z]+)?:\d[\w.-]+", arguments[named[1]])
 
 
 @each_image
@@ -107,6 +112,7 @@ def test_ports_are_those_of_the_settings(settings: Settings) -> None:
     assert FILES["Dockerfile.gateway"].all("EXPOSE")[0].words == published
     assert FILES["Dockerfile.gateway"].env["MARINA_GATEWAY_PORT"] == str(settings.gateway.port)
     assert FILES["Dockerfile.filebrowser"].all("EXPOSE")[0].words == [str(settings.store.port)]
+    assert FILES["Dockerfile.edge"].all("EXPOSE")[0].words == [str(settings.edge.port)]
     assert FILES["Dockerfile.filebrowser"].env["MARINA_FILES_ADDRESS"].endswith(f":{settings.store.port}")
 
 

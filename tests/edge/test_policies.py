@@ -10,13 +10,12 @@ import pytest
 
 from archive import open_archive
 from edge import parity
-from edge.asking import ANY, STATE, Answer, ask
-from edge.c_source import policy_header
-from edge.compiler import Compiler
+from edge.asking import ANY, STATE, Answer
 from edge.network import read_policy
 from errors import EdgeError
 from tests.edge import archives, fuzz, reference
 from tests.edge.archives import box_head, spec
+from tests.edge.conftest import Make
 
 STATES = 3000
 WIDE = {"type": "box", "shape": [3], "dtype": "float64", "low": [None, -1e-3, 0.0], "high": [None, 1e-3, 2.0]}
@@ -57,10 +56,10 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_answers_as_its_handler_does(name: str, compiler: Compiler, tmp_path: Path) -> None:
+def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: Path) -> None:
     archive = archives.pack(tmp_path / "policy.mar", **POLICIES[name])
     policy = read_policy(archive)
-    program = partial(ask, (str(compiler.harness(policy_header(policy))),))
+    program = make(policy)
     found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
     assert found.golden == 1
     assert found.ties <= STATES / 1000
@@ -104,7 +103,7 @@ def _text(answer: Answer) -> tuple[int, str]:
     return answer.status, "" if answer.status == 200 else answer.body.decode()
 
 
-def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler, tmp_path: Path) -> None:
+def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_path: Path) -> None:
     """An identity network, so that the action is the observation and every digit must agree."""
     import torch
 
@@ -125,7 +124,7 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler
         archive = archives.pack(tmp_path / "same.mar", network, space, space, fields=["x"])
     finally:
         archives.networks.build = real  # type: ignore[attr-defined]
-    program = compiler.harness(policy_header(read_policy(archive)))
+    program = make(read_policy(archive))
     bits = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32)
     powers = (np.arange(-149, 128).astype(np.float64)[:, None] * 1.0).ravel()
     numbers = [
@@ -135,7 +134,7 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler
     ]
     bodies = [json.dumps({"x": float(number)}).encode() for number in numbers if np.isfinite(number)]
     forms = [(form, body) for body in bodies for form in (ANY, STATE)]
-    assert ask((str(program),), forms) == reference.answers(archive, "same", forms)
+    assert program(forms) == reference.answers(archive, "same", forms)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +151,20 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(compiler: Compiler
         ({"kind": "vision"}, "it is a vision model, not a policy"),
         ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
         ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
+        ({"normalisation": {"mean": [0.0]}}, "its card has normalisation, which is not compiled"),
+        (
+            {"network": archives.spec([4, 8, 3]) | {"layer_norm": True}},
+            "its network's description has layer_norm, which is not compiled",
+        ),
+        (
+            {"network": archives.spec([4, 8, 3], encoding="flatten", scale=1.0, mean=[0.0])},
+            "its network's description, observation, has mean, which is not compiled",
+        ),
+        ({"network": archives.spec([4, 8, 3], head={"type": "gaussian"})}, "gaussian one, not compiled"),
+        (
+            {"action": {"space": archives.DISCRETE, "names": None, "sampling": "greedy"}},
+            "its card, action, has sampling, which is not compiled",
+        ),
         (
             {"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}},
             "type must be one of box, not dict",
@@ -167,10 +180,10 @@ def test_what_cannot_be_compiled_is_refused_with_the_reason(
     assert reason in str(refused.value)
 
 
-def test_the_gate_finds_a_program_that_answers_otherwise(compiler: Compiler, tmp_path: Path) -> None:
+def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: Path) -> None:
     right = archives.pack(tmp_path / "policy.mar", spec([4, 16, 3]))
     wrong = archives.pack(tmp_path / "policy-2.mar", spec([4, 16, 3]), seed=1)
     policy = read_policy(right)
-    program = partial(ask, (str(compiler.harness(policy_header(read_policy(wrong)))),))
+    program = make(read_policy(wrong))
     with pytest.raises(EdgeError, match="answered differently"):
         parity.check(program, partial(reference.handler, right), policy, open_archive(right), STATES)

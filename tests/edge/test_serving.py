@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge import luajit
 from edge.asking import ANY
 from errors import EdgeError
 from settings import load
@@ -21,13 +22,16 @@ NETWORK = archives.spec([4, 16, 2])
 TWO = {"type": "discrete", "n": 2, "start": 0}
 
 
-@pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    if shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir():
+@pytest.fixture(scope="module", params=["auto", "none"], ids=["compiled", "in Lua"])
+def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    if request.param == "auto" and (shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir()):
         pytest.skip("needs a C compiler and nginx-dev")
+    if request.param == "none" and luajit.library() is None:
+        pytest.skip("needs libnginx-mod-http-lua")
     folder = tmp_path_factory.mktemp("edge")
     archives.pack(folder / "cartpole.mar", NETWORK, TWO, fields=FIELDS)
-    made = prepared(folder, "edge.workers=2", "edge.timeout_s=1", "edge.max_body_bytes=20000")
+    limits = ("edge.workers=2", "edge.timeout_s=1", "edge.max_body_bytes=20000")
+    made = prepared(folder, *limits, f"edge.compiler={request.param}")
     try:
         said = made.run("edge")
         assert "2000 random states agree" in said
