@@ -13,7 +13,7 @@ from pathlib import Path
 import settings
 from settings.load import ROOT
 
-PORTS = ("GATEWAY", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT")
+PORTS = ("GATEWAY", "GATEWAY_GRPC", "EDGE", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT")
 
 
 @dataclass(frozen=True)

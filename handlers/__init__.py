@@ -9,5 +9,5 @@ The archive carries this package whole, so it imports nothing but itself and wha
 import os
 
 # ONNX Runtime's Linux builds report their use to its maker and leave an id in the temporary folder, unless this is set
-# before they are imported; a user who sets it otherwise is left alone.
+# before they are imported, as TorchServe's BaseHandler does; a user who sets it otherwise is left alone.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

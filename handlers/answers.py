@@ -71,16 +71,16 @@ def encode(card: Card, version: str, items: list[dict[str, Any]]) -> bytes:
     document: dict[str, Any] = {"model": card.model_name, "version": version, "predictions": items}
     if card.weights == "random":
         document["weights"] = "random"
-    return encode_document(document)
+    return _compact(document)
 
 
 def encode_error(error: HandlerError) -> bytes:
     """Encode what a request without predictions is told."""
-    return encode_document({"error": error.code, "detail": error.detail})
+    return _compact({"error": error.code, "detail": error.detail})
 
 
-def encode_document(document: dict[str, Any]) -> bytes:
-    """Encode as compact JSON, in ASCII only: an error may echo half a surrogate pair, which UTF-8 cannot hold."""
+def _compact(document: dict[str, Any]) -> bytes:
+    # ASCII only: an error may echo half a surrogate pair, which UTF-8 cannot hold.
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
 

@@ -10,13 +10,14 @@ TorchServe fails a whole batch when a handler raises, so nothing that one reques
 import logging
 import os
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from ts.torch_handler.base_handler import BaseHandler
 
 from handlers import answers, card, golden, metrics, rows, runtimes, startup, worker_log
 from handlers.batch import Batch, Forwarded, Outputs
@@ -30,17 +31,8 @@ FORWARD_BYTES = 8 * 2**20
 """Inputs for one run of the network: some 50 pictures of 224 x 224, whose activations stay below half a gigabyte."""
 
 
-class ModelHandler(ABC):
-    """Serves the model of the archive; a subclass says how a request is read.
-
-    TorchServe takes any class with `initialize` and `handle`. This one does not derive from its `BaseHandler`, which
-    imports torch, and OpenVINO where that is installed, for a worker that may need neither.
-    """
-
-    card: card.Card
-    context: Any
-    model: runtimes.Runtime
-    initialized = False
+class ModelHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type hints
+    """Serves the model of the archive; a subclass says how a request is read."""
 
     def initialize(self, context: Any) -> None:
         """Load card and network, meet the golden answers, warm up.
@@ -68,17 +60,6 @@ class ModelHandler(ABC):
     @abstractmethod
     def read(self, body: Any, media_type: str) -> NDArray[Any]:
         """Turn the body of one request into its instances [k, ...]; raises HandlerError."""
-
-    def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
-        """Answer one batch, a body for each row; TorchServe asks for the model's description with a row of its own."""
-        started = time.perf_counter()
-        self.context = context
-        if context.get_request_header(0, "describe") == "True":
-            # As bytes: TorchServe asks of anything else first whether it is a tensor, and loads torch for the question.
-            return [answers.encode_document(self.describe_handle())]
-        bodies = self.postprocess(self.inference(self.preprocess(data)))
-        context.metrics.add_time("HandlerTime", round((time.perf_counter() - started) * 1000, 2), None, "ms")
-        return bodies
 
     def preprocess(self, data: list[Mapping[str, Any]]) -> Batch:
         """Read every row by itself."""
@@ -126,6 +107,10 @@ class ModelHandler(ABC):
         if name not in outputs or outputs[name].shape != (count, *shape):
             found = {name: list(values.shape) for name, values in outputs.items()}
             raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
+
+    def _is_explain(self) -> bool:
+        # TorchServe asks the first row only and would treat the whole batch as explanations: see _read_row.
+        return False
 
     def _read_row(self, row: Mapping[str, Any], index: int) -> NDArray[Any]:
         headers = self.context.get_all_request_header(index)

@@ -1,7 +1,7 @@
 """The handler of picture models: the entry of their archives.
 
-It does not build on TorchServe's `VisionHandler`, which imports captum, and with it matplotlib and torchvision, at the
-top: every worker start would wait for them. TorchServe takes the one class defined here.
+It builds on TorchServe's `BaseHandler` and not on its `VisionHandler`, which imports captum, and with it matplotlib and
+torchvision, at the top: every worker start would wait for them. TorchServe takes the one class defined here.
 """
 
 from typing import Any

@@ -28,7 +28,6 @@ from serialize.checkpoints import ROOT
 CREATED_ON = "01/01/1980 00:00:00"
 CONFIG = "model-config.yaml"
 STARTUP_TIMEOUT_S = 120
-START = "sitecustomize.py"  # what Python runs when the worker starts
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,6 @@ def stage(contents: Contents, folder: Path) -> Path:
     (folder / CONFIG).write_text(yaml.safe_dump(_config(contents)))
     shutil.copyfile(contents.artifact, folder / contents.artifact.name)
     shutil.copyfile(contents.handler, folder / contents.handler.name)
-    shutil.copyfile(ROOT / "handlers" / "lazy_torch.py", folder / START)
     for file in sorted((ROOT / "handlers").rglob("*.py")):
         target = folder / file.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +100,7 @@ def _archived(contents: Contents, staged: Path, work: Path) -> Path:
     exported.mkdir()
     extra = work / "extra"
     extra.mkdir()
-    for item in (CARD, GOLDEN, START, "handlers"):
+    for item in (CARD, GOLDEN, "handlers"):
         (extra / item).symlink_to(staged / item)
     options = {
         "--model-name": contents.model_name,

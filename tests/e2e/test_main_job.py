@@ -2,7 +2,6 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import gymnasium
 import pytest
@@ -10,7 +9,7 @@ import requests
 from PIL import Image
 
 from settings import load
-from tests.e2e.conftest import PORTS, Stack, left_running, unseen_digits
+from tests.e2e.conftest import PORTS, Stack, unseen_digits
 
 pytestmark = pytest.mark.e2e
 FIELDS = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
@@ -52,15 +51,6 @@ def test_digits_never_seen_in_training_are_classified(stack: Stack) -> None:
     right = sum(answer == label for answer, label in zip(answers, labels, strict=True))
     assert len(labels) >= 300
     assert right / len(labels) >= 0.97
-
-
-def test_no_worker_of_an_onnx_archive_has_loaded_torch(stack: Stack) -> None:
-    workers = [process for process in left_running(stack) if "model_service_worker.py" in " ".join(process.cmdline())]
-    assert len(workers) >= 2
-    for worker in workers:
-        mapped = {Path(region.path).name for region in worker.memory_maps()}
-        assert any(name.startswith("onnxruntime") for name in mapped)
-        assert [name for name in mapped if "torch" in name] == []
 
 
 def test_a_corrupt_picture_inside_a_full_batch_gets_400_and_its_neighbours_their_answers(stack: Stack) -> None:

@@ -125,7 +125,6 @@ def write(folder: Path, entry: str, card: dict[str, Any], golden: dict[str, Any]
     (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps({"model": model}))
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "golden.json").write_text(json.dumps(golden))
-    shutil.copy(ROOT / "handlers" / "lazy_torch.py", folder / "sitecustomize.py")
     if (ROOT / "handlers" / entry).is_file():
         shutil.copy(ROOT / "handlers" / entry, folder / entry)
     return folder

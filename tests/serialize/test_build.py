@@ -56,7 +56,6 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
     documents = {"MAR-INF/MANIFEST.json", "checksums.sha256", "golden.json", "model.json", "model-config.yaml"}
     assert {file.name for file in archive.files} == documents | HANDLER_FILES | {
         "policy_handler.py",
-        "sitecustomize.py",
         FORMATS[form].file,
     }
     assert archive.manifest["model"] == {
