@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
@@ -81,6 +82,8 @@ class Upstream:
         if request.deadline < math.inf:
             left = request.deadline - asyncio.get_running_loop().time()
             headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
+            # A worker does not know how long a request stood in the engine's queue, but it knows the time.
+            headers["X-Deadline-At"] = str(int((time.time() + left) * 1000))
         with self._tracer.call(request.model, headers):
             lines = [_opening(self._host, request.model, request.version)]
             lines += [f"{name}: {value}" for name, value in headers.items()]

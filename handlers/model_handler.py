@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ts.torch_handler.base_handler import BaseHandler
 
-from handlers import answers, card, golden, metrics, rows, runtimes, startup, worker_log
+from handlers import answers, card, deadline, golden, metrics, rows, runtimes, startup, worker_log
 from handlers.batch import Batch, Forwarded, Outputs
 from handlers.errors import HandlerError, Internal, NotSupported
 
@@ -114,6 +114,7 @@ class ModelHandler(BaseHandler):  # type: ignore[misc]  # TorchServe has no type
 
     def _read_row(self, row: Mapping[str, Any], index: int) -> NDArray[Any]:
         headers = self.context.get_all_request_header(index)
+        deadline.check(headers)
         if headers.get("explain") == "True":
             raise NotSupported("this model gives no explanations")
         name, body = rows.content(row)
