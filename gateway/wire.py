@@ -218,13 +218,3 @@ def tcp(host: str, port: int) -> Connect:
         return connection
 
     return connect
-
-
-def unix(path: str) -> Connect:
-    """Connects over a Unix socket."""
-
-    async def connect(make: Callable[[], Connection]) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_unix_connection(make, path)
-        return connection
-
-    return connect

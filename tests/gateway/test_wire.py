@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
-from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool, tcp, unix
+from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool, tcp
 from tests.gateway.engine import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -107,10 +106,9 @@ async def test_two_answers_to_one_request_are_none() -> None:
             await pool.post(HEAD, b"body")
 
 
-async def test_nobody_there_is_told_from_a_connection_that_broke(tmp_path: Path) -> None:
-    for connect in (tcp("127.0.0.1", free_port()), unix(str(tmp_path / "nobody"))):
-        with pytest.raises(ConnectFailedError):
-            await Pool(connect, limit=1, keepalive_s=30, connect_timeout_s=2).post(HEAD, b"body")
+async def test_nobody_there_is_told_from_a_connection_that_broke() -> None:
+    with pytest.raises(ConnectFailedError):
+        await Pool(tcp("127.0.0.1", free_port()), limit=1, keepalive_s=30, connect_timeout_s=2).post(HEAD, b"body")
 
 
 async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_the_next() -> None:
@@ -143,12 +141,3 @@ async def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> No
         await asyncio.sleep(0.01)
         await pool.post(HEAD, b"body")
         assert len(accepted) == 2
-
-
-async def test_a_unix_socket_answers_like_a_port(tmp_path: Path) -> None:
-    async with served(always(OK), []) as serve:
-        server = await asyncio.start_unix_server(serve, tmp_path / "socket")
-        pool = Pool(unix(str(tmp_path / "socket")), limit=1, keepalive_s=30, connect_timeout_s=2)
-        assert (await pool.post(HEAD, b"body")).body == b"ok"
-        pool.close()
-        server.close()
