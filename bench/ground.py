@@ -5,15 +5,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import requests
 
 import settings
 from settings.load import ROOT
 
-PORTS = ("GATEWAY", "FILES", "INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT")
+PORTS = (
+    *("GATEWAY", "GATEWAY_GRPC", "EDGE", "FILES"),
+    *("INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT"),
+)
+READY_S = 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,31 @@ class Ground:
 def running() -> Iterator[Ground]:
     """The stack that this environment names and that somebody else has started."""
     yield Ground(os.environ)
+
+
+@contextmanager
+def second_gateway(stack: Ground, *overrides: str) -> Iterator[int]:
+    """One more gateway in front of the stack's engine, with these overrides; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "app.py", f"gateway.port={port}", "gateway.grpc_port=null", *overrides]
+    process = subprocess.Popen(command, cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/readyz", process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until and process.poll() is None:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=1).ok:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"{url} did not answer")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ in wait in order of arrival: with so short a queue that is fair, and nobody in i
 import asyncio
 import math
 from collections.abc import Callable
+from time import monotonic
 
 from errors import OverCapacity
 from gateway.engine import Engine, EngineAnswer
@@ -62,8 +63,7 @@ class Place:
         self._look()
 
     def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._model.speed.look(now, saturated=self._model.inside > self._parallel)
+        self._model.speed.look(monotonic(), saturated=self._model.inside > self._parallel)
 
 
 class Admission:

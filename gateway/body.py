@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 
 from python_multipart.multipart import parse_options_header
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from errors import TooLarge, UnreadableInput, WrongMediaType
-from gateway.exchange import Headers, header
+from gateway.exchange import header
+from gateway.whole_body import EXTENSION, WholeBody
 
 OCTETS = "application/octet-stream"
 
@@ -24,23 +25,34 @@ class Body:
     data: bytes = field(repr=False)
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> Body:
+async def read_body(scope: Scope, receive: Receive, limit: int) -> Body:
     """Reads the body of at most `limit` bytes.
 
     Raises WrongMediaType for a compressed body, TooLarge as soon as more than the limit is announced or sent,
     UnreadableInput for an empty one, ClientGoneError when the client hangs up meanwhile.
     """
+    headers = scope["headers"]
     encoding = header(headers, b"content-encoding")
     if encoding is not None and encoding.lower() not in {"", "identity"}:
         raise WrongMediaType("compressed bodies are not read; send the body without Content-Encoding")
     announced = header(headers, b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
-    data = await _collect(receive, limit)
+    whole = scope.get("extensions", {}).get(EXTENSION)
+    data = await (_gathered(whole, limit) if isinstance(whole, WholeBody) else _collect(receive, limit))
     if not data:
         raise UnreadableInput("the body is empty")
     media_type, options = parse_options_header(header(headers, b"content-type") or OCTETS)
     return Body(media_type.decode("latin-1").strip().lower(), options, data)
+
+
+async def _gathered(whole: WholeBody, limit: int) -> bytes:
+    data = await whole.read(limit)
+    if data is None:
+        raise ClientGoneError
+    if len(data) > limit:
+        raise _too_large(limit)
+    return data
 
 
 async def _collect(receive: Receive, limit: int) -> bytes:

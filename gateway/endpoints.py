@@ -59,7 +59,7 @@ class PredictionEndpoint:
         request.model = found.model
         # A refusal costs least before the body is read; what is left of it is thrown away as it comes.
         services.admission.check(found.model, request.deadline)
-        body = await read_body(scope["headers"], receive, services.settings.gateway.max_body_bytes)
+        body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
         payload = self.form(body, found.kind)
         check_pixels(payload, services.settings.gateway.security.max_pixels)
         prediction = PredictionRequest(

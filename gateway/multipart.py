@@ -1,6 +1,7 @@
 """Finds the one file of a multipart/form-data body, in memory."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 # More parts than any form here has; beyond it the body is an attack on the parser, not a form.
 MAX_PARTS = 64
+# The head of a part as programs write it; a longer one is left to the parser.
+SHORT_HEAD = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,9 @@ def _files(body: Body) -> list[File]:
     boundary = body.options.get(b"boundary")
     if not boundary:
         raise UnreadableInput("the multipart content type names no boundary")
+    alone = _alone(body.data, boundary)
+    if alone is not None:
+        return [alone]
     collector = _Collector()
     try:
         parser = MultipartParser(boundary, collector.callbacks())
@@ -55,6 +61,45 @@ def _files(body: Body) -> list[File]:
     if not collector.ended:
         raise UnreadableInput("the multipart body ends before its last boundary")
     return collector.files
+
+
+def _alone(data: bytes, boundary: bytes) -> File | None:
+    """The file of a form that is nothing but that: by far the most common, and found without a parser's state machine.
+
+    None for any other form, and for one with anything unusual about it.
+    """
+    opening, between = b"--%b\r\n" % boundary, b"\r\n--%b" % boundary
+    start = len(opening)
+    if not data.startswith(opening):
+        return None
+    head_end = data.find(b"\r\n\r\n", start, start + SHORT_HEAD)
+    named = None if head_end < 0 else _head(data[start:head_end])
+    if named is None:
+        return None
+    end = data.find(between, head_end + 4)
+    if end < 0 or data[end + len(between) :] not in (b"--\r\n", b"--"):
+        return None
+    return File(*named, data[head_end + 4 : end])
+
+
+@lru_cache(maxsize=256)
+def _head(lines: bytes) -> tuple[str, str] | None:
+    """Form field and media type from the head of a file's part; None for other parts and unusual heads."""
+    headers: dict[bytes, bytes] = {}
+    for line in lines.split(b"\r\n"):
+        name, colon, value = line.partition(b": ")
+        if not colon or b"\r" in line or not name.replace(b"-", b"").isalpha() or name.lower() in headers:
+            return None
+        headers[name.lower()] = value
+    return _named(headers)
+
+
+def _named(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
+    _, disposition = parse_options_header(headers.get(b"content-disposition"))
+    if b"filename" not in disposition:
+        return None
+    media_type, _ = parse_options_header(headers.get(b"content-type"))
+    return disposition.get(b"name", b"").decode("utf-8", "replace"), media_type.decode("latin-1").lower()
 
 
 class _Collector:
@@ -100,13 +145,11 @@ class _Collector:
         self._name = self._value = b""
 
     def _finish(self) -> None:
-        _, disposition = parse_options_header(self._headers.get(b"content-disposition"))
-        if b"filename" not in disposition:
+        named = _named(self._headers)
+        if named is None:
             return
-        media_type, _ = parse_options_header(self._headers.get(b"content-type"))
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        field_name = disposition.get(b"name", b"").decode("utf-8", "replace")
-        self.files.append(File(field_name, media_type.decode("latin-1").lower(), data))
+        self.files.append(File(*named, data))
 
     def _end(self) -> None:
         self.ended = True

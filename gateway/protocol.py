@@ -12,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.guards import is_loopback
 from gateway.hang_up import EXTENSION, HangUp
 from gateway.shortcut import Head
+from gateway.whole_body import EXTENSION as WHOLE_BODY
+from gateway.whole_body import WholeBody
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -46,7 +48,8 @@ class ShortCycle:
         self.response_started = self.response_complete = False
 
 
-_POST = {"method": "POST"}
+_POST: dict[str, Any] = {"method": "POST"}
+_NONE: dict[str, Any] = {}
 _UNHEARD = _Unheard()
 
 
@@ -62,6 +65,7 @@ class Protocol(HttpToolsProtocol):
         self._shortcut = services.shortcut
         self._short: Head | None = None
         self._short_body = b""
+        self._whole: WholeBody | None = None
         self._max_head = security.max_header_bytes
         self._head_timeout_s = security.head_timeout_s
         self._head_timer: asyncio.TimerHandle | None = None
@@ -81,6 +85,9 @@ class Protocol(HttpToolsProtocol):
         """The client is gone, and whoever works for it stops."""
         self._head_arrived()
         super().connection_lost(exc)
+        if self._whole is not None:
+            self._whole.lost()
+            self._whole = None
         self._hang_up.happened()
 
     def data_received(self, data: bytes) -> None:
@@ -126,6 +133,9 @@ class Protocol(HttpToolsProtocol):
         """A piece of the body."""
         if self._short is not None:
             self._short_body += body
+        elif self._whole is not None:
+            if not self._whole.add(body):
+                self._whole = None
         elif not self._refused:
             super().on_body(body)
 
@@ -138,6 +148,9 @@ class Protocol(HttpToolsProtocol):
             self._go_ordinary()
         if not self._refused:
             super().on_message_complete()
+        if self._whole is not None:
+            self._whole.end()
+            self._whole = None
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP is told so: a head, or a body whose request has no answer yet."""
@@ -158,6 +171,21 @@ class Protocol(HttpToolsProtocol):
     def _begin(self) -> None:
         super().on_headers_complete()
         self._extensions[RESPOND] = partial(self._respond, self.cycle)
+        self._extensions[WHOLE_BODY] = WholeBody(partial(self._gather, self.cycle))
+
+    def _gather(self, cycle: RequestResponseCycle, whole: WholeBody) -> bytes | None:
+        """From here on the cycle's body goes to `whole`; returned at once when all of it is there."""
+        if cycle.disconnected:
+            whole.lost()
+        elif not cycle.more_body:
+            return bytes(cycle.body)
+        elif whole.add(bytes(cycle.body)):
+            self._whole = whole
+            if cycle.waiting_for_100_continue:
+                cycle.waiting_for_100_continue = False
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.flow.resume_reading()
+        return None
 
     def _go_ordinary(self) -> None:
         """The application answers after all: it is told what came so far."""
@@ -178,7 +206,7 @@ class Protocol(HttpToolsProtocol):
         self._hang_up.callback = ride.hang_up
         return True
 
-    def _respond(self, cycle: "RequestResponseCycle | ShortCycle", status: int, headers: Headers, body: bytes) -> None:
+    def _respond(self, cycle: RequestResponseCycle | ShortCycle, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer in one write, where two of uvicorn's messages would be two packets."""
         if cycle.disconnected:
             return
@@ -196,6 +224,8 @@ class Protocol(HttpToolsProtocol):
             head.append(body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
+        # They lead back to the cycle: left in it, each request would wait for the garbage collector.
+        cycle.scope.get("extensions", _NONE).clear()
         self.transport.write(b"".join(head))
         cycle.message_event.set()
         if not cycle.keep_alive:

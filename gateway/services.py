@@ -17,7 +17,7 @@ from gateway.keys import KeyPlace, KeyRing
 from gateway.management import Management
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
-from gateway.session import open_session
+from gateway.session import open_pool, open_session
 from gateway.shortcut import Shortcut, may_be_taken
 from gateway.stopping import Stopping, notice
 from gateway.survey import Survey
@@ -52,7 +52,8 @@ async def open_services(
     async with open_session(gateway) as session:
         keys = KeyRing(key_place(engine), session)
         catalog = Catalog(Survey(Management(engine.management_url, session, keys)).look, gateway.catalog_ttl_s)
-        upstream = Upstream(engine.inference_url, session, keys, metrics, tracer)
+        pool = open_pool(gateway, engine)
+        upstream = Upstream(f"{engine.host}:{engine.inference_port}", pool, keys, metrics, tracer)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         try:
             made = chain(upstream, catalog, gateway, metrics)
@@ -68,6 +69,7 @@ async def open_services(
         finally:
             metrics.close()
             tracer.close()
+            pool.close()
             await catalog.close()
             await keys.close()
 

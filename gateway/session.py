@@ -1,12 +1,23 @@
-"""The one pooled HTTP session to the engine, opened and closed with the gateway."""
+"""What is opened with the gateway and closed with it: connections to the engine."""
 
 import aiohttp
 
-from settings.schema import Gateway
+from gateway.wire import Pool, tcp
+from settings.schema import Gateway, TorchServe
+
+
+def open_pool(gateway: Gateway, engine: TorchServe) -> Pool:
+    """Connections for predictions, kept alive and bounded; each request's own deadline ends it. Close it when done."""
+    return Pool(
+        tcp(engine.host, engine.inference_port),
+        limit=gateway.upstream_connections,
+        keepalive_s=gateway.upstream_keepalive_s,
+        connect_timeout_s=gateway.connect_timeout_s,
+    )
 
 
 def open_session(gateway: Gateway) -> aiohttp.ClientSession:
-    """A session with keep-alive connections, bounded for each of the engine's ports. Close it when done.
+    """A session for the Management API with keep-alive connections, bounded. Close it when done.
 
     Its requests have no time limit of their own but that for connecting: each request's deadline ends them.
     """

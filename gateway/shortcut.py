@@ -70,7 +70,7 @@ class Ride:
 
     def start(self, answer: "asyncio.Future[EngineAnswer]", seconds: float) -> None:
         """Waits for the answer, and no longer than the deadline."""
-        loop = asyncio.get_running_loop()
+        loop = self._top.loop
         self._started = loop.time()
         self._answer = answer
         self._timer: TimerHandle = loop.call_later(seconds, answer.cancel)
@@ -95,7 +95,7 @@ class Ride:
         metrics = self._top.metrics
         metrics.in_flight.dec()
         shown = 499 if self._respond is _nobody else status
-        metrics.request(self._way.model, self._way.route, shown, asyncio.get_running_loop().time() - self._started)
+        metrics.request(self._way.model, self._way.route, shown, self._top.loop.time() - self._started)
         self._respond(status, headers, body)
 
     def _worded(self, answer: EngineAnswer) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -139,6 +139,8 @@ class Shortcut:
         metrics: Metrics,
     ) -> None:
         self.metrics = metrics
+        # Kept: asking for it costs a system call each time.
+        self.loop = asyncio.get_running_loop()
         self._seconds = min(gateway.deadline_ms, gateway.max_deadline_ms) / 1000
         self.catalog = catalog
         self._admission = admission
@@ -174,7 +176,7 @@ class Shortcut:
         found = self.catalog.peek(way.model, way.version)
         if found is None:
             return None
-        seconds, deadline = self._seconds, asyncio.get_running_loop().time() + self._seconds
+        seconds, deadline = self._seconds, self.loop.time() + self._seconds
         name = request_id.accepted(head.request_id)
         request = PredictionRequest(found.model, way.version, found.kind, JSON, body, name, deadline)
         values = self._coalescer.values_of(request)

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 import math
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import quote
 
-import aiohttp
-from yarl import URL
-
-from errors import NoWorker, WorkerLost
+from errors import Internal, NoWorker, WorkerLost
+from gateway.body import OCTETS
 from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.keys import KeyRing
@@ -18,6 +17,7 @@ from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
 from gateway.verdicts import key_refused, refusal
+from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +31,9 @@ class _Reply:
 class Upstream:
     """Sends predictions to the engine and returns what it answers."""
 
-    def __init__(
-        self, url: str, session: aiohttp.ClientSession, keys: KeyRing, metrics: Metrics, tracer: Tracer
-    ) -> None:
-        self._url = url
-        self._session = session
+    def __init__(self, host: str, pool: Pool, keys: KeyRing, metrics: Metrics, tracer: Tracer) -> None:
+        self._host = host
+        self._pool = pool
         self._keys = keys
         self._metrics = metrics
         self._tracer = tracer
@@ -70,11 +68,11 @@ class Upstream:
     async def _sent(self, request: PredictionRequest, token: str | None) -> _Reply:
         try:
             return await self._post(request, token)
-        except (aiohttp.ClientConnectorError, TimeoutError) as error:
-            event(_log, logging.WARNING, "engine_unreachable", reason=type(error).__name__)
+        except ConnectFailedError as error:
+            event(_log, logging.WARNING, "engine_unreachable", reason=str(error))
             raise NoWorker("the engine does not answer") from error
-        except aiohttp.ClientError as error:
-            event(_log, logging.INFO, "connection_lost", model=request.model, reason=type(error).__name__)
+        except ConnectionBrokeError as error:
+            event(_log, logging.INFO, "connection_lost", model=request.model, reason=str(error))
             raise WorkerLost("the connection to the engine was lost") from error
 
     async def _post(self, request: PredictionRequest, token: str | None) -> _Reply:
@@ -84,15 +82,30 @@ class Upstream:
         if request.deadline < math.inf:
             left = request.deadline - asyncio.get_running_loop().time()
             headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
-        url = _url(self._url, request.model, request.version)
+            # A worker does not know how long a request stood in the engine's queue, but it knows the time.
+            headers["X-Deadline-At"] = str(int((time.time() + left) * 1000))
         with self._tracer.call(request.model, headers):
-            async with self._session.post(url, data=request.body, headers=headers) as response:
-                body = await response.read()
-        answer = EngineAnswer(body, response.content_type, response.headers.get("x-model-version"))
-        return _Reply(response.status, answer)
+            lines = [_opening(self._host, request.model, request.version)]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
+            answer = await self._pool.post(_head(lines), request.body)
+        media_type = answer.headers.get(b"content-type", OCTETS.encode()).partition(b";")[0].strip()
+        version = answer.headers.get(b"x-model-version")
+        named = None if version is None else version.decode("latin-1")
+        return _Reply(answer.status, EngineAnswer(answer.body, media_type.decode("latin-1").lower(), named))
+
+
+def _head(lines: list[str]) -> bytes:
+    # Business logic may have set the content type or the id: no value of theirs becomes a header of its own.
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) + 2:
+        raise Internal("a line break stands in the request's content type or id")
+    return head.encode("latin-1")
 
 
 @lru_cache(maxsize=1024)
-def _url(base: str, model: str, version: str | None) -> URL:
+def _opening(host: str, model: str, version: str | None) -> str:
+    """Request line and Host. Names are quoted: none of them can end the line."""
     path = f"/predictions/{quote(model, safe='')}"
-    return URL(base + (path if version is None else f"{path}/{quote(version, safe='')}"), encoded=True)
+    path = path if version is None else f"{path}/{quote(version, safe='')}"
+    return f"POST {path} HTTP/1.1\r\nHost: {host}"

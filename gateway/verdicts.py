@@ -23,6 +23,8 @@ def refusal(status: int, body: bytes, model: str) -> RequestError:
     from_handler = isinstance(content.get("error"), str) and isinstance(content.get("detail"), str)
     if from_handler and 400 <= status < 500:
         return _passed_on(status, content["error"], content["detail"])
+    if from_handler and content["error"] == DeadlinePassed.code:
+        return DeadlinePassed(content["detail"])
     if from_handler or (status == 503 and content.get("type") == "InternalServerException"):
         # The latter is TorchServe's word for a handler that raised: the model is there, this request broke it.
         return Internal(f"model {model} failed on this request")

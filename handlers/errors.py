@@ -6,7 +6,8 @@ HandlerError
 ├── WrongMediaType    415   read       the content type is none that the model reads
 ├── InvalidFields     422   read       well-formed, but fields are missing, unknown, of a wrong type or out of range
 ├── Internal          500   forward    the handler or the network failed on this request alone
-└── NotSupported      501   read       TorchServe has an endpoint for it, this model does not
+├── NotSupported      501   read       TorchServe has an endpoint for it, this model does not
+└── DeadlinePassed    504   read       nobody waits for the answer any more
 """
 
 
@@ -58,3 +59,9 @@ class NotSupported(HandlerError):
     """TorchServe has an endpoint for it, this model does not."""
 
     status, code, phrase = 501, "not_supported", "Not Implemented"
+
+
+class DeadlinePassed(HandlerError):
+    """Nobody waits for the answer any more."""
+
+    status, code, phrase = 504, "deadline_passed", "Gateway Timeout"

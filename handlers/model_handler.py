@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, card, golden, metrics, rows, runtimes, startup, worker_log
+from handlers import answers, card, deadline, golden, metrics, rows, runtimes, startup, worker_log
 from handlers.batch import Batch, Forwarded, Outputs
 from handlers.errors import HandlerError, Internal, NotSupported
 
@@ -129,6 +129,7 @@ class ModelHandler(ABC):
 
     def _read_row(self, row: Mapping[str, Any], index: int) -> NDArray[Any]:
         headers = self.context.get_all_request_header(index)
+        deadline.check(headers)
         if headers.get("explain") == "True":
             raise NotSupported("this model gives no explanations")
         name, body = rows.content(row)

@@ -62,7 +62,7 @@ class InferEndpoint:
         found = await services.catalog.find(path["model"], path.get("version"))
         request.model = found.model
         services.admission.check(found.model, request.deadline)
-        body = await read_body(scope["headers"], receive, services.settings.gateway.max_body_bytes)
+        body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
         length = exchange.header(scope["headers"], json_wire.HEADER)
         asked = json_wire.read(body.data, length, found.model, path.get("version"))
         own = timeout_s(asked.parameters)

@@ -184,7 +184,7 @@ async def _document(oip: Oip, request: Request) -> dict[str, Any]:
     # A body is optional here; stock clients send one, and some send none at all.
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
-    body = await read_body(request.scope["headers"], request.receive, oip.services.settings.gateway.max_body_bytes)
+    body = await read_body(request.scope, request.receive, oip.services.settings.gateway.max_body_bytes)
     return document(body.data)
 
 

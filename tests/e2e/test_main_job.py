@@ -1,6 +1,7 @@
 """The main job through HTTP: both demo models answer rightly, and bad requests harm nobody but themselves."""
 
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -139,6 +140,16 @@ def test_a_bad_request_gets_its_own_status(stack: Stack, path: str, body: bytes,
     answer = requests.post(f"{stack.gateway}{path}", data=body, headers=headers, timeout=30)
     assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "mine"
+
+
+@pytest.mark.parametrize(("moment", "status"), [("1", 504), ("9999999999999", 200), ("soon", 200)])
+def test_a_worker_drops_what_is_too_late_when_its_turn_comes(stack: Stack, moment: str, status: int) -> None:
+    key = json.loads((stack.state / "torchserve" / "key_file.json").read_text())["inference"]["key"]
+    url = f"http://127.0.0.1:{stack.env['MARINA_INFERENCE_PORT']}/predictions/cartpole"
+    headers = {"Authorization": f"Bearer {key}", "X-Deadline-At": moment}
+    answer = requests.post(url, json=[0, 0, 0.1, 0.5], headers=headers, timeout=30)
+    assert answer.status_code == status, answer.text
+    assert answer.json().get("error") == ("deadline_passed" if status == 504 else None)
 
 
 def test_models_are_described_and_nothing_of_the_engine_is_told(stack: Stack) -> None:

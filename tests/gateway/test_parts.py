@@ -44,6 +44,7 @@ ENGINES_ANSWERS = {
     "odd": (302, {}, 500, "internal"),
     "odd 4xx": (405, {"code": 405, "message": "x"}, 500, "internal"),
     "handler's own": (422, {"error": "invalid_fields", "detail": "no x"}, 422, "invalid_fields"),
+    "too late in the queue": (504, {"error": "deadline_passed", "detail": "late"}, 504, "deadline_passed"),
     "handler broke on this item": (500, {"error": "internal", "detail": "line 3"}, 500, "internal"),
 }
 
