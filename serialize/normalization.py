@@ -62,7 +62,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Opened here: numpy leaves a file open that it cannot read.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         values: dict[str, Any] = {}
         for name in arrays.files:
             part, _, key = name.rpartition(".")
