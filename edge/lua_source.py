@@ -74,7 +74,7 @@ def policy_text(policy: Policy) -> str:
 
 def policy_numbers(policy: Policy) -> NDArray[np.float64]:
     """What `numbers.f64` holds, in the order of lua/policy.lua."""
-    space = policy.observation.space
+    space = policy.space
     parts: list[NDArray[np.float64]] = [space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)]
     if isinstance(policy.action, Box):
         parts += [
