@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import wording
-from edge.network import Policy
+from edge.network import Normalization, Policy
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 LANES = 8
@@ -32,7 +32,7 @@ def policy_header(policy: Policy) -> str:
 
 
 def _schema(policy: Policy) -> str:
-    seen, space = policy.observation, policy.observation.space
+    seen, space = policy.observation, policy.space
     fields = seen.fields or ()
     bits = 8 * space.dtype.itemsize if space.dtype.kind == "f" else 0
     lines = [
@@ -101,6 +101,9 @@ def _network(policy: Policy) -> str:
 
 
 def _encoding(policy: Policy) -> Iterable[str]:
+    if policy.normalization is not None:
+        yield from _normalization(policy.normalization)
+        return
     if policy.one_hot is None:
         divided = f" / {_float(policy.scale)}" if policy.scale != 1 else ""
         yield f"    for (int at = 0; at < {policy.size}; at++) features[at] = observation[at]{divided};"
@@ -109,6 +112,17 @@ def _encoding(policy: Policy) -> Iterable[str]:
     for number, size in enumerate(policy.one_hot):
         yield f"    for (int at = 0; at < {size}; at++) features[{start} + at] = observation[{number}] == (float) at;"
         start += size
+
+
+def _normalization(figures: Normalization) -> Iterable[str]:
+    """In double, as handlers.policy_encoders.Normalize computes."""
+    yield f"    static const double mean[] = {{{_list(map(_real, figures.mean.tolist()))}}};"
+    yield f"    static const double spread[] = {{{_list(map(_real, figures.spread.tolist()))}}};"
+    yield f"    for (int at = 0; at < {len(figures.mean)}; at++) {{"
+    yield "        double wide = ((double) observation[at] - mean[at]) / spread[at];"
+    far = _real(figures.clip)
+    yield f"        features[at] = (float) (wide < -{far} ? -{far} : wide > {far} ? {far} : wide);"
+    yield "    }"
 
 
 def _head(policy: Policy, source: str) -> Iterable[str]:

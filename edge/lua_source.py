@@ -45,8 +45,10 @@ def harness(folder: Path) -> tuple[str, ...]:
 
 
 def policy_text(policy: Policy) -> str:
-    """The text of `policy.lua`."""
-    seen, space = policy.observation, policy.observation.space
+    """The text of `policy.lua`. Raises EdgeError for what only the compiled program can do."""
+    seen, space = policy.observation, policy.space
+    if policy.normalization is not None:
+        raise EdgeError(f"{policy.model} normalises its observations, which the edge does with a C compiler only")
     bits = 8 * space.dtype.itemsize if space.dtype.kind == "f" else 0
     lines = [
         f"model = {_text(policy.model)}",
@@ -72,7 +74,7 @@ def policy_text(policy: Policy) -> str:
 
 def policy_numbers(policy: Policy) -> NDArray[np.float64]:
     """What `numbers.f64` holds, in the order of lua/policy.lua."""
-    space = policy.observation.space
+    space = policy.space
     parts: list[NDArray[np.float64]] = [space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)]
     if isinstance(policy.action, Box):
         parts += [

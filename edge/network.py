@@ -36,10 +36,28 @@ KNOWN = {
 }
 KNOWN_OF_NETWORK = {
     "": {"type", "observation", "widths", "activation", "head"},
-    "observation": {"encoding", "scale", "sizes"},
-    "head": {"type", "shape", "low", "high", "limit", "squash"},
+    "observation": {"encoding", "scale", "sizes", "normalization"},
+    "head": {"type", "shape", "low", "high", "limit", "squash", "log_std"},
 }
-ENCODINGS, HEADS = ("flatten", "one_hot"), ("logits", "box")
+ENCODINGS, HEADS = ("flatten", "one_hot"), ("logits", "box", "gaussian")
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Mean and spread of each number of an observation, in float64, and how far from 0 it goes afterwards."""
+
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    clip: float
+
+    @classmethod
+    def of(cls, figures: Mapping[str, Any]) -> "Normalization":
+        """Out of a description as handlers.policy_encoders reads it."""
+        spread = np.sqrt(np.array(figures["var"], dtype=np.float64) + figures["epsilon"])
+        return cls(np.array(figures["mean"], dtype=np.float64), spread, float(figures["clip"]))
+
+
+NOT_COMPILED = {"nature_cnn": "sees pictures through convolutions", "combined": "sees observations of several parts"}
 
 LARGEST = 4_000_000
 """Weights of the largest network that is compiled: 16 MB of constants, which a compiler takes a minute for."""
@@ -50,7 +68,7 @@ class Policy:
     """One policy, ready to be written as a program.
 
     `one_hot` are the sizes of the codes that whole numbers become; None where the observation is taken as it is,
-    divided by `scale`. `limit` and `squash` are those of handlers.policy_network.BoxHead.
+    normalised or divided by `scale`. `limit` and `squash` are those of handlers.policy_network.BoxHead.
     """
 
     model: str
@@ -61,14 +79,21 @@ class Policy:
     layers: tuple[Layer, ...]
     activation: str
     scale: float
+    normalization: Normalization | None
     one_hot: tuple[int, ...] | None
     limit: float | None
     squash: bool
 
     @property
+    def space(self) -> Box:
+        """Of the observations, which `read_policy` has seen to be a box."""
+        assert isinstance(self.observation.space, Box)
+        return self.observation.space
+
+    @property
     def size(self) -> int:
         """Numbers in one observation."""
-        return math.prod(self.observation.space.shape)
+        return math.prod(self.space.shape)
 
     @property
     def outputs(self) -> int:
@@ -87,6 +112,10 @@ class Policy:
         return cast("NDArray[np.float64]", values.numpy())
 
     def _encoded(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.normalization is not None:
+            wide = (observations - self.normalization.mean) / self.normalization.spread
+            clipped = np.clip(wide, -self.normalization.clip, self.normalization.clip)
+            return clipped.astype(np.float32).astype(np.float64)
         if self.one_hot is None:
             return observations / self.scale
         codes = [observations[:, [at]] == np.arange(size) for at, size in enumerate(self.one_hot)]
@@ -111,6 +140,8 @@ def _spec(archive: Archive) -> Mapping[str, Any]:
         raise ValueError("its card does not describe the network; build the archive anew with `make generate_mar`")
     if spec.get("type") != "policy":
         raise ValueError(f"its network is of type {spec.get('type')}, and only layers one after the other are compiled")
+    if (reason := NOT_COMPILED.get(spec["observation"]["encoding"])) is not None:
+        raise ValueError(f"it {reason}, which is not compiled")
     _check_keys(spec, KNOWN_OF_NETWORK, "its network's description")
     if spec["observation"]["encoding"] not in ENCODINGS or spec["head"]["type"] not in HEADS:
         raise ValueError(
@@ -153,7 +184,8 @@ def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
         raise ValueError("its network does not take float32")
     fields = seen.texts("fields") if seen.values.get("fields") is not None else None
     head, encoding = spec["head"], spec["observation"]
-    layers = weights.read(archive, spec["widths"])
+    layers = _without_spreads(weights.read(archive, spec["widths"]), head)
+    figures = encoding.get("normalization")
     if sum(weight.size for weight, _ in layers) > LARGEST:
         raise ValueError(f"its network has more than {LARGEST} weights")
     policy = Policy(
@@ -165,12 +197,22 @@ def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
         layers=layers,
         activation=spec["activation"],
         scale=float(encoding.get("scale", 1.0)),
+        normalization=None if figures is None else Normalization.of(figures),
         one_hot=tuple(encoding["sizes"]) if encoding["encoding"] == "one_hot" else None,
         limit=head.get("limit"),
         squash=bool(head.get("squash", False)),
     )
     _check(policy, spec["widths"])
     return policy
+
+
+def _without_spreads(layers: tuple[Layer, ...], head: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """The layers without those outputs of a gaussian that only drawing needs: the edge answers with the mean."""
+    if head["type"] != "gaussian" or head["log_std"] is not None:
+        return layers
+    weight, bias = layers[-1]
+    half = len(bias) // 2
+    return (*layers[:-1], (weight[:half], bias[:half]))
 
 
 def _check(policy: Policy, widths: list[int]) -> None:

@@ -13,7 +13,7 @@ TOGETHER = 500
 
 def states(policy: Policy, count: int, seed: int = 0) -> NDArray[np.float64]:
     """[count, size] inside the space: even over what is bounded, of four magnitudes over what is not."""
-    space, generator = policy.observation.space, np.random.default_rng(seed)
+    space, generator = policy.space, np.random.default_rng(seed)
     low, high = (bound.astype(np.float64).ravel() for bound in (space.low, space.high))
     magnitude = 10.0 ** generator.integers(-2, 2, (count, 1))
     values = generator.normal(size=(count, policy.size)) * magnitude
@@ -31,6 +31,6 @@ def states(policy: Policy, count: int, seed: int = 0) -> NDArray[np.float64]:
 
 def bodies(policy: Policy, values: NDArray[np.float64]) -> list[bytes]:
     """The states as JSON, `TOGETHER` in a body."""
-    shaped = values.reshape(-1, *policy.observation.space.shape)
+    shaped = values.reshape(-1, *policy.space.shape)
     parts = (shaped[start : start + TOGETHER] for start in range(0, len(shaped), TOGETHER))
     return [json.dumps({"instances": part.tolist()}).encode() for part in parts]

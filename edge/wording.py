@@ -17,5 +17,5 @@ def tail(policy: Policy) -> str:
 
 def shape(policy: Policy) -> str:
     """What an array of another shape is told."""
-    sizes = list(policy.observation.space.shape)
+    sizes = list(policy.space.shape)
     return f"an observation has shape {sizes}, many have [N, {', '.join(map(str, sizes))}]"

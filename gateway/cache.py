@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 
-from gateway.content import Key, key_of
+from gateway.content import Key, is_drawn, key_of
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
@@ -27,6 +27,8 @@ class AnswerCache:
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The kept answer, or the engine's, which is kept then."""
+        if is_drawn(request):
+            return await self._engine.predict(request)
         clock = asyncio.get_running_loop().time
         mark = self._current_mark(request)
         key = key_of(request)

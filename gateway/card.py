@@ -27,7 +27,9 @@ def input_schema(card: Card) -> dict[str, Any] | None:
     if kind == "vision":
         return {"content_types": PICTURE_TYPES, "json_schema": _picture_schema()}
     if kind == "policy":
-        return {"content_types": ["application/json"], "json_schema": _state_schema(card.get("observation") or {})}
+        schema = _state_schema(card.get("observation") or {})
+        options = _options(card.get("action") or {})
+        return {"content_types": ["application/json"], "json_schema": schema, "options": options}
     return None
 
 
@@ -39,11 +41,42 @@ def _picture_schema() -> dict[str, Any]:
 def _state_schema(observation: Mapping[str, Any]) -> dict[str, Any]:
     space = observation.get("space") or {}
     fields = observation.get("fields")
+    if space.get("type") == "dict":
+        parts = {part["key"]: _array_schema(part["space"]) for part in space.get("spaces") or ()}
+        return {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
     if not fields:
-        return {"type": "array", "x-shape": space.get("shape")}
+        return _array_schema(space)
     lows, highs = space.get("low") or [], space.get("high") or []
     properties = {name: _number(_at(lows, position), _at(highs, position)) for position, name in enumerate(fields)}
     return {"type": "object", "properties": properties, "required": list(fields), "additionalProperties": False}
+
+
+def _array_schema(space: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested lists; a picture may come as base64 of a file or of its bare bytes as well."""
+    lists = {"type": "array", "x-shape": space.get("shape"), "x-dtype": space.get("dtype")}
+    if not is_picture(space):
+        return lists
+    file = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+    bare = {"b64": {"type": "string", "contentEncoding": "base64"}}
+    raw = {"type": "object", "properties": bare, "required": ["b64"], "additionalProperties": False}
+    return {"anyOf": [lists, file, raw]}
+
+
+def is_picture(space: Mapping[str, Any]) -> bool:
+    """Whether a policy takes this space as bytes: three dimensions of them."""
+    return space.get("dtype") == "uint8" and len(space.get("shape") or ()) == 3
+
+
+def _options(action: Mapping[str, Any]) -> dict[str, Any]:
+    """What may stand beside `instances` or `observation` in a request."""
+    drawn = action.get("distribution") or {}
+    options: dict[str, Any] = {}
+    if drawn.get("type", "none") != "none":
+        options["deterministic"] = {"type": "boolean", "default": True}
+        options["seed"] = {"type": "integer", "minimum": 0}
+    if drawn.get("masks"):
+        options["action_masks"] = {"type": "array", "items": {"type": "array", "items": {"type": "boolean"}}}
+    return options
 
 
 def _at(bounds: Any, position: int) -> Any:

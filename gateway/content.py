@@ -20,6 +20,14 @@ class Key:
     content: bytes
 
 
+def is_drawn(request: PredictionRequest) -> bool:
+    """Whether a policy may have been asked to draw its action, so that the same request has another answer each time.
+
+    Where the word stands anywhere, or an escape that could spell it, it is taken for asked.
+    """
+    return request.kind == "policy" and (b"deterministic" in request.body or b"\\u" in request.body)
+
+
 def key_of(request: PredictionRequest) -> Key:
     """A key that no other body has: BLAKE2b, 128 bits. It costs a look at every byte."""
     body = request.body

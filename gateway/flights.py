@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from errors import RequestError
-from gateway.content import Key, sketch_of
+from gateway.content import Key, is_drawn, sketch_of
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
@@ -35,6 +35,8 @@ class Flights:
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The engine's answer, asked for once however many wait for it."""
+        if is_drawn(request):
+            return await self._engine.predict(request)
         key = sketch_of(request)
         while (flight := self._flights.get(key)) is not None:
             if flight.body != request.body:

@@ -1,19 +1,19 @@
 """Network outputs → what a client reads.
 
 Probabilities are computed in 64 bits and rounded to 6 decimals, about what 32-bit logits carry. Continuous actions are
-not rounded: each is the shortest decimal number that is the network's 32-bit float.
+not rounded: each is the shortest decimal number that is its 32-bit float.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers import actions
 from handlers.card import Card, Output
 from handlers.errors import HandlerError, Internal
-from handlers.spaces import ActionSpace, Box, Discrete, MultiBinary, MultiDiscrete
 
 DECIMALS = 6
 
@@ -26,7 +26,8 @@ def predictions(outputs: Mapping[str, NDArray[Any]], card: Card) -> list[dict[st
     if card.vision is not None:
         return classes(values, card.vision.labels, card.vision.output)
     assert card.policy is not None
-    return actions(values, card.policy.action)
+    chosen = actions.actions(values, card.policy.action, card.policy.distribution, outputs)
+    return [{"action": action} for action in chosen]
 
 
 def classes(logits: NDArray[Any], labels: Sequence[str], output: Output) -> list[dict[str, Any]]:
@@ -61,11 +62,6 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
 
-def actions(output: NDArray[Any], space: ActionSpace) -> list[dict[str, Any]]:
-    """Word the output [k, ...] of a policy as actions that the environment's `step` takes."""
-    return [{"action": action} for action in _WORDING[type(space)](output, space)]
-
-
 def encode(card: Card, version: str, items: list[dict[str, Any]]) -> bytes:
     """Encode the answer to one request; `weights` is named where they are random."""
     document: dict[str, Any] = {"model": card.model_name, "version": version, "predictions": items}
@@ -92,31 +88,3 @@ def _single_label(probabilities: dict[str, float]) -> dict[str, Any]:
 def _multi_label(probabilities: dict[str, float], labels: Sequence[str], held: NDArray[np.bool_]) -> dict[str, Any]:
     named = [label for label, holds in zip(labels, held.tolist(), strict=True) if holds]
     return {"labels": named, "probabilities": probabilities}
-
-
-def _discrete(logits: NDArray[Any], space: Discrete) -> list[Any]:
-    return list((logits.argmax(axis=1) + space.start).tolist())
-
-
-def _multi_discrete(logits: NDArray[Any], space: MultiDiscrete) -> list[Any]:
-    choices = np.split(logits, np.cumsum(space.nvec)[:-1], axis=1)
-    return list(np.stack([choice.argmax(axis=1) for choice in choices], axis=1).tolist())
-
-
-def _multi_binary(logits: NDArray[Any], space: MultiBinary) -> list[Any]:
-    del space
-    return list((logits > 0).astype(np.int64).tolist())
-
-
-def _continuous(action: NDArray[Any], space: Box) -> list[Any]:
-    del space
-    # numpy prints a float32 with as many digits as tell it from its neighbours.
-    return list(action.astype(np.float32).astype("U32").astype(np.float64).tolist())
-
-
-_WORDING: dict[type[Any], Callable[[NDArray[Any], Any], list[Any]]] = {
-    Discrete: _discrete,
-    MultiDiscrete: _multi_discrete,
-    MultiBinary: _multi_binary,
-    Box: _continuous,
-}

@@ -13,16 +13,24 @@ Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """After `preprocess`: per request its instances, of shape [k, ...], or why it has none."""
+class Reading:
+    """One request: its instances [k, ...], and what it asks for beside them, which joins the network's outputs."""
 
-    requests: tuple[NDArray[Any] | HandlerError, ...]
+    inputs: NDArray[Any]
+    asked: Outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """After `preprocess`: per request what was read of it, or why nothing was."""
+
+    requests: tuple[Reading | HandlerError, ...]
     decode_s: float
 
     @property
     def readable(self) -> list[NDArray[Any]]:
         """Instances of the requests that have some, in order."""
-        return [request for request in self.requests if not isinstance(request, HandlerError)]
+        return [request.inputs for request in self.requests if not isinstance(request, HandlerError)]
 
 
 @dataclass(frozen=True, eq=False)

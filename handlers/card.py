@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from handlers import spaces
+from handlers import distributions, spaces
+from handlers.distributions import Distribution
 from handlers.section import Section
 
 SCHEMA_VERSION = 1
@@ -71,7 +72,7 @@ class Vision:
 class Observation:
     """What a policy sees: its space, the names of its numbers, and what a value outside the space gets."""
 
-    space: spaces.Box
+    space: spaces.ObservationSpace
     fields: tuple[str, ...] | None
     out_of_range: Literal["reject", "clip"]
 
@@ -82,6 +83,7 @@ class Policy:
 
     observation: Observation
     action: spaces.ActionSpace
+    distribution: Distribution
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Card:
     def network_output(self) -> tuple[str, tuple[int, ...]]:
         """Name of the network's output that answers are made of, and its shape for one instance."""
         if self.policy is not None:
-            return spaces.network_output(self.policy.action)
+            return spaces.network_output(self.policy.action, gaussian=self.policy.distribution.kind == "gaussian")
         assert self.vision is not None
         return "logits", (len(self.vision.labels),)
 
@@ -175,10 +177,11 @@ def _output(section: Section, classes: int) -> Output:
 
 def _policy(root: Section) -> Policy:
     section = root.section("observation")
-    space = spaces.box(section.section("space"))
+    space = spaces.observation_space(section.section("space"))
     fields = section.texts("fields") if section.values.get("fields") is not None else None
-    if fields is not None and space.shape != (len(fields),):
+    if fields is not None and (isinstance(space, spaces.Dict) or space.shape != (len(fields),)):
         raise section.fault("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
     out_of_range = section.choice("out_of_range", ("reject", "clip"))
     observation = Observation(space, fields, cast("Any", out_of_range))
-    return Policy(observation, spaces.action_space(root.section("action").section("space")))
+    action = spaces.action_space(root.section("action").section("space"))
+    return Policy(observation, action, distributions.read(root.section("action"), action))

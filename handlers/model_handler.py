@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers import answers, card, deadline, golden, metrics, rows, runtimes, startup, worker_log
-from handlers.batch import Batch, Forwarded, Outputs
+from handlers.batch import Batch, Forwarded, Outputs, Reading
 from handlers.errors import HandlerError, Internal, NotSupported
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,10 @@ class ModelHandler(ABC):
     @abstractmethod
     def read(self, body: Any, media_type: str) -> NDArray[Any]:
         """Turn the body of one request into its instances [k, ...]; raises HandlerError."""
+
+    def asked(self, body: Any, media_type: str, count: int) -> Outputs:
+        """What a request of `count` instances asks for beside them, one row an instance; raises HandlerError."""
+        return {}
 
     def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer one batch, a body for each row; TorchServe asks for the model's description with a row of its own."""
@@ -127,13 +131,15 @@ class ModelHandler(ABC):
             found = {name: list(values.shape) for name, values in outputs.items()}
             raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
 
-    def _read_row(self, row: Mapping[str, Any], index: int) -> NDArray[Any]:
+    def _read_row(self, row: Mapping[str, Any], index: int) -> Reading:
         headers = self.context.get_all_request_header(index)
         deadline.check(headers)
         if headers.get("explain") == "True":
             raise NotSupported("this model gives no explanations")
         name, body = rows.content(row)
-        return self.read(body, rows.media_type(headers, name))
+        media_type = rows.media_type(headers, name)
+        inputs = self.read(body, media_type)
+        return Reading(inputs, self.asked(body, media_type, len(inputs)))
 
     def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
         return self.read(rows.content(sample.row)[1], sample.content_type)
@@ -148,16 +154,19 @@ class ModelHandler(ABC):
             if isinstance(request, HandlerError):
                 shares.append(request)
                 continue
-            share = slice(start, start + len(request))
-            shares.append({name: values[share] for name, values in outputs.items()})
+            share = slice(start, start + len(request.inputs))
+            shares.append({name: values[share] for name, values in outputs.items()} | dict(request.asked))
             start = share.stop
         return tuple(shares)
 
     def _forward_apart(self, batch: Batch) -> tuple[Outputs | HandlerError, ...]:
         return tuple(
-            request if isinstance(request, HandlerError) else self._guarded(index, self.forward, request)
+            request if isinstance(request, HandlerError) else self._guarded(index, self._forward_one, request)
             for index, request in enumerate(batch.requests)
         )
+
+    def _forward_one(self, request: Reading) -> Outputs:
+        return {**self.forward(request.inputs), **request.asked}
 
     def _answer(self, index: int, outcome: Outputs | HandlerError) -> bytes:
         self.context.set_response_content_type(index, "application/json")

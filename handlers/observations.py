@@ -1,53 +1,100 @@
-"""A request to a policy → observations: named fields or arrays, one or many, inside the observation space."""
+"""A request to a policy → observations: named fields, parts or arrays, one or many, inside the observation space."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import arrays, rows
+from handlers import arrays, frames, rows
 from handlers.card import Observation
 from handlers.errors import HandlerError, InvalidFields
+from handlers.sampling import OPTIONS
+from handlers.spaces import Box, Dict
+
+ONE, MANY = "observation", "instances"
 
 
 def read(payload: Any, observation: Observation) -> NDArray[Any]:
     """Return the observations of one request: [k, *shape], of the network's input type.
 
-    `payload` is parsed JSON: an object of named fields, an array (one observation, or many with one dimension more),
-    or {"instances": [...]} of either. Raises InvalidFields, which names what is missing, unknown or out of range.
+    `payload` is parsed JSON: an object of named fields or parts, an array (one observation, or many with one dimension
+    more), {"instances": [...]} of either, or {"observation": ...} of one; the last two may hold options beside it.
+    Raises InvalidFields, which names what is missing, unknown or out of range.
     """
-    if isinstance(payload, dict) and "instances" in payload:
-        values = _instances(rows.instances(payload), observation)
-    elif isinstance(payload, dict):
-        values = _one(payload, observation)[None]
-    elif isinstance(payload, list):
-        values = _array(payload, observation)
-    else:
-        raise InvalidFields("an observation must be an array or an object of named fields")
-    return _into_space(values, observation)
+    match envelope(payload, observation):
+        case "instances":
+            return _many(rows.instances(payload, OPTIONS), observation)
+        case "observation":
+            _check_beside(payload)
+            return _single(payload[ONE], observation)
+    if isinstance(payload, list) and isinstance(observation.space, Box):
+        return _inside(_array(payload, observation.space), observation)
+    return _single(payload, observation)
 
 
-def _instances(items: list[Any], observation: Observation) -> NDArray[np.float64]:
+def envelope(payload: Any, observation: Observation) -> str | None:
+    """Say under which key a request holds its observations, if it is not an observation itself."""
+    if not isinstance(payload, dict):
+        return None
+    if MANY in payload:
+        return MANY
+    if ONE not in payload:
+        return None
+    own = observation.space.keys if isinstance(observation.space, Dict) else observation.fields or ()
+    if ONE not in own:
+        return ONE
+    # A part or field has the same name: only options beside it tell.
+    options = set(payload) - {ONE}
+    return ONE if set(payload) != set(own) and options <= OPTIONS else None
+
+
+def _check_beside(payload: dict[str, Any]) -> None:
+    if unknown := set(payload) - OPTIONS - {ONE}:
+        raise InvalidFields(f"unknown field beside {ONE}: {rows.names(unknown)}")
+
+
+def _single(item: Any, observation: Observation) -> NDArray[Any]:
+    if isinstance(observation.space, Dict):
+        return _parts([item], observation.space, observation)
+    return _inside(_one(item, observation, observation.space)[None], observation)
+
+
+def _many(items: list[Any], observation: Observation) -> NDArray[Any]:
+    space = observation.space
+    if isinstance(space, Dict):
+        return _parts(items, space, observation)
+    return _inside(_boxes(items, observation, space), observation)
+
+
+def _boxes(items: list[Any], observation: Observation, space: Box) -> NDArray[np.float64]:
     if all(type(item) is list for item in items):
         try:
-            return _shaped(arrays.read(items, len(observation.space.shape) + 1), observation)
+            return _shaped(arrays.read(items, len(space.shape) + 1), space)
         except InvalidFields:
             pass  # read again, one by one, to name the instance
     found = []
     for index, item in enumerate(items):
         try:
-            found.append(_one(item, observation))
+            found.append(_one(item, observation, space))
         except HandlerError as error:
             raise error.within(f"instances[{index}]") from None
     return np.stack(found)
 
 
-def _one(item: Any, observation: Observation) -> NDArray[np.float64]:
+def _one(item: Any, observation: Observation, space: Box) -> NDArray[np.float64]:
+    if frames.is_frame(item, space):
+        return frames.read(item, space)
     if isinstance(item, dict):
         return _named(item, observation)
+    if type(item) in (int, float) and space.shape == (1,) and observation.fields is None:
+        item = [item]
     if not isinstance(item, list):
         raise InvalidFields("an observation must be an array or an object of named fields")
-    values: NDArray[np.float64] = _shaped(arrays.read(item, len(observation.space.shape))[None], observation)[0]
+    return _value(item, space)
+
+
+def _value(item: list[Any], space: Box) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = _shaped(arrays.read(item, len(space.shape))[None], space)[0]
     return values
 
 
@@ -55,14 +102,18 @@ def _named(item: dict[str, Any], observation: Observation) -> NDArray[np.float64
     fields = observation.fields
     if fields is None:
         raise InvalidFields("this policy has no named fields; send an array")
-    if missing := [field for field in fields if field not in item]:
-        raise InvalidFields(f"missing field: {', '.join(missing)}")
-    if unknown := set(item) - set(fields):
-        raise InvalidFields(f"unknown field: {rows.names(unknown)}; the fields are {', '.join(fields)}")
+    _check_keys(item, fields, "field")
     try:
         return arrays.read([item[field] for field in fields], 1)
     except InvalidFields:
         raise InvalidFields(_not_a_number(item, fields)) from None
+
+
+def _check_keys(item: dict[str, Any], keys: tuple[str, ...], word: str) -> None:
+    if missing := [key for key in keys if key not in item]:
+        raise InvalidFields(f"missing {word}: {', '.join(missing)}")
+    if unknown := set(item) - set(keys):
+        raise InvalidFields(f"unknown {word}: {rows.names(unknown)}; the {word}s are {', '.join(keys)}")
 
 
 def _not_a_number(item: dict[str, Any], fields: tuple[str, ...]) -> str:
@@ -74,41 +125,90 @@ def _not_a_number(item: dict[str, Any], fields: tuple[str, ...]) -> str:
     return "the fields are not numbers"
 
 
-def _array(payload: list[Any], observation: Observation) -> NDArray[np.float64]:
-    dimensions = len(observation.space.shape)
+def _parts(items: list[Any], space: Dict, observation: Observation) -> NDArray[Any]:
+    """Observations of several parts, laid out flat: [k, size]."""
+    flat = []
+    for index, item in enumerate(items):
+        try:
+            flat.append(np.concatenate(_parts_of_one(item, space, observation)))
+        except HandlerError as error:
+            raise (error.within(f"instances[{index}]") if len(items) > 1 else error) from None
+    return np.stack(flat)
+
+
+def _parts_of_one(item: Any, space: Dict, observation: Observation) -> list[NDArray[Any]]:
+    if not isinstance(item, dict):
+        raise InvalidFields(f"an observation must be an object of the parts {', '.join(space.keys)}")
+    _check_keys(item, space.keys, "part")
+    found = []
+    for key, part in space.parts:
+        try:
+            values = _part(item[key], part)
+        except HandlerError as error:
+            raise error.within(key) from None
+        inside = _into_space(values[None], part, observation.out_of_range, (), key)
+        found.append(inside.astype(space.network_dtype).ravel())
+    return found
+
+
+def _part(item: Any, part: Box) -> NDArray[np.float64]:
+    if frames.is_frame(item, part):
+        return frames.read(item, part)
+    if type(item) in (int, float) and part.shape == (1,):
+        item = [item]
+    if not isinstance(item, list):
+        raise InvalidFields(f"must be an array of shape {list(part.shape)}")
+    return _value(item, part)
+
+
+def _array(payload: list[Any], space: Box) -> NDArray[np.float64]:
+    dimensions = len(space.shape)
     values = arrays.read(payload, dimensions + 1)
-    return _shaped(values[None] if values.ndim == dimensions else values, observation)
+    return _shaped(values[None] if values.ndim == dimensions else values, space)
 
 
-def _shaped(values: NDArray[np.float64], observation: Observation) -> NDArray[np.float64]:
-    if values.shape[1:] != observation.space.shape or len(values) == 0:
-        shape = list(observation.space.shape)
+def _shaped(values: NDArray[np.float64], space: Box) -> NDArray[np.float64]:
+    if space.is_picture and values.ndim == 4 and values.shape[1:] != space.shape and frames.channels_first(space):
+        # As Stable-Baselines3 does: a picture as environments give it, channels last, to a space with channels first.
+        turned = values.transpose(0, 3, 1, 2)
+        values = turned if turned.shape[1:] == space.shape else values
+    if values.shape[1:] != space.shape or len(values) == 0:
+        shape = list(space.shape)
         raise InvalidFields(f"an observation has shape {shape}, many have [N, {', '.join(map(str, shape))}]")
     return values
 
 
-def _into_space(values: NDArray[np.float64], observation: Observation) -> NDArray[Any]:
-    """Reject or clip what lies outside; floats are compared in the space's own type, in which its bounds are kept."""
+def _inside(values: NDArray[np.float64], observation: Observation) -> NDArray[Any]:
     space = observation.space
+    assert isinstance(space, Box)
+    return _into_space(values, space, observation.out_of_range, observation.fields or (), "observation")
+
+
+def _into_space(
+    values: NDArray[np.float64], space: Box, out_of_range: str, fields: tuple[str, ...], name: str
+) -> NDArray[Any]:
+    """Reject or clip what lies outside; floats are compared in the space's own type, in which its bounds are kept."""
     if space.dtype.kind == "f":
         with np.errstate(over="ignore"):  # too large for the type becomes infinite and is caught below
             typed = values.astype(space.dtype)
     elif np.any(values % 1):
-        raise InvalidFields("the observation must hold whole numbers")
+        raise InvalidFields(f"the {name} must hold whole numbers")
     else:
         typed = values
-    if observation.out_of_range == "clip":
+    if out_of_range == "clip":
         typed = np.clip(typed, space.low, space.high)
     fine = (typed >= space.low) & (typed <= space.high) & np.isfinite(typed)
     if not fine.all():
-        raise InvalidFields(_outside(values, fine, observation))
+        raise InvalidFields(_outside(values, fine, space, fields, name))
     return typed.astype(space.network_dtype)
 
 
-def _outside(values: NDArray[np.float64], fine: NDArray[np.bool_], observation: Observation) -> str:
+def _outside(
+    values: NDArray[np.float64], fine: NDArray[np.bool_], space: Box, fields: tuple[str, ...], name: str
+) -> str:
     place = tuple(int(axis) for axis in np.argwhere(~fine)[0])
     instance, inner = place[0], place[1:]
-    low, high = observation.space.low[inner], observation.space.high[inner]
-    name = observation.fields[inner[0]] if observation.fields else f"observation{list(inner)}"
+    low, high = space.low[inner], space.high[inner]
+    named = fields[inner[0]] if fields else f"{name}{list(inner)}"
     at = f"instances[{instance}]: " if len(values) > 1 else ""
-    return f"{at}{name} is {values[place]:.6g}, outside of {low:.6g} to {high:.6g}"
+    return f"{at}{named} is {values[place]:.6g}, outside of {low:.6g} to {high:.6g}"

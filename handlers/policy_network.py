@@ -1,13 +1,14 @@
 """The network of a policy, rebuilt from its description.
 
 {"type": "policy",
- "observation": {"encoding": "flatten", "scale": 1.0}    divides by `scale`
-              | {"encoding": "one_hot", "sizes": [3, 5]},    whole numbers, one code each
+ "observation": ...,      see handlers.policy_encoders
  "widths": [4, 64, 64, 2], "activation": "Tanh",
  "head": {"type": "logits"}
-       | {"type": "box", "shape": [1], "low": [-2.0|null], "high": [2.0|null], "limit": 2.0|null, "squash": true}}
+       | {"type": "box", "shape": [1], "low": [-2.0|null], "high": [2.0|null], "limit": 2.0|null, "squash": true}
+       | {"type": "gaussian", "shape": [1], "squash": false, "log_std": [-0.5] | null}}
 
-`widths` are the sizes of the layers, input first, output last; `activation` is a class of torch.nn.
+`widths` are the sizes of the layers, input first, output last; `activation` is a class of torch.nn. The last layer of a
+gaussian without `log_std` gives the means and, behind them, the logarithms of the spreads.
 """
 
 import math
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from handlers.policy_encoders import encoder
+
 # Those of torch.nn that take no argument and hold no weights.
 ACTIVATIONS = (
     *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "LogSigmoid", "Mish"),
@@ -25,9 +28,9 @@ ACTIVATIONS = (
 
 
 class PolicyNetwork(nn.Module):
-    """observation: float32 [N, *shape], uint8 for pictures → logits [N, n], or action [N, *shape].
+    """float32 [N, *shape], uint8 for pictures → logits [N, n], action [N, *shape] or gaussian [N, 2, *shape].
 
-    Actions are in the environment's own scale.
+    Actions are in the environment's own scale; mean and logarithm of the spread of a gaussian are before squashing.
     """
 
     def __init__(self, encoder: nn.Module, layers: nn.Sequential, head: nn.Module) -> None:
@@ -39,46 +42,12 @@ class PolicyNetwork(nn.Module):
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> "PolicyNetwork":
         """Builds from the description at the top of this file. Raises ValueError for what it does not know."""
-        return cls(_encoder(spec["observation"]), _layers(spec["widths"], spec["activation"]), _head(spec["head"]))
+        return cls(encoder(spec["observation"]), _layers(spec["widths"], spec["activation"]), _head(spec["head"]))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Logits or actions of a batch of observations."""
+        """Logits, actions or gaussians of a batch of observations."""
         answer: torch.Tensor = self.head(self.layers(self.encoder(observation)))
         return answer
-
-
-class Flatten(nn.Module):
-    """[N, *shape] of any type → [N, features], divided by `scale`; 255 for pictures, as Stable-Baselines3 does."""
-
-    scale: torch.Tensor
-
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.register_buffer("scale", torch.tensor(scale), persistent=False)
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Features of a batch."""
-        return observation.flatten(start_dim=1).to(self.scale.dtype) / self.scale
-
-
-class OneHot(nn.Module):
-    """[N, *shape] whole numbers → [N, sum(sizes)] codes side by side."""
-
-    owners: torch.Tensor
-    slots: torch.Tensor
-
-    def __init__(self, sizes: list[int]) -> None:
-        super().__init__()
-        owners = [number for number, size in enumerate(sizes) for _ in range(size)]
-        self.register_buffer("owners", torch.tensor(owners), persistent=False)
-        slots = [float(slot) for size in sizes for slot in range(size)]
-        self.register_buffer("slots", torch.tensor(slots), persistent=False)
-        self.count = len(sizes)
-
-    def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Codes of a batch: column j is 1 where the number that owns it equals the value it stands for."""
-        numbers = observation.reshape(-1, self.count)
-        return (numbers[:, self.owners] == self.slots).to(self.slots.dtype)
 
 
 class BoxHead(nn.Module):
@@ -115,14 +84,28 @@ class BoxHead(nn.Module):
         return mean.reshape(-1, *self.shape)
 
 
-def _encoder(spec: dict[str, Any]) -> nn.Module:
-    match spec["encoding"]:
-        case "flatten":
-            return Flatten(spec["scale"])
-        case "one_hot":
-            return OneHot(spec["sizes"])
-        case unknown:
-            raise ValueError(f"no observation encoding {unknown!r}")
+class GaussianHead(nn.Module):
+    """Last layer → mean and logarithm of the spread, [N, 2, *shape].
+
+    The bounds of a spread that the network gives are those of Stable-Baselines3's sac/policies.py.
+    """
+
+    LOWEST, HIGHEST = -20.0, 2.0
+    log_std: torch.Tensor
+
+    def __init__(self, shape: list[int], log_std: list[float] | None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.constant = log_std is not None
+        self.register_buffer("log_std", torch.tensor(log_std or []), persistent=False)
+
+    def forward(self, last: torch.Tensor) -> torch.Tensor:
+        """Distribution parameters of a batch."""
+        if self.constant:
+            return torch.stack([last, self.log_std.expand_as(last)], dim=1).reshape(-1, 2, *self.shape)
+        mean, log_std = last.chunk(2, dim=1)
+        log_std = log_std.clamp(self.LOWEST, self.HIGHEST)
+        return torch.stack([mean, log_std], dim=1).reshape(-1, 2, *self.shape)
 
 
 def _layers(widths: list[int], activation: str) -> nn.Sequential:
@@ -140,5 +123,7 @@ def _head(spec: dict[str, Any]) -> nn.Module:
             return nn.Identity()
         case "box":
             return BoxHead(spec["shape"], spec["low"], spec["high"], spec["limit"], spec["squash"])
+        case "gaussian":
+            return GaussianHead(spec["shape"], spec["log_std"])
         case unknown:
             raise ValueError(f"no head {unknown!r}")

@@ -4,7 +4,7 @@ TorchServe parses `application/json` itself and turns `text/*` into text; a body
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from handlers.errors import InvalidFields, UnreadableInput, WrongMediaType
@@ -47,10 +47,13 @@ def parse_json(body: bytes | bytearray | str) -> Any:
         raise UnreadableInput("the body is not valid JSON") from None
 
 
-def instances(payload: Mapping[str, Any]) -> list[Any]:
-    """Return the list under `instances`, which must stand alone and not be empty; raises InvalidFields."""
-    if len(payload) > 1:
-        raise InvalidFields(f"unknown field beside instances: {names(set(payload) - {'instances'})}")
+def instances(payload: Mapping[str, Any], beside: Set[str] = frozenset()) -> list[Any]:
+    """Return the list under `instances`, which must not be empty; raises InvalidFields.
+
+    Nothing may stand `beside` it but what is named there.
+    """
+    if unknown := set(payload) - {"instances"} - beside:
+        raise InvalidFields(f"unknown field beside instances: {names(unknown)}")
     values = payload["instances"]
     if not isinstance(values, list) or not values:
         raise InvalidFields("instances must be a list that is not empty")

@@ -44,6 +44,13 @@ class Section:
             raise self.fault(key, f"must be an object, not {_kind(value)}")
         return Section(value, f"{self.place}: {key}")
 
+    def sections(self, key: str) -> tuple["Section", ...]:
+        """Return the list of objects under a key, which must not be empty."""
+        value = self.get(key)
+        if not isinstance(value, list) or not value or any(not isinstance(item, dict) for item in value):
+            raise self.fault(key, "must be a list of objects")
+        return tuple(Section(item, f"{self.place}: {key}[{index}]") for index, item in enumerate(value))
+
     def text(self, key: str) -> str:
         """Return the text under a key, which must not be empty."""
         value = self.get(key)
@@ -57,6 +64,13 @@ class Section:
         if value not in choices:
             raise self.fault(key, f"must be one of {', '.join(choices)}, not {value}")
         return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """Return the number under a key, which must lie between `low` and `high`."""
+        value = self.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            raise self.fault(key, f"must be a number from {low:g} to {high:g}")
+        return float(value)
 
     def integer(self, key: str, minimum: int) -> int:
         """Return the whole number under a key."""

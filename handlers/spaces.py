@@ -26,8 +26,34 @@ class Box:
     @property
     def network_dtype(self) -> np.dtype[Any]:
         """Type of the network's input: uint8 for pictures, which it scales itself, else float32."""
-        picture = self.dtype == np.uint8 and len(self.shape) == 3
-        return np.dtype(np.uint8 if picture else np.float32)
+        return np.dtype(np.uint8 if self.is_picture else np.float32)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it holds bytes in three dimensions."""
+        return self.dtype == np.uint8 and len(self.shape) == 3
+
+
+@dataclass(frozen=True)
+class Dict:
+    """Observations of several parts, each a box under a key; the network takes them flat, one after the other."""
+
+    parts: tuple[tuple[str, Box], ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the parts, in the network's order."""
+        return tuple(key for key, _ in self.parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what the network takes for one observation."""
+        return (sum(math.prod(part.shape) for _, part in self.parts),)
+
+    @property
+    def network_dtype(self) -> np.dtype[Any]:
+        """Type of the network's input, which holds a byte of a picture exactly."""
+        return np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -53,6 +79,7 @@ class MultiBinary:
 
 
 ActionSpace = Box | Discrete | MultiDiscrete | MultiBinary
+ObservationSpace = Box | Dict
 
 
 def box(section: Section) -> Box:
@@ -74,14 +101,29 @@ def box(section: Section) -> Box:
     return Box(shape, dtype, low, high)
 
 
+def observation_space(section: Section) -> ObservationSpace:
+    """Read the space of the observations: a box, or a dict of boxes in the order of its list; raises ValueError."""
+    if section.choice("type", ("box", "dict")) == "box":
+        return box(section)
+    parts = tuple((part.text("key"), box(part.section("space"))) for part in section.sections("spaces"))
+    if len({key for key, _ in parts}) != len(parts):
+        raise section.fault("spaces", "names one key twice")
+    return Dict(parts)
+
+
 def action_space(section: Section) -> ActionSpace:
     """Read the space of the actions by its `type`; raises ValueError."""
     return _ACTION_SPACES[section.choice("type", tuple(_ACTION_SPACES))](section)
 
 
-def network_output(space: ActionSpace) -> tuple[str, tuple[int, ...]]:
-    """Return the name of the network's output for a space of actions, and its shape for one observation."""
+def network_output(space: ActionSpace, *, gaussian: bool = False) -> tuple[str, tuple[int, ...]]:
+    """Return the name of the network's output for a space of actions, and its shape for one observation.
+
+    A `gaussian` gives mean and logarithm of the spread instead of an action.
+    """
     match space:
+        case Box() if gaussian:
+            return "gaussian", (2, *space.shape)
         case Box():
             return "action", space.shape
         case MultiDiscrete():

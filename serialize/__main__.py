@@ -8,6 +8,8 @@ from errors import ArchiveError, MarinaError, WeightsMissing
 from serialize.cli import each_model, run
 from settings import Settings
 
+PUBLIC_KEY = "signing.public_key="
+
 
 def main(arguments: list[str]) -> int:
     """Builds one archive, or all whose weights are there, or shows one."""
@@ -22,9 +24,13 @@ def main(arguments: list[str]) -> int:
 def _inspect(arguments: list[str]) -> int:
     from serialize.inspect import describe
 
-    if len(arguments) != 1:
-        raise ArchiveError("usage: python -m serialize inspect FILE.mar")
-    print(describe(Path(arguments[0])))
+    match arguments:
+        case [file]:
+            print(describe(Path(file)))
+        case [file, key] if key.startswith(PUBLIC_KEY):
+            print(describe(Path(file), Path(key.removeprefix(PUBLIC_KEY))))
+        case _:
+            raise ArchiveError(f"usage: python -m serialize inspect FILE.mar [{PUBLIC_KEY}FILE]")
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from serialize.checkpoints import ROOT, sha256_of
+from serialize.command import command_of
 from serialize.formats import Format
 from serialize.source import Source
 from settings.schema import PolicyModel, VisionModel
@@ -27,17 +28,18 @@ def model_card(
         "artifact": {"format": form.name, "file": form.file, **details},
         "request_params": model.request_params.model_dump(mode="json"),
         **source.card,
-        "provenance": _provenance(checkpoint),
+        "provenance": _provenance(model, checkpoint),
     }
 
 
-def _provenance(checkpoint: Path | None) -> dict[str, Any]:
+def _provenance(model: VisionModel | PolicyModel, checkpoint: Path | None) -> dict[str, Any]:
     """Where the weights come from and what made the archive of them; nothing that names this machine or moment."""
     return {
         "checkpoint": checkpoint.name if checkpoint else None,
         "checkpoint_sha256": sha256_of(checkpoint) if checkpoint else None,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "kit": kit_version(),
+        "command": command_of(model),
     }
 
 

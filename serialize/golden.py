@@ -6,8 +6,9 @@ from typing import Any
 from handlers import answers
 from handlers.card import Card
 from serialize.reference import Reference
-from serialize.samples import Request, picture_requests, state_requests
+from serialize.samples import Request, picture_requests
 from serialize.source import Source
+from serialize.states import state_requests
 from settings.schema import PolicyModel, VisionModel
 
 # float32 against float64 differs by some 1e-6; an artifact that is wrong, by far more than this.

@@ -1,5 +1,7 @@
 """A policy: Stable-Baselines3 checkpoint or random weights → Source."""
 
+import copy
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,15 @@ import torch
 
 from errors import BuildError
 from handlers import networks
+from serialize.checkpoints import ROOT
+from serialize.normalization import read_normalization
+from serialize.normalization import spec as normalization_spec
 from serialize.sb3 import Actor, read_actor
-from serialize.sb3.spaces import Box, Discrete, MultiDiscrete, unbounded_box
+from serialize.sb3.extractors import plain
+from serialize.sb3.spaces import Box, Dict, Discrete, Part, Space, unbounded_box
 from serialize.source import Source
 from settings.schema import PolicyModel
+from settings.schema.served_model import Normalization
 
 SEED = 0
 HIDDEN = 64  # Stable-Baselines3's own default, twice
@@ -20,52 +27,87 @@ HIDDEN = 64  # Stable-Baselines3's own default, twice
 def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
     """The network that acts, from `checkpoint`, or with seeded random weights for None.
 
-    Raises BuildError when the checkpoint cannot be read safely, or `fields` or `actions` do not fit it.
+    Raises BuildError when the checkpoint cannot be read safely, or `fields`, `actions` or figures do not fit it.
     """
     actor = read_actor(checkpoint) if checkpoint else _random(model)
     _check_names(model, actor)
     spec = _spec(actor)
+    _normalize(spec["observation"], model, actor.observation)
     network = networks.build(spec)
-    state = network.state_dict()
+    state = network.state_dict() | {f"encoder.{name}": tensor for name, tensor in actor.encoder.state.items()}
     for number, (weight, bias) in enumerate(actor.layers):
         # Every other module is an activation.
         state[f"layers.{2 * number}.weight"], state[f"layers.{2 * number}.bias"] = weight, bias
     network.load_state_dict(state)
-    observation = actor.observation.as_box()
-    dtype = torch.uint8 if observation.is_picture else torch.float32
     return Source(
         network=network,
         spec=spec,
         card=_card(model, actor) | {"network": spec},
-        example=torch.zeros((2, *observation.shape), dtype=dtype),
+        example=_example(actor.observation),
         input_name="observation",
-        output_name="action" if isinstance(actor.action, Box) else "logits",
+        output_name="gaussian" if actor.gaussian else "action" if isinstance(actor.action, Box) else "logits",
     )
 
 
+def _example(space: Space) -> torch.Tensor:
+    """Two observations as the network takes them; those of several parts lie flat, one part after the other."""
+    if isinstance(space, Dict):
+        return torch.zeros((2, sum(math.prod(part.as_box().shape) for _, part in space.parts)))
+    box = space.as_box()
+    return torch.zeros((2, *box.shape), dtype=torch.uint8 if box.holds_bytes else torch.float32)
+
+
 def _spec(actor: Actor) -> dict[str, Any]:
-    encoding: dict[str, Any] = {"encoding": "flatten", "scale": actor.scale}
-    if isinstance(actor.observation, Discrete | MultiDiscrete):
-        encoding = {"encoding": "one_hot", "sizes": actor.observation.sizes}
     head: dict[str, Any] = {"type": "logits"}
     if isinstance(action := actor.action, Box):
         low, high = list(action.low), list(action.high)
         head = {"type": "box", "shape": list(action.shape), "low": low, "high": high}
         head |= {"limit": actor.limit, "squash": actor.squash}
-    widths, activation = actor.widths, actor.activation
+        if actor.gaussian:
+            log_std = None if actor.log_std is None else list(actor.log_std)
+            head = {"type": "gaussian", "shape": list(action.shape), "squash": actor.squash, "log_std": log_std}
+    encoding, widths, activation = copy.deepcopy(actor.encoder.spec), actor.widths, actor.activation
     return {"type": "policy", "observation": encoding, "widths": widths, "activation": activation, "head": head}
 
 
+def _normalize(encoding: dict[str, Any], model: PolicyModel, space: Space) -> None:
+    """Puts the figures into the description of what stands before the layers."""
+    where = "served_model.observation.normalization"
+    figures = read_normalization(model.observation.normalization, ROOT)
+    if figures is None:
+        return
+    if isinstance(space, Dict) != isinstance(figures, dict):
+        raise BuildError(f"{where}: figures by part are for an observation of parts, and only for one")
+    if isinstance(space, Dict) and isinstance(figures, dict):
+        if unknown := sorted(set(figures) - set(space.keys)):
+            raise BuildError(
+                f"{where}: the observation has no part {unknown[0]}; its parts are {', '.join(space.keys)}"
+            )
+        for (key, part), described in zip(space.parts, encoding["parts"], strict=True):
+            if key in figures:
+                _normalize_part(described, figures[key], part, f"{where}.{key}")
+    elif isinstance(figures, Normalization) and not isinstance(space, Dict):
+        _normalize_part(encoding, figures, space, where)
+
+
+def _normalize_part(encoding: dict[str, Any], figures: Normalization, part: Part, where: str) -> None:
+    if not isinstance(part, Box) or encoding["encoding"] != "flatten" or part.holds_bytes:
+        raise BuildError(f"{where}: numbers are normalised; pictures and codes of whole numbers are not")
+    encoding["normalization"] = normalization_spec(figures, part.features, where)
+
+
 def _card(model: PolicyModel, actor: Actor) -> dict[str, Any]:
-    space = actor.observation.as_box().card()
+    space = actor.observation if isinstance(actor.observation, Dict) else actor.observation.as_box()
     return {
-        "observation": {"fields": model.fields, "space": space, "out_of_range": model.out_of_range},
-        "action": {"space": actor.action.card(), "names": model.actions},
+        "observation": {"fields": model.fields, "space": space.card(), "out_of_range": model.out_of_range},
+        "action": {"space": actor.action.card(), "names": model.actions, "distribution": actor.distribution},
     }
 
 
 def _check_names(model: PolicyModel, actor: Actor) -> None:
-    shape = actor.observation.as_box().shape
+    if model.fields is not None and isinstance(actor.observation, Dict):
+        raise BuildError("served_model.fields names numbers, an observation has parts, with names; set it to null")
+    shape = () if isinstance(actor.observation, Dict) else actor.observation.as_box().shape
     if model.fields is not None and shape != (len(model.fields),):
         raise BuildError(
             f"served_model.fields names {len(model.fields)} numbers, an observation has shape {list(shape)}"
@@ -87,4 +129,5 @@ def _random(model: PolicyModel) -> Actor:
         (torch.randn(outputs, inputs, generator=generator) / inputs**0.5, torch.zeros(outputs))
         for inputs, outputs in pairwise(widths)
     )
-    return Actor(unbounded_box(len(model.fields)), Discrete(len(model.actions)), layers, "Tanh")
+    observation, action = unbounded_box(len(model.fields)), Discrete(len(model.actions))
+    return Actor(observation, action, plain(observation), layers, "Tanh", {"type": "categorical"})

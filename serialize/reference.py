@@ -5,7 +5,6 @@ Computed in float64, so that every machine rounds to the same digits; a float32 
 
 import copy
 import io
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import Image
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.samples import Request
 from serialize.source import Source
+from serialize.states import state_inputs
 from settings.schema import PolicyModel, Preprocessing, VisionModel
 
 
@@ -32,7 +32,7 @@ class Reference:
 
 def references(source: Source, model: VisionModel | PolicyModel, requests: list[Request]) -> list[Reference]:
     """What the framework makes of each request."""
-    return outputs(source, requests, [_inputs(request, model, source.example) for request in requests])
+    return outputs(source, requests, [_inputs(request, model, source) for request in requests])
 
 
 def outputs(source: Source, requests: list[Request], inputs: list[torch.Tensor]) -> list[Reference]:
@@ -62,10 +62,7 @@ def torchvision_pixels(body: bytes, preprocessing: Preprocessing) -> torch.Tenso
         return torch.from_numpy(np.asarray(v2.Compose(steps)(image.convert("RGB"))).copy())
 
 
-def _inputs(request: Request, model: VisionModel | PolicyModel, example: torch.Tensor) -> torch.Tensor:
+def _inputs(request: Request, model: VisionModel | PolicyModel, source: Source) -> torch.Tensor:
     if isinstance(model, VisionModel):
         return torchvision_pixels(request.body, model.preprocessing)[None]
-    body: Any = json.loads(request.body)
-    if isinstance(body, dict):
-        body = body["instances"] if "instances" in body else [body[field] for field in model.fields or ()]
-    return torch.tensor(body, dtype=example.dtype).reshape(-1, *example.shape[1:])
+    return state_inputs(request, model, source.card["observation"]["space"], source.example)

@@ -103,7 +103,7 @@ def _explain(error: ErrorDetails, values: Any, overrides: Sequence[str], config:
 def _is_variant(part: int | str) -> bool:
     """Whether a part of pydantic's location names a member of a union instead of a key."""
     return isinstance(part, str) and (
-        part in {"vision", "policy", "nginx", "s3", "local"} or "[" in part or part == "int"
+        part in {"vision", "policy", "nginx", "s3", "local", "Normalization"} or "[" in part or part == "int"
     )
 
 

@@ -187,6 +187,10 @@ static int edge_named(edge_problem *problem, const edge_node *object, double *va
 static int edge_one(edge_problem *problem, const edge_node *item, double *values) {
     edge_array array;
     if (item->kind == EDGE_OBJECT) return edge_named(problem, item, values);
+    if (item->kind == EDGE_NUMBER && EDGE_DIMENSIONS == 1 && EDGE_SIZE == 1 && EDGE_FIELDS == 0) {
+        values[0] = item->number;
+        return 1;
+    }
     if (item->kind != EDGE_LIST)
         return edge_invalid(problem, "an observation must be an array or an object of named fields");
     if (!edge_read_array(problem, item, EDGE_DIMENSIONS, &array)) return 0;
@@ -197,7 +201,21 @@ static int edge_one(edge_problem *problem, const edge_node *item, double *values
 
 static int edge_is_instances(edge_text name) { return edge_same(name, (edge_text){"instances", 9}); }
 
+static int edge_is_observation(edge_text name) { return edge_same(name, (edge_text){"observation", 11}); }
+
+/* What the handler reads beside observations: this program draws no actions and knows no masks. */
+static int edge_has_option(const edge_node *payload) {
+    return edge_child(payload, (edge_text){"deterministic", 13}) || edge_child(payload, (edge_text){"seed", 4}) ||
+           edge_child(payload, (edge_text){"action_masks", 12});
+}
+
+static int edge_no_options(edge_problem *problem) {
+    return edge_invalid(problem, "the edge answers deterministically and without masks; send deterministic, seed and "
+                                 "action_masks to the gateway");
+}
+
 static int edge_instances(edge_problem *problem, const edge_node *payload, edge_observations *found) {
+    if (edge_has_option(payload)) return edge_no_options(problem);
     edge_buffer unknown = {.arena = problem->arena};
     if (edge_put_unknown(&unknown, payload, edge_is_instances)) {
         edge_buffer *detail = edge_refuse(problem, 422, "invalid_fields");
@@ -222,6 +240,19 @@ static int edge_instances(edge_problem *problem, const edge_node *payload, edge_
     return 1;
 }
 
+/* {"observation": ...}: one, of any form. */
+static int edge_observation(edge_problem *problem, const edge_node *payload, double *values) {
+    if (edge_has_option(payload)) return edge_no_options(problem);
+    edge_buffer unknown = {.arena = problem->arena};
+    if (edge_put_unknown(&unknown, payload, edge_is_observation)) {
+        edge_buffer *detail = edge_refuse(problem, 422, "invalid_fields");
+        edge_puts(detail, "unknown field beside observation: ");
+        edge_put(detail, unknown.data, unknown.size);
+        return 0;
+    }
+    return edge_one(problem, edge_child(payload, (edge_text){"observation", 11}), values);
+}
+
 /* The observations of one parsed request. */
 static int edge_read_observations(edge_problem *problem, const edge_node *payload, edge_observations *found) {
     edge_array array;
@@ -230,7 +261,10 @@ static int edge_read_observations(edge_problem *problem, const edge_node *payloa
     if (payload->kind == EDGE_OBJECT) {
         found->count = 1;
         found->values = edge_take(problem->arena, EDGE_SIZE, sizeof(double));
-        return found->values ? edge_named(problem, payload, found->values) : edge_no_memory(problem);
+        if (found->values == NULL) return edge_no_memory(problem);
+        edge_text name = {"observation", 11};
+        if (edge_child(payload, name) && !edge_is_field(name)) return edge_observation(problem, payload, found->values);
+        return edge_named(problem, payload, found->values);
     }
     if (!edge_read_array(problem, payload, EDGE_DIMENSIONS + 1, &array)) return 0;
     if (!edge_fits(&array)) return edge_invalid(problem, EDGE_SHAPE_WORDS);

@@ -7,11 +7,24 @@ from errors import UnreadableInput
 from gateway.oip.tensors import Tensor, TensorSpec
 
 
-def only_input(inputs: Sequence[Tensor], spec: TensorSpec, model: str) -> Tensor:
-    """The one tensor that the model reads. Raises UnreadableInput for any other set, datatype, shape or length."""
+def all_inputs(inputs: Sequence[Tensor], specs: Sequence[TensorSpec], model: str) -> tuple[Tensor, ...]:
+    """The tensors that the model reads, in its order.
+
+    Raises UnreadableInput for any other set, datatype, shape or length, and for different numbers of instances.
+    """
+    known = {spec.name for spec in specs}
     for sent in inputs:
-        if sent.name != spec.name:
-            raise UnreadableInput(f"model '{model}' has no input '{sent.name[:80]}'; it reads '{spec.name}'")
+        if sent.name not in known:
+            names = ", ".join(f"'{spec.name}'" for spec in specs)
+            raise UnreadableInput(f"model '{model}' has no input '{sent.name[:80]}'; it reads {names}")
+    found = tuple(_checked([sent for sent in inputs if sent.name == spec.name], spec, model) for spec in specs)
+    if len({sent.shape[0] for sent in found}) > 1:
+        counts = ", ".join(f"'{sent.name}' {sent.shape[0]}" for sent in found)
+        raise UnreadableInput(f"the inputs of model '{model}' hold different numbers of instances: {counts}")
+    return found
+
+
+def _checked(inputs: Sequence[Tensor], spec: TensorSpec, model: str) -> Tensor:
     if len(inputs) != 1:
         raise UnreadableInput(f"model '{model}' reads the input '{spec.name}' once; it was sent {len(inputs)} times")
     (sent,) = inputs

@@ -42,9 +42,9 @@ async def _inferred(
     reads = input_of(found.card)
     if reads is None:
         raise _not_described(found)
-    tensor = check.only_input(request.inputs, reads.spec, found.model)
+    tensors = check.all_inputs(request.inputs, reads.specs, found.model)
     wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
-    payload = reads.payload(tensor)
+    payload = reads.payload(tensors)
     check_pixels(payload, oip.services.settings.gateway.security.max_pixels)
     prediction = PredictionRequest(
         found.model, request.version, found.kind, payload.content_type, payload.data, call.request_id, call.deadline
@@ -53,7 +53,7 @@ async def _inferred(
     answer = await oip.services.pipeline.predict(prediction)
     timing.answered()
     content = _content(answer)
-    count = tensor.shape[0]
+    count = tensors[0].shape[0]
     if len(content["predictions"]) != count:
         raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
     outputs = tuple(_tensor(output, asked, content["predictions"]) for output, asked in wanted)

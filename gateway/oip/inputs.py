@@ -1,7 +1,7 @@
-"""Tensors → what the handlers read: the one input of each kind of model, and the request to the engine it becomes."""
+"""Tensors → what the handlers read: the inputs of each kind of model, and the request to the engine they become."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -10,7 +10,7 @@ import orjson
 
 from errors import UnreadableInput
 from gateway.body import OCTETS
-from gateway.card import Card, kind_of
+from gateway.card import Card, is_picture, kind_of
 from gateway.forms import JSON, Payload
 from gateway.oip.tensors import BYTES, Tensor, TensorSpec, nested
 from gateway.pictures import from_base64
@@ -18,31 +18,33 @@ from gateway.pictures import from_base64
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The input tensor of a model, and how a tensor that fits it is sent to the engine."""
+    """The input tensors of a model, and how tensors that fit them are sent to the engine."""
 
-    spec: TensorSpec
-    payload: Callable[[Tensor], Payload]
+    specs: tuple[TensorSpec, ...]
+    payload: Callable[[Sequence[Tensor]], Payload]
 
 
 def input_of(card: Card) -> Input | None:
     """What a model reads; None when its card does not say."""
     kind = kind_of(card)
     if kind == "vision":
-        return Input(TensorSpec("image", BYTES, (-1,)), _pictures)
+        return Input((TensorSpec("image", BYTES, (-1,)),), _pictures)
     if kind == "policy":
         space = (card.get("observation") or {}).get("space") or {}
-        return Input(TensorSpec("observation", _datatype(space), (-1, *space.get("shape", ()))), _observations)
+        if space.get("type") == "dict":
+            return Input(tuple(_spec(part["key"], part["space"]) for part in space.get("spaces") or ()), _parts)
+        return Input((_spec("observation", space),), _observations)
     return None
 
 
-def _datatype(space: Mapping[str, Any]) -> str:
+def _spec(name: str, space: Mapping[str, Any]) -> TensorSpec:
     # As the networks are exported: pictures as bytes, which they scale themselves, all else as 32-bit floats.
-    picture = space.get("dtype") == "uint8" and len(space.get("shape") or ()) == 3
-    return "UINT8" if picture else "FP32"
+    return TensorSpec(name, "UINT8" if is_picture(space) else "FP32", (-1, *space.get("shape", ())))
 
 
-def _pictures(tensor: Tensor) -> Payload:
+def _pictures(tensors: Sequence[Tensor]) -> Payload:
     """One picture goes as it is, several as base64 in one JSON document. Text, from JSON, is base64 already."""
+    (tensor,) = tensors
     if not all(tensor.values):
         raise UnreadableInput(f"input '{tensor.name}' holds an empty picture")
     if len(tensor.values) == 1:
@@ -52,9 +54,20 @@ def _pictures(tensor: Tensor) -> Payload:
     return Payload(JSON, orjson.dumps({"instances": encoded}))
 
 
-def _observations(tensor: Tensor) -> Payload:
-    """One observation goes as one, so that it can be sent together with those of others; several as instances."""
+def _parts(tensors: Sequence[Tensor]) -> Payload:
+    """Observations of several parts, each an object."""
+    names = [tensor.name for tensor in tensors]
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*map(_rows, tensors), strict=True)]
+    return Payload(JSON, orjson.dumps({"instances": rows}))
+
+
+def _rows(tensor: Tensor) -> list[Any]:
     if not all(map(isfinite, tensor.values)):
         raise UnreadableInput(f"input '{tensor.name}' holds a number that is not finite")
-    rows = nested(tensor.values, tensor.shape) if len(tensor.shape) > 1 else tensor.values
+    return nested(tensor.values, tensor.shape) if len(tensor.shape) > 1 else tensor.values
+
+
+def _observations(tensors: Sequence[Tensor]) -> Payload:
+    """One observation goes as one, so that it can be sent together with those of others; several as instances."""
+    rows = _rows(*tensors)
     return Payload(JSON, orjson.dumps(rows[0] if len(rows) == 1 else {"instances": rows}))

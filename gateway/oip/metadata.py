@@ -35,7 +35,7 @@ def model(served: ServedModel, version: ServedVersion) -> dict[str, Any]:
         "name": served.name,
         "versions": [each.version for each in served.versions],
         "platform": _platform(version.card),
-        "inputs": [] if reads is None else [_tensor(reads.spec)],
+        "inputs": [] if reads is None else [_tensor(spec) for spec in reads.specs],
         "outputs": [_tensor(output.spec) for output in outputs_of(version.card)],
     }
 
@@ -52,7 +52,7 @@ def config(version: ServedVersion) -> dict[str, Any]:
         "platform": _platform(version.card),
         "backend": "torchserve",
         "max_batch_size": 0,
-        "input": [] if reads is None else [_config_tensor(reads.spec)],
+        "input": [] if reads is None else [_config_tensor(spec) for spec in reads.specs],
         "output": [_config_tensor(output.spec) for output in outputs_of(version.card)],
         "instance_group": [{"name": version.model, "count": version.workers}],
         "parameters": {name: {"string_value": text} for name, text in _parameters(version).items()},

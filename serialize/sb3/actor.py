@@ -2,45 +2,60 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 
 from errors import BuildError
-from serialize.sb3.spaces import Box, Space
-
-Layer = tuple[torch.Tensor, torch.Tensor]  # weight [outputs, inputs], bias [outputs]
+from serialize.sb3.extractors import Encoder
+from serialize.sb3.layers import Layer
+from serialize.sb3.spaces import ActionSpace, Box, Space
 
 
 @dataclass(frozen=True)
 class Actor:
     """The layers from observation to action, each but the last followed by `activation`, and the spaces at both ends.
 
-    `limit` bounds the output before squashing; `squash` maps it through tanh onto a bounded Box.
-    `scale` divides the observation.
+    `encoder` stands before the layers. `distribution` is what the model card says of how actions are drawn; of a
+    gaussian, `log_std` holds the logarithms of the spreads, or is None where the last layer gives them behind the
+    means. `limit` bounds the output before squashing; `squash` maps it through tanh onto a bounded Box.
     """
 
     observation: Space
-    action: Space
+    action: ActionSpace
+    encoder: Encoder
     layers: tuple[Layer, ...]
     activation: str
+    distribution: dict[str, Any]
+    log_std: tuple[float, ...] | None = None
     limit: float | None = None
     squash: bool = False
-    scale: float = 1.0
 
     @property
     def widths(self) -> list[int]:
         """Sizes of the layers, input first, output last."""
         return [self.layers[0][0].shape[1], *(bias.shape[0] for _, bias in self.layers)]
 
+    @property
+    def gaussian(self) -> bool:
+        """Whether the network gives means and spreads instead of actions."""
+        return bool(self.distribution["type"] == "gaussian")
+
     def check(self) -> None:
-        """Raises BuildError when layers and spaces do not fit each other."""
+        """Raises BuildError when layers and spaces do not fit each other, or a weight is not finite."""
         for (_, bias), (weight, _) in pairwise(self.layers):
             if bias.shape[0] != weight.shape[1]:
                 raise BuildError(f"a layer takes {weight.shape[1]} values, the one before it gives {bias.shape[0]}")
         taken, given = self.widths[0], self.widths[-1]
-        if taken != self.observation.features:
-            raise BuildError(f"the network takes {taken} values, its observation has {self.observation.features}")
-        if given != self.action.outputs:
-            raise BuildError(f"the network gives {given} values, its action space needs {self.action.outputs}")
+        if taken != self.encoder.features:
+            raise BuildError(f"the network takes {taken} values, its observation has {self.encoder.features}")
+        needed = self.action.outputs * (2 if self.gaussian and self.log_std is None else 1)
+        if given != needed:
+            raise BuildError(f"the network gives {given} values, its action space needs {needed}")
+        if self.gaussian and self.log_std is not None and len(self.log_std) != self.action.outputs:
+            raise BuildError(f"log_std has {len(self.log_std)} values, its action space needs {self.action.outputs}")
         if self.squash and not (isinstance(self.action, Box) and self.action.bounded):
             raise BuildError("squash_output needs a Box action space with finite bounds")
+        tensors = [*(part for layer in self.layers for part in layer), *self.encoder.state.values()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            raise BuildError("its weights are not finite")

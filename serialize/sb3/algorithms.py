@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from errors import BuildError
-from serialize.sb3 import actor_critic, deterministic_actor, q_network, squashed_actor
+from serialize.sb3 import actor_critic, deterministic_actor, maskable, q_network, quantile_network, squashed_actor
 from serialize.sb3.actor import Actor
 from serialize.sb3.read import Checkpoint, read_checkpoint
 
@@ -19,7 +19,11 @@ class Algorithm(Protocol):
         """The part that acts. Raises BuildError for what it cannot rebuild exactly."""
 
 
-ALGORITHMS: tuple[Algorithm, ...] = (actor_critic, q_network, squashed_actor, deterministic_actor)
+# The first that matches reads: maskable before actor_critic, whose tensors it shares, and SAC before TD3.
+ALGORITHMS: tuple[Algorithm, ...] = (
+    *(maskable, actor_critic, q_network, quantile_network),
+    *(squashed_actor, deterministic_actor),
+)
 
 
 def read_actor(path: Path) -> Actor:
@@ -33,5 +37,5 @@ def read_actor(path: Path) -> Actor:
             except BuildError as error:
                 raise BuildError(f"{path}: {error}") from None
             return actor
-    names = ", ".join(list(checkpoint.state)[:3])
-    raise BuildError(f"{path}: no policy of PPO, A2C, DQN, SAC, TD3 or DDPG has tensors named {names}")
+    names, known = ", ".join(list(checkpoint.state)[:3]), "PPO, A2C, DQN, SAC, TD3, DDPG, MaskablePPO or QR-DQN"
+    raise BuildError(f"{path}: no policy of {known} has tensors named {names}")

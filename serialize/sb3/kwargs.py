@@ -8,7 +8,8 @@ from errors import BuildError
 from handlers.policy_network import ACTIVATIONS
 
 PLAIN_ACTIVATION = re.compile(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>")
-PLAIN_EXTRACTOR = "FlattenExtractor"
+EXTRACTORS = ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
+OWN_EXTRACTOR = re.compile(rf"<class 'stable_baselines3\.common\.torch_layers\.(?:{'|'.join(EXTRACTORS)})'>")
 
 
 def activation(kwargs: Mapping[str, Any], default: str) -> str:
@@ -34,6 +35,10 @@ def number(kwargs: Mapping[str, Any], name: str, default: float) -> float:
 
 def check_extractor(kwargs: Mapping[str, Any]) -> None:
     """Raises BuildError for a feature extractor of the user's own, whose code is not in the file."""
-    text = str(kwargs.get("features_extractor_class", PLAIN_EXTRACTOR))
-    if PLAIN_EXTRACTOR not in text:
-        raise BuildError(f"the feature extractor {text} is not read; MlpPolicy's {PLAIN_EXTRACTOR} is")
+    if "features_extractor_class" not in kwargs:
+        return
+    text = str(kwargs["features_extractor_class"])
+    if OWN_EXTRACTOR.fullmatch(text) is None:
+        raise BuildError(
+            f"the feature extractor {text} is not read: its code could only be unpickled; {', '.join(EXTRACTORS)} are"
+        )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from errors import BuildError
-from serialize.sb3.actor import Layer
+
+Layer = tuple[torch.Tensor, torch.Tensor]  # weight [outputs, inputs], bias [outputs]
 
 
 def sequence(state: Mapping[str, torch.Tensor], prefix: str) -> tuple[Layer, ...]:

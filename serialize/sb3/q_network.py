@@ -1,8 +1,9 @@
 """DQN: Stable-Baselines3's DQNPolicy. Tensors: q_net.q_net.N and its target, which only training needs."""
 
+from serialize.sb3 import distributions
 from serialize.sb3.actor import Actor
-from serialize.sb3.actor_critic import picture_scale
-from serialize.sb3.kwargs import activation, check_extractor
+from serialize.sb3.extractors import read_extractor
+from serialize.sb3.kwargs import activation
 from serialize.sb3.layers import check_known, sequence
 from serialize.sb3.read import Checkpoint
 from serialize.sb3.spaces import Discrete, unbounded_box
@@ -17,14 +18,14 @@ def matches(checkpoint: Checkpoint) -> bool:
 
 def read(checkpoint: Checkpoint) -> Actor:
     """The Q network: the action with the largest value is the one that `predict` takes."""
-    check_known(checkpoint.state, (f"{PREFIX}.", "q_net_target.q_net."))
-    check_extractor(checkpoint.policy_kwargs)
+    check_known(checkpoint.state, (f"{PREFIX}.", "q_net.features_extractor.", "q_net_target."))
     layers = sequence(checkpoint.state, PREFIX)
     observation = checkpoint.observation or unbounded_box(layers[0][0].shape[1])
     return Actor(
         observation=observation,
         action=checkpoint.action or Discrete(layers[-1][1].shape[0]),
+        encoder=read_extractor(checkpoint, observation, "q_net.features_extractor"),
         layers=layers,
         activation=activation(checkpoint.policy_kwargs, default="ReLU"),
-        scale=picture_scale(observation, checkpoint),
+        distribution=distributions.epsilon_greedy(checkpoint),
     )

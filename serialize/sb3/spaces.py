@@ -2,12 +2,18 @@
 
 import ast
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from errors import BuildError
+
+# What gymnasium prints of a Dict: 'key': Name(
+ENTRY = re.compile(r"[\s,]*(?P<key>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"): (?P<name>\w+)\(")
+# low, high, (shape), dtype
+BOX = re.compile(r"(?P<bounds>.*), (?P<shape>\([\d, ]*\)), (?P<dtype>\w+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,26 @@ class Box:
         return None not in self.low and None not in self.high
 
     @property
+    def holds_bytes(self) -> bool:
+        """Whether the network takes it as bytes: three dimensions of them."""
+        return len(self.shape) == 3 and self.dtype == "uint8"
+
+    @property
     def is_picture(self) -> bool:
         """Whether Stable-Baselines3 divides it by 255 (`is_image_space` in its common/preprocessing.py)."""
         full = all(value == 0 for value in self.low) and all(value == 255 for value in self.high)
-        return len(self.shape) == 3 and self.dtype == "uint8" and full
+        return self.holds_bytes and full
 
     def card(self) -> dict[str, Any]:
         """As the model card holds it."""
-        low, high = (np.array(bound, dtype=object).reshape(self.shape).tolist() for bound in (self.low, self.high))
+        low, high = (self._bound(bound) for bound in (self.low, self.high))
         return {"type": "box", "shape": list(self.shape), "dtype": self.dtype, "low": low, "high": high}
+
+    def _bound(self, bound: tuple[float | None, ...]) -> Any:
+        # One number stands for all of a picture's, of which there are tens of thousands.
+        if len(self.shape) > 1 and len(set(bound)) == 1:
+            return bound[0]
+        return np.array(bound, dtype=object).reshape(self.shape).tolist()
 
     def as_box(self) -> "Box":
         """How an observation of this space is asked for."""
@@ -128,12 +145,40 @@ class MultiBinary:
         return Box(self.shape, "int8", (0.0,) * self.features, (1.0,) * self.features)
 
 
-Space = Box | Discrete | MultiDiscrete | MultiBinary
+Part = Box | Discrete | MultiDiscrete | MultiBinary
+
+
+@dataclass(frozen=True)
+class Dict:
+    """Several spaces, each under its key, in the order in which the library puts their features side by side."""
+
+    parts: tuple[tuple[str, Part], ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the parts."""
+        return tuple(key for key, _ in self.parts)
+
+    def card(self) -> dict[str, Any]:
+        """As the model card holds it."""
+        return {"type": "dict", "spaces": [{"key": key, "space": part.as_box().card()} for key, part in self.parts]}
+
+
+Space = Part | Dict
+ActionSpace = Part
 
 
 def unbounded_box(width: int) -> Box:
     """What is known of the observations of a network whose space was not stored."""
     return Box((width,), "float32", (None,) * width, (None,) * width)
+
+
+def read_action_space(stored: Any) -> ActionSpace:
+    """The space of the actions, which is no Dict. Raises BuildError."""
+    space = read_space(stored, "action space")
+    if isinstance(space, Dict):
+        raise BuildError("the action space is a Dict, which no algorithm of the library takes")
+    return space
 
 
 def read_space(stored: Any, role: str) -> Space:
@@ -144,20 +189,90 @@ def read_space(stored: Any, role: str) -> Space:
     kind = str(stored.get(":type:", "")) if isinstance(stored, dict) else ""
     name = kind.rpartition(".")[2].rstrip("'>")
     try:
-        match name:
-            case "Box":
-                return _box(stored, role)
-            case "Discrete":
-                return Discrete(int(stored["n"]))
-            case "MultiDiscrete":
-                return MultiDiscrete(tuple(int(size) for size in _numbers(stored["nvec"], role)))
-            case "MultiBinary":
-                return MultiBinary(_shape(stored))
+        if name == "Dict":
+            return _dict(str(stored["spaces"]), role)
+        return _plain(name, stored, role)
     except (KeyError, ValueError, SyntaxError) as error:
         raise BuildError(f"the {role} is stored in a form that only unpickling could read ({error!r})") from None
+
+
+def _plain(name: str, stored: dict[str, Any], role: str) -> Part:
+    match name:
+        case "Box":
+            return _box(stored, role)
+        case "Discrete":
+            return Discrete(int(stored["n"]))
+        case "MultiDiscrete":
+            return MultiDiscrete(tuple(int(size) for size in _numbers(stored["nvec"], role)))
+        case "MultiBinary":
+            return MultiBinary(_shape(stored))
     raise BuildError(
-        f"the {role} is a {name or 'nameless'} space; Box, Discrete, MultiDiscrete and MultiBinary are read"
+        f"the {role} is a {name or 'nameless'} space; Box, Discrete, MultiDiscrete, MultiBinary and Dict are read"
     )
+
+
+def _dict(text: str, role: str) -> Dict:
+    """The parts from gymnasium's own words for them: {'speed': Box(-1.0, 1.0, (3,), float32), 'gear': Discrete(5)}."""
+    parts: list[tuple[str, Part]] = []
+    rest = text.removeprefix("OrderedDict(").strip()
+    position = rest.index("{") + 1
+    while entry := ENTRY.match(rest, position):
+        end = _closing(rest, entry.end())
+        parts.append((ast.literal_eval(entry["key"]), _worded(entry["name"], rest[entry.end() : end], role)))
+        position = end + 1
+    if not parts or rest[position:].strip(" ,)") != "}" or len({key for key, _ in parts}) != len(parts):
+        raise ValueError(f"unreadable from {rest[position : position + 40]!r} on")
+    return Dict(tuple(parts))
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the bracket that was opened just before `start` is closed."""
+    depth = 1
+    for position in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[position], 0)
+        if depth == 0:
+            return position
+    raise ValueError("a bracket is never closed")
+
+
+def _worded(name: str, arguments: str, role: str) -> Part:
+    """A space from what stands between the brackets of its own words."""
+    if name == "Box":
+        match = BOX.fullmatch(arguments)
+        if match is None:
+            raise ValueError(f"Box({arguments[:60]})")
+        shape = tuple(int(size) for size in ast.literal_eval(match["shape"]))
+        low, high = _halves(match["bounds"], math.prod(shape))
+        return _box({"_shape": str(shape), "dtype": match["dtype"], "low": low, "high": high}, role)
+    if name == "MultiBinary":
+        size = ast.literal_eval(arguments)
+        return MultiBinary((size,) if isinstance(size, int) else tuple(size))
+    first = arguments.partition(", start=")[0]
+    return _plain(name, {"n": first, "nvec": first}, role)
+
+
+def _halves(text: str, size: int) -> tuple[str, str]:
+    """Low and high: each one number for all, or an array in brackets."""
+    if "..." in text:
+        raise ValueError("bounds too long to be stored as text")
+    words = text.replace("[", " [ ").replace("]", " ] ").replace(",", " ").split()
+    groups: list[list[str]] = []
+    depth = 0
+    for word in words:
+        if word == "[":
+            groups += [[]] if depth == 0 else []
+            depth += 1
+        elif word == "]":
+            depth -= 1
+        elif depth:
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    if len(groups) != 2:
+        raise ValueError(f"{len(groups)} bounds")
+    each = (group * size if len(group) == 1 else group for group in groups)
+    low, high = (" ".join(group) for group in each)
+    return low, high
 
 
 def _box(stored: dict[str, Any], role: str) -> Box:
@@ -196,7 +311,7 @@ def _constant_corners(text: str, dtype: str) -> str:
     shown = set(text.replace("[", " ").replace("]", " ").replace("...", " ").split())
     if dtype == "uint8" and shown in ({"0"}, {"255"}):
         return shown.pop()
-    raise ValueError("bounds too long to be stored as text")
+    raise ValueError("bounds too long for text; repr(model.observation_space) before model.save() stores them in short")
 
 
 def _numbers(text: Any, role: str) -> list[float]:

@@ -77,12 +77,30 @@ class VisionModel(_Model):
         return self
 
 
+class Normalization(Frozen):
+    """What VecNormalize did to an observation: subtract the mean, divide by the root of var + epsilon, clip."""
+
+    mean: list[float] = Field(description="one for each number of the observation, in its order")
+    var: list[float]
+    epsilon: Annotated[float, Field(ge=0)] = 1e-8
+    clip: Annotated[float, Field(gt=0)] = Field(10.0, description="VecNormalize's clip_obs")
+
+
+class ObservationSettings(Frozen):
+    """How an observation is prepared, where the checkpoint does not say."""
+
+    normalization: str | Normalization | dict[str, Normalization] | None = Field(
+        None, description="VecNormalize's figures, by part for a dict of parts; or the .npz or .json file that has them"
+    )
+
+
 class PolicyModel(_Model):
     """A reinforcement-learning policy."""
 
     kind: Literal["policy"]
     fields: list[str] | None = Field(None, description="names of the observation's numbers, in order")
     actions: list[str] | None = Field(None, description="names of the discrete actions, for people")
+    observation: ObservationSettings = ObservationSettings(normalization=None)
     out_of_range: Literal["reject", "clip"] = Field("reject", description="what an observation outside its space gets")
 
 

@@ -124,6 +124,28 @@ def test_many_states_in_one_request_get_an_action_each(stack: Stack) -> None:
     }
 
 
+def test_actions_are_drawn_when_that_is_asked_for_and_a_seed_gives_them_again(stack: Stack) -> None:
+    url = f"{stack.gateway}/models/cartpole/predict"
+    # From falling left to falling right: somewhere between, a trained policy is not sure.
+    states = [dict.fromkeys(FIELDS, 0.0) | {"pole_angle": number / 1000} for number in range(-200, 200)]
+
+    def drawn(**options: object) -> list[dict[str, int]]:
+        answer = requests.post(url, json={"instances": states, **options}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        predictions: list[dict[str, int]] = answer.json()["predictions"]
+        return predictions
+
+    with ThreadPoolExecutor(8) as pool:
+        same = list(pool.map(lambda _: drawn(deterministic=False, seed=7), range(8)))
+    assert all(each == same[0] for each in same)
+    assert drawn(deterministic=False, seed=8) != same[0]
+    assert drawn(deterministic=False) != drawn(deterministic=False)
+    assert drawn() == drawn(deterministic=True)
+    one = {"observation": states[0], "deterministic": False, "seed": 7}
+    short = requests.post(f"{stack.gateway}/predict", json=one, timeout=30)
+    assert short.json() == {"action": same[0][0]["action"]}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [

@@ -12,7 +12,8 @@ import torch
 from archive import write_zip
 from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST
 from archive.stamp import manifest_bytes
-from handlers import answers, networks
+from handlers import distributions, networks
+from handlers.actions import actions as chosen
 from handlers.section import Section
 from handlers.spaces import action_space
 from serialize.archive import checksums, json_bytes
@@ -48,6 +49,10 @@ def box_head(
     return {"type": "box", "shape": shape or [len(low)], "low": low, "high": high, "limit": limit, "squash": squash}
 
 
+def gaussian_head(shape: list[int], log_std: list[float] | None = None, squash: bool = False) -> dict[str, Any]:
+    return {"type": "gaussian", "shape": shape, "log_std": log_std, "squash": squash}
+
+
 def pack(
     path: Path,
     network: dict[str, Any],
@@ -59,6 +64,7 @@ def pack(
     seed: int = 0,
     gain: float = 1.0,
     card: dict[str, Any] | None = None,
+    distribution: dict[str, Any] | None = None,
 ) -> Path:
     """One archive at `path`; its name is the model's."""
     torch.manual_seed(seed)
@@ -67,7 +73,7 @@ def pack(
     built.load_state_dict(state)
     weights = io.BytesIO()
     torch.save(dict(state), weights)
-    described = {
+    described: dict[str, Any] = {
         "schema_version": 1,
         "model_name": path.stem.split("-")[0],
         "kind": "policy",
@@ -76,15 +82,17 @@ def pack(
         "artifact": {"format": "eager", "file": "model.pt", "network": network},
         "request_params": {"batch_size": 4, "max_batch_delay": 1, "initial_workers": 1},
         "observation": {"fields": fields, "space": space, "out_of_range": out_of_range},
-        "action": {"space": action, "names": None},
+        "action": {"space": action, "names": None} | ({"distribution": distribution} if distribution else {}),
         "network": network,
     } | (card or {})
     values = np.full((1, *space["shape"]), 0.0 if space["dtype"] != "float32" else 0.125)
     picture = torch.uint8 if space["dtype"] == "uint8" and len(space["shape"]) == 3 else torch.float32
     with torch.inference_mode():
         output = built(torch.from_numpy(values).to(picture)).numpy()
-    actions = action_space(Section(action, "test"))
-    predictions = answers.actions(output, actions)
+    described_action = Section(described["action"], "test")
+    actions = action_space(described_action.section("space"))
+    drawn = distributions.read(described_action, actions)
+    predictions = [{"action": action} for action in chosen(output, actions, drawn, {})]
     sample = {
         "content_type": "application/json",
         "body": base64.b64encode(json.dumps(values.tolist()).encode()).decode(),

@@ -10,11 +10,14 @@ import pytest
 
 from archive import open_archive
 from edge import parity
-from edge.asking import ANY, STATE, Answer
+from edge.asking import ANY, STATE, Answer, ask
+from edge.c_source import policy_header
+from edge.compiler import Compiler
+from edge.lua_source import policy_folder
 from edge.network import read_policy
 from errors import EdgeError
 from tests.edge import archives, fuzz, reference
-from tests.edge.archives import box_head, spec
+from tests.edge.archives import box_head, gaussian_head, spec
 from tests.edge.conftest import Make
 
 STATES = 3000
@@ -24,6 +27,7 @@ GRID = {"type": "box", "shape": [2, 3], "dtype": "float32", "low": None, "high":
 PICTURE = {"type": "box", "shape": [2, 2, 3], "dtype": "uint8", "low": 0, "high": 255}
 BOUNDED = {"type": "box", "shape": [2], "dtype": "float32", "low": [-1.0, -0.5], "high": [1.0, 2.0]}
 SCALED = {"type": "box", "shape": [2], "dtype": "float32", "low": [-1000.0, 0.0], "high": [1000.0, 1e-4]}
+FIGURES = {"mean": [0.5, -3.0, 0.1, 0.0], "var": [4.0, 0.25, 1e-4, 9.0], "epsilon": 1e-8, "clip": 2.0}
 OPEN = {"type": "box", "shape": [2, 1], "dtype": "float32", "low": [[None], [None]], "high": [[None], [None]]}
 
 POLICIES: dict[str, dict[str, Any]] = {
@@ -50,6 +54,17 @@ POLICIES: dict[str, dict[str, Any]] = {
         "action": OPEN,
         "gain": 2.0,
     },
+    "gaussian, clipped": {
+        "network": spec([4, 32, 2], head=gaussian_head([2], log_std=[0.5, -1.0])),
+        "action": BOUNDED,
+        "gain": 3.0,
+        "distribution": {"type": "gaussian", "squash": False},
+    },
+    "gaussian, squashed": {
+        "network": spec([4, 64, 4], head=gaussian_head([2], squash=True)),
+        "action": SCALED,
+        "distribution": {"type": "gaussian", "squash": True},
+    },
     "multi discrete": {"network": spec([4, 16, 7]), "action": {"type": "multi_discrete", "nvec": [2, 5]}},
     "multi binary": {"network": spec([4, 16, 5]), "action": {"type": "multi_binary", "n": 5}},
 }
@@ -64,7 +79,7 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
     assert found.golden == 1
     assert found.ties <= STATES / 1000
     assert found.deviation <= parity.TOLERANCE
-    space = policy.observation.space
+    space = policy.space
     if len(space.shape) == 1:
         forms = [
             (STATE if number % 5 == 0 else ANY, body)
@@ -72,6 +87,17 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
         ]
         expected = reference.answers(archive, "policy", forms)
         assert [_text(answer) for answer in program(forms)] == [_text(answer) for answer in expected]
+
+
+def test_observations_are_normalised_as_the_handler_does(compiler: Compiler, lua_folder: Path, tmp_path: Path) -> None:
+    network = spec([4, 16, 3], encoding="flatten", scale=1.0, normalization=FIGURES)
+    archive = archives.pack(tmp_path / "policy.mar", network, fields=archives.FIELDS)
+    policy = read_policy(archive)
+    program = partial(ask, (str(compiler.harness(policy_header(policy))),))
+    found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
+    assert found.ties <= STATES / 1000
+    with pytest.raises(EdgeError, match="normalises its observations, which the edge does with a C compiler only"):
+        policy_folder(policy, lua_folder)
 
 
 def _bodies(fields: Any, size: int) -> list[bytes]:
@@ -160,14 +186,22 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
             {"network": archives.spec([4, 8, 3], encoding="flatten", scale=1.0, mean=[0.0])},
             "its network's description, observation, has mean, which is not compiled",
         ),
-        ({"network": archives.spec([4, 8, 3], head={"type": "gaussian"})}, "gaussian one, not compiled"),
+        ({"network": archives.spec([4, 8, 3], head={"type": "beta"})}, "beta one, not compiled"),
         (
             {"action": {"space": archives.DISCRETE, "names": None, "sampling": "greedy"}},
             "its card, action, has sampling, which is not compiled",
         ),
         (
-            {"observation": {"fields": None, "space": {"type": "dict"}, "out_of_range": "reject"}},
-            "type must be one of box, not dict",
+            {"observation": {"fields": None, "space": {"type": "tuple"}, "out_of_range": "reject"}},
+            "type must be one of box, not tuple",
+        ),
+        (
+            {"network": archives.spec([4, 8, 3], encoding="combined", parts=[])},
+            "it sees observations of several parts, which is not compiled",
+        ),
+        (
+            {"network": archives.spec([4, 8, 3], encoding="nature_cnn")},
+            "it sees pictures through convolutions, which is not compiled",
         ),
     ],
 )
@@ -187,3 +221,26 @@ def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: P
     program = make(read_policy(wrong))
     with pytest.raises(EdgeError, match="answered differently"):
         parity.check(program, partial(reference.handler, right), policy, open_archive(right), STATES)
+
+
+def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_gateway(
+    compiler: Compiler, tmp_path: Path
+) -> None:
+    drawn = {"type": "categorical", "masks": True}
+    archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), fields=archives.FIELDS, distribution=drawn)
+    program = (str(compiler.harness(policy_header(read_policy(archive)))),)
+    state = dict.fromkeys(archives.FIELDS, 0.25)
+    plain: list[dict[str, Any]] = [
+        {"observation": state},
+        {"observation": [0.25] * 4},
+        {"observation": state, "more": 1},
+        {"observation": 3},
+    ]
+    bodies = [(ANY, json.dumps(body).encode()) for body in plain]
+    assert ask(program, bodies) == reference.answers(archive, "policy", bodies)
+    options: list[dict[str, Any]] = [{"deterministic": False}, {"seed": 7}, {"action_masks": [1, 1, 0]}]
+    held: list[dict[str, Any]] = [{"observation": state}, {"instances": [state]}]
+    asked = [each | option for option in options for each in held]
+    for answer in ask(program, [(ANY, json.dumps(body).encode()) for body in asked]):
+        assert answer.status == 422
+        assert "send deterministic, seed and action_masks to the gateway" in answer.body.decode()

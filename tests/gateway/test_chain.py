@@ -38,6 +38,19 @@ async def test_identical_requests_in_flight_are_computed_once() -> None:
     assert len(engine.seen) == 3
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"observation": [1], "deterministic": false}', b'{"instances": [[1]], "\\u0064eterministic": false}']
+)
+async def test_what_a_policy_draws_is_neither_shared_nor_kept(body: bytes) -> None:
+    engine = GivenEngine()
+    engine.fail = lambda _: Internal("not asked for an answer here")
+    cache = AnswerCache(Flights(engine, Metrics()), Cache(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics())
+    await asyncio.gather(*(cache.predict(request(body)) for _ in range(2)), return_exceptions=True)
+    engine.fail = lambda _: None
+    await asyncio.gather(*(cache.predict(request(body)) for _ in range(2)), return_exceptions=True)
+    assert [each.body for each in engine.seen] == [body] * 4
+
+
 async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same() -> None:
     engine = GivenEngine()
     flights = Flights(engine, Metrics())

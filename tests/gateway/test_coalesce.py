@@ -50,6 +50,25 @@ async def test_those_who_come_together_travel_together_and_get_their_own_answers
 
 
 @pytest.mark.anyio
+async def test_what_asks_for_more_than_an_answer_travels_alone_and_as_it_came() -> None:
+    engine = GivenEngine()
+    shared = coalescer(engine)
+    named = dict(zip(FIELDS, state(1), strict=True))
+    asked = [
+        {"instances": [state(0)], "deterministic": False, "seed": 7},
+        {"observation": named, "deterministic": False},
+        {"observation": state(2), "action_masks": [True, False]},
+        named | {"seed": 7},
+    ]
+    await asyncio.gather(
+        *(shared.predict(request(each)) for each in (*asked, state(3), state(4))), return_exceptions=True
+    )
+    bodies = [json.loads(each.body) for each in engine.seen]
+    assert [body for body in bodies if body in asked] == asked
+    assert {"instances": [state(3), state(4)]} in bodies
+
+
+@pytest.mark.anyio
 async def test_those_who_come_meanwhile_leave_when_the_request_before_is_back() -> None:
     engine = GivenEngine()
     engine.free.clear()

@@ -1,5 +1,7 @@
 """Pieces of the protocol that need no engine: tensors of every kind of model, raw forms, the repository."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,10 @@ import orjson
 import pytest
 
 from errors import UnreadableInput
+from gateway.oip.check import all_inputs
 from gateway.oip.inputs import input_of
 from gateway.oip.outputs import outputs_of
-from gateway.oip.tensors import Tensor, from_raw, nested, to_raw
+from gateway.oip.tensors import Tensor, TensorSpec, from_raw, nested, to_raw
 
 LABELS = ["a", "b", "c"]
 CHANCES = {"c": 0.7, "a": 0.6}
@@ -93,18 +96,50 @@ def test_each_kind_of_answer_has_its_tensors(
 def test_pictures_as_observations_are_bytes_and_keep_their_shape() -> None:
     reads = input_of(policy({}, {"shape": [2, 1, 2], "dtype": "uint8"}))
     assert reads is not None
-    assert (reads.spec.datatype, reads.spec.shape) == ("UINT8", (-1, 2, 1, 2))
-    one = reads.payload(Tensor("observation", "UINT8", (1, 2, 1, 2), [1, 2, 3, 4]))
+    assert reads.specs == (TensorSpec("observation", "UINT8", (-1, 2, 1, 2)),)
+    one = reads.payload([Tensor("observation", "UINT8", (1, 2, 1, 2), [1, 2, 3, 4])])
     assert orjson.loads(one.data) == [[[1, 2]], [[3, 4]]]
-    two = reads.payload(Tensor("observation", "UINT8", (2, 2, 1, 2), list(range(8))))
+    two = reads.payload([Tensor("observation", "UINT8", (2, 2, 1, 2), list(range(8)))])
     assert orjson.loads(two.data) == {"instances": [[[[0, 1]], [[2, 3]]], [[[4, 5]], [[6, 7]]]]}
+
+
+PARTS = {
+    "type": "dict",
+    "spaces": [
+        {"key": "camera", "space": {"type": "box", "shape": [1, 1, 2], "dtype": "uint8"}},
+        {"key": "speed", "space": {"type": "box", "shape": [3], "dtype": "float32"}},
+    ],
+}
+
+
+def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
+    reads = input_of(policy({}, PARTS))
+    assert reads is not None
+    assert [(spec.name, spec.datatype, spec.shape) for spec in reads.specs] == [
+        ("camera", "UINT8", (-1, 1, 1, 2)),
+        ("speed", "FP32", (-1, 3)),
+    ]
+    camera, speed = Tensor("camera", "UINT8", (1, 1, 1, 2), [1, 2]), Tensor("speed", "FP32", (1, 3), [0.5, 0, 1])
+    sent = reads.payload(all_inputs([speed, camera], reads.specs, "m"))
+    assert orjson.loads(sent.data) == {"instances": [{"camera": [[[1, 2]]], "speed": [0.5, 0, 1]}]}
+    for wrong, words in (
+        ([camera], "reads the input 'speed' once; it was sent 0 times"),
+        ([camera, speed, speed], "it was sent 2 times"),
+        ([camera, speed, replace(speed, name="x")], "no input 'x'; it reads 'camera', 'speed'"),
+        (
+            [camera, replace(speed, shape=(2, 3), values=[0.0] * 6)],
+            "different numbers of instances: 'camera' 1, 'speed' 2",
+        ),
+    ):
+        with pytest.raises(UnreadableInput, match=re.escape(words)):
+            all_inputs(wrong, reads.specs, "m")
 
 
 def test_a_32_bit_float_reaches_the_handler_exactly() -> None:
     reads = input_of(policy({}))
     assert reads is not None
     sent = np.array([[0.1, -1e-30, 3.4e38, 1 / 3]], np.float32)
-    payload = reads.payload(from_raw("observation", "FP32", (1, 4), sent.tobytes()))
+    payload = reads.payload([from_raw("observation", "FP32", (1, 4), sent.tobytes())])
     assert np.array(orjson.loads(payload.data), np.float32).tobytes() == sent.tobytes()
 
 

@@ -74,6 +74,23 @@ def test_a_policy_without_field_names_reads_arrays() -> None:
     assert schema["json_schema"]["type"] == "array"
 
 
+def test_a_policys_schema_tells_of_pictures_parts_and_options() -> None:
+    picture = {"type": "box", "shape": [3, 84, 84], "dtype": "uint8", "low": 0, "high": 255}
+    parts = [{"key": "camera", "space": picture}, {"key": "speed", "space": {"type": "box", "shape": [2]}}]
+    drawn = {"type": "categorical", "masks": True}
+    card = {
+        "kind": "policy",
+        "observation": {"space": {"type": "dict", "spaces": parts}},
+        "action": {"distribution": drawn},
+    }
+    schema = input_schema(card)
+    assert schema is not None
+    assert schema["json_schema"]["required"] == ["camera", "speed"]
+    lists, file, raw = schema["json_schema"]["properties"]["camera"]["anyOf"]
+    assert (lists["x-shape"], file["contentMediaType"], raw["required"]) == ([3, 84, 84], "image/*", ["b64"])
+    assert set(schema["options"]) == {"deterministic", "seed", "action_masks"}
+
+
 def test_a_log_line_is_one_json_object_with_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     token = current_request_id.set("order-66")

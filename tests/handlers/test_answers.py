@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from handlers import answers
+from handlers.actions import actions as chosen
 from handlers.card import Output
+from handlers.distributions import Distribution
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete, network_output
 
 LABELS = ("a", "b", "c")
@@ -65,10 +67,10 @@ def test_probabilities_have_six_decimals() -> None:
 )
 def test_an_action_is_worded_by_its_space(space: Any, output: Any, actions: list[Any]) -> None:
     assert output.shape[1:] == network_output(space)[1]
-    assert answers.actions(output, space) == [{"action": action} for action in actions]
+    assert chosen(output, space, Distribution("none"), {}) == actions
 
 
 def test_continuous_actions_keep_every_bit() -> None:
     values = np.random.default_rng(0).normal(size=(50, 2, 1)).astype(np.float32)
-    worded = [answer["action"] for answer in answers.actions(values, BOX)]
+    worded = chosen(values, BOX, Distribution("none"), {})
     assert (np.array(worded, dtype=np.float32) == values).all()

@@ -7,6 +7,7 @@ import pytest
 
 from handlers import card
 from handlers.card import Card
+from handlers.spaces import Box
 from tests.handlers.archives import policy_card, vision_card
 
 
@@ -32,6 +33,7 @@ def test_a_policys_card_is_read(tmp_path: Path) -> None:
     assert read.policy is not None
     assert read.network_output == ("logits", (2,))
     space = read.policy.observation.space
+    assert isinstance(space, Box)
     assert space.low.dtype == space.high.dtype == np.float32
     assert space.high.tolist() == [np.float32(4.8), np.inf, 0.5, np.inf]
     assert space.low.tolist() == [-np.float32(4.8), -np.inf, -0.5, -np.inf]

@@ -1,5 +1,6 @@
 """Freshly made Stable-Baselines3 models over environments that are nothing but their spaces."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -26,14 +27,23 @@ class Spaces(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), 0.0, True, False, {}
 
 
-def make(algorithm: type[BaseAlgorithm], observation: Space, action: Space, **arguments: Any) -> BaseAlgorithm:
+def make(
+    algorithm: type[BaseAlgorithm], observation: Space, action: Space, policy: str = "MlpPolicy", **arguments: Any
+) -> BaseAlgorithm:
     """An untrained model on the CPU."""
-    if algorithm.__name__ in ("DQN", "SAC", "TD3", "DDPG"):
+    if algorithm.__name__ in ("DQN", "SAC", "TD3", "DDPG", "QRDQN"):
         arguments |= {"buffer_size": 10}
     with warnings.catch_warnings():
         # The library advises symmetric action spaces and flat observations; these are here to be odd.
         warnings.simplefilter("ignore", UserWarning)
-        return algorithm("MlpPolicy", Spaces(observation, action), seed=0, device="cpu", **arguments)
+        # Copied, because the library writes into policy_kwargs.
+        return algorithm(policy, Spaces(observation, action), seed=0, device="cpu", **copy.deepcopy(arguments))
+
+
+def stored_in_short(space: Space) -> Space:
+    """The same space, whose bounds the library then stores as one number each."""
+    assert repr(space)
+    return space
 
 
 def box(low: float | list[float], high: float | list[float], shape: tuple[int, ...]) -> spaces.Box:
@@ -42,7 +52,26 @@ def box(low: float | list[float], high: float | list[float], shape: tuple[int, .
     return spaces.Box(lows, highs, dtype=np.float32)
 
 
-def samples(space: Space, count: int) -> np.ndarray[Any, Any]:
-    """`count` observations of a space, always the same ones."""
-    space.seed(7)
-    return np.stack([np.asarray(space.sample()) for _ in range(count)])
+def samples(space: Space, count: int) -> Any:
+    """`count` observations of a space, always the same ones: an array, or one for each key of a Dict.
+
+    Drawn together, because a space's own `sample` gives one at a time and takes longer than the network.
+    """
+    draw = np.random.default_rng(7)
+    match space:
+        case spaces.Dict():
+            return {key: samples(part, count) for key, part in space.spaces.items()}
+        case spaces.Discrete():
+            return draw.integers(space.n, size=count)
+        case spaces.MultiDiscrete():
+            return draw.integers(space.nvec, size=(count, len(space.nvec)))
+        case spaces.MultiBinary():
+            return draw.integers(2, size=(count, *space.shape), dtype=np.int8)
+        case spaces.Box() if space.dtype == np.uint8:
+            return draw.integers(0, 256, (count, *space.shape), dtype=np.uint8)
+        case spaces.Box():
+            wide = draw.normal(size=(count, *space.shape))
+            bounded = np.isfinite(space.low) & np.isfinite(space.high)
+            even = space.low + draw.random(wide.shape) * np.where(bounded, space.high - space.low, 0)
+            return np.clip(np.where(bounded, even, wide), space.low, space.high).astype(space.dtype)
+    raise AssertionError(space)

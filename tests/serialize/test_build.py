@@ -69,7 +69,8 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
     assert archive.card["artifact"]["format"] == form
     assert archive.card["weights"] == "trained"
     assert archive.card["provenance"]["checkpoint"] == "policy.zip"
-    assert archive.card["action"] == {"names": ["left", "right"], "space": {"type": "discrete", "n": 2, "start": 0}}
+    space, drawn = {"type": "discrete", "n": 2, "start": 0}, {"type": "categorical"}
+    assert archive.card["action"] == {"names": ["left", "right"], "space": space, "distribution": drawn}
     assert built.parity.output < built.parity.tolerance
     assert names(tmp_path / "archives") == ["cartpole.mar"]
 

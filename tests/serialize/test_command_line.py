@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from archive.sign import generate_keys
+
 
 def serialize(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "serialize", *arguments], capture_output=True, text=True, check=False)
@@ -43,9 +45,30 @@ def test_inspect_shows_an_archive(built: "tuple[Path, subprocess.CompletedProces
         "model.onnx",
         "content sha256",
         "4 requests",
+        "signature",
+        "none",
         "tolerance 0.0001",
     ):
         assert words in done.stdout
+
+
+def test_inspect_tells_provenance_and_signature(tmp_path: Path) -> None:
+    private, public = generate_keys(tmp_path / "keys")
+    _, stranger = generate_keys(tmp_path / "stranger")
+    folder = tmp_path / "archives"
+    overrides = ("served_model=cartpole", "served_model.weights=random", f"paths.archives={folder}")
+    assert serialize(*overrides, f"signing.key={private}").returncode == 0
+    path = str(folder / "cartpole.mar")
+    shown = serialize("inspect", path).stdout
+    assert "Ed25519, not checked" in shown
+    assert "python -m serialize served_model=cartpole served_model.weights=random\n" in shown
+    for word in ("checkpoint_sha256", "torch ", "onnxruntime ", "kit "):
+        assert word in shown
+    assert str(tmp_path) not in shown.partition("manifest")[2]
+    assert f"made with the key of {public}" in serialize("inspect", path, f"signing.public_key={public}").stdout
+    refused = serialize("inspect", path, f"signing.public_key={stranger}")
+    assert refused.returncode == 1
+    assert "its signature is not one of" in refused.stderr
 
 
 def test_inspect_refuses_what_is_no_archive_in_one_line(tmp_path: Path) -> None:

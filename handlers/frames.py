@@ -1,0 +1,75 @@
+"""A picture inside an observation, sent as text instead of nested lists.
+
+Either base64, or a data URL, of a PNG or another picture file of exactly the space's size; or {"b64": "AAEC..."}:
+base64 of the bare bytes in the order of the space's own shape, which takes stacks of frames too.
+"""
+
+import base64
+import binascii
+import io
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.errors import InvalidFields, UnreadableInput
+from handlers.spaces import Box
+
+RAW = "b64"
+_MODES = {1: "L", 3: "RGB"}
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+
+def is_frame(item: Any, space: Box) -> bool:
+    """Whether this is a picture sent as text, to a space that holds pictures."""
+    return space.is_picture and (isinstance(item, str) or (isinstance(item, dict) and set(item) == {RAW}))
+
+
+def read(item: Any, space: Box) -> NDArray[np.float64]:
+    """Return the picture in the space's shape; raises UnreadableInput or InvalidFields."""
+    if isinstance(item, dict):
+        return _raw(_decoded(item[RAW]), space).astype(np.float64)
+    return _file(_decoded(item.partition(",")[2] if item.startswith("data:") else item), space).astype(np.float64)
+
+
+def channels_first(space: Box) -> bool:
+    """Whether the first dimension counts the channels; Stable-Baselines3 takes the smallest one for that."""
+    return int(np.argmin(space.shape)) == 0
+
+
+def _decoded(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise InvalidFields(f"{RAW} must be text")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise UnreadableInput("the picture is not base64") from None
+
+
+def _raw(data: bytes, space: Box) -> NDArray[np.uint8]:
+    if len(data) != math.prod(space.shape):
+        size = math.prod(space.shape)
+        raise InvalidFields(f"a picture of shape {list(space.shape)} has {size} bytes, not {len(data)}")
+    return np.frombuffer(data, np.uint8).reshape(space.shape)
+
+
+def _file(data: bytes, space: Box) -> NDArray[np.uint8]:
+    # Here and not at the top: few policies see pictures, and fewer are sent files.
+    from PIL import Image
+
+    first = channels_first(space)
+    channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
+    if channels not in _MODES:
+        raise InvalidFields(f"a picture file has 1 or 3 channels, an observation {channels}; send lists or {RAW}")
+    try:
+        # The warning of a decompression bomb: what is too large is refused before it is decoded.
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            if image.size != (width, height):
+                raise InvalidFields(f"the picture is {image.width} x {image.height}, not {width} x {height}")
+            pixels = np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise UnreadableInput("the picture cannot be read") from None
+    return pixels.transpose(2, 0, 1) if first else pixels

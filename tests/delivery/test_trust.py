@@ -1,0 +1,56 @@
+"""What delivery takes in: an archive signed by the right key, and unchanged since."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import settings
+from archive import write_zip
+from archive.sign import generate_keys, signature_of
+from delivery.trust import open_trusted
+from errors import ArchiveError
+from settings import Settings
+from tests.archive.made import CHECKSUMS, CONTENTS, checked
+
+SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
+WHOLE = {**CONTENTS, "golden.json": json.dumps({"tolerance": 0.1, "samples": [SAMPLE]}).encode()}
+SIGNATURE = "signature.ed25519"
+
+
+def required(public: Path) -> Settings:
+    return settings.load([f"signing.public_key={public}", "signing.required=true"])
+
+
+def test_the_right_signature_is_taken_and_all_others_are_refused(tmp_path: Path) -> None:
+    private, public = generate_keys(tmp_path / "keys")
+    stranger, _ = generate_keys(tmp_path / "stranger")
+    files, path = checked(WHOLE), tmp_path / "toy.mar"
+
+    write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], private)}, path)
+    assert open_trusted(path, required(public)).model_name == "toy"
+
+    write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], stranger)}, path)
+    with pytest.raises(ArchiveError, match="its signature is not one of"):
+        open_trusted(path, required(public))
+
+    write_zip(files, path)
+    with pytest.raises(ArchiveError, match=r"is not signed, and signing\.required asks for it"):
+        open_trusted(path, required(public))
+    assert open_trusted(path, settings.load([f"signing.public_key={public}"])).model_name == "toy"
+
+
+def test_what_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
+    private, public = generate_keys(tmp_path / "keys")
+    files, path = checked(WHOLE), tmp_path / "toy.mar"
+    signed = files | {SIGNATURE: signature_of(files[CHECKSUMS], private)}
+
+    write_zip(signed | {"model.onnx": b"other weights"}, path)
+    with pytest.raises(ArchiveError, match=r"model\.onnx has sha256"):
+        open_trusted(path, required(public))
+
+    # With its checksum put right, the list is no longer the one that was signed.
+    again = checked({**WHOLE, "model.onnx": b"other weights"})
+    write_zip(again | {SIGNATURE: signed[SIGNATURE]}, path)
+    with pytest.raises(ArchiveError, match="its signature is not one of"):
+        open_trusted(path, required(public))
