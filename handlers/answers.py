@@ -62,9 +62,9 @@ def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
 
 
-def encode(card: Card, version: str, items: list[dict[str, Any]]) -> bytes:
-    """Encode the answer to one request; `weights` is named where they are random."""
-    document: dict[str, Any] = {"model": card.model_name, "version": version, "predictions": items}
+def encode(card: Card, version: str, what: str, items: list[dict[str, Any]]) -> bytes:
+    """Encode the answer to one request, its items under `what`; `weights` is named where they are random."""
+    document: dict[str, Any] = {"model": card.model_name, "version": version, what: items}
     if card.weights == "random":
         document["weights"] = "random"
     return encode_document(document)

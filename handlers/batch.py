@@ -21,22 +21,37 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
+class Question:
+    """One request for explanations: its instances [k, ...], and of which class, as the client named it, or None."""
+
+    inputs: NDArray[Any]
+    target: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Why the model answers a request as it does: one explanation an instance, as a client reads it."""
+
+    explanations: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """After `preprocess`: per request what was read of it, or why nothing was."""
 
-    requests: tuple[Reading | HandlerError, ...]
+    requests: tuple[Reading | Question | HandlerError, ...]
     decode_s: float
 
     @property
     def readable(self) -> list[NDArray[Any]]:
-        """Instances of the requests that have some, in order."""
-        return [request.inputs for request in self.requests if not isinstance(request, HandlerError)]
+        """Instances of the requests that want predictions, in order."""
+        return [request.inputs for request in self.requests if isinstance(request, Reading)]
 
 
 @dataclass(frozen=True, eq=False)
 class Forwarded:
-    """After `inference`: per request the network's outputs for its instances, or why there are none."""
+    """After `inference`: per request the network's outputs for its instances or their explanations, or why not."""
 
-    requests: tuple[Outputs | HandlerError, ...]
+    requests: tuple[Outputs | Explained | HandlerError, ...]
     decode_s: float
     forward_s: float

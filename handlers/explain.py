@@ -7,6 +7,7 @@ that difference (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Network
 captum is imported by the first explanation and not by the worker's start, which it would make a second longer.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ def attributions(
         for index, target in enumerate(targets)
     ]
     return np.asarray(torch.cat(found).numpy(), dtype=np.float64)
+
+
+def split(row: Mapping[str, Any], body: Any) -> tuple[Any, Any]:
+    """Take the class to explain out of a request: a form field `target`, or that key of its JSON; and what is left."""
+    if isinstance(body, dict) and "target" in body:
+        return body["target"], {key: value for key, value in body.items() if key != "target"}
+    return row.get("target"), body
 
 
 def target(wanted: Any, names: tuple[str, ...], answered: int) -> int:

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, card, deadline, golden, metrics, rows, runtimes, startup, worker_log
-from handlers.batch import Batch, Forwarded, Outputs, Reading
+from handlers import answers, card, deadline, explain, golden, metrics, rows, runtimes, startup, worker_log
+from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
 from handlers.errors import HandlerError, Internal, NotSupported
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,10 @@ class ModelHandler(ABC):
         """What a request of `count` instances asks for beside them, one row an instance; raises HandlerError."""
         return {}
 
+    def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
+        """Word why each of k instances is answered with `outputs`, or would be with `target`; raises HandlerError."""
+        raise NotSupported("this model gives no explanations")
+
     def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
         """Answer one batch, a body for each row; TorchServe asks for the model's description with a row of its own."""
         started = time.perf_counter()
@@ -98,7 +102,7 @@ class ModelHandler(ABC):
         except Exception:
             # An edge: which request is to blame, or whether only their number was, shows when each runs alone.
             logger.exception("forward_failed requests=%d", len(batch.readable))
-            outputs = self._forward_apart(batch)
+            outputs = tuple(self._apart(index, request) for index, request in enumerate(batch.requests))
         return Forwarded(outputs, batch.decode_s, time.perf_counter() - started)
 
     def postprocess(self, forwarded: Forwarded) -> list[bytes]:
@@ -131,44 +135,46 @@ class ModelHandler(ABC):
             found = {name: list(values.shape) for name, values in outputs.items()}
             raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
 
-    def _read_row(self, row: Mapping[str, Any], index: int) -> Reading:
+    def _read_row(self, row: Mapping[str, Any], index: int) -> Reading | Question:
         headers = self.context.get_all_request_header(index)
         deadline.check(headers)
-        if headers.get("explain") == "True":
-            raise NotSupported("this model gives no explanations")
         name, body = rows.content(row)
         media_type = rows.media_type(headers, name)
+        if headers.get("explain") == "True":
+            target, body = explain.split(row, body)
+            return Question(self.read(body, media_type), target)
         inputs = self.read(body, media_type)
         return Reading(inputs, self.asked(body, media_type, len(inputs)))
 
     def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
         return self.read(rows.content(sample.row)[1], sample.content_type)
 
-    def _forward_together(self, batch: Batch) -> tuple[Outputs | HandlerError, ...]:
-        if not batch.readable:
-            return tuple(request for request in batch.requests if isinstance(request, HandlerError))
-        outputs = self.forward(np.concatenate(batch.readable))
-        shares: list[Outputs | HandlerError] = []
+    def _forward_together(self, batch: Batch) -> tuple[Outputs | Explained | HandlerError, ...]:
+        outputs = self.forward(np.concatenate(batch.readable)) if batch.readable else {}
+        shares: list[Outputs | Explained | HandlerError] = []
         start = 0
-        for request in batch.requests:
-            if isinstance(request, HandlerError):
-                shares.append(request)
+        for index, request in enumerate(batch.requests):
+            if not isinstance(request, Reading):
+                shares.append(self._apart(index, request))
                 continue
             share = slice(start, start + len(request.inputs))
             shares.append({name: values[share] for name, values in outputs.items()} | dict(request.asked))
             start = share.stop
         return tuple(shares)
 
-    def _forward_apart(self, batch: Batch) -> tuple[Outputs | HandlerError, ...]:
-        return tuple(
-            request if isinstance(request, HandlerError) else self._guarded(index, self._forward_one, request)
-            for index, request in enumerate(batch.requests)
-        )
+    def _apart(self, index: int, request: Reading | Question | HandlerError) -> Outputs | Explained | HandlerError:
+        if isinstance(request, HandlerError):
+            return request
+        return self._guarded(index, self._explained if isinstance(request, Question) else self._forward_one, request)
 
     def _forward_one(self, request: Reading) -> Outputs:
         return {**self.forward(request.inputs), **request.asked}
 
-    def _answer(self, index: int, outcome: Outputs | HandlerError) -> bytes:
+    def _explained(self, request: Question) -> Explained:
+        logits = self.forward(request.inputs)[self.card.network_output[0]]
+        return Explained(self.explanations(request.inputs, logits, request.target))
+
+    def _answer(self, index: int, outcome: Outputs | Explained | HandlerError) -> bytes:
         self.context.set_response_content_type(index, "application/json")
         self.context.set_response_header(index, "x-model-version", self.version)
         # Whoever drains this version must know that each of its workers has finished what it held.
@@ -184,8 +190,10 @@ class ModelHandler(ABC):
         logger.warning("request_failed request_id=%r code=%s status=%d", *told)
         return answers.encode_error(outcome)
 
-    def _word(self, outputs: Outputs) -> bytes:
-        return answers.encode(self.card, self.version, answers.predictions(outputs, self.card))
+    def _word(self, outcome: Outputs | Explained) -> bytes:
+        if isinstance(outcome, Explained):
+            return answers.encode(self.card, self.version, "explanations", outcome.explanations)
+        return answers.encode(self.card, self.version, "predictions", answers.predictions(outcome, self.card))
 
     def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | HandlerError:
         """Run a step of one request and return its error instead of raising it."""

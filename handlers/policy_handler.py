@@ -5,12 +5,15 @@ TorchServe takes the one class defined here.
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from handlers import observations, rows, sampling
+from handlers import answers, explain, observations, rows, sampling
 from handlers.batch import Outputs
 from handlers.card import Policy
+from handlers.errors import NotSupported
 from handlers.model_handler import ModelHandler
+from handlers.spaces import Box, Discrete
 
 
 class PolicyHandler(ModelHandler):
@@ -37,6 +40,28 @@ class PolicyHandler(ModelHandler):
         if observations.envelope(payload, self.policy.observation) is None:
             return {}
         return sampling.read(payload, count, self.policy.action, self.policy.distribution)
+
+    def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
+        """Attribute an action's logit or value to the numbers of an observation; raises HandlerError."""
+        space, seen = self.policy.action, self.policy.observation
+        if not isinstance(space, Discrete) or not isinstance(seen.space, Box):
+            raise NotSupported("explanations are of discrete actions to observations that are one array")
+        names = tuple(str(space.start + index) for index in range(space.n))
+        chosen = [explain.target(_text(target), names, int(answered)) for answered in outputs.argmax(axis=1)]
+        shares = explain.attributions(self.model, inputs, np.zeros(inputs.shape[1:], np.float32), np.array(chosen))
+        worded = [np.round(share, answers.DECIMALS).tolist() for share in shares]
+        return [
+            {
+                "action": space.start + index,
+                "attributions": dict(zip(seen.fields, share, strict=True)) if seen.fields else share,
+            }
+            for index, share in zip(chosen, worded, strict=True)
+        ]
+
+
+def _text(target: Any) -> Any:
+    # The numbers of actions are their names here, also where they do not begin at 0.
+    return target if target is None or isinstance(target, bytes) else str(target)
 
 
 def _parsed(body: Any, media_type: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handlers import picture_requests, pictures, preprocessing, rows
+from handlers import answers, explain, picture_requests, pictures, preprocessing, rows
 from handlers.card import Vision
 from handlers.errors import HandlerError, Internal, InvalidFields
 from handlers.model_handler import ModelHandler
@@ -39,6 +39,18 @@ class VisionHandler(ModelHandler):
             body = rows.parse_json(body)
         sent = picture_requests.read(body, media_type)
         return np.stack([self._ready(picture, index, len(sent)) for index, picture in enumerate(sent)])
+
+    def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
+        """Attribute a class's logit to the pixels of the network's size: [height, width], the colours added up."""
+        labels = self.vision.labels
+        chosen = [explain.target(target, labels, int(answered)) for answered in outputs.argmax(axis=1)]
+        mean = 255 * np.array(self.card.document["preprocessing"]["mean"], dtype=np.float32)
+        baseline = np.broadcast_to(mean, inputs.shape[1:])
+        shares = explain.attributions(self.model, inputs, baseline, np.array(chosen)).sum(axis=-1)
+        return [
+            {"label": labels[index], "attributions": np.round(share, answers.DECIMALS).tolist()}
+            for index, share in zip(chosen, shares, strict=True)
+        ]
 
     def _ready(self, sent: picture_requests.Sent, index: int, count: int) -> NDArray[np.uint8]:
         try:

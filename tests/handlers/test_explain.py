@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from handlers import explain
 from handlers.errors import InvalidFields, NotSupported
 from handlers.runtimes._torch import TorchRuntime
+from tests.handlers import archives
+from tests.handlers.conftest import Load
+from tests.handlers.worker import Worker, parsed, picture
 
 pytest.importorskip("captum")
 INPUTS = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], dtype=np.float32)
@@ -73,3 +77,46 @@ def test_a_target_is_a_name_or_a_number_and_else_what_was_answered(wanted: objec
 def test_a_target_that_the_model_does_not_have_is_named(wanted: object) -> None:
     with pytest.raises(InvalidFields, match="target: the model has no class"):
         explain.target(wanted, ("cat", "dog", "bird"), 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch announces the end of the format
+class TestAWorker:
+    """Explanations beside predictions, in one batch."""
+
+    @pytest.fixture
+    def colours(self, load: Load, tmp_path: Path) -> Worker:
+        artifact = {"format": "torchscript", "file": "model.pt"}
+        return load(archives.vision(tmp_path, archives.vision_card(artifact=artifact)))
+
+    @pytest.fixture
+    def steering(self, load: Load, tmp_path: Path) -> Worker:
+        card = archives.policy_card(artifact={"format": "torchscript", "file": "model.pt"})
+        return load(archives.policy(tmp_path, card), "policy_handler.py")
+
+    def test_a_picture_is_explained_by_its_pixels_and_its_neighbour_predicted(self, colours: Worker) -> None:
+        red = archives.png((255, 0, 0))
+        explained, predicted = colours.answer(picture(red, explain="True"), picture(red))
+        (item,) = explained.json["explanations"]
+        assert (explained.status, item["label"]) == (200, "red")
+        shares = np.array(item["attributions"])
+        assert shares.shape == (4, 4)
+        assert shares.min() > 0  # each red pixel speaks for red
+        assert [each["label"] for each in predicted.predictions] == ["red"]
+
+    def test_a_client_may_ask_why_another_class_was_not_chosen(self, colours: Worker) -> None:
+        body = {"image": [[[255, 40, 0]]], "target": "green"}
+        (item,) = colours.one(parsed(body, explain="True")).json["explanations"]
+        assert item["label"] == "green"
+        assert np.array(item["attributions"]).min() > 0
+
+    def test_an_action_is_explained_by_the_numbers_of_its_observation(self, steering: Worker) -> None:
+        answer = steering.one(parsed([0.1, 0.9, 0.0, 0.0], explain="True"))
+        (item,) = answer.json["explanations"]
+        assert item["action"] == steering.one(parsed([0.1, 0.9, 0.0, 0.0])).predictions[0]["action"]
+        assert np.abs(np.ravel(list(item["attributions"].values()))).max() > 0
+
+    def test_a_bad_request_for_an_explanation_fails_alone(self, colours: Worker) -> None:
+        bad = parsed({"image": [[[255, 0, 0]]], "target": "mauve"}, explain="True")
+        refused, fine = colours.answer(bad, picture(archives.png((0, 0, 255))))
+        assert refused.error == (422, "invalid_fields")
+        assert [each["label"] for each in fine.predictions] == ["blue"]
