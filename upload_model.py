@@ -32,6 +32,9 @@ def main(overrides: list[str]) -> int:
         print("\n".join(f"would {step}" for step in outcome.plan))
         print(f"{outcome.model}: dry run, nothing was changed")
         return 0
+    if outcome.observed is not None:
+        print(f"{outcome.model} {outcome.observed} was tried out only; {outcome.version} serves as before")
+        return 0
     how = "serves now" if outcome.changed else "serves already, with these settings"
     print(f"{outcome.model} {outcome.version} {how}")
     return 0

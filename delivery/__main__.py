@@ -11,6 +11,7 @@ from delivery.management import Management
 from delivery.rollout import roll_back
 from delivery.stores import open_store
 from delivery.table import models_table
+from delivery.traffic import Splits
 from delivery.trust import open_trusted
 from errors import MarinaError
 
@@ -60,7 +61,7 @@ def _rollback(overrides: list[str]) -> int:
 def _models(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     with Management(loaded.engine) as engine:
-        print(models_table(engine, open_store(loaded), datetime.now(UTC)))
+        print(models_table(engine, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
     return 0
 
 

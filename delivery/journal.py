@@ -14,13 +14,18 @@ from settings import Settings
 
 
 class Step(StrEnum):
-    """The steps of a rollout, in order; `TAKE_BACK` replaces what is left when one fails."""
+    """The steps of a rollout, in order; `TAKE_BACK` replaces what is left when one fails.
+
+    `SHADOW` and `CANARY` are taken only when they are asked for, and one of them at most.
+    """
 
     PUBLISH = "publish"
     REGISTER = "register"
     WORKERS = "workers"
     GOLDEN = "golden"
     WARM = "warm"
+    SHADOW = "shadow"
+    CANARY = "canary"
     SWITCH = "switch"
     WATCH = "watch"
     RECORD = "record"

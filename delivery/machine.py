@@ -1,12 +1,13 @@
 """The steps of a rollout, each journaled before it begins: the old version answers until the new one has proven itself.
 
-publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ switch ─▶ watch ─▶ record ─▶ drain ─▶ remove
-└────── a failure removes the new version ────────┘ └─ goes back ─┘     └─ a failure is tried again ─┘
+publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ (canary) ─▶ switch ─▶ watch ─▶ record ─▶ drain ─▶ remove
+└────── a failure removes the new version ───────────────────┘ └─ goes back ─┘     └─ a failure is tried again ─┘
 """
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from delivery.journal import Entry, Journal, Step
 from delivery.management import Management, Version
 from delivery.record import History, Record
 from delivery.stores import Store
+from delivery.traffic import Splits
+from delivery.trial import step_of, try_out
 from delivery.undo import undo
 from delivery.watch import Counts, counts, watch
 from delivery.workers import Probe, Unnamed, reach_all
@@ -35,27 +38,28 @@ class Tools:
     store: Store
     record: Record
     journal: Journal
+    splits: Splits
 
     @classmethod
     def of(cls, settings: Settings, engine: Management, store: Store, model: str) -> "Tools":
         """The tools for one model of one stack."""
-        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model))
+        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model), Splits.of(settings))
 
 
-def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
+def replace(
+    tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None], *, tried_out: bool = False
+) -> int:
     """Bring `entry.new` to serve in place of `entry.old`; returns how many golden answers held.
 
-    Raises RolloutError when the version was not rolled out or was taken back, saying which one serves.
+    `tried_out`: after the canary or shadow that the settings ask for. Raises RolloutError when the version was not
+    rolled out or was taken back, saying which one serves.
     """
     begun = _Begun(tools, entry)
-    try:
+    with _or_undone(tools, archive, begun):
         checked = _prove(tools, archive, begun, publish)
+        if tried_out:
+            _try_out(tools, begun)
         _switch(tools, begun)
-    except BaseException as error:
-        undo(tools.engine, tools.store, tools.record, tools.journal, begun.entry, Probe.of(archive))
-        if not isinstance(error, MarinaError):
-            raise
-        raise RolloutError(_words(begun.entry, error)) from None
     try:
         settle(tools, begun.entry, Probe.of(archive))
     except MarinaError as error:
@@ -64,10 +68,37 @@ def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], 
     return checked
 
 
+def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
+    """Let `entry.new` prove itself beside `entry.old`, report, and take it away again; how many golden answers held."""
+    begun = _Begun(tools, entry)
+    with _or_undone(tools, archive, begun):
+        checked = _prove(tools, archive, begun, publish)
+        _try_out(tools, begun)
+    _undo(tools, archive, begun)
+    return checked
+
+
+@contextlib.contextmanager
+def _or_undone(tools: Tools, archive: Archive, begun: "_Begun") -> Iterator[None]:
+    """Whatever fails in here, even by Ctrl-C, takes back what was done before."""
+    try:
+        yield
+    except BaseException as error:
+        _undo(tools, archive, begun)
+        if not isinstance(error, MarinaError):
+            raise
+        raise RolloutError(_words(begun.entry, error)) from None
+
+
+def _undo(tools: Tools, archive: Archive, begun: "_Begun") -> None:
+    undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, begun.entry, Probe.of(archive))
+
+
 def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     """Record a version that has proven itself, and let go of every other one."""
     begun = _Begun(tools, entry)
     begun.at(Step.RECORD)
+    tools.splits.clear(entry.model)
     _record(tools, entry)
     begun.at(Step.DRAIN)
     others = [found for found in tools.engine.versions(entry.model) if found.version != entry.new.version]
@@ -112,6 +143,16 @@ def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], 
     return checked
 
 
+def _try_out(tools: Tools, begun: _Begun) -> None:
+    """Canary or shadow beside the version that serves; a first version has none."""
+    step = step_of(tools.settings)
+    if step is None or begun.entry.old is None:
+        return
+    begun.at(step)
+    try_out(tools.engine, tools.splits, tools.settings, begun.entry)
+    log.info("%s %s has passed its %s", begun.entry.model, begun.entry.new.version, step)
+
+
 def _forget_half(settings: Settings, name: str) -> None:
     """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
     if settings.store.name != "local":
@@ -135,6 +176,7 @@ def _switch(tools: Tools, begun: _Begun) -> None:
     before = Counts() if begun.entry.old is None else counts(tools.settings, model)
     begun.at(Step.SWITCH)
     tools.engine.set_default(model, new.version)
+    tools.splits.clear(model)
     if begun.entry.old is None:
         return
     log.info("%s %s takes the traffic", model, new.version)
@@ -160,6 +202,8 @@ def _words(entry: Entry, error: MarinaError) -> str:
     name = f"{entry.model} {entry.new.version}"
     if entry.old is None:
         return f"{name} was not rolled out: {error}; no version serves"
+    if entry.step in (Step.SHADOW, Step.CANARY):
+        return f"{name} was withdrawn: {error}; version {entry.old} serves as before"
     if entry.step in (Step.SWITCH, Step.WATCH):
         return f"{name} was taken back: {error}; version {entry.old} serves again"
     return f"{name} was not rolled out: {error}; version {entry.old} serves as before"

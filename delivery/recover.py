@@ -37,7 +37,7 @@ def _end(tools: Tools, entry: Entry) -> None:
         settle(tools, entry, probe)
     else:
         log.warning("undo %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
-        undo(tools.engine, tools.store, tools.record, tools.journal, entry, probe)
+        undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, entry, probe)
 
 
 def _proven(entry: Entry, default: Version | None) -> bool:
@@ -53,7 +53,9 @@ def _probe(tools: Tools, entry: Entry) -> Probe | None:
 
 
 def _remove_strangers(tools: Tools, model: str) -> None:
-    """Take away versions without traffic that no journal tells of."""
+    """Take away versions without traffic that no journal tells of, and a share that no trial answers for."""
+    if tools.splits.clear(model):
+        log.warning("all traffic of %s goes to its default version again", model)
     current = tools.engine.default(model)
     for found in tools.engine.versions(model):
         if current is not None and found.version != current.version:

@@ -9,12 +9,13 @@ from delivery import recover
 from delivery.drain import drain
 from delivery.journal import Entry, Step
 from delivery.lock import alone
-from delivery.machine import Tools, replace
+from delivery.machine import Tools, observe, replace
 from delivery.management import Management, Version
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
 from delivery.stores import open_store
 from delivery.stores.base import file_name
+from delivery.trial import in_words, step_of
 from delivery.trust import open_trusted
 from delivery.versions import names
 from delivery.workers import Probe
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 class Outcome:
     """How a rollout ended well: which version serves now, and whether anything had to change for it.
 
-    `plan` is filled by a dry run, which changes nothing.
+    `plan` is filled by a dry run, which changes nothing; `observed` names a version that was tried out only.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Outcome:
     changed: bool
     golden: int = 0
     plan: tuple[str, ...] = ()
+    observed: str | None = None
 
 
 def roll_out(archive_file: Path, settings: Settings) -> Outcome:
@@ -57,7 +59,14 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
         version = assign_version(archive, names(engine.versions(model)), tools.store)
         served = Served(version, file_name(model, version), **params.model_dump())
         entry = _entry(tools, model, served, current)
-        checked = replace(tools, archive, entry, lambda: publish(archive, version, tools.store, settings))
+
+        def put() -> None:
+            publish(archive, version, tools.store, settings)
+
+        if current is not None and _only_observed(settings):
+            checked = observe(tools, archive, entry, put)
+            return Outcome(model, current.version, changed=False, golden=checked, observed=version)
+        checked = replace(tools, archive, entry, put, tried_out=True)
         return Outcome(model, version, changed=True, golden=checked)
 
 
@@ -128,6 +137,10 @@ def _restore(tools: Tools, model: str) -> Outcome | None:
     return Outcome(model, history.serving.version, changed=True, golden=checked)
 
 
+def _only_observed(settings: Settings) -> bool:
+    return settings.shadow.only and step_of(settings) is not None
+
+
 def _nothing() -> None:
     """Publishes nothing: the archive is in the store."""
 
@@ -173,6 +186,9 @@ def _plan(tools: Tools, archive: Archive, version: str, current: Version | None)
     if current is None:
         return (*steps, f"let {version} take the traffic, as the first version")
     limits = tools.settings.rollout
+    steps += in_words(tools.settings, current.version, version)
+    if _only_observed(tools.settings):
+        return tuple(steps)
     return (
         *steps,
         f"switch from {current.version} to {version}, watch it for {limits.watch_s:g} s",

@@ -6,29 +6,44 @@ from datetime import UTC, datetime
 from archive import open_archive
 from delivery.management import Management, Version
 from delivery.stores import Store
+from delivery.traffic import Splits
 from errors import MarinaError
+from settings.traffic import Split
 
 HEAD = ("model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engine: Management, store: Store, now: datetime) -> str:
-    """One line for each registered version; `weights` is read from its archive in the store."""
+def models_table(engine: Management, store: Store, splits: Splits, now: datetime) -> str:
+    """One line for each registered version; `weights` is read from its archive in the store.
+
+    While one is under trial, `serves` shows which share of the requests each version answers.
+    """
+    shares = splits.all()
     rows: list[tuple[str, ...]] = [HEAD]
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
-            serves = default is not None and default.version == found.version
+            is_default = default is not None and default.version == found.version
+            serves = _serves(found, shares.get(model), is_default=is_default)
             rows.append(_row(found, serves=serves, weights=_weights(found, store), now=now))
     if len(rows) == 1:
         return "no model is registered; `make upload_model MODEL=name` rolls one out"
     return _aligned(rows)
 
 
-def _row(found: Version, *, serves: bool, weights: str, now: datetime) -> tuple[str, ...]:
+def _serves(found: Version, split: Split | None, *, is_default: bool) -> str:
+    if split is not None and found.version == split.trial:
+        return f"{split.weight:.3g}" if split.weight else "shadow"
+    if split is not None and found.version == split.stable and split.weight:
+        return f"{1 - split.weight:.3g}"
+    return "yes" if is_default else "no"
+
+
+def _row(found: Version, *, serves: str, weights: str, now: datetime) -> tuple[str, ...]:
     return (
         found.model,
         found.version,
-        "yes" if serves else "no",
+        serves,
         weights,
         f"{found.ready_workers}/{found.min_workers}",
         str(found.pending_requests),

@@ -1,12 +1,14 @@
 """Takes back what a rollout has done that failed or was killed: the version, its workers, its archive."""
 
 import logging
+import time
 
 from delivery.drain import drain
 from delivery.journal import Entry, Journal, Step
 from delivery.management import Management
 from delivery.record import Record
 from delivery.stores import Store
+from delivery.traffic import FOLLOWED_S, Splits
 from delivery.workers import Probe
 from errors import MarinaError
 
@@ -15,14 +17,24 @@ log = logging.getLogger(__name__)
 DRAIN_TIMEOUT_S = 30.0  # for what the new version was given between the switch and the return
 
 
-def undo(engine: Management, store: Store, record: Record, journal: Journal, entry: Entry, probe: Probe | None) -> None:
+def undo(
+    engine: Management,
+    store: Store,
+    record: Record,
+    journal: Journal,
+    splits: Splits,
+    entry: Entry,
+    probe: Probe | None,
+) -> None:
     """Give the traffic back to the old version, and remove the new one and its archive.
 
     What cannot be undone now, because the engine does not answer, stays in the journal for the next run.
     """
     journal.write(entry.at(Step.TAKE_BACK))
     try:
-        _give_back(engine, entry, probe)
+        # Before anything else, and without the engine: it may be the reason.
+        had_share = splits.clear(entry.model)
+        _give_back(engine, entry, probe, had_share=had_share)
         _remove_archive(store, record, entry)
     except MarinaError as error:
         log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
@@ -30,10 +42,16 @@ def undo(engine: Management, store: Store, record: Record, journal: Journal, ent
     journal.close()
 
 
-def _give_back(engine: Management, entry: Entry, probe: Probe | None) -> None:
+def _give_back(engine: Management, entry: Entry, probe: Probe | None, *, had_share: bool) -> None:
     found = engine.find(entry.model, entry.new.version)
     if found is None:
         return
+    # Also after a kill between the two: the step tells that there was a share.
+    if had_share or entry.step in (Step.SHADOW, Step.CANARY):
+        log.warning("%s %s gets no more traffic", entry.model, entry.new.version)
+        time.sleep(FOLLOWED_S)
+        if probe is not None:
+            drain(engine, found, probe, DRAIN_TIMEOUT_S)
     default = engine.default(entry.model)
     if default is not None and default.version == entry.new.version and entry.old is not None:
         engine.set_default(entry.model, entry.old)

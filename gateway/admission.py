@@ -12,7 +12,7 @@ from time import monotonic
 
 from errors import OverCapacity
 from gateway.engine import Engine, EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import Load, PredictionRequest
 from gateway.metrics import Metrics
 from gateway.speed import Speed
 from settings.schema import Admission as Limits
@@ -20,8 +20,8 @@ from settings.schema import Admission as Limits
 # How much of its deadline a request may spend in line; the rest is for the engine and the way back.
 SHARE_OF_DEADLINE = 0.6
 
-Parallel = Callable[[str], int]
-"""Model → how many of its requests the engine can have at work at once."""
+Parallel = Callable[[Load], int]
+"""Whose load → how many of its requests the engine can have at work at once."""
 
 
 class _Model:
@@ -75,17 +75,17 @@ class Admission:
         self._parallel = parallel
         self._metrics = metrics
         self._processes = processes
-        self._models: dict[str, _Model] = {}
+        self._models: dict[Load, _Model] = {}
 
     def check(self, model: str, deadline: float) -> None:
         """Raises OverCapacity when a request that comes now has no place; for before its body is read."""
-        counted = self._models.get(model)
+        counted = self._models.get((model, None))
         if counted is not None and counted.inside:
             self._refuse_beyond(model, counted, deadline)
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The engine's answer. Raises OverCapacity without a wait when there is no place."""
-        place = self.enter(request.model, request.deadline)
+        place = self.enter(request.load, request.deadline)
         answered = False
         try:
             answer = await self._engine.predict(request)
@@ -94,15 +94,15 @@ class Admission:
         finally:
             place.leave(answered=answered)
 
-    def enter(self, name: str, deadline: float) -> "Place":
+    def enter(self, load: Load, deadline: float) -> "Place":
         """A place inside, to be left again. Raises OverCapacity when there is none."""
-        model = self._models.get(name) or self._open(name)
-        self._refuse_beyond(name, model, deadline)
-        return Place(name, model, self._parallel(name), self._metrics)
+        model = self._models.get(load) or self._open(load)
+        self._refuse_beyond(load[0], model, deadline)
+        return Place(load[0], model, self._parallel(load), self._metrics)
 
-    def _open(self, name: str) -> _Model:
-        places = self._limits.models.get(name, self._limits.max_places)
-        model = self._models[name] = _Model(max(1, places // self._processes))
+    def _open(self, load: Load) -> _Model:
+        places = self._limits.models.get(load[0], self._limits.max_places)
+        model = self._models[load] = _Model(max(1, places // self._processes))
         return model
 
     def _refuse_beyond(self, name: str, model: _Model, deadline: float) -> None:

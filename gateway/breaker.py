@@ -12,7 +12,7 @@ from typing import Literal
 
 from errors import NoWorker
 from gateway.engine import Engine, EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import Load, PredictionRequest
 from gateway.logs import event
 from gateway.metrics import Metrics
 from settings.schema import Breaker as Settings
@@ -41,50 +41,54 @@ class Breaker:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._circuits: dict[str, _Circuit] = {}
+        self._circuits: dict[Load, _Circuit] = {}
 
     def state(self, model: str) -> State:
         """How the model's breaker stands."""
-        circuit = self._circuits.get(model)
+        circuit = self._circuits.get((model, None))
         return "closed" if circuit is None else circuit.state
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The engine's answer. Raises NoWorker at once while the breaker is open."""
-        circuit = self._circuits.get(request.model)
+        load = request.load
+        circuit = self._circuits.get(load)
         if circuit is None:
-            circuit = self._circuits[request.model] = _Circuit()
-        trial = circuit.state != "closed" and self._may_try(request.model, circuit)
+            circuit = self._circuits[load] = _Circuit()
+        trial = circuit.state != "closed" and self._may_try(load, circuit)
         try:
             answer = await self._engine.predict(request)
         except NoWorker:
-            self._failed(request.model, circuit)
+            self._failed(load, circuit)
             raise
         finally:
             if trial:
                 circuit.trying = False
         circuit.failures = 0
         if circuit.state != "closed":
-            self._turn(request.model, circuit, "closed")
+            self._turn(load, circuit, "closed")
         return answer
 
-    def _may_try(self, model: str, circuit: _Circuit) -> bool:
+    def _may_try(self, load: Load, circuit: _Circuit) -> bool:
         """True for the one that tries; raises NoWorker for everybody else."""
         left = circuit.opened + self._settings.open_ms / 1000 - asyncio.get_running_loop().time()
         if circuit.trying or left > 0:
             after = {"retry-after": str(max(1, math.ceil(left)))}
-            raise NoWorker(f"model {model} failed {circuit.failures} times in a row and rests", headers=after)
+            raise NoWorker(f"model {load[0]} failed {circuit.failures} times in a row and rests", headers=after)
         circuit.trying = True
-        self._turn(model, circuit, "half_open")
+        self._turn(load, circuit, "half_open")
         return True
 
-    def _failed(self, model: str, circuit: _Circuit) -> None:
+    def _failed(self, load: Load, circuit: _Circuit) -> None:
         circuit.failures += 1
         if circuit.state == "half_open" or circuit.failures >= self._settings.failures:
             circuit.opened = asyncio.get_running_loop().time()
             if circuit.state != "open":
-                self._turn(model, circuit, "open")
+                self._turn(load, circuit, "open")
 
-    def _turn(self, model: str, circuit: _Circuit, state: State) -> None:
+    def _turn(self, load: Load, circuit: _Circuit, state: State) -> None:
         circuit.state = state
-        self._metrics.breaker(model, state)
-        event(_log, logging.WARNING if state == "open" else logging.INFO, "breaker", model=model, state=state)
+        model, trial = load
+        if trial is None:
+            self._metrics.breaker(model, state)
+        level = logging.WARNING if state == "open" else logging.INFO
+        event(_log, level, "breaker", model=model, trial=trial, state=state)

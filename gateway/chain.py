@@ -9,11 +9,16 @@ from gateway.catalog import Catalog
 from gateway.coalesce import Coalescer
 from gateway.engine import Engine
 from gateway.flights import Flights
+from gateway.hooks import Load
 from gateway.metrics import Metrics
 from gateway.observation import Reader, reader_for
 from gateway.queue import Queue
 from gateway.retry import Retry
 from gateway.served import ServedVersion
+from gateway.shadow import Shadow
+from gateway.splits import Splits
+from gateway.traffic import Traffic
+from gateway.trial_metrics import TrialMetrics
 from settings.schema import Gateway
 
 # Batches a worker has before it: the one it works on, and the next.
@@ -28,9 +33,13 @@ class Chain:
     admission: Admission
     breaker: Breaker
     coalescer: Coalescer
+    traffic: Traffic
+    shadow: Shadow
 
 
-def chain(upstream: Engine, catalog: Catalog, settings: Gateway, metrics: Metrics) -> Chain:
+def chain(
+    upstream: Engine, catalog: Catalog, settings: Gateway, metrics: Metrics, splits: Splits, trials: TrialMetrics
+) -> Chain:
     """The order is told at the top of `engine.py`."""
     view = _View(catalog, settings)
     breaker = Breaker(Retry(upstream, metrics), settings.breaker, metrics)
@@ -41,7 +50,9 @@ def chain(upstream: Engine, catalog: Catalog, settings: Gateway, metrics: Metric
     engine: Engine = Flights(admission, metrics)
     if settings.cache.max_entries:
         engine = AnswerCache(engine, settings.cache, view.mark, metrics)
-    return Chain(engine, admission, breaker, coalescer)
+    shadow = Shadow(behind, splits, trials)
+    traffic = Traffic(engine, splits, shadow, trials)
+    return Chain(traffic, admission, breaker, coalescer, traffic, shadow)
 
 
 class _View:
@@ -52,18 +63,18 @@ class _View:
         self._settings = settings
         self._readers: dict[tuple[str, str], tuple[ServedVersion, Reader | None]] = {}
 
-    def parallel(self, model: str) -> int:
+    def parallel(self, load: Load) -> int:
         """Requests of a model that keep its workers busy: full batches at work and as many to follow."""
-        found = self._catalog.known(model, None)
+        found = self._catalog.known(*load)
         if found is None:
             return BATCHES_AHEAD
         return BATCHES_AHEAD * max(1, found.workers_ready) * found.batch_size
 
-    def observations(self, model: str) -> int:
+    def observations(self, load: Load) -> int:
         """The same counted before observations are put together."""
-        if self._settings.coalesce.enabled and self.reader(model, None) is not None:
-            return max(self.parallel(model), BATCHES_AHEAD * self._settings.coalesce.max_batch)
-        return self.parallel(model)
+        if self._settings.coalesce.enabled and self.reader(*load) is not None:
+            return max(self.parallel(load), BATCHES_AHEAD * self._settings.coalesce.max_batch)
+        return self.parallel(load)
 
     def reader(self, model: str, version: str | None) -> Reader | None:
         """What reads the observations of a version; made once for each look at it."""

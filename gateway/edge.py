@@ -37,7 +37,7 @@ class Edge:
             return
         clock = asyncio.get_running_loop().time
         offered = exchange.header(scope["headers"], request_id.HEADER)
-        request = Exchange(request_id.accepted(offered), clock())
+        request = Exchange(request_id.accepted(offered), clock(), headers=scope["headers"])
         exchange.attach(scope, request)
         current_request_id.set(request.request_id)
         self._metrics.in_flight.inc()

@@ -63,7 +63,14 @@ class PredictionEndpoint:
         payload = self.form(body, found.kind)
         check_pixels(payload, services.settings.gateway.security.max_pixels)
         prediction = PredictionRequest(
-            found.model, version, found.kind, payload.content_type, payload.data, request.request_id, request.deadline
+            found.model,
+            version,
+            found.kind,
+            payload.content_type,
+            payload.data,
+            request.request_id,
+            request.deadline,
+            services.traffic.sticky(found.model, request.headers),
         )
         try:
             if hang_up_of(scope) is not None:

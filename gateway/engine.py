@@ -1,6 +1,6 @@
 """What answers predictions, and the order of what stands in front of the engine.
 
-    cache → flights → admission → coalesce → queue → breaker → retry → upstream
+    traffic → cache → flights → admission → coalesce → queue → breaker → retry → upstream
 
 Each of them is an Engine around another Engine, one file each; `chain` puts them together.
 """

@@ -23,6 +23,7 @@ class Exchange:
         route: template of the route that answers, empty until one does.
         deadline: seconds of the event loop's clock, once it is known.
         model: name of a model that exists, empty until it is found; never what the client merely typed.
+        headers: as they came, names in lower case.
 
     """
 
@@ -31,6 +32,7 @@ class Exchange:
     route: str = ""
     model: str = ""
     deadline: float = math.inf
+    headers: Headers = ()
 
 
 def attach(scope: Scope, exchange: Exchange) -> None:

@@ -9,6 +9,9 @@ import orjson
 
 from gateway.card import Kind
 
+Load = tuple[str, str | None]
+"""A model, and the version when it is one under trial."""
+
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
@@ -22,6 +25,8 @@ class PredictionRequest:
         body: the picture's bytes, or the JSON as the client wrote it.
         request_id: the id that is in the client's answer and in each log line.
         deadline: seconds of the event loop's clock after which nobody waits for the answer.
+        sticky: value of the header that keeps a client on one side of a canary, where one is named and sent.
+        trial: whether `version` is one under trial that the client did not ask for.
 
     """
 
@@ -32,6 +37,13 @@ class PredictionRequest:
     body: bytes = field(repr=False)
     request_id: str
     deadline: float = math.inf
+    sticky: str | None = None
+    trial: bool = False
+
+    @property
+    def load(self) -> "Load":
+        """Whose load it is: a version under trial must not take places, turns or trust from the one that serves."""
+        return (self.model, self.version if self.trial else None)
 
     def json(self) -> Any:
         """The body of a JSON request, parsed: a state, or {"instances": [...]}."""

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from errors import DeadlinePassed
 from gateway.engine import Engine, EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import Load, PredictionRequest
 from gateway.metrics import Metrics
 
-Parallel = Callable[[str], int]
+Parallel = Callable[[Load], int]
 
 
 class _Line:
@@ -38,16 +38,17 @@ class Queue:
         self._engine = engine
         self._parallel = parallel
         self._metrics = metrics
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[Load, _Line] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The engine's answer, when it is this request's turn. Raises DeadlinePassed when that comes too late."""
         clock = asyncio.get_running_loop().time
-        line = self._lines.get(request.model)
+        load = request.load
+        line = self._lines.get(load)
         if line is None:
-            line = self._lines[request.model] = _Line()
+            line = self._lines[load] = _Line()
         arrived = clock()
-        if line.running < self._parallel(request.model):
+        if line.running < self._parallel(load):
             line.running += 1
         else:
             await self._turn(line)

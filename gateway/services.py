@@ -19,11 +19,15 @@ from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.session import open_pool, open_session
 from gateway.shortcut import Shortcut, may_be_taken
+from gateway.splits import Splits
 from gateway.stopping import Stopping, notice
 from gateway.survey import Survey
 from gateway.tracing import Tracer
+from gateway.traffic import Traffic
+from gateway.trial_metrics import TrialMetrics
 from gateway.upstream import Upstream
 from settings.schema import Settings, TorchServe
+from settings.traffic import traffic_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +39,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     pipeline: Pipeline
+    traffic: Traffic
     metrics: Metrics
     deadlines: Deadlines
     admission: Admission
@@ -55,18 +60,32 @@ async def open_services(
         pool = open_pool(gateway, engine)
         upstream = Upstream(f"{engine.host}:{engine.inference_port}", pool, keys, metrics, tracer)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
+        trials = TrialMetrics(metrics.registry)
+        splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
+        made = chain(upstream, catalog, gateway, metrics, splits, trials)
+        splits.start()
         try:
-            made = chain(upstream, catalog, gateway, metrics)
             pipeline = Pipeline(made.engine, business, metrics)
             stopping = Stopping()
             shortcut = None
             if may_be_taken(gateway):
-                shortcut = Shortcut(gateway, catalog, made.admission, made.coalescer, business, metrics)
+                shortcut = Shortcut(gateway, catalog, made, business, metrics)
             with notice(stopping, gateway.stop_notice_ms / 1000):
                 yield Services(
-                    settings, catalog, pipeline, metrics, deadlines, made.admission, made.breaker, stopping, shortcut
+                    settings,
+                    catalog,
+                    pipeline,
+                    made.traffic,
+                    metrics,
+                    deadlines,
+                    made.admission,
+                    made.breaker,
+                    stopping,
+                    shortcut,
                 )
         finally:
+            splits.close()
+            await made.shadow.close()
             metrics.close()
             tracer.close()
             pool.close()

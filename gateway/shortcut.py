@@ -15,10 +15,10 @@ import orjson
 
 from errors import DeadlinePassed, OverCapacity, RequestError, UnknownModel
 from gateway import request_id
-from gateway.admission import Admission, Place
+from gateway.admission import Place
 from gateway.aliases import RESPONSE_FORMS, ResponseForm, single
 from gateway.catalog import Catalog
-from gateway.coalesce import Coalescer
+from gateway.chain import Chain
 from gateway.engine import EngineAnswer
 from gateway.forms import JSON
 from gateway.hooks import Business, PredictionRequest
@@ -61,7 +61,9 @@ class Ride:
 
     __slots__ = ("_answer", "_place", "_request", "_respond", "_started", "_timer", "_top", "_way")
 
-    def __init__(self, top: "Shortcut", way: Way, request: PredictionRequest, place: Place, respond: Respond) -> None:
+    def __init__(
+        self, top: "Shortcut", way: Way, request: PredictionRequest, place: Place | None, respond: Respond
+    ) -> None:
         self._top = top
         self._way = way
         self._request = request
@@ -91,7 +93,8 @@ class Ride:
             status, headers, body = self._refusal(error)
             if isinstance(error, UnknownModel):
                 self._top.catalog.forget()
-        self._place.leave(answered=status == 200)
+        if self._place is not None:
+            self._place.leave(answered=status == 200)
         metrics = self._top.metrics
         metrics.in_flight.dec()
         shown = 499 if self._respond is _nobody else status
@@ -133,8 +136,7 @@ class Shortcut:
         self,
         gateway: Gateway,
         catalog: Catalog,
-        admission: Admission,
-        coalescer: Coalescer,
+        chain: Chain,
         business: Business,
         metrics: Metrics,
     ) -> None:
@@ -143,8 +145,9 @@ class Shortcut:
         self.loop = asyncio.get_running_loop()
         self._seconds = min(gateway.deadline_ms, gateway.max_deadline_ms) / 1000
         self.catalog = catalog
-        self._admission = admission
-        self._coalescer = coalescer
+        self._admission = chain.admission
+        self._coalescer = chain.coalescer
+        self._traffic = chain.traffic
         self._business = business
         states = [alias for alias in gateway.aliases if alias.request == "state"]
         self._short = {each.path: Way(each.model, None, each.path, RESPONSE_FORMS[each.response]) for each in states}
@@ -182,13 +185,29 @@ class Shortcut:
         values = self._coalescer.values_of(request)
         if values is None or (way.form is not None and not body.lstrip().startswith(b"{")):
             return None
+        split = self._traffic.split(found.model, way.version)
+        if split is not None:
+            # A task for each after all, for as long as a version is under trial; admission is on its way.
+            through = self._traffic.through(self._admission, split, request)
+            return self._ride(way, request, None, respond, asyncio.ensure_future(through), seconds)
         try:
-            place = self._admission.enter(found.model, deadline)
+            place = self._admission.enter((found.model, None), deadline)
         except OverCapacity:
             return None
+        return self._ride(way, request, place, respond, self._coalescer.join(request, values), seconds)
+
+    def _ride(
+        self,
+        way: Way,
+        request: PredictionRequest,
+        place: Place | None,
+        respond: Respond,
+        answer: "asyncio.Future[EngineAnswer]",
+        seconds: float,
+    ) -> Ride:
         self.metrics.in_flight.inc()
         ride = Ride(self, way, request, place, respond)
-        ride.start(self._coalescer.join(request, values), seconds)
+        ride.start(answer, seconds)
         return ride
 
     def _find(self, url: bytes) -> Way | None:

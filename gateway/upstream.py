@@ -62,7 +62,9 @@ class Upstream:
             reply = await self._sent(request, token)
             status = str(reply.status)
         finally:
-            self._metrics.upstream(request.model, status, clock() - started)
+            # Apart from the others: what a version under trial gets wrong does not speak against the one that serves.
+            told = f"trial {status}" if request.trial else status
+            self._metrics.upstream(request.model, told, clock() - started)
         return reply
 
     async def _sent(self, request: PredictionRequest, token: str | None) -> _Reply:

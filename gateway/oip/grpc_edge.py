@@ -116,7 +116,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def _begin(self, context: Any, route: str, own_id: str) -> "_Counted":
         accepted = _taken_id(context, own_id)
         current_request_id.set(accepted)
-        call = Exchange(accepted, asyncio.get_running_loop().time(), route)
+        call = Exchange(accepted, asyncio.get_running_loop().time(), route, headers=_headers(context))
         current_call.set(call)
         self._metrics.in_flight.inc()
         return _Counted(call)
@@ -142,6 +142,12 @@ class _Counted:
 
     call: Exchange
     status: int = HTTPStatus.OK
+
+
+def _headers(context: Any) -> list[tuple[bytes, bytes]]:
+    """A call's metadata in the form of HTTP's headers; values that are no text are left out."""
+    sent = context.invocation_metadata() or ()
+    return [(name.encode(), value.encode()) for name, value in sent if isinstance(value, str)]
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -47,7 +47,14 @@ async def _inferred(
     payload = reads.payload(tensors)
     check_pixels(payload, oip.services.settings.gateway.security.max_pixels)
     prediction = PredictionRequest(
-        found.model, request.version, found.kind, payload.content_type, payload.data, call.request_id, call.deadline
+        found.model,
+        request.version,
+        found.kind,
+        payload.content_type,
+        payload.data,
+        call.request_id,
+        call.deadline,
+        oip.services.traffic.sticky(found.model, call.headers),
     )
     timing.sent()
     answer = await oip.services.pipeline.predict(prediction)

@@ -8,6 +8,7 @@ from settings.schema.rollout import Rollout, Signing
 from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
+from settings.schema.trial import Canary, Shadow
 
 __all__ = [
     "Admission",
@@ -15,6 +16,7 @@ __all__ = [
     "ApiKey",
     "Breaker",
     "Cache",
+    "Canary",
     "Coalesce",
     "Edge",
     "Frozen",
@@ -35,6 +37,7 @@ __all__ = [
     "Security",
     "ServedModel",
     "Settings",
+    "Shadow",
     "Signing",
     "Size",
     "Store",
@@ -65,5 +68,7 @@ class Settings(Frozen):
     edge: Edge
     stress: Stress
     rollout: Rollout
+    canary: Canary
+    shadow: Shadow
     signing: Signing
     paths: Paths

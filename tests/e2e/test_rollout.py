@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
 QUICK = ("rollout.watch_s=0.5", "rollout.warm_requests=1")
 DELAY = "served_model.request_params.max_batch_delay"
+TRIAL = {Step.SHADOW, Step.CANARY}  # only on demand: test_canary.py
 
 # Runs an upload that dies as a power cut would: just before or just after the journal names a step.
 KILLED = """
@@ -102,7 +103,7 @@ def test_a_rollout_killed_after_its_switch_is_finished_by_the_next_one(stack: St
 
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", [step for step in Step if step != Step.TAKE_BACK])
+@pytest.mark.parametrize("step", [step for step in Step if step not in TRIAL | {Step.TAKE_BACK}])
 def test_a_rollout_killed_at_any_step_is_ended_by_the_next_one(
     stack: Stack, settings: Settings, step: Step, when: str
 ) -> None:

@@ -172,7 +172,7 @@ async def test_the_speed_of_a_model_is_measured_only_while_it_has_more_to_do() -
 async def test_a_request_that_would_wait_past_its_deadline_is_refused() -> None:
     engine = GivenEngine()
     door = admission(engine, Metrics(), places=1000)
-    slow = door._open("cartpole")  # its speed is given here: measuring one takes time
+    slow = door._open(("cartpole", None))  # its speed is given here: measuring one takes time
     slow.inside = 10
     for tick in range(100):
         slow.speed.look(tick / 10, saturated=True)

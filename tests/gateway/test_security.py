@@ -12,9 +12,11 @@ import psutil
 import pytest
 import requests
 from PIL import Image
+from pydantic import SecretStr
 
 import settings
-from errors import ConfigError
+from delivery.counted import Counted
+from errors import ConfigError, RolloutError
 from gateway import server
 from gateway.apikey import new_key
 from gateway.picture_size import size_of
@@ -53,6 +55,13 @@ def test_without_a_known_key_nothing_is_answered(locked: str, headers: dict[str,
     for path in ("/", "/models", "/metrics", "/nowhere"):
         assert requests.get(locked + path, headers=headers, timeout=30).status_code == 401
     assert requests.get(f"{locked}/healthz", timeout=30).status_code == 200
+
+
+def test_a_rollout_reads_the_metrics_with_a_key_and_says_that_it_needs_one(locked: str) -> None:
+    assert Counted(locked, "digits", SecretStr(KEY)).look()
+    for wrong in (None, SecretStr("wrong")):
+        with pytest.raises(RolloutError, match="MARINA_API_KEY"):
+            Counted(locked, "digits", wrong).look()
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(locked: str) -> None:

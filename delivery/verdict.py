@@ -1,0 +1,119 @@
+"""What the counts of a trial say of the new version, test by test, with the numbers that they rest on."""
+
+from dataclasses import dataclass
+
+from delivery.counted import Compared, Counted, Side
+from delivery.statistics import more_often, quantile, ratio, share
+from settings.schema import Canary, Shadow
+
+HEAD = ("", "old", "new", "test", "verdict")
+P95 = 0.95
+# While the trial runs it is judged again and again; a tenth of `alpha` then keeps the chance of a wrong withdrawal near
+# `alpha` in all (J. L. Haybittle, British Journal of Radiology 44, 1971; R. Peto et al. 1976).
+BETWEEN = 0.1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test: what both versions did, the statistic, and why the new one fails it, if it does."""
+
+    name: str
+    old: str
+    new: str
+    test: str
+    wrong: str | None = None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As it stands in the table."""
+        return (self.name, self.old, self.new, self.test, "worse" if self.wrong else "ok")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a trial has counted; `live` when the new version answered clients, and not only copies."""
+
+    old: Side
+    new: Side
+    compared: Compared
+    fallbacks: int
+    live: bool
+
+    @classmethod
+    def of(cls, counted: Counted, old: str, new: str, *, live: bool) -> "Evidence":
+        """What was counted of two versions."""
+        way = "live" if live else "shadow"
+        found = counted.side(old, "live"), counted.side(new, way)
+        return cls(*found, counted.copies(new), counted.fallbacks(new), live)
+
+
+def judge(evidence: Evidence, canary: Canary, shadow: Shadow, *, final: bool) -> list[Row]:
+    """Every test that the evidence allows. Before the end only what speaks clearly against the new version counts."""
+    alpha = canary.alpha * (1 if final else BETWEEN)
+    old, new = evidence.old, evidence.new
+    rows = [
+        _shares("failed (5xx)", old.failed, old.requests, new.failed, new.requests, alpha),
+        _shares("refused (4xx)", old.refused, old.requests, new.refused, new.requests, alpha),
+        _latency(old, new, alpha, canary.max_latency_ratio),
+    ]
+    if shadow.share > 0:
+        rows.append(_disagreement(evidence.compared, alpha, shadow, final=final))
+    if final and evidence.live:
+        rows.append(_enough("requests", old.requests, new.requests, canary.min_requests))
+    return rows
+
+
+def table(rows: list[Row], evidence: Evidence) -> list[str]:
+    """The rows for people, one line each, and what was not judged below them."""
+    cells = [HEAD, *(row.cells for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEAD))]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    if evidence.live:
+        lines.append(f"{evidence.fallbacks} requests were answered by the old version because the new one did not")
+    copies = evidence.compared
+    if copies != Compared():
+        lines.append(
+            f"copies: {copies.same} answered the same, {copies.differs} differently, {copies.failed} not at all; "
+            f"{copies.dropped} not sent; largest change of a probability or action {copies.largest:.3g}"
+        )
+    return lines
+
+
+def _shares(name: str, old: int, old_of: int, new: int, new_of: int, alpha: float) -> Row:
+    chance = more_often(new, new_of, old, old_of)
+    test = f"Fisher p={chance:.2g}, limit {alpha:g}"
+    wrong = f"{new} of its {new_of} answers {name}, {old} of {old_of} before it (p={chance:.2g})"
+    return Row(name, f"{old}/{old_of}", f"{new}/{new_of}", test, wrong if chance < alpha else None)
+
+
+def _latency(old: Side, new: Side, alpha: float, limit: float) -> Row:
+    before, after = quantile(old.seconds, P95, alpha), quantile(new.seconds, P95, alpha)
+    if before is None or after is None:
+        return Row("p95", "-", "-", "too few answers for an interval")
+    found = ratio(after, before)
+    interval = f"{found.low:.2f} to {found.high:.2f}"
+    wrong = f"its p95 is {found.estimate:.2f} times that before ({interval}), beyond {limit:g}"
+    return Row(
+        "p95",
+        f"{before.estimate * 1000:.1f} ms",
+        f"{after.estimate * 1000:.1f} ms",
+        f"ratio {found.estimate:.2f} ({interval}), limit {limit:g}",
+        wrong if found.low > limit else None,
+    )
+
+
+def _disagreement(copies: Compared, alpha: float, shadow: Shadow, *, final: bool) -> Row:
+    found = share(copies.differs, copies.compared, alpha)
+    interval = f"{found.low:.2%} to {found.high:.2%}"
+    wrong = None
+    if found.low > shadow.max_disagreement:
+        wrong = f"{copies.differs} of {copies.compared} answers differ ({interval}), beyond {shadow.max_disagreement:g}"
+    elif final and copies.compared < shadow.min_compared:
+        wrong = f"only {copies.compared} answers could be compared, less than shadow.min_compared"
+    test = f"{found.estimate:.2%} ({interval}), limit {shadow.max_disagreement:.2%}"
+    return Row("disagreement", "-", f"{copies.differs}/{copies.compared}", test, wrong)
+
+
+def _enough(name: str, old: int, new: int, least: int) -> Row:
+    wrong = f"only {new} {name} reached it, less than canary.min_requests={least}"
+    return Row(name, str(old), str(new), f"at least {least}", wrong if new < least else None)

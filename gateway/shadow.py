@@ -1,0 +1,90 @@
+"""Sends copies of answered requests to a version under trial, compares the answers and throws them away.
+
+A copy starts after its client's answer is there, waits in a line of its own, and is dropped rather than waited for.
+"""
+
+import asyncio
+import logging
+from contextvars import Context
+from dataclasses import replace
+
+from errors import DeadlinePassed, RequestError, UnknownModel
+from gateway.compare import compare
+from gateway.engine import Engine, EngineAnswer
+from gateway.hooks import PredictionRequest
+from gateway.logs import event
+from gateway.splits import Splits
+from gateway.trial_metrics import TrialMetrics
+from settings.traffic import Split
+
+_log = logging.getLogger(__name__)
+
+
+class Shadow:
+    """Copies under way, bounded for each gateway process."""
+
+    def __init__(self, engine: Engine, splits: Splits, metrics: TrialMetrics) -> None:
+        self._engine = engine
+        self._splits = splits
+        self._metrics = metrics
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def copy(self, split: Split, request: PredictionRequest, answer: EngineAnswer) -> None:
+        """Sends a copy on its way, or counts that there was no place for it."""
+        if len(self._under_way) >= split.max_copies:
+            self._metrics.copied(request.model, split.trial, "dropped")
+            return
+        # In a context of its own: a copy is no part of its client's request, neither in logs nor in traces.
+        task = asyncio.get_running_loop().create_task(self._compared(split, request, answer), context=Context())
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def close(self) -> None:
+        """Gives up the copies that are under way."""
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _compared(self, split: Split, request: PredictionRequest, answer: EngineAnswer) -> None:
+        try:
+            found = await self._answer(split, request)
+        except UnknownModel:
+            self._splits.gone(request.model)
+            self._metrics.copied(request.model, split.trial, "failed")
+            return
+        except RequestError:
+            self._metrics.copied(request.model, split.trial, "failed")
+            return
+        difference = compare(answer.body, found.body, split.tolerance)
+        self._metrics.copied(request.model, split.trial, "differs" if difference.differs else "same")
+        self._metrics.changed(request.model, split.trial, difference.change)
+        if difference.differs:
+            event(
+                _log,
+                logging.INFO,
+                "shadow_differs",
+                model=request.model,
+                of=request.request_id,
+                stable=difference.stable,
+                trial=difference.trial,
+            )
+
+    async def _answer(self, split: Split, request: PredictionRequest) -> EngineAnswer:
+        clock = asyncio.get_running_loop().time
+        started, status = clock(), 504
+        until = started + split.copy_timeout_s
+        name = f"{request.request_id[:100]} shadow"
+        own = replace(request, version=split.trial, trial=True, request_id=name, deadline=until)
+        try:
+            async with asyncio.timeout_at(until):
+                found = await self._engine.predict(own)
+            status = 200
+        except TimeoutError:
+            raise DeadlinePassed("the copy was not answered in time") from None
+        except RequestError as error:
+            status = error.status
+            raise
+        finally:
+            self._metrics.answered(request.model, split.trial, "shadow", status, clock() - started)
+        return found

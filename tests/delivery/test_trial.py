@@ -1,0 +1,179 @@
+"""What was counted of a version under trial, and what is concluded from it."""
+
+from pathlib import Path
+from time import time
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from delivery.counted import Compared, Counted, Side
+from delivery.traffic import Splits
+from delivery.trial import in_words, step_of
+from delivery.verdict import Evidence, judge, table
+from gateway.trial_metrics import FINE, TrialMetrics
+from settings import load
+from settings.traffic import Split, read
+
+SETTINGS = load(["canary.weight=0.1", "shadow.share=1"])
+NOTHING = Side({}, {})
+ALIKE = Compared(same=500)
+
+
+def side(answers: dict[int, int], seconds: float = 0.01) -> Side:
+    good = answers.get(200, 0)
+    return Side(answers, {bound: good if bound >= seconds else 0 for bound in (*FINE, float("inf"))})
+
+
+def wrongs(old: Side, new: Side, copies: Compared = ALIKE, *, final: bool = True, live: bool = True) -> list[str]:
+    evidence = Evidence(old, new, copies, 0, live)
+    return [row.name for row in judge(evidence, SETTINGS.canary, SETTINGS.shadow, final=final) if row.wrong]
+
+
+GOOD = side({200: 3000})
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        (side({200: 300}), []),
+        (side({200: 299, 500: 1}), []),
+        (side({200: 290, 503: 10}), ["failed (5xx)"]),
+        (side({200: 290, 504: 10}), ["failed (5xx)"]),
+        (side({200: 280, 400: 20}), ["refused (4xx)"]),
+        (side({200: 300}, seconds=0.03), ["p95"]),
+        (side({200: 300}, seconds=0.012), []),
+        (side({200: 20}), ["requests"]),
+        (side({500: 300}), ["failed (5xx)"]),
+        (NOTHING, ["requests"]),
+    ],
+)
+def test_a_version_is_withdrawn_for_what_it_does_worse(new: Side, expected: list[str]) -> None:
+    assert wrongs(GOOD, new) == expected
+
+
+def test_errors_that_both_versions_give_alike_speak_against_neither() -> None:
+    assert wrongs(side({200: 2700, 422: 200, 500: 100}), side({200: 270, 422: 20, 500: 10})) == []
+
+
+def test_before_the_end_only_clear_evidence_counts() -> None:
+    few = side({200: 97, 500: 3})
+    assert wrongs(side({200: 600, 500: 2}), few) != []
+    assert wrongs(side({200: 600, 500: 2}), few, final=False) == []
+    assert wrongs(GOOD, side({200: 5}), final=False) == []
+    assert wrongs(side({200: 27}), side({500: 3}), final=False) == ["failed (5xx)"]
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"),
+    [
+        (Compared(same=480, differs=20), []),
+        (Compared(same=400, differs=100), ["disagreement"]),
+        (Compared(same=40), ["disagreement"]),  # too few to tell
+        (Compared(), ["disagreement"]),
+    ],
+)
+def test_copies_that_are_answered_otherwise_speak_against_a_version(copies: Compared, expected: list[str]) -> None:
+    assert wrongs(GOOD, side({200: 300}), copies) == expected
+    assert wrongs(GOOD, side({200: 300}), copies, live=False) == expected
+
+
+def test_the_table_shows_both_versions_and_the_numbers_behind_each_verdict() -> None:
+    evidence = Evidence(GOOD, side({200: 290, 503: 10}), Compared(same=500, dropped=3, largest=0.25), 10, True)
+    lines = table(judge(evidence, SETTINGS.canary, SETTINGS.shadow, final=True), evidence)
+    assert lines[0].split() == ["old", "new", "test", "verdict"]
+    [failed] = [line for line in lines if line.startswith("failed (5xx)")]
+    assert failed.split()[2:4] == ["0/3000", "10/300"]
+    assert "Fisher p=" in failed
+    assert failed.endswith("worse")
+    assert "10 requests were answered by the old version because the new one did not" in lines
+    assert lines[-1].endswith("3 not sent; largest change of a probability or action 0.25")
+
+
+def text(*rounds: tuple[int, int]) -> str:
+    """What a gateway's metrics say after so many good and failed answers of the new version."""
+    registry = CollectorRegistry()
+    metrics = TrialMetrics(registry)
+    metrics.begun("digits", "1.1")
+    for good, failed in rounds:
+        for status in [200] * good + [500] * failed:
+            metrics.answered("digits", "1.1", "live", status, 0.004)
+            metrics.answered("cartpole", "1.1", "live", status, 0.004)
+        metrics.copied("digits", "1.1", "same")
+        metrics.changed("digits", "1.1", 0.125)
+        metrics.fallback("digits", "1.1")
+    return generate_latest(registry).decode()
+
+
+def test_only_what_came_since_the_trial_began_is_counted() -> None:
+    counted = Counted("http://127.0.0.1:1", "digits")
+    counted.take(text((100, 50)))
+    assert counted.side("1.1", "live") == Side({200: 0, 500: 0}, {}) or counted.side("1.1", "live").requests == 0
+    counted.take(text((100, 50), (7, 2)))
+    found = counted.side("1.1", "live")
+    assert (found.requests, found.failed, found.refused) == (9, 2, 0)
+    assert found.seconds[float("inf")] == 7
+    assert found.seconds[FINE[8]] == 0
+    assert found.seconds[FINE[10]] == 7
+    assert counted.side("1.1", "shadow") == counted.side("1.0", "live") == NOTHING
+    assert counted.copies("1.1") == Compared(same=1, largest=0.125)
+    assert counted.fallbacks("1.1") == 1
+
+
+def test_a_gateway_that_is_started_anew_begins_at_nothing() -> None:
+    counted = Counted("http://127.0.0.1:1", "digits")
+    counted.take(text((100, 50)))
+    counted.take(text((110, 50)))
+    counted.take(text((5, 1)))
+    counted.take(text((6, 1)))
+    assert (counted.side("1.1", "live").requests, counted.side("1.1", "live").failed) == (17, 1)
+
+
+def test_without_a_gateway_nothing_is_counted_and_nothing_is_lost() -> None:
+    assert not Counted("http://127.0.0.1:1", "digits").look()
+
+
+SPLIT = Split(
+    stable="1.0",
+    trial="1.1",
+    weight=0.1,
+    sticky_header=None,
+    copies=0,
+    max_copies=8,
+    copy_timeout_s=10,
+    tolerance=0.001,
+    until=time() + 60,
+)
+
+
+def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:
+    splits = Splits(tmp_path / "traffic.json")
+    assert not splits.clear("digits")
+    assert list(tmp_path.iterdir()) == []
+    splits.put("digits", SPLIT)
+    splits.put("cartpole", SPLIT)
+    assert read(tmp_path / "traffic.json").models == splits.all() == {"digits": SPLIT, "cartpole": SPLIT}
+    assert splits.clear("digits")
+    assert not splits.clear("digits")
+    assert list(splits.all()) == ["cartpole"]
+    assert [file.name for file in tmp_path.iterdir()] == ["traffic.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2, "models": {}}', '{"models": {"a": {}}}'])
+def test_a_damaged_file_is_written_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / "traffic.json").write_text(content)
+    splits = Splits(tmp_path / "traffic.json")
+    assert splits.all() == {}
+    splits.put("digits", SPLIT)
+    assert splits.all() == {"digits": SPLIT}
+
+
+def test_a_trial_is_said_in_words_before_it_begins() -> None:
+    [canary] = in_words(load(["canary.weight=0.1", "canary.sticky_header=x-user"]), "1.0", "1.1")
+    assert canary == "have 1.1 answer 0.1 of the requests for 10 min, the same clients by x-user"
+    words = in_words(load(["shadow.share=0.5", "shadow.only=true", "shadow.minutes=2"]), "1.0", "1.1")
+    assert words == [
+        "send 1.1 copies of 0.5 of the requests for 2 min, and compare the answers",
+        "report, remove 1.1 again and leave 1.0 as it is",
+    ]
+    assert step_of(load()) is None
+    assert in_words(load(), "1.0", "1.1") == []
