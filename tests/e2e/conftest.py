@@ -93,7 +93,7 @@ def new_stack(folder: Path, archives: Path) -> Stack:
     for probe in probes:
         probe.close()
     env = {**os.environ, **dict(zip(PORTS, numbers, strict=True))}
-    env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives)}
+    env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives), "MARINA_REPORTS": str(folder / "reports")}
     return Stack(env)
 
 
