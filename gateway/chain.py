@@ -61,8 +61,8 @@ class _View:
 
     def observations(self, model: str) -> int:
         """The same counted before observations are put together."""
-        if self._settings.coalesce.enabled and self.reader(model, None) is not None:
-            return max(self.parallel(model), BATCHES_AHEAD * self._settings.coalesce.max_batch)
+        if self._settings.coalesce.enabled and (reader := self.reader(model, None)) is not None:
+            return max(self.parallel(model), BATCHES_AHEAD * (reader.most or self._settings.coalesce.max_batch))
         return self.parallel(model)
 
     def reader(self, model: str, version: str | None) -> Reader | None:

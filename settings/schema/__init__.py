@@ -8,6 +8,7 @@ from settings.schema.rollout import Rollout, Signing
 from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
+from settings.schema.tune import Tune
 
 __all__ = [
     "Admission",
@@ -42,6 +43,7 @@ __all__ = [
     "TorchServe",
     "Tracing",
     "Triple",
+    "Tune",
     "Version",
     "VisionModel",
 ]
@@ -64,6 +66,7 @@ class Settings(Frozen):
     gateway: Gateway
     edge: Edge
     stress: Stress
+    tune: Tune
     rollout: Rollout
     signing: Signing
     paths: Paths
