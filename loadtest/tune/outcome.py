@@ -133,22 +133,12 @@ def _table(outcome: Outcome) -> str:
     front = search.front(outcome.trials)
     ranked = sorted(outcome.trials, key=lambda setting: outcome.trials[setting].score(outcome.goal), reverse=True)
     rows = [_row(setting, outcome, front) for setting in ranked]
-    head = [
-        "setting",
-        f"{outcome.unit}/s",
-        f"{outcome.goal.name}",
-        "rounds",
-        "failed",
-        "workers",
-        "memory",
-        "cores",
-        "",
-    ]
+    figures = [f"{outcome.unit}/s", outcome.goal.name, "rounds", "failed", "workers", "memory", "cores"]
     caption = (
-        "The best first. Memory is that of all TorchServe workers on this machine, whichever model they serve; cores are "
-        "those that the whole stack used."
+        "The best first. Memory is that of all TorchServe workers on this machine, whichever model they serve; "
+        "cores are those that the whole stack used."
     )
-    return card("What each setting does and costs", caption, table(head, rows), wide=True)
+    return card("What each setting does and costs", caption, table(["setting", *figures, ""], rows), wide=True)
 
 
 def _row(setting: Setting, outcome: Outcome, front: list[Setting]) -> list[str]:

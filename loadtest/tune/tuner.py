@@ -1,4 +1,4 @@
-"""The search itself: trials in turn until the time is over or nothing more is to be expected, then the finalists again."""
+"""The search: trials until the time is over or nothing more is to be expected, then the finalists again."""
 
 import time
 from collections.abc import Callable, Sequence

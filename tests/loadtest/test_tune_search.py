@@ -63,8 +63,11 @@ class Nobody:
     def looked(self, look: Look, best: Setting | None) -> None: ...
 
 
+DEFAULTS = load().tune.model_dump()
+
+
 def _tune(**changed: object) -> Tune:
-    return Tune.model_validate(load().tune.model_dump() | changed)
+    return Tune.model_validate(DEFAULTS | changed)
 
 
 def _search(
@@ -80,7 +83,7 @@ def _best_of_grid(goal: Goal) -> float:
     return max(rate for rate, latency in map(surface, SPACE.all()) if latency <= goal.limit_ms)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_it_comes_within_noise_of_the_best_of_the_full_grid_in_a_quarter_of_its_time(tmp_path: Path, seed: int) -> None:
     grid_minutes = sum(1 for _ in SPACE.all()) * (10 + 2 * 3) / 60
     found, journal = _search(tmp_path, Machine(seed=seed), minutes=grid_minutes / 4)
@@ -110,7 +113,7 @@ def test_a_tight_goal_is_kept_at_the_cost_of_rate(tmp_path: Path) -> None:
     assert journal.trials()[found.best].keeps(tight)
 
 
-@pytest.mark.parametrize("dies_after", [0, 1, 4, 9])
+@pytest.mark.parametrize("dies_after", [0, 4])
 def test_a_search_that_is_killed_goes_on_with_what_it_knew(tmp_path: Path, dies_after: int) -> None:
     killed = Machine(dies_after=dies_after)
     with pytest.raises(KeyboardInterrupt):
