@@ -79,7 +79,7 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator
     for key in sorted({*first["load"], *second["load"]} - {"rounds", "warmup"}):
         a, b = first["load"].get(key), second["load"].get(key)
         if a != b:
-            yield f"the loads differ in {key}: {a} and {b}"
+            yield f"the loads differ in {key}: {_said(a)} and {_said(b)}"
     models = [[target["model"] for target in run["targets"]] for run in (first, second)]
     if models[0] != models[1]:
         yield f"the models differ: {'+'.join(models[0])} and {'+'.join(models[1])}"
@@ -88,6 +88,12 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator
         yield f"the machines differ: {machines[0]} and {machines[1]}"
     for letter, run in zip("AB", (first, second), strict=True):
         yield from (f"{letter}: {blemish}" for blemish in _blemishes(run))
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {share}" for name, share in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 def _blemishes(run: Mapping[str, Any]) -> Iterator[str]:

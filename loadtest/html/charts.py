@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 720, 270
+WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 40
 COLOURS = ("a", "b", "c", "d", "e", "f")
 
@@ -168,7 +168,7 @@ def _grid(scale: _Scale, across: Axis, up: Axis) -> list[str]:
         y = scale.y(value)
         made.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         made.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_short(value)}</text>')
-    ticks = across.ticks or [(value, _short(value)) for value in _round_numbers(scale.x_low, scale.x_high, 8)]
+    ticks = across.ticks or [(value, _short(value)) for value in _round_numbers(scale.x_low, scale.x_high, 7)]
     for value, words in ticks:
         x = scale.x(value)
         made.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{base}" y2="{base + 5}"/>')

@@ -5,7 +5,7 @@ from typing import Any
 
 from loadtest.html import parts
 from loadtest.html.charts import Axis, Line, line_chart
-from loadtest.html.page import card, cards, note, page, table
+from loadtest.html.page import Tone, card, cards, note, page, table
 from loadtest.html.words import described, mib, ms, tail_ticks, tail_x
 
 Document = Mapping[str, Any]
@@ -19,19 +19,20 @@ def comparison_page(
     differences: Sequence[str],
 ) -> str:
     """`verdicts` are (figure, kind, sentence)."""
-    settled = any(kind in ("higher", "lower") for _, kind, _ in verdicts)
-    body = [note("What the rounds tell", [said for _, _, said in verdicts], "good" if settled else "")]
+    body = [note("What the rounds tell", [said for _, _, said in verdicts], _tone(verdicts))]
     if differences:
         body.append(note("What else differs", differences, "warn"))
-    lines = [f"A: {names[0]}: {described(runs[0])}", f"B: {names[1]}: {described(runs[1])}"]
-    body += [*(f"{_paragraph(line)}" for line in lines)]
-    return page(
-        title, "Two runs side by side", [*body, cards([_figures(runs), _tail(runs), _rounds(runs), *_sides(runs)])]
-    )
+    for letter, name, run in zip("AB", names, runs, strict=True):
+        body.append(note(f"{letter}: {name}", [described(run)], ""))
+    boxes = [_figures(runs), _tail(runs), _rounds(runs), *_sides(runs)]
+    return page(title, "Two runs side by side", [*body, cards(boxes)])
 
 
-def _paragraph(text: str) -> str:
-    return note(text, (), "")
+def _tone(verdicts: Sequence[tuple[str, str, str]]) -> Tone:
+    """Green when something became better and nothing worse, red when it is the other way round."""
+    said = [sentence for _, _, sentence in verdicts]
+    better, worse = (any(f"B is {word}" in each for each in said) for word in ("better", "worse"))
+    return "" if better == worse else "good" if better else "bad"
 
 
 def _figures(runs: tuple[Document, Document]) -> str:

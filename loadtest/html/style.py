@@ -31,7 +31,7 @@ font-variant-numeric:tabular-nums}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:18px 20px;min-width:0}
 section.wide{grid-column:1/-1}
 @media (max-width:820px){.cards{grid-template-columns:minmax(0,1fr)}}
-figure{margin:10px 0 0}
+figure{margin:10px 0 0}section.wide figure{max-width:820px}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--soft)}
 svg text.strong{fill:var(--ink);font-weight:600}
