@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from errors import ConfigError
+from settings.schema import RequestParams
 
 SUFFIX = ".tuned.yaml"
 GROUP = "request_params"
@@ -39,15 +41,24 @@ def overrides(model: str, given: Sequence[str], config: Path) -> tuple[str, ...]
     if not isinstance(params, dict) or set(content) != {GROUP} or not params:
         raise _damaged(path, f"must hold {GROUP} and nothing else")
     named = {one.lstrip("+~").partition("=")[0] for one in given}
+    _check(params, path)
     found = {f"served_model.{GROUP}.{name}": value for name, value in params.items()}
-    for name, value in found.items():
-        if value is not None and type(value) is not int:
-            raise _damaged(path, f"{name} must be a whole number, not {value!r}")
     used = {name: value for name, value in found.items() if name not in named}
     if used:
         words = ", ".join(f"{name.rpartition('.')[2]} {_said(value)}" for name, value in used.items())
         log.info("%s: tuned settings of %s: %s (rollout.tuned=false leaves them aside)", model, path.name, words)
     return tuple(f"++{name}={_said(value)}" for name, value in used.items())
+
+
+def _check(params: dict[Any, Any], path: Path) -> None:
+    """Raise ConfigError for what is no setting of a registration, or no value for it; a file may name a few only."""
+    some = {"batch_size": 1, "max_batch_delay": 0, "initial_workers": 1}
+    try:
+        RequestParams.model_validate({**some, **params}, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"{GROUP}.{name}: {first['msg'].replace('Input should be', 'must be')}") from None
 
 
 def _said(value: int | None) -> str:

@@ -42,14 +42,21 @@ def best_of(trials: Trials, goal: Goal) -> Setting | None:
 
 
 def finalists(trials: Trials, goal: Goal, most: int) -> list[Setting]:
-    """The best, and what came so near that another day might have it in front."""
+    """The best, the second, and what came so near that another moment might have it in front.
+
+    The second always: whatever the machine did besides during one look of the two is none of their merit.
+    """
     ranked = sorted(trials, key=lambda setting: trials[setting].score(goal), reverse=True)
     if not ranked or not trials[ranked[0]].keeps(goal):
         return ranked[:1]
     top = trials[ranked[0]]
-    return [
-        setting for setting in ranked if trials[setting].keeps(goal) and max(trials[setting].rates) >= NEAR * top.rate
-    ][:most]
+    near = [
+        setting
+        for place, setting in enumerate(ranked)
+        if not trials[setting].failed
+        and (place < 2 or (trials[setting].keeps(goal) and max(trials[setting].rates) >= NEAR * top.rate))
+    ]
+    return near[:most]
 
 
 def choose(trials: Trials, goal: Goal) -> Setting | None:

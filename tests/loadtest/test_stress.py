@@ -160,6 +160,8 @@ async def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
     assert "imgs/s over 1 round\n" in ran.out
     assert "Errors: none in 36 requests" in ran.out
     assert json.loads(path.read_text())["interrupted"] is True
+    assert "run.json (partial: the run was interrupted)" in ran.out
+    assert "Partial report" in path.with_suffix(".html").read_text()
 
 
 async def test_ctrl_c_before_the_first_answer_is_quiet() -> None:

@@ -59,10 +59,11 @@ def test_other_models_are_not_touched_and_it_is_no_model_itself(config: Path) ->
         ("", "must hold request_params"),
         ("request_params: [", "cannot be read"),
         ("request_params: {}", "must hold request_params"),
-        ("request_params: {batch_size: many}", "must be a whole number"),
+        ("request_params: {batch_size: many}", "request_params.batch_size: must be a valid integer"),
+        ("request_params: {batch_size: true}", "request_params.batch_size"),
         ("request_params: {batch_size: 4}\nversion: '2'\n", "nothing else"),
-        ("request_params: {batchsize: 4}", "batch_size"),
-        ("request_params: {batch_size: 0}", "batch_size"),
+        ("request_params: {batchsize: 4}", r"digits\.tuned\.yaml: request_params\.batchsize: "),
+        ("request_params: {batch_size: 0}", r"digits\.tuned\.yaml: request_params\.batch_size: must be greater"),
     ],
 )
 def test_a_damaged_file_is_named_in_one_line(config: Path, content: str, words: str) -> None:
