@@ -115,7 +115,7 @@ def scatter(title: str, dots: Sequence["Dot"], front: Sequence[tuple[float, floa
             f'height="{scale.y(0) - TOP:.1f}" fill="var(--wash)"/>'
             f'<line x1="{scale.x(goal):.1f}" x2="{scale.x(goal):.1f}" y1="{TOP}" y2="{scale.y(0)}" '
             'stroke="var(--a)" stroke-dasharray="4 3"/>'
-            f'<text class="strong" x="{scale.x(goal) - 5:.1f}" y="{TOP + 12}" text-anchor="end">goal</text>'
+            f'<text class="strong" x="{scale.x(goal) - 5:.1f}" y="{scale.y(0) - 8:.1f}" text-anchor="end">goal</text>'
         )
     path = " ".join(f"{scale.x(x):.1f},{scale.y(y):.1f}" for x, y in front)
     inside.append(f'<polyline points="{path}" fill="none" stroke="var(--b)" stroke-width="2"/>')
