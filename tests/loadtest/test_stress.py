@@ -140,7 +140,7 @@ async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tupl
 async def test_without_a_gateway_it_says_how_to_start_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}"))
+    ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}", "stress.reports=null"))
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == f"stress: no gateway at http://127.0.0.1:{port}: connection refused; `make up` starts one\n"
 
