@@ -11,8 +11,8 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
-  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress \
-  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge bench_gateway bench_edge
+  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
+  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge bench_gateway bench_edge bench_tune
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ run_edge: setup ## MODEL=name: the policy edge in its container, on port 5005
 run_stress: setup ## MODEL=name: put load on the running stack and report
 	$(PY) stress.py $(ONE) $(ARGS)
 
+tune: setup ## MODEL=name slo=p99:80ms: find workers, threads and batch settings for a latency goal
+	$(PY) -m loadtest.tune $(ONE) $(if $(slo),slo=$(slo)) $(ARGS)
+
 build_ts_cpu: ## image of TorchServe for CPUs; TORCH_INDEX= names an index of CPU wheels
 	docker build -f docker/Dockerfile.torchserve --build-arg TORCH_INDEX=$(TORCH_INDEX) -t marina-torchserve:cpu .
 
@@ -109,6 +112,9 @@ run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
 run_ts_cuda: ## the same with every GPU of this machine
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) --gpus all marina-torchserve:cuda
+
+bench_tune: setup ## the search of make tune beside the full grid, into docs/performance.md
+	$(PY) -m bench.tune $(ARGS)
 
 bench_gateway: setup ## the gateway's figures beside TorchServe's
 	$(PY) -m bench.gateway $(ARGS)

@@ -16,7 +16,7 @@ def main(overrides: list[str]) -> int:
     """Roll out `model_mars/<name>.mar` of the chosen model; returns the exit status."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
-        loaded = settings.load(overrides)
+        loaded = settings.load(overrides, registering=True)
         name = loaded.served_model.model_name
         archive = Path(loaded.paths.archives) / f"{name}.mar"
         if not archive.is_file():

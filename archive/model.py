@@ -9,6 +9,8 @@ CARD = "model.json"
 GOLDEN = "golden.json"
 CHECKSUMS = "checksums.sha256"
 SIGNATURE = "signature.ed25519"
+REGISTRATION = ("threads", "coalesce")
+"""What a manifest may say of a registration beyond TorchServe's own parameters; each a whole number from 1."""
 
 
 @dataclass(frozen=True)

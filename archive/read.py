@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, SIGNATURE, Archive, Entry
+from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, REGISTRATION, SIGNATURE, Archive, Entry
 from archive.structure import Limits, check_structure
 from errors import ArchiveError
 
@@ -103,6 +103,9 @@ def _check_manifest(manifest: dict[str, Any], names: set[str]) -> None:
     for key in ("handler", "serializedFile", "configFile"):
         if (name := model.get(key)) is not None and name not in names:
             raise ArchiveError(f"{MANIFEST} names {name!r} as {key}, which is not in the archive")
+    for key in REGISTRATION:
+        if (number := model.get(key)) is not None and (type(number) is not int or number < 1):
+            raise ArchiveError(f"{MANIFEST} has {number!r} as model.{key}, which must be a whole number from 1")
 
 
 def _check_card(card: dict[str, Any], manifest: dict[str, Any]) -> None:

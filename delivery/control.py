@@ -23,7 +23,7 @@ class ModelControl:
 
     def load(self, model: str) -> None:
         """Rolls the model's archive out, and returns when it serves. Raises MarinaError."""
-        loaded = settings.load([*self._overrides, f"served_model={model}"])
+        loaded = settings.load([*self._overrides, f"served_model={model}"], registering=True)
         roll_out(Path(loaded.paths.archives) / f"{model}.mar", loaded)
 
     def unload(self, model: str) -> None:

@@ -1,9 +1,9 @@
 """Published archives: which version an archive gets, its name in the store, and how it is read again."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from archive import Archive, open_archive, private_folder, stamp
+from archive import Archive, open_archive, private_folder, stamp, stamped
 from delivery.record import Served
 from delivery.stores import Store
 from delivery.stores.base import file_name
@@ -13,12 +13,16 @@ from errors import RolloutError
 from settings import Settings
 
 
-def assign_version(archive: Archive, registered: Collection[str], store: Store) -> str:
-    """The archive's own version unless it is registered or published with another content; then the next free one."""
+def assign_version(archive: Archive, registration: Mapping[str, int], registered: Collection[str], store: Store) -> str:
+    """The archive's own version unless it is registered or published with other content; then the next free one.
+
+    `registration` is what will be stamped into it, and part of what must not change under a published name.
+    """
     taken = set(registered)
     version = free_version(archive.version, taken)
     while (published := store.path(file_name(archive.model_name, version))) is not None:
-        if open_archive(published).content_sha256 == archive.content_sha256:
+        found = open_archive(published)
+        if found.content_sha256 == archive.content_sha256 and stamped(found) == registration:
             break
         taken.add(version)
         version = free_version(archive.version, taken)
@@ -26,20 +30,24 @@ def assign_version(archive: Archive, registered: Collection[str], store: Store) 
 
 
 def publish(archive: Archive, version: str, store: Store, settings: Settings) -> None:
-    """Put the archive into the store under `version`, which is stamped into it when it is not its own."""
+    """Put the archive into the store, stamped with version and registration where they are not its own."""
     name = file_name(archive.model_name, version)
-    if archive.version == version:
+    registration = settings.served_model.request_params.stamped
+    if archive.version == version and stamped(archive) == registration:
         store.put(archive.path, name)
         return
     # Not in the system's temporary folder: what a killed run leaves here is cleared by the next one.
     with private_folder(Path(settings.paths.state) / "rollouts", f"{archive.model_name}.stamp") as folder:
-        store.put(stamp(archive.path, version, folder / name).path, name)
+        store.put(stamp(archive.path, version, folder / name, registration).path, name)
 
 
-def same_content(archive: Archive, name: str, store: Store) -> bool:
-    """Whether the store holds this very content under `name`."""
-    published = store.path(name)
-    return published is not None and open_archive(published).content_sha256 == archive.content_sha256
+def same_content(archive: Archive, registration: Mapping[str, int], name: str, store: Store) -> bool:
+    """Whether the store holds this very content under `name`, stamped with this registration."""
+    path = store.path(name)
+    if path is None:
+        return False
+    found = open_archive(path)
+    return found.content_sha256 == archive.content_sha256 and stamped(found) == registration
 
 
 def stored(served: Served, store: Store, settings: Settings) -> Archive:

@@ -21,12 +21,18 @@ class Served:
     batch_size: int
     max_batch_delay: int
     initial_workers: int
+    threads: int | None = None
+    coalesce: int | None = None
 
     @property
     def params(self) -> RequestParams:
         """The registration settings."""
         return RequestParams(
-            batch_size=self.batch_size, max_batch_delay=self.max_batch_delay, initial_workers=self.initial_workers
+            batch_size=self.batch_size,
+            max_batch_delay=self.max_batch_delay,
+            initial_workers=self.initial_workers,
+            threads=self.threads,
+            coalesce=self.coalesce,
         )
 
 

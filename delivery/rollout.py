@@ -56,7 +56,7 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
         current = engine.default(model)
         if current is not None and _serves(tools, archive, current):
             return Outcome(model, current.version, changed=False)
-        version = assign_version(archive, names(engine.versions(model)), tools.store)
+        version = assign_version(archive, params.stamped, names(engine.versions(model)), tools.store)
         served = Served(version, file_name(model, version), **params.model_dump())
         entry = _entry(tools, model, served, current)
 
@@ -147,9 +147,10 @@ def _nothing() -> None:
 
 def _serves(tools: Tools, archive: Archive, current: Version) -> bool:
     """Whether this content serves already, with these settings and a worker."""
-    if current.ready_workers == 0 or not current.has(tools.settings.served_model.request_params):
+    params = tools.settings.served_model.request_params
+    if current.ready_workers == 0 or not current.has(params):
         return False
-    return same_content(archive, current.archive, tools.store)
+    return same_content(archive, params.stamped, current.archive, tools.store)
 
 
 def _entry(tools: Tools, model: str, served: Served, current: Version | None) -> Entry:
@@ -172,7 +173,8 @@ def _dry_run(tools: Tools, archive: Archive) -> Outcome:
             changed=False,
             plan=(*first, f"do nothing else: {current.version} serves it already"),
         )
-    version = assign_version(archive, names(tools.engine.versions(model)), tools.store)
+    stamped = tools.settings.served_model.request_params.stamped
+    version = assign_version(archive, stamped, names(tools.engine.versions(model)), tools.store)
     return Outcome(model, version, changed=False, plan=(*first, *_plan(tools, archive, version, current)))
 
 

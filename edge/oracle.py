@@ -27,7 +27,9 @@ def answer(handler: PolicyHandler, body: bytes) -> tuple[int, bytes]:
     """Status and answer of one request, worded by the handler."""
     try:
         outputs = handler.forward(handler.read(json.loads(body), "application/json"))
-        return 200, answers.encode(handler.card, handler.version, "predictions", answers.predictions(outputs, handler.card))
+        return 200, answers.encode(
+            handler.card, handler.version, "predictions", answers.predictions(outputs, handler.card)
+        )
     except HandlerError as error:
         return error.status, answers.encode_error(error)
 

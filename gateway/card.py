@@ -15,6 +15,13 @@ def kind_of(card: Card) -> Kind | None:
     return cast("Kind", kind) if kind in ("vision", "policy") else None
 
 
+def registration(card: Card) -> dict[str, int]:
+    """What an upload stamped into the archive: threads of a worker, most states in one request; often nothing."""
+    params = card.get("request_params")
+    found = params if isinstance(params, Mapping) else {}
+    return {key: found[key] for key in ("threads", "coalesce") if type(found.get(key)) is int and found[key] >= 1}
+
+
 def public(card: Card) -> dict[str, Any]:
     """What clients may see of a card: everything but where the weights came from."""
     shown = {key: value for key, value in card.items() if key not in ("provenance", "request_params", "schema_version")}

@@ -72,8 +72,8 @@ class _View:
 
     def observations(self, load: Load) -> int:
         """The same counted before observations are put together."""
-        if self._settings.coalesce.enabled and self.reader(*load) is not None:
-            return max(self.parallel(load), BATCHES_AHEAD * self._settings.coalesce.max_batch)
+        if self._settings.coalesce.enabled and (reader := self.reader(*load)) is not None:
+            return max(self.parallel(load), BATCHES_AHEAD * (reader.most or self._settings.coalesce.max_batch))
         return self.parallel(load)
 
     def reader(self, model: str, version: str | None) -> Reader | None:

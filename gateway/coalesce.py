@@ -61,6 +61,9 @@ class Coalescer:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = _Lane(self._engine, self._settings, self._metrics)
+        reader = self._find_reader(request.model, request.version)
+        # A rollout may change it under way, so each that joins brings it along.
+        lane.size = (reader.most if reader else None) or self._settings.max_batch
         member = _Member(request, values, asyncio.get_running_loop().create_future())
         lane.join(member)
         return member.answer
@@ -73,6 +76,7 @@ class _Lane:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
+        self.size = settings.max_batch
         self._waiting: list[_Member] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -80,7 +84,7 @@ class _Lane:
     def join(self, member: _Member) -> None:
         """Takes a member; it leaves with the next ride."""
         self._waiting.append(member)
-        if len(self._waiting) >= self._settings.max_batch:
+        if len(self._waiting) >= self.size:
             self._leave()
         elif self._timer is None:
             self._set_timer()
@@ -97,7 +101,7 @@ class _Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        size = self._settings.max_batch
+        size = self.size
         members, self._waiting = self._waiting[:size], self._waiting[size:]
         members = [member for member in members if not member.answer.done()]
         if members:

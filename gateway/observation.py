@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.card import Card, kind_of
+from gateway.card import Card, kind_of, registration
 
 # Types whose bounds and values compare here as they do in the handler. Larger numbers are infinite in 32 bits.
 _TYPES = {"float32", "float64"}
@@ -19,10 +19,14 @@ _LARGEST = 3.4e38
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads one observation of a policy with a flat space: names of its fields if it has some, bounds of each."""
+    """Reads one observation of a policy with a flat space: names of its fields if it has some, bounds of each.
+
+    `most` observations may travel together; None is for the gateway's settings to say.
+    """
 
     names: tuple[str, ...] | None
     bounds: tuple[tuple[float, float], ...]
+    most: int | None = None
 
     def read(self, body: bytes) -> list[float] | None:
         """The observation's numbers in order; None for whatever is not one good observation."""
@@ -53,7 +57,8 @@ class Reader:
 def reader_for(card: Card) -> Reader | None:
     """The reader of a policy's observations; None for other models and for spaces that are not flat."""
     observation = card.get("observation")
-    if kind_of(card) != "policy" or not isinstance(observation, Mapping):
+    most = registration(card).get("coalesce")
+    if kind_of(card) != "policy" or not isinstance(observation, Mapping) or most == 1:
         return None
     space = observation.get("space")
     if not isinstance(space, Mapping) or space.get("type") != "box" or space.get("dtype") not in _TYPES:
@@ -65,7 +70,7 @@ def reader_for(card: Card) -> Reader | None:
     names = observation.get("fields")
     if lows is None or highs is None or (names is not None and len(names) != shape[0]):
         return None
-    return Reader(None if names is None else tuple(names), tuple(zip(lows, highs, strict=True)))
+    return Reader(None if names is None else tuple(names), tuple(zip(lows, highs, strict=True)), most)
 
 
 def _bounds(given: Any, count: int, otherwise: float) -> list[float] | None:

@@ -46,7 +46,11 @@ class ServedVersion:
                 "max": self.max_workers,
             },
             "queue": {"pending": self.pending, "free": self.capacity},
-            "batch": {"batch_size": self.batch_size, "max_batch_delay": self.max_batch_delay},
+            "batch": {
+                "batch_size": self.batch_size,
+                "max_batch_delay": self.max_batch_delay,
+                **cards.registration(self.card),
+            },
             **{key: value for key, value in cards.public(self.card).items() if key != "model_name"},
         }
 

@@ -4,7 +4,7 @@ It holds no version: the manifest does, because an upload may stamp another one 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,6 +13,7 @@ from handlers.distributions import Distribution
 from handlers.section import Section
 
 SCHEMA_VERSION = 1
+REGISTRATION = ("threads", "coalesce")
 MAX_PIXELS = 89_478_485
 """A quarter of a gigabyte at 24 bits a pixel; the limit that Pillow has chosen as well."""
 
@@ -98,6 +99,13 @@ class Card:
     vision: Vision | None
     policy: Policy | None
     document: Mapping[str, Any]
+
+    def stamped(self, manifest: Mapping[str, Any]) -> "Card":
+        """The card with what an upload stamped into the archive's manifest for this registration."""
+        found = {key: manifest[key] for key in REGISTRATION if type(manifest.get(key)) is int and manifest[key] >= 1}
+        params = dict(self.document.get("request_params", {})) | found
+        document = dict(self.document) | {"request_params": params}
+        return replace(self, threads=found.get("threads", self.threads), document=document)
 
     @property
     def network_output(self) -> tuple[str, tuple[int, ...]]:

@@ -52,7 +52,7 @@ class ModelHandler(ABC):
         self.context = context
         self.manifest = context.manifest
         self.version = str(context.manifest["model"]["modelVersion"])
-        self.card = card.load(folder / "model.json")
+        self.card = card.load(folder / "model.json").stamped(context.manifest["model"])
         self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
         self.configure()
         self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))

@@ -3,8 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -13,21 +13,36 @@ from loadtest.sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request: `items` predictions after `latency_ms`, or an error (then items is 0)."""
+    """What became of one request: `items` predictions after `latency_ms`, or an error (then items is 0).
+
+    `ended` is a time of `time.perf_counter`, `prediction` the first one, `lag_ms` how much later than intended the
+    request was sent.
+    """
 
     items: int
     latency_ms: float
     error: str | None = None
+    model: str = ""
+    ended: float = 0.0
+    prediction: Any = None
+    lag_ms: float = 0.0
 
 
-Send = Callable[[Sample], Awaitable[Outcome]]
+class Send(Protocol):
+    """Sends one sample and never raises for what the server does.
+
+    The latency counts from `intended`, a time of `time.perf_counter`; None is the moment of sending.
+    """
+
+    async def __call__(self, sample: Sample, intended: float | None = None) -> Outcome:
+        """The outcome, once it is known."""
 
 
-def session_for(clients: int, timeout_s: float) -> aiohttp.ClientSession:
-    """Keep-alive connections for `clients` requests at once; to be closed by the caller."""
+def session_for(connections: int, timeout_s: float) -> aiohttp.ClientSession:
+    """Keep-alive connections for this many requests at once; to be closed by the caller."""
     # No proxy of the environment and no cookies: the load goes where stress.url says, each request like the other.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=clients, keepalive_timeout=60),
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -35,21 +50,24 @@ def session_for(clients: int, timeout_s: float) -> aiohttp.ClientSession:
 
 
 def sender(session: aiohttp.ClientSession, url: str, model: str) -> Send:
-    """A function that sends one sample to the model's predict route and never raises for what the server does."""
-    address = f"{url}/models/{model}/predict"
+    """A function that sends a sample to the predict route of its model, or of `model` when it names none."""
 
-    async def send(sample: Sample) -> Outcome:
-        started = time.perf_counter()
+    async def send(sample: Sample, intended: float | None = None) -> Outcome:
+        asked = sample.model or model
+        sent = time.perf_counter()
+        since = sent if intended is None else intended
+        prediction = None
         try:
             headers = {"Content-Type": sample.content_type}
-            async with session.post(address, data=sample.body, headers=headers) as answer:
+            async with session.post(f"{url}/models/{asked}/predict", data=sample.body, headers=headers) as answer:
                 body = await answer.read()
-                latency_ms = (time.perf_counter() - started) * 1000
-                error = find_fault(answer.status, body, model, sample.items)
+                ended = time.perf_counter()
+                prediction, error = judge(answer.status, body, asked, sample.items)
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
-            latency_ms = (time.perf_counter() - started) * 1000
+            ended = time.perf_counter()
             error = explain(failure)
-        return Outcome(0 if error else sample.items, latency_ms, error)
+        items = 0 if error else sample.items
+        return Outcome(items, (ended - since) * 1000, error, asked, ended, prediction, (sent - since) * 1000)
 
     return send
 
@@ -67,20 +85,22 @@ def explain(failure: Exception) -> str:
     return type(failure).__name__
 
 
-def find_fault(status: int, body: bytes, model: str, items: int) -> str | None:
-    """What is wrong with an answer, in a few words; None when it is right."""
+def judge(status: int, body: bytes, model: str, items: int) -> tuple[Any, str | None]:
+    """The first prediction of a right answer, or what is wrong with it in a few words."""
     try:
         answer = json.loads(body)
     except ValueError:
         answer = None
     if status != 200:
         code = answer.get("error") if isinstance(answer, dict) else None
-        return f"{status} {code}" if isinstance(code, str) else str(status)
+        return None, f"{status} {code}" if isinstance(code, str) else str(status)
     if not isinstance(answer, dict):
-        return "wrong answer: no JSON object"
+        return None, "wrong answer: no JSON object"
     if answer.get("model") != model:
-        return "wrong answer: from another model"
+        return None, "wrong answer: from another model"
     predictions = answer.get("predictions")
     if not isinstance(predictions, list) or len(predictions) != items:
-        return "wrong answer: not one prediction for each input"
-    return None
+        return None, "wrong answer: not one prediction for each input"
+    if not all(isinstance(prediction, dict) and prediction for prediction in predictions):
+        return None, "wrong answer: an empty prediction"
+    return predictions[0], None

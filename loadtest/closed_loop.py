@@ -4,22 +4,34 @@ It measures throughput. Its latencies do not tell what requests wait for when th
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import itertools
+import time
+from collections.abc import Callable
 
 from loadtest.client import Outcome, Send
-from loadtest.sample import Sample
+from loadtest.extent import Extent
+from loadtest.feed import Feed
+
+AFTER_ERROR_S = 0.01  # so that a server that refuses at once is not counted in millions of failures
 
 
 async def closed_loop(
-    send: Send, samples: Sequence[Sample], *, clients: int, requests: int, record: Callable[[Outcome], None]
+    send: Send, feed: Feed, *, clients: int, extent: Extent, record: Callable[[Outcome], None]
 ) -> None:
-    """Send `requests` requests, `clients` at a time, taking the samples in turn; each outcome goes to `record`."""
-    numbers = iter(range(requests))
+    """Send until `extent` is used up, `clients` requests at a time; each outcome goes to `record`."""
+    numbers = iter(itertools.count()) if extent.requests is None else iter(range(extent.requests))
+    ends = time.perf_counter() + extent.seconds if extent.seconds is not None else float("inf")
 
-    async def client() -> None:
+    async def client(place: int) -> None:
         for number in numbers:
-            record(await send(samples[number % len(samples)]))
+            outcome = await send(feed.next(place, number))
+            record(outcome)
+            feed.told(place, outcome)
+            if time.perf_counter() >= ends:
+                return
+            if outcome.error is not None:
+                await asyncio.sleep(AFTER_ERROR_S)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(clients, requests)):
-            group.create_task(client())
+        for place in range(clients if extent.requests is None else min(clients, extent.requests)):
+            group.create_task(client(place))

@@ -1,11 +1,16 @@
 """A whole run: its plan, its rounds and what follows from them."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from loadtest.machine import Machine
 from loadtest.measure import Round
 from loadtest.plan import Plan
+from loadtest.resources import Usage
+from loadtest.server import ServerSide
 from loadtest.summary import Percentiles, Spread
 
 
@@ -18,6 +23,11 @@ class Report:
     warmup: Round | None
     rounds: tuple[Round, ...]
     interrupted: bool
+    servers: tuple[ServerSide, ...] = ()
+    usage: Usage = field(default_factory=dict)
+    machine: Machine | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    episodes: tuple[float, ...] = ()  # returns of what was played
 
     @property
     def rate(self) -> Spread | None:
@@ -49,3 +59,11 @@ class Report:
         """Whether anything at all failed, in the warm-up too, or nothing was answered."""
         warmup_failed = self.warmup is not None and self.warmup.failed > 0
         return bool(self.errors) or warmup_failed or not any(one.items for one in self.rounds)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the figures may be the load generator's own; empty when nothing speaks for it."""
+        median = self.latency_ms.p50 if self.latency_ms else None
+        watched = [one.generator for one in self.rounds if one.generator is not None]
+        found = [doubt for one in watched if (doubt := one.doubt(median)) is not None]
+        return (f"in {len(found)} of {len(watched)} rounds: {found[0]}",) if found else ()

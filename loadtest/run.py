@@ -1,18 +1,32 @@
-"""A whole run: look the model up, warm up, then round after round."""
+"""A whole run: look the models up, warm up, then round after round, watched from all sides."""
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from errors import LoadError
 from loadtest.client import Outcome, Send, sender, session_for
 from loadtest.closed_loop import closed_loop
+from loadtest.environment import Environments
+from loadtest.extent import Extent
+from loadtest.feed import Feed, InTurn
+from loadtest.generator import Watch
+from loadtest.machine import Machine
 from loadtest.measure import Round, Tally
+from loadtest.open_loop import arrivals, open_loop
 from loadtest.plan import Plan, make_plan
 from loadtest.report import Report
+from loadtest.resources import Sampler
+from loadtest.scrape import grown
+from loadtest.server import Servers, server_side
 from loadtest.target import look_up
 from settings.schema import Stress
+
+OPEN_CONNECTIONS = 1024  # of an open loop; beyond it requests wait here, and that wait counts as latency
 
 
 class Watcher(Protocol):
@@ -28,44 +42,117 @@ class Watcher(Protocol):
         """A round is over."""
 
 
-async def run(stress: Stress, model: str, watcher: Watcher) -> Report:
-    """Load `model` and report. Cancelling it ends the load and gives the report of what was measured so far.
+@dataclass(frozen=True)
+class Surroundings:
+    """What may be looked at beside the answers: the engine's metrics and, when it runs here, the stack's processes.
+
+    `configuration` goes into the report as it is.
+    """
+
+    engine_metrics: str | None = None
+    state: Path | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+NOTHING = Surroundings()
+
+
+async def run(stress: Stress, model: str, watcher: Watcher, around: Surroundings = NOTHING) -> Report:
+    """Load `model`, or the models of the mix, and report. Cancelling it ends the load and reports what was measured.
 
     Raises LoadError or ConfigError in one line when there is nothing to load, or no warm-up request was answered.
     """
-    async with session_for(stress.clients, stress.timeout_s) as session:
-        target = await look_up(session, stress.url, model)
-        plan = make_plan(stress, target)
+    connections = stress.clients if stress.rate is None else OPEN_CONNECTIONS
+    async with session_for(connections, stress.timeout_s) as session:
+        targets = [await look_up(session, stress.url, name) for name in (stress.mix or (model,))]
+        plan = make_plan(stress, targets)
+        feed = _feed(plan)
         watcher.planned(plan)
-        return await _rounds(plan, sender(session, target.url, model), watcher)
+        load = _Load(plan, sender(session, plan.target.url, plan.target.model), feed, watcher)
+        try:
+            return await _watched(load, Servers(session, plan.target.url, around.engine_metrics), around)
+        finally:
+            if isinstance(feed, Environments):
+                feed.close()
 
 
-async def _rounds(plan: Plan, send: Send, watcher: Watcher) -> Report:
-    started = datetime.now(UTC)
-    warmup = await _measure(plan, send, plan.warmup, lambda: None) if plan.warmup else None
-    interrupted = warmup is not None and not warmup.complete
-    if warmup is not None and warmup.complete and not warmup.items:
+def _feed(plan: Plan) -> Feed:
+    if plan.environment is None:
+        return InTurn(plan.samples)
+    observation = plan.target.observation or {}
+    return Environments(plan.environment, plan.clients, plan.seed, observation.get("fields"), plan.target.model)
+
+
+@dataclass(frozen=True)
+class _Load:
+    plan: Plan
+    send: Send
+    feed: Feed
+    watcher: Watcher
+
+
+async def _watched(load: _Load, servers: Servers, around: Surroundings) -> Report:
+    started, machine = datetime.now(UTC), Machine.this()
+    warmup = await _warm_up(load) if load.plan.warmup else None
+    before = await servers.read()
+    sampler = Sampler(around.state)
+    try:
+        rounds = await _rounds(load) if warmup is None or warmup.complete else ()
+    finally:
+        usage = await asyncio.to_thread(sampler.stop)
+    after = await servers.read()
+    growth = [grown(old, new) for old, new in zip(before, after, strict=True)]
+    sides = (server_side(target.model, growth[0], growth[1]) for target in load.plan.targets)
+    return Report(
+        plan=load.plan,
+        started=started,
+        warmup=warmup,
+        rounds=rounds,
+        interrupted=any(not one.complete for one in (*rounds, *((warmup,) if warmup else ()))),
+        servers=tuple(side for side in sides if side is not None),
+        usage=usage,
+        machine=machine,
+        configuration=around.configuration,
+        episodes=tuple(load.feed.finished) if isinstance(load.feed, Environments) else (),
+    )
+
+
+async def _warm_up(load: _Load) -> Round:
+    """Raises LoadError when no request of it was answered."""
+    warmup = await _measure(load, Extent(requests=load.plan.warmup), lambda: None, rate=None)
+    if warmup.complete and not warmup.items:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in warmup.errors)
-        raise LoadError(f"{plan.target.model}: no warm-up request was answered: {kinds}")
+        raise LoadError(f"{load.plan.name}: no warm-up request was answered: {kinds}")
+    return warmup
+
+
+async def _rounds(load: _Load) -> tuple[Round, ...]:
     rounds: list[Round] = []
-    while not interrupted and len(rounds) < plan.rounds:
-        one = await _measure(plan, send, plan.requests, watcher.answered)
-        rounds.append(one)
-        watcher.measured(one)
-        interrupted = not one.complete
-    return Report(plan, started, warmup, tuple(rounds), interrupted)
+    while len(rounds) < load.plan.rounds and all(one.complete for one in rounds):
+        seed = load.plan.seed + len(rounds)
+        rounds.append(await _measure(load, load.plan.extent, load.watcher.answered, rate=load.plan.rate, seed=seed))
+        load.watcher.measured(rounds[-1])
+    return tuple(rounds)
 
 
-async def _measure(plan: Plan, send: Send, requests: int, answered: Callable[[], None]) -> Round:
+async def _measure(
+    load: _Load, extent: Extent, answered: Callable[[], None], *, rate: float | None, seed: int = 0
+) -> Round:
     """One round. A cancellation ends it early instead of passing through: its figures so far are still true."""
-    tally = Tally()
+    tally, watch = Tally(), Watch()
 
     def record(outcome: Outcome) -> None:
         tally.add(outcome)
         answered()
 
+    complete = True
     try:
-        await closed_loop(send, plan.samples, clients=plan.clients, requests=requests, record=record)
+        if rate is None:
+            await closed_loop(load.send, load.feed, clients=load.plan.clients, extent=extent, record=record)
+        else:
+            draw = random.Random(seed)  # noqa: S311 - moments of a load, nothing secret
+            moments = arrivals(rate, load.plan.arrivals, draw)
+            await open_loop(load.send, load.feed, moments, extent=extent, record=record)
     except asyncio.CancelledError:
-        return tally.stop(complete=False)
-    return tally.stop(complete=True)
+        complete = False
+    return tally.stop(complete=complete, generator=watch.stop(tally.lags_ms))

@@ -24,15 +24,17 @@ class Percentiles:
     """Latencies in ms: medians, tails and the worst."""
 
     p50: float
+    p90: float
     p95: float
     p99: float
+    p999: float
     max: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Percentiles":
         """Of at least one value, in any order."""
         ranked = sorted(values)
-        return cls(percentile(ranked, 50), percentile(ranked, 95), percentile(ranked, 99), ranked[-1])
+        return cls(*(percentile(ranked, percent) for percent in (50, 90, 95, 99, 99.9, 100)))
 
 
 def percentile(ranked: Sequence[float], percent: float) -> float:

@@ -17,6 +17,8 @@ class Batching:
     batch_size: int
     max_batch_delay_ms: int
     workers: int
+    threads: int | None = None  # of a worker; None: what the worker chooses
+    coalesce: int | None = None  # most states in one request of the gateway; None: what its settings say
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def _batching(served: Mapping[str, Any]) -> Batching | None:
     if not isinstance(batch, Mapping) or not isinstance(workers, Mapping) or not workers.get("ready"):
         return None
     try:
-        return Batching(int(batch["batch_size"]), int(batch["max_batch_delay"]), int(workers["ready"]))
+        numbers = int(batch["batch_size"]), int(batch["max_batch_delay"]), int(workers["ready"])
+        return Batching(*numbers, batch.get("threads"), batch.get("coalesce"))
     except (LookupError, TypeError, ValueError):
         return None

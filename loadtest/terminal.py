@@ -4,46 +4,90 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from loadtest.advice import advise
+from loadtest.html.parts import spent
+from loadtest.html.words import mib, ms
 from loadtest.measure import Round
 from loadtest.plan import Plan
 from loadtest.report import Report
+from loadtest.summary import Percentiles, Spread
+from loadtest.target import Target
 
 
 def header(plan: Plan) -> Iterator[str]:
     """What is going to be loaded, how, and with what."""
-    target = plan.target
-    version = f" {target.version}" if target.version else ""
-    yield (
-        f"{target.model}{version} at {target.url}: {plan.rounds} x {plan.requests} requests, "
-        f"{plan.clients} at a time, {plan.source}"
-    )
+    how = f"{plan.clients} at a time" if plan.rate is None else f"{plan.rate:g} a second ({plan.arrivals})"
+    names = " + ".join(f"{each.model} {each.version}" if each.version else each.model for each in plan.targets)
+    yield f"{names} at {plan.target.url}: {plan.rounds} x {plan.extent}, {how}, {plan.source}"
+    for target in plan.targets:
+        yield from _served(target, named=len(plan.targets) > 1)
+
+
+def _served(target: Target, *, named: bool) -> Iterator[str]:
+    of = f"{target.model}: " if named else ""
     if target.batching is not None:
         now = target.batching
-        yield f"batch_size {now.batch_size}, max_batch_delay {now.max_batch_delay_ms} ms, workers {now.workers}"
+        more = f", threads {now.threads}" if now.threads else ""
+        more += f", coalesce {now.coalesce}" if now.coalesce else ""
+        delay = f"max_batch_delay {now.max_batch_delay_ms} ms"
+        yield f"{of}batch_size {now.batch_size}, {delay}, workers {now.workers}{more}"
     if target.weights == "random":
-        yield "weights: random. The speed is the model's, the answers mean nothing."
+        yield f"{of}weights: random. The speed is the model's, the answers mean nothing."
 
 
 def round_line(one: Round, plan: Plan) -> str:
     """One round's throughput, and its errors when there were any."""
-    line = f"Performance: {one.rate:.2f} {plan.target.unit}/s"
+    line = f"Performance: {one.rate:.2f} {plan.unit}/s"
     line += f", {one.failed} of {one.requests} failed" if one.failed else ""
     return line if one.complete else f"{line} (broken off)"
 
 
-def footer(report: Report, overrides: Sequence[str]) -> Iterator[str]:
-    """Throughput, latency, errors, and the commands to type next. `overrides` are those of this run."""
-    unit = report.plan.target.unit
+def footer(report: Report) -> Iterator[str]:
+    """Throughput, latency, errors, and who was busy with what."""
+    unit = report.plan.unit
+    if report.interrupted:
+        yield "Interrupted: what follows is of the part that was measured."
     if report.rate is not None:
         # One round alone tells nothing of the spread.
         spread = f" ± {report.rate.std:.2f}" if len(report.rounds) > 1 else ""
         yield f"Performance: {report.rate.mean:.2f}{spread} {unit}/s over {_rounds(report)}"
     if report.latency_ms is not None:
         found = report.latency_ms
-        yield f"Latency: p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, max {found.max:.1f} ms"
+        yield (
+            f"Latency: p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, p99.9 {found.p999:.1f}, "
+            f"max {found.max:.1f} ms"
+        )
     yield from _errors(report)
-    if not report.interrupted:
-        yield from _next(report, overrides)
+    if report.episodes:
+        played = Spread.of(report.episodes)
+        yield f"Played: {len(report.episodes)} episodes, return {played.mean:.1f} ± {played.std:.1f}"
+    yield from _table(report)
+    yield from _surroundings(report)
+    yield from _generator(report)
+
+
+def advice(report: Report, overrides: Sequence[str]) -> Iterator[str]:
+    """The commands to type next. `overrides` are those of this run."""
+    found = None if report.interrupted or len(report.plan.targets) > 1 else advise(report)
+    if found is None:
+        return
+    model = report.plan.target.model
+    params = "served_model.request_params"
+    yield "Try next:"
+    yield f"  batch_size {found.batch_size}: {found.why_batch_size}"
+    yield f"  max_batch_delay {found.max_batch_delay_ms}: {found.why_max_batch_delay}"
+    yield (
+        f"  make upload_model MODEL={model} "
+        f'ARGS="{params}.batch_size={found.batch_size} {params}.max_batch_delay={found.max_batch_delay_ms}"'
+    )
+    # The same load again: what differs between the two runs must be the two settings alone.
+    same = [one for one in overrides if _is_load(one.split("=", 1)[0].lstrip("+~"))]
+    arguments = f" ARGS={shlex.quote(shlex.join(same))}" if same else ""
+    yield f"  make run_stress MODEL={model}{arguments}"
+
+
+def _is_load(key: str) -> bool:
+    """Whether the same run again needs it; a report of its own name would be in the way."""
+    return key.split(".")[0] in {"stress", "gateway"} and key != "stress.report"
 
 
 def _rounds(report: Report) -> str:
@@ -63,20 +107,45 @@ def _errors(report: Report) -> Iterator[str]:
         yield f"  in the warm-up: {kinds}"
 
 
-def _next(report: Report, overrides: Sequence[str]) -> Iterator[str]:
-    advice = advise(report)
-    if advice is None:
-        return
-    model = report.plan.target.model
-    params = "served_model.request_params"
-    yield "Try next:"
-    yield f"  batch_size {advice.batch_size}: {advice.why_batch_size}"
-    yield f"  max_batch_delay {advice.max_batch_delay_ms}: {advice.why_max_batch_delay}"
-    yield (
-        f"  make upload_model MODEL={model} "
-        f'ARGS="{params}.batch_size={advice.batch_size} {params}.max_batch_delay={advice.max_batch_delay_ms}"'
-    )
-    # The same load again: what differs between the two runs must be the two settings alone.
-    same = [one for one in overrides if one.split("=", 1)[0].lstrip("+~").split(".")[0] in {"stress", "gateway"}]
-    arguments = f" ARGS={shlex.quote(shlex.join(same))}" if same else ""
-    yield f"  make run_stress MODEL={model}{arguments}"
+def _table(report: Report) -> Iterator[str]:
+    rows = [["round", "answers", f"{report.plan.unit}/s", "p50", "p90", "p99", "p99.9", "max ms", "failed"]]
+    for number, one in enumerate(report.rounds, 1):
+        rows.append(_row(str(number), one.items, one.rate, one.latencies_ms, one.failed))
+        if len(one.parts) > 1:
+            rows += [_row(p.model, p.items, p.items / one.seconds, p.latencies_ms, p.failed) for p in one.parts]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+
+
+def _row(name: str, items: int, rate: float, latencies: tuple[float, ...], failed: int) -> list[str]:
+    found = Percentiles.of(latencies) if latencies else None
+    times = [found.p50, found.p90, found.p99, found.p999, found.max] if found else []
+    return [name, str(items), f"{rate:.1f}", *(f"{time:.1f}" for time in times), *["-"] * (5 - len(times)), str(failed)]
+
+
+def _surroundings(report: Report) -> Iterator[str]:
+    for side in report.servers:
+        pieces = ", ".join(f"{name} {ms(value)}" for name, value in spent(vars(side.stages)))
+        if pieces:
+            yield f"Time of a request of {side.model} (means): {pieces}"
+        if side.batches.requests_per_batch is not None and side.batches.fill is not None:
+            line = f"Batches: {side.batches.requests_per_batch:.1f} requests, {side.batches.fill:.0%} full"
+            joined = side.batches.coalesced
+            yield line + (f", {joined:.1f} states in one engine request" if joined is not None else "")
+    if report.usage:
+        each = (
+            f"{name} {sum(one.cores for one in found) / len(found):.2f} cores, {mib(max(one.memory for one in found))}"
+            for name, found in report.usage.items()
+        )
+        yield f"Used: {'; '.join(each)}"
+
+
+def _generator(report: Report) -> Iterator[str]:
+    found = [one.generator for one in report.rounds if one.generator is not None]
+    if found:
+        late = max(max(one.loop_lag_ms, one.send_lag_ms) for one in found)
+        share = max(one.cpu_share for one in found)
+        yield f"Load generator: at most {share:.0%} of its core, {late:.1f} ms late (p99 of the worst round)"
+    for doubt in report.doubts:
+        yield f"Warning: {doubt}; the figures may be its own, take them as a lower bound"

@@ -12,6 +12,7 @@ from serialize.source import Source
 from settings.schema import PolicyModel, VisionModel
 
 SCHEMA_VERSION = 1
+STAMPED = {"threads", "coalesce"}  # belong to a registration: an upload stamps them into the manifest
 PACKAGES = ("torch", "torchvision", "onnxruntime")
 
 
@@ -26,7 +27,7 @@ def model_card(
         "description": model.description,
         "weights": "trained" if checkpoint else "random",
         "artifact": {"format": form.name, "file": form.file, **details},
-        "request_params": model.request_params.model_dump(mode="json"),
+        "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **source.card,
         "provenance": _provenance(model, checkpoint),
     }

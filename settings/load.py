@@ -19,19 +19,24 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from errors import ConfigError
+from settings import tuned
 from settings.schema import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
 
 
-def load(overrides: Sequence[str] = (), *, config: Path = CONFIG) -> Settings:
+def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: bool = False) -> Settings:
     """Settings for one model, engine and store, checked before anything starts.
 
     `overrides` are Hydra's: `served_model=cartpole`, `gateway.port=5010`. Relative paths are relative to the project.
+    Whoever is `registering` a model gets the registration settings that were tuned for it, below the command line's.
     Raises ConfigError with one line that names the file, the key and what is valid.
     """
     composed = _compose(overrides, config)
+    if registering and composed.get("rollout", {}).get("tuned", True):
+        found = tuned.overrides(str(composed.served_model.model_name), overrides, config)
+        composed = _compose([*found, *overrides], config) if found else composed
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
@@ -50,7 +55,12 @@ def load(overrides: Sequence[str] = (), *, config: Path = CONFIG) -> Settings:
 
 def models(config: Path = CONFIG) -> tuple[str, ...]:
     """Names of the models that have a file in `config/served_model/`, sorted."""
-    return tuple(path.stem for path in sorted((config / "served_model").glob("*.yaml")))
+    return tuple(_choices(config / "served_model"))
+
+
+def _choices(group: Path) -> list[str]:
+    """Names of a group's files; what `make tune` wrote beside them is none of its choices."""
+    return [path.stem for path in sorted(group.glob("*.yaml")) if not path.name.endswith(tuned.SUFFIX)]
 
 
 def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
@@ -81,7 +91,7 @@ def _explain_composition(error: Exception, config: Path) -> str:
         return f"command line: unknown key {key!r}{_nearest(key, known)}"
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, choice = option.groups()
-        known = [path.stem for path in sorted((config / group).glob("*.yaml"))]
+        known = _choices(config / group)
         return f"config/{group}/{choice}.yaml: no such file{_nearest(choice, known)}; there are {', '.join(known)}"
     return f"config: {_first_line(error)}"
 

@@ -9,6 +9,7 @@ from settings.schema.served_model import Output, PolicyModel, Preprocessing, Req
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
 from settings.schema.trial import Canary, Shadow
+from settings.schema.tune import Tune
 
 __all__ = [
     "Admission",
@@ -45,6 +46,7 @@ __all__ = [
     "TorchServe",
     "Tracing",
     "Triple",
+    "Tune",
     "Version",
     "VisionModel",
 ]
@@ -67,6 +69,7 @@ class Settings(Frozen):
     gateway: Gateway
     edge: Edge
     stress: Stress
+    tune: Tune
     rollout: Rollout
     canary: Canary
     shadow: Shadow

@@ -11,6 +11,9 @@ class Rollout(Frozen):
     """How a version is brought to serve, judged and taken back."""
 
     dry_run: bool = Field(description="say what would happen, and change nothing")
+    tuned: bool = Field(
+        True, description="register with config/served_model/NAME.tuned.yaml, where `make tune` wrote it"
+    )
     max_unpacked_bytes: PositiveInt = Field(description="an archive that claims more is refused")
     fetch_timeout_s: Seconds = Field(description="how long the engine may take to fetch and unpack an archive")
     workers_timeout_s: Seconds = Field(description="how long the new version's workers may take to load")

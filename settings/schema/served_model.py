@@ -41,6 +41,19 @@ class RequestParams(Frozen):
         description="how long a worker waits for its batch to fill, in ms"
     )
     initial_workers: Annotated[int, Field(ge=1, le=1024)] = Field(description="workers, each a process")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="of a worker's network; null: the cores divided by the workers that the archive names"
+    )
+    coalesce: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        None,
+        description="most states that the gateway sends as one request; 1: none together, null: as gateway.coalesce",
+    )
+
+    @property
+    def stamped(self) -> dict[str, int]:
+        """What TorchServe has no parameter for, and what an upload stamps into the archive's manifest instead."""
+        each = {"threads": self.threads, "coalesce": self.coalesce}
+        return {name: value for name, value in each.items() if value is not None}
 
 
 class _Model(Frozen):

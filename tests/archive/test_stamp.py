@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archive import open_archive, stamp
+from archive import open_archive, stamp, stamped
 from errors import ArchiveError
 from tests.archive.made import MANIFEST, archive_at
 
@@ -81,3 +81,21 @@ def test_many_processes_stamping_one_target_leave_one_whole_archive(tmp_path: Pa
     assert [process.wait(timeout=60) for process in running] == [0, 0, 0, 0]
     assert open_archive(target).version in {"1.0", "2.0", "3.0", "4.0"}
     assert [path.name for path in target.parent.iterdir()] == ["out.mar"]
+
+
+def test_the_settings_of_a_registration_travel_in_the_manifest_and_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    first = stamp(source, "2.0", tmp_path / "a.mar", {"threads": 2, "coalesce": 64})
+    assert stamped(first) == {"threads": 2, "coalesce": 64}
+    assert first.content_sha256 == open_archive(source).content_sha256
+    second = stamp(first.path, "2.1", tmp_path / "b.mar", {"threads": 1})
+    assert stamped(second) == {"threads": 1}
+    assert stamped(stamp(first.path, "2.2", tmp_path / "c.mar")) == {}
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_a_manifest_that_says_nonsense_of_a_registration_is_refused(tmp_path: Path, threads: object) -> None:
+    source = archive_at(tmp_path / "toy.mar")
+    with pytest.raises(ArchiveError, match="threads"):
+        stamp(source, "2.0", tmp_path / "out.mar", {"threads": threads})  # type: ignore[dict-item]  # the point
+    assert not (tmp_path / "out.mar").exists()

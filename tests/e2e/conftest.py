@@ -93,7 +93,8 @@ def new_stack(folder: Path, archives: Path) -> Stack:
     for probe in probes:
         probe.close()
     env = {**os.environ, **dict(zip(PORTS, numbers, strict=True))}
-    env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives)}
+    env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives), "MARINA_REPORTS": str(folder / "reports")}
+    env |= {"MARINA_TUNED": "false"}  # what was tuned for this machine is no part of what is tested
     return Stack(env)
 
 

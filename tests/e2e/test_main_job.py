@@ -190,8 +190,22 @@ def test_the_load_test_runs_against_the_stack_and_counts_no_error(stack: Stack) 
     printed = stack.run("stress.py", "stress.rounds=2", "stress.requests=40", "stress.clients=4")
     assert printed.count("Performance: ") >= 2
     assert "imgs/s" in printed
-    printed = stack.run("stress.py", "served_model=cartpole", "stress.rounds=1", "stress.requests=40")
-    assert "Performance: " in printed
+    for word in ("forward", "full", "torchserve workers", "Load generator: at most"):
+        assert word in printed
+    reports = {path.suffix for path in Path(stack.env["MARINA_REPORTS"]).glob("digits-*")}
+    assert reports == {".json", ".html"}
+    mixed = "stress.mix={digits: 0.5, cartpole: 0.5}"
+    printed = stack.run("stress.py", mixed, "stress.rate=60", "stress.rounds=1", "stress.requests=40")
+    assert "Errors: none in 40 requests" in printed
+    assert "answers/s" in printed
+
+
+def test_a_trained_policy_plays_its_environment_through_the_stack(stack: Stack) -> None:
+    played = ("served_model=cartpole", "stress.environment=CartPole-v1", "stress.clients=2")
+    printed = stack.run("stress.py", *played, "stress.rounds=1", "stress.requests=1100", "stress.reports=null")
+    assert "Errors: none in 1100 requests" in printed
+    # An untrained one falls within some twenty steps.
+    assert "Played: 2 episodes, return 500.0" in printed
 
 
 def test_the_prediction_of_the_demo_prints_answers_and_addresses(stack: Stack) -> None:

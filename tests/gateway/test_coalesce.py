@@ -227,3 +227,21 @@ def test_through_the_gateway_answers_are_the_same_with_and_without(engine: Engin
             together = metric(url, "marina_gateway_coalesced_size_count")
             assert together < 128 if switch == "true" else together == 0
     assert found[0] == found[1]
+
+
+@pytest.mark.anyio
+async def test_a_version_registered_with_its_own_number_travels_in_that_number() -> None:
+    engine = GivenEngine()
+    engine.free.clear()
+    reader = reader_for({**CARD, "request_params": {"coalesce": 2}})
+    shared = Coalescer(engine, Coalesce(enabled=True, max_batch=128, max_delay_ms=1000), lambda *_: reader, Metrics())
+    waiting = [asyncio.ensure_future(shared.predict(request(state(number)))) for number in range(4)]
+    await settle()
+    engine.free.set()
+    assert await asyncio.gather(*waiting) == [answer(number) for number in range(4)]
+    assert [len(json.loads(each.body)["instances"]) for each in engine.seen] == [2, 2]
+
+
+def test_a_version_registered_to_travel_alone_has_no_reader() -> None:
+    assert reader_for({**CARD, "request_params": {"coalesce": 1}}) is None
+    assert reader_for({**CARD, "request_params": {"coalesce": "many"}}) == reader_for(CARD)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers import card
+from handlers import card, runtimes
 from handlers.card import Card
 from handlers.spaces import Box
 from tests.handlers.archives import policy_card, vision_card
@@ -97,3 +97,15 @@ def test_a_broken_card_is_refused_with_file_and_key(tmp_path: Path, name: str) -
 def test_a_missing_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"the archive has no model\.json"):
         card.load(tmp_path / "model.json")
+
+
+def test_what_an_upload_stamped_holds_for_the_worker_and_is_shown(tmp_path: Path) -> None:
+    read = load(tmp_path, policy_card()).stamped({"modelVersion": "1.1", "threads": 3, "coalesce": 64})
+    assert runtimes.threads(read) == 3
+    assert read.document["request_params"] == {**policy_card()["request_params"], "threads": 3, "coalesce": 64}
+
+
+@pytest.mark.parametrize("threads", [0, -2, "4", None, 1.5, True])
+def test_a_stamp_that_makes_no_sense_is_as_if_there_were_none(tmp_path: Path, threads: object) -> None:
+    before = load(tmp_path, policy_card())
+    assert before.stamped({"threads": threads}) == before

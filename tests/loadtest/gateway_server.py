@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,7 @@ class FakeGateway:
     most_in_flight: int = 0
     seen: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
+    site: web.TCPSite | None = None
 
     async def describe(self, request: web.Request) -> web.Response:
         model = request.match_info["model"]
@@ -79,6 +81,26 @@ def error(status: int, code: str) -> web.Response:
 async def right(_: FakeGateway, request: web.Request) -> web.StreamResponse:
     prediction = {"label": "7", "confidence": 1.0}
     return web.json_response({"model": request.match_info["model"], "version": "1.0", "predictions": [prediction]})
+
+
+async def left(_: FakeGateway, request: web.Request) -> web.StreamResponse:
+    model = request.match_info["model"]
+    return web.json_response({"model": model, "version": "1.0", "predictions": [{"action": 0}]})
+
+
+async def blocking(gateway: FakeGateway, request: web.Request) -> web.StreamResponse:
+    """Holds up everything in this process, the load generator of a test as well."""
+    time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+    return await right(gateway, request)
+
+
+async def dying(gateway: FakeGateway, request: web.Request) -> web.StreamResponse:
+    """Hangs up and listens no more."""
+    assert gateway.site is not None
+    await gateway.site.stop()
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
 
 async def no_worker(_: FakeGateway, request: web.Request) -> web.StreamResponse:
@@ -147,8 +169,8 @@ async def gateway(script: Callable[[int], Answer] = lambda _: right) -> AsyncIte
     runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        fake.site = web.TCPSite(runner, "127.0.0.1", 0)
+        await fake.site.start()
         host, port = runner.addresses[0][:2]
         fake.url = f"http://{host}:{port}"
         yield fake

@@ -44,6 +44,7 @@ def _stress(url: str, **changed: Any) -> Stress:
         "picture_size": (16, 16),
         "seed": 0,
         "report": None,
+        "reports": None,
     }
     return Stress(**(values | changed))
 

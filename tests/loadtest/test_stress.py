@@ -15,7 +15,14 @@ from tests.loadtest.gateway_server import Answer, gateway
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ("stress.clients=4", "stress.requests=20", "stress.rounds=3", "stress.warmup=4", "stress.picture_size=[16,16]")
+SMALL = (
+    "stress.clients=4",
+    "stress.requests=20",
+    "stress.rounds=3",
+    "stress.warmup=4",
+    "stress.picture_size=[16,16]",
+    "stress.reports=null",
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +97,10 @@ async def test_the_report_is_written_as_json(tmp_path: Path) -> None:
     assert report["failed"] is True
     assert report["errors"] == {"connection closed without an answer": 1}
     assert [one["items"] for one in report["rounds"]] == [20, 19, 20]
-    assert report["target"]["model"] == "digits"
+    assert report["targets"][0]["model"] == "digits"
     assert report["latency_ms"]["max"] >= report["latency_ms"]["p50"] > 0
     assert report["next"]["batch_size"] > 0
+    assert "1 of 60 requests failed" in path.with_suffix(".html").read_text()
 
 
 async def test_a_folder_of_pictures_is_sent(tmp_path: Path) -> None:
@@ -109,6 +117,12 @@ async def test_a_folder_of_pictures_is_sent(tmp_path: Path) -> None:
     [
         (("stress.clients=0",), "stress.clients"),
         (("stress.inputs=/no/such/folder",), "No such file"),
+        (("stress.environment=NoSuchGame-v0", "served_model=cartpole"), "stress.environment"),
+        (("stress.environment=CartPole-v1", "served_model=digits"), "only policies play"),
+        (("stress.environment=CartPole-v1", "stress.rate=5"), "cannot come at a rate"),
+        (("stress.mix={digits: 1, nothing: 1}",), "serves no model 'nothing'"),
+        (("stress.rate=0",), "stress.rate"),
+        (("stress.reports=/proc/none",), "stress.reports"),
         (("served_model=imagenet_resnet18",), "serves no model 'imagenet_resnet18'"),
         (("stress.report=/proc/none/report.json",), "stress.report"),
         (("served_model=cartpole", "stress.inputs=tests"), "no picture in"),
@@ -126,7 +140,7 @@ async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tupl
 async def test_without_a_gateway_it_says_how_to_start_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}"))
+    ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}", "stress.reports=null"))
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == f"stress: no gateway at http://127.0.0.1:{port}: connection refused; `make up` starts one\n"
 
@@ -146,6 +160,8 @@ async def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
     assert "imgs/s over 1 round\n" in ran.out
     assert "Errors: none in 36 requests" in ran.out
     assert json.loads(path.read_text())["interrupted"] is True
+    assert "run.json (partial: the run was interrupted)" in ran.out
+    assert "Partial report" in path.with_suffix(".html").read_text()
 
 
 async def test_ctrl_c_before_the_first_answer_is_quiet() -> None:

@@ -9,8 +9,8 @@ def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(percent: 
 
 
 def test_a_percentile_of_few_values_is_one_of_them() -> None:
-    assert Percentiles.of([30.0, 10.0, 20.0]) == Percentiles(p50=20.0, p95=30.0, p99=30.0, max=30.0)
-    assert Percentiles.of([7.0]) == Percentiles(7.0, 7.0, 7.0, 7.0)
+    assert Percentiles.of([30.0, 10.0, 20.0]) == Percentiles(20.0, 30.0, 30.0, 30.0, 30.0, 30.0)
+    assert Percentiles.of([7.0]) == Percentiles(7.0, 7.0, 7.0, 7.0, 7.0, 7.0)
 
 
 def test_the_spread_is_the_samples() -> None:

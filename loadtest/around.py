@@ -1,0 +1,22 @@
+"""What the settings tell about the stack under load, when it is the stack of these very settings."""
+
+from pathlib import Path
+
+from loadtest.run import NOTHING, Surroundings
+from settings import Settings
+
+
+def surroundings(settings: Settings) -> Surroundings:
+    """Nothing for a gateway elsewhere: its engine and its processes are not the ones that the settings describe."""
+    if settings.stress.url.rstrip("/") != settings.gateway.url:
+        return NOTHING
+    engine, gateway = settings.engine, settings.gateway
+    shown = {"processes", "admission", "coalesce", "cache", "upstream_connections", "deadline_ms"}
+    return Surroundings(
+        engine_metrics=f"http://{engine.host}:{engine.metrics_port}/metrics",
+        state=Path(settings.paths.state),
+        configuration={
+            "gateway": gateway.model_dump(mode="json", include=shown),
+            "engine": engine.model_dump(mode="json", include={"name", "job_queue_size", "response_timeout_s"}),
+        },
+    )

@@ -1,0 +1,54 @@
+import random
+
+import pytest
+
+from loadtest.measure import Round
+from loadtest.series import over_time, shares, tail
+from loadtest.summary import Percentiles
+
+
+def _round(began: float, seconds: float, ended: list[float], failed: tuple[float, ...] = ()) -> Round:
+    errors = (("timeout", len(failed)),) if failed else ()
+    return Round(seconds, len(ended), (10.0,) * len(ended), errors, True, began, tuple(ended), failed)
+
+
+def test_every_answer_and_error_falls_into_one_bin() -> None:
+    first = _round(100.0, 2.0, [0.05 * n for n in range(40)], (1.0,))
+    second = _round(103.0, 2.0, [0.1 * n for n in range(20)])
+    series = over_time([first, second])
+    assert sum(one.answers for one in series.bins) == 60
+    assert sum(one.errors for one in series.bins) == 1
+    assert len(series.bins) <= 150
+
+
+def test_the_pause_between_two_rounds_is_a_gap_and_not_a_standstill() -> None:
+    series = over_time([_round(0.0, 1.0, [0.5]), _round(5.0, 1.0, [0.5])])
+    assert {one.rate for one in series.bins if 1.0 <= one.at_s < 4.9} == {None}
+
+
+def test_a_long_run_has_wider_bins_instead_of_more() -> None:
+    assert len(over_time([_round(0.0, 7200.0, [1.0])]).bins) <= 150
+
+
+def test_the_tail_ends_with_the_worst_and_only_rises() -> None:
+    draw = random.Random(0)
+    values = [draw.expovariate(0.1) for _ in range(5000)]
+    points = tail(values)
+    assert points[-1] == (100 * (1 - 1 / 5000), max(values))
+    assert [latency for _, latency in points] == sorted(latency for _, latency in points)
+    assert [percent for percent, _ in points] == sorted(percent for percent, _ in points)
+    near = min(points, key=lambda point: abs(point[0] - 99.9))
+    assert near[1] == pytest.approx(Percentiles.of(values).p999, rel=0.1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_values_have_a_tail_and_a_histogram_too(count: int) -> None:
+    values = [3.0] * count
+    assert [latency for _, latency in tail(values)] == [3.0] * len(tail(values))
+    assert sum(number for _, _, number in shares(values)) == count
+
+
+def test_the_histogram_counts_every_request_once() -> None:
+    draw = random.Random(3)
+    values = [draw.lognormvariate(2, 1) for _ in range(3000)]
+    assert sum(number for _, _, number in shares(values)) == 3000
