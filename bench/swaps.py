@@ -106,7 +106,7 @@ async def _swap(model: str, delay_ms: int, env: dict[str, str], overrides: Seque
     )
     printed, said = await process.communicate()
     words = printed.decode().split()
-    if process.returncode != 0 or words[2:] != ["serves", "now"]:
+    if process.returncode != 0 or words[2:4] != ["serves", "now"]:
         raise MarinaError(f"the swap of {model} failed: {said.decode().strip().splitlines()[-1:]} {words}")
     return Swap(model, began, time.monotonic(), words[1])
 

@@ -37,9 +37,9 @@ class Tools:
     journal: Journal
 
     @classmethod
-    def of(cls, settings: Settings, engine: Management, store: Store, model: str) -> "Tools":
-        """The tools for one model of one stack."""
-        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model))
+    def of(cls, settings: Settings, engine: Management, store: Store, model: str, node: str = "") -> "Tools":
+        """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
+        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model, node))
 
 
 def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
@@ -47,10 +47,10 @@ def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], 
 
     Raises RolloutError when the version was not rolled out or was taken back, saying which one serves.
     """
-    begun = _Begun(tools, entry)
+    begun = Begun(tools, entry)
     try:
-        checked = _prove(tools, archive, begun, publish)
-        _switch(tools, begun)
+        checked = prove(tools, archive, begun, publish)
+        switch(tools, begun)
     except BaseException as error:
         undo(tools.engine, tools.store, tools.record, tools.journal, begun.entry, Probe.of(archive))
         if not isinstance(error, MarinaError):
@@ -66,7 +66,7 @@ def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], 
 
 def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     """Record a version that has proven itself, and let go of every other one."""
-    begun = _Begun(tools, entry)
+    begun = Begun(tools, entry)
     begun.at(Step.RECORD)
     _record(tools, entry)
     begun.at(Step.DRAIN)
@@ -81,26 +81,28 @@ def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     tools.journal.close()
 
 
-class _Begun:
+class Begun:
     """The rollout under way: each step is journaled and logged before it begins."""
 
     def __init__(self, tools: Tools, entry: Entry) -> None:
         self._journal = tools.journal
+        self._on = f" on {tools.engine.node.name}" if tools.settings.engine.nodes else ""
         self.entry = entry
 
     def at(self, step: Step) -> None:
+        """Begin a step."""
         self.entry = self.entry.at(step)
         self._journal.write(self.entry)
-        log.info("%s %s: %s", self.entry.model, self.entry.new.version, step)
+        log.info("%s %s%s: %s", self.entry.model, self.entry.new.version, self._on, step)
 
 
-def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], None]) -> int:
+def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], None]) -> int:
     """Everything before the switch; the old version is not touched."""
     engine, model, new, limits = tools.engine, begun.entry.model, begun.entry.new, tools.settings.rollout
     begun.at(Step.PUBLISH)
     publish()
     begun.at(Step.REGISTER)
-    _forget_half(tools.settings, new.archive)
+    _forget_half(tools, new.archive)
     engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
     begun.at(Step.WORKERS)
     engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
@@ -112,10 +114,11 @@ def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], 
     return checked
 
 
-def _forget_half(settings: Settings, name: str) -> None:
+def _forget_half(tools: Tools, name: str) -> None:
     """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
-    if settings.store.name != "local":
-        (Path(settings.engine.model_store) / name).unlink(missing_ok=True)
+    folder = tools.engine.node.model_store
+    if tools.settings.store.name != "local" and folder is not None:
+        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _warm(engine: Management, model: str, version: str, probe: Probe, settings: Settings) -> None:
@@ -130,9 +133,10 @@ def _warm(engine: Management, model: str, version: str, probe: Probe, settings: 
         log.warning("%s; its golden inputs have warmed it", reason)
 
 
-def _switch(tools: Tools, begun: _Begun) -> None:
+def switch(tools: Tools, begun: Begun) -> None:
+    """Give the new version the traffic and watch it. Raises RolloutError when it does not stand the watch."""
     model, new = begun.entry.model, begun.entry.new
-    before = Counts() if begun.entry.old is None else counts(tools.settings, model)
+    before = Counts() if begun.entry.old is None else counts(tools.settings, model, tools.engine.node.name)
     begun.at(Step.SWITCH)
     tools.engine.set_default(model, new.version)
     if begun.entry.old is None:

@@ -1,16 +1,16 @@
 """Rollout, rollback and restore: what has to happen, and that only one of them happens to a model at a time."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from archive import Archive
-from delivery import recover
+from delivery import hosts, recover
 from delivery.drain import drain
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, replace
 from delivery.management import Management, Version
+from delivery.outcome import Outcome
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
 from delivery.stores import open_store
@@ -24,20 +24,6 @@ from settings import Settings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a rollout ended well: which version serves now, and whether anything had to change for it.
-
-    `plan` is filled by a dry run, which changes nothing.
-    """
-
-    model: str
-    version: str
-    changed: bool
-    golden: int = 0
-    plan: tuple[str, ...] = ()
-
-
 def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     """Have the engine serve `archive_file` with the batch settings of `settings`.
 
@@ -45,6 +31,8 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     what failed and which version serves.
     """
     archive = open_trusted(archive_file, settings)
+    if settings.engine.nodes:
+        return hosts.roll_out(archive, settings)
     model, params = archive.model_name, settings.served_model.request_params
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
@@ -63,6 +51,8 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
 
 def roll_back(model: str, settings: Settings) -> Outcome:
     """Have the engine serve the version before, with the settings it was registered with then."""
+    if settings.engine.nodes:
+        return hosts.roll_back(model, settings)
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
@@ -85,6 +75,9 @@ def remove(model: str, settings: Settings) -> None:
 
     Raises RolloutError when it is not registered.
     """
+    if settings.engine.nodes:
+        hosts.remove(model, settings)
+        return
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
@@ -103,6 +96,8 @@ def remove(model: str, settings: Settings) -> None:
 
 def restore(settings: Settings) -> list[Outcome]:
     """Register again what served before TorchServe was restarted; TorchServe itself forgets."""
+    if settings.engine.nodes:
+        return hosts.restore(settings)
     outcomes = []
     with Management(settings.engine) as engine:
         store = open_store(settings)

@@ -1,6 +1,6 @@
 """`make models`: what the engine has registered, as a table for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from archive import open_archive
@@ -8,20 +8,32 @@ from delivery.management import Management, Version
 from delivery.stores import Store
 from errors import MarinaError
 
-HEAD = ("model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
+HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engine: Management, store: Store, now: datetime) -> str:
-    """One line for each registered version; `weights` is read from its archive in the store."""
+def models_table(engines: Sequence[Management], store: Store, now: datetime) -> str:
+    """One line for each registered version; `weights` is read from its archive in the store.
+
+    With several hosts each line begins with its host's name, and one that is away has a line, too.
+    """
+    several = len(engines) > 1
     rows: list[tuple[str, ...]] = [HEAD]
+    for engine in engines:
+        if several and not engine.answers():
+            rows.append((engine.node.name, "away", *("-" for _ in HEAD[2:])))
+            continue
+        rows += [(engine.node.name, *row) for row in _rows(engine, store, now)]
+    if len(rows) == 1:
+        return "no model is registered; `make upload_model MODEL=name` rolls one out"
+    return _aligned(rows if several else [row[1:] for row in rows])
+
+
+def _rows(engine: Management, store: Store, now: datetime) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
             serves = default is not None and default.version == found.version
-            rows.append(_row(found, serves=serves, weights=_weights(found, store), now=now))
-    if len(rows) == 1:
-        return "no model is registered; `make upload_model MODEL=name` rolls one out"
-    return _aligned(rows)
+            yield _row(found, serves=serves, weights=_weights(found, store), now=now)
 
 
 def _row(found: Version, *, serves: bool, weights: str, now: datetime) -> tuple[str, ...]:
@@ -58,5 +70,5 @@ def _age(started: str | None, now: datetime) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

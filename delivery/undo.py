@@ -23,7 +23,7 @@ def undo(engine: Management, store: Store, record: Record, journal: Journal, ent
     journal.write(entry.at(Step.TAKE_BACK))
     try:
         _give_back(engine, entry, probe)
-        _remove_archive(store, record, entry)
+        remove_archive(store, record, entry)
     except MarinaError as error:
         log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
         return
@@ -43,7 +43,7 @@ def _give_back(engine: Management, entry: Entry, probe: Probe | None) -> None:
     engine.unregister(entry.model, entry.new.version)
 
 
-def _remove_archive(store: Store, record: Record, entry: Entry) -> None:
+def remove_archive(store: Store, record: Record, entry: Entry) -> None:
     """Remove what this rollout put into the store, unless it is one that served and can be gone back to."""
     if not entry.published:
         return

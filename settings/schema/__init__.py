@@ -2,7 +2,7 @@
 
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size, Triple, Version
 from settings.schema.edge import Edge
-from settings.schema.engine import TorchServe
+from settings.schema.engine import Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
 from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
@@ -22,6 +22,7 @@ __all__ = [
     "LocalStore",
     "Name",
     "NginxStore",
+    "Node",
     "Output",
     "Paths",
     "PolicyModel",
