@@ -1,7 +1,8 @@
-"""`python -m delivery put FILE.mar | rollback | models | restore | follow [overrides]`: what changes and what is there.
+"""`python -m delivery put FILE.mar | rollback | models | restore | follow | scale [overrides]`.
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
-`restore` brings every engine host to what is recorded as serving, and `follow` does that for ever.
+`restore` brings every engine host to what is recorded as serving, `follow` does that for ever, and `scale` gives
+models the workers that their queues ask for.
 """
 
 import contextlib
@@ -15,12 +16,16 @@ import settings
 from delivery.follow import follow
 from delivery.management import Management
 from delivery.rollout import restore, roll_back
+from delivery.scale import scale
 from delivery.stores import open_store
+from delivery.stores.base import file_name
+from delivery.stores.nginx import FileBrowser
 from delivery.table import models_table
 from delivery.trust import open_trusted
 from errors import ConfigError, MarinaError
+from settings.schema import NginxStore
 
-USAGE = "usage: python -m delivery put FILE.mar | rollback | models | restore | follow [hydra overrides]"
+USAGE = "usage: python -m delivery put FILE.mar | rollback | models | restore | follow | scale [hydra overrides]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
                 return _restore(overrides)
             case ["follow", *overrides]:
                 return _follow(overrides)
+            case ["scale", *overrides]:
+                return _scale(overrides)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
@@ -50,12 +57,17 @@ def _put(file: Path, overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     archive = open_trusted(file, loaded)
     store = open_store(loaded)
-    name = f"{archive.model_name}.mar"
+    uploads = isinstance(loaded.store, NginxStore) and loaded.store.put_key_file is not None
+    # By HTTP nothing that is published is replaced, so each version has its own name.
+    name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     place = store.url(name).partition("?")[0]
     if (stored := store.path(name)) is not None and stored.samefile(file):
         print(f"{name} is in the store already: {place}")
         return 0
-    store.put(file, name)
+    if uploads and isinstance(store, FileBrowser):
+        store.upload(file, name)
+    else:
+        store.put(file, name)
     print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {place}")
     return 0
 
@@ -90,6 +102,14 @@ def _follow(overrides: list[str]) -> int:
     if not loaded.engine.nodes:
         raise ConfigError("engine.nodes is empty; a single engine is restored by `make up`")
     follow(loaded)
+    return 0
+
+
+def _scale(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    if not loaded.scaling.models:
+        raise ConfigError("scaling.models is empty; name the models whose workers are to follow their load")
+    scale(loaded)
     return 0
 
 

@@ -21,6 +21,11 @@ class Fleet:
     away: tuple[Tools, ...]
     live: Live
 
+    def under(self, settings: Settings) -> "Fleet":
+        """The same hosts with other settings."""
+        present = tuple(each.under(settings) for each in self.present)
+        return Fleet(self.model, present, tuple(each.under(settings) for each in self.away), self.live)
+
     def standing(self) -> str:
         """Which version each host serves, in words."""
         return ", ".join([*(f"{name_of(each)}: {_serving(each, self.model)}" for each in self.present), *self._away()])

@@ -13,6 +13,7 @@ from delivery.management import Management
 from delivery.outcome import Outcome
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import History, Record, Served
+from delivery.sizing import sized
 from delivery.stores.base import file_name
 from delivery.versions import names
 from delivery.workers import Probe
@@ -26,6 +27,8 @@ def roll_out(archive: Archive, settings: Settings) -> Outcome:
     """Have every host that answers serve the archive; a host that is away gets it when it comes back."""
     model = archive.model_name
     with alone(model, settings), open_fleet(settings, model) as fleet:
+        settings = sized(settings, fleet.present[0].engine.default(model))
+        fleet = fleet.under(settings)
         if settings.rollout.dry_run:
             return _dry_run(fleet, archive)
         recover_everywhere(fleet)

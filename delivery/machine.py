@@ -41,6 +41,10 @@ class Tools:
         """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
         return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model, node))
 
+    def under(self, settings: Settings) -> "Tools":
+        """The same tools with other settings."""
+        return Tools(settings, self.engine, self.store, self.record, self.journal)
+
 
 def replace(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
     """Bring `entry.new` to serve in place of `entry.old`; returns how many golden answers held.

@@ -13,6 +13,7 @@ from delivery.management import Management, Version
 from delivery.outcome import Outcome
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
+from delivery.sizing import sized
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.trust import open_trusted
@@ -33,13 +34,15 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     archive = open_trusted(archive_file, settings)
     if settings.engine.nodes:
         return hosts.roll_out(archive, settings)
-    model, params = archive.model_name, settings.served_model.request_params
+    model = archive.model_name
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         if settings.rollout.dry_run:
             return _dry_run(tools, archive)
         recover.recover(tools, model)
         current = engine.default(model)
+        settings = sized(settings, current)
+        tools, params = tools.under(settings), settings.served_model.request_params
         if current is not None and _serves(tools, archive, current):
             return Outcome(model, current.version, changed=False)
         version = assign_version(archive, names(engine.versions(model)), tools.store)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 
-from errors import EngineError, WorkerLost
+from errors import WorkerLost
 from gateway.catalog import Look
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
@@ -88,13 +88,12 @@ class Node:
                 task.cancel()
 
     async def look(self) -> None:
-        """Looks at what it serves, and judges by it. A look that fails takes it out."""
+        """Looks at what it serves, and judges by it.
+
+        Raises EngineError when it does not tell: that keeps it out, but is no reason to take it out while it answers.
+        """
         before = self._live()
-        try:
-            self.models = await self._look()
-        except EngineError as error:
-            self.leave(str(error))
-            return
+        self.models = await self._look()
         # Staying needs the right versions only: a worker that restarts is no reason to lose the other models.
         self.right = serves(self.models, together(before, self._live()), workers=not self._in_traffic)
         if self.right:

@@ -61,9 +61,12 @@ class Nodes:
         """What the nodes in traffic serve together. Raises EngineError when there is none."""
         known = [node for node in self._nodes if node.in_traffic]
         # One that hangs would hold up the view of all; its own task looks whether it comes back.
-        await asyncio.gather(*(node.look() for node in known or self._nodes))
+        looks = await asyncio.gather(*(node.look() for node in known or self._nodes), return_exceptions=True)
+        others = [found for found in looks if isinstance(found, BaseException) and not isinstance(found, EngineError)]
+        if others:
+            raise others[0]
         models = [node.models for node in self._nodes if node.in_traffic]
-        if not models:
+        if not models or all(isinstance(found, EngineError) for found in looks):
             raise EngineError("no engine host answers with the versions that it should serve")
         return merged(models)
 
@@ -82,8 +85,8 @@ class Nodes:
 
     async def _keep_checking(self, node: Node) -> None:
         while True:
-            # A description that cannot be read: the catalog's own look tells of it.
-            with suppress(LookupError, TypeError, ValueError):
+            # No answer, or a description that cannot be read: it stays out, and the catalog's own look tells of it.
+            with suppress(EngineError, LookupError, TypeError, ValueError):
                 await node.check()
             await asyncio.sleep(self._check_s)
 

@@ -69,7 +69,8 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
                 env=s3.environment(bucket),
             )
         )
-    served += [_follower(overrides)] if engine.nodes else []
+    served += [_loop("follower", "follow", overrides)] if engine.nodes else []
+    served += [_loop("scaler", "scale", overrides)] if settings.scaling.models else []
     gateway = settings.gateway
     served.append(
         Part(
@@ -108,11 +109,11 @@ def _torchserve(settings: Settings, folders: Folders) -> Part:
     )
 
 
-def _follower(overrides: tuple[str, ...]) -> Part:
-    """What brings an engine host that comes back to the right versions; wanted where there are several."""
+def _loop(name: str, command: str, overrides: tuple[str, ...]) -> Part:
+    """What delivery does for ever: bring hosts that come back up to date, give models the workers they need."""
     return Part(
-        name="follower",
-        command=(sys.executable, "-m", "delivery", "follow", *overrides),
+        name=name,
+        command=(sys.executable, "-m", "delivery", command, *overrides),
         ports=(),
         ready_url=None,
         timeout_s=15,

@@ -5,6 +5,7 @@ from settings.schema.edge import Edge
 from settings.schema.engine import Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
+from settings.schema.scaling import Scaling, WorkerLimits
 from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
@@ -32,6 +33,7 @@ __all__ = [
     "RequestParams",
     "Rollout",
     "S3Store",
+    "Scaling",
     "Seconds",
     "Security",
     "ServedModel",
@@ -45,6 +47,7 @@ __all__ = [
     "Triple",
     "Version",
     "VisionModel",
+    "WorkerLimits",
 ]
 
 
@@ -66,5 +69,6 @@ class Settings(Frozen):
     edge: Edge
     stress: Stress
     rollout: Rollout
+    scaling: Scaling
     signing: Signing
     paths: Paths

@@ -200,10 +200,14 @@ async def test_a_worker_that_restarts_does_not_take_its_host_out() -> None:
 async def test_a_look_goes_on_without_a_host_that_is_away_and_fails_without_any() -> None:
     hosts = await fleet()
     hosts.a.up = False
+    assert (await hosts.nodes.look())["cartpole"].default.workers_ready == 2
+    hosts.a.node.leave("killed")
     assert (await hosts.nodes.look())["cartpole"].default.workers_ready == 1
     hosts.b.up = False
     with pytest.raises(EngineError):
         await hosts.nodes.look()
+    # A busy Management API is no reason to refuse predictions.
+    assert hosts.in_traffic() == [True, True]
     with pytest.raises(NoWorker):
         Fleet().nodes._choose(request(OBSERVATION), [])
 
