@@ -40,14 +40,8 @@ def _adjust(model: str, scaler: Scaler, load: Load, settings: Settings) -> bool:
     wanted = scaler.wanted(time.monotonic(), share, workers, serving[0].batch_size)
     if wanted == workers:
         return False
-    log.info(
-        "%s: %d workers instead of %d: waits %.1f ms, %.1f outstanding",
-        model,
-        wanted,
-        workers,
-        load.wait_ms,
-        load.outstanding,
-    )
+    seen = f"waits of {load.wait_ms:.1f} ms, {load.outstanding:.1f} requests in the engine"
+    log.info("%s gets %d workers instead of %d: %s", model, wanted, workers, seen)
     try:
         resize(model, wanted, settings)
     except MarinaError as error:
