@@ -1,25 +1,35 @@
-"""`python -m bench.swaps [hydra overrides]`: what clients of a running stack notice of swaps under load.
+"""`python -m bench.swaps [--swaps N] [--two-nodes] [hydra overrides]`: what clients notice of swaps under load.
 
 Swaps digits and cartpole in turn while 32 clients mix pictures and states; each swap is the same archive with another
-`max_batch_delay`. Rounds at rest and rounds with a swap alternate, and both are as long.
+`max_batch_delay`. Rounds at rest and rounds with a swap alternate, and both are as long. The stack is the one that
+runs, which both models have been rolled out on; with `--two-nodes` it is one of two engines that is made for this, from
+the built archives, and one of the engines is killed and started again all the while.
 """
 
+import argparse
 import asyncio
 import os
+import shutil
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import settings
 from bench.mixed_load import Answer, Load
+from bench.power_cuts import PowerCuts
+from bench.two_nodes import two_nodes
 from demo import digits
 from errors import MarinaError
 from settings.load import ROOT
 
 CLIENTS, SWAPS, WARM_UP_S = 32, 20, 5.0
+WANTED_RATIO = 3.0
+Disturb = Callable[[asyncio.Event], Awaitable[None]]
 MODELS = ("digits", "cartpole")
 
 
@@ -70,21 +80,31 @@ class Measured:
         return list(zip(versions, since, until, strict=True))
 
 
-async def measure(gateway: str, swaps: int, env: dict[str, str], overrides: Sequence[str] = ()) -> Measured:
-    """Put the load on, swap `swaps` times with a rest as long before each, and return everything that was seen."""
+async def measure(
+    gateway: str, swaps: int, env: dict[str, str], overrides: Sequence[str] = (), disturb: Disturb | None = None
+) -> Measured:
+    """Put the load on, swap `swaps` times with a rest as long before each, and return everything that was seen.
+
+    `disturb` runs beside all this until the event that it is given is set.
+    """
     _, unseen = digits.load_split()
     load = Load(gateway, CLIENTS, [digits.png(image) for image in unseen.images[:50]])
     running = asyncio.create_task(load.run())
     done: list[Swap] = []
     rests: list[tuple[float, float]] = []
+    over = asyncio.Event()
     try:
         await asyncio.sleep(WARM_UP_S)
+        beside = asyncio.ensure_future(disturb(over)) if disturb else None
         for number in range(swaps):
             rest_s = statistics.median(swap.ended - swap.began for swap in done) if done else WARM_UP_S
             began = time.monotonic()
             await asyncio.sleep(rest_s)
             rests.append((began, time.monotonic()))
             done.append(await _swap(MODELS[number % 2], 2 + number // 2 % 2, env, overrides))
+        over.set()
+        if beside is not None:
+            await beside
     finally:
         load.stop()
         await running
@@ -106,7 +126,7 @@ async def _swap(model: str, delay_ms: int, env: dict[str, str], overrides: Seque
     )
     printed, said = await process.communicate()
     words = printed.decode().split()
-    if process.returncode != 0 or words[2:] != ["serves", "now"]:
+    if process.returncode != 0 or words[2:4] != ["serves", "now"]:
         raise MarinaError(f"the swap of {model} failed: {said.decode().strip().splitlines()[-1:]} {words}")
     return Swap(model, began, time.monotonic(), words[1])
 
@@ -117,14 +137,16 @@ def table(measured: Measured) -> str:
         f"{len(measured.answers)} requests of {CLIENTS} clients over {len(measured.swaps)} swaps:",
         f"{len(measured.failed())} failed, {len(measured.strangers())} answered by a version that was not live",
         "",
-        "| model | p50 at rest | p50 in swaps | p99 at rest | p99 in swaps | p99 ratio |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| model | p50 at rest | p50 in swaps | p99 at rest | p99 in swaps | p99 ratio | wanted |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model in MODELS:
         rest = _seconds(measured, model, measured.rests)
         during = _seconds(measured, model, [(swap.began, swap.ended) for swap in measured.swaps])
         cells = [f"{1000 * _at(values, share):.1f} ms" for share in (0.5, 0.99) for values in (rest, during)]
-        lines.append(f"| {model} | {' | '.join(cells)} | {_at(during, 0.99) / _at(rest, 0.99):.2f} |")
+        lines.append(
+            f"| {model} | {' | '.join(cells)} | {_at(during, 0.99) / _at(rest, 0.99):.2f} | ≤ {WANTED_RATIO:g} |"
+        )
     return "\n".join(lines)
 
 
@@ -137,16 +159,43 @@ def _at(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-def main(overrides: list[str]) -> int:
-    """Measure the running stack and print the table; fails when a request failed."""
+def main(arguments: list[str]) -> int:
+    """Measure and print the table; fails when a request failed or was answered by a version that was not live."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.swaps", description="what clients notice of swaps under load"
+    )
+    parser.add_argument("--swaps", type=int, default=SWAPS)
+    parser.add_argument("--two-nodes", action="store_true", help="two engines, one of which is killed again and again")
+    chosen, overrides = parser.parse_known_args(arguments)
     try:
-        gateway = settings.load(overrides).gateway.url
-        measured = asyncio.run(measure(gateway, SWAPS, dict(os.environ), overrides))
+        loaded = settings.load(overrides)
+        if chosen.two_nodes:
+            measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, overrides)
+        else:
+            measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), overrides))
+            more = ""
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(measured))
+    print(table(measured) + more)
     return 1 if measured.failed() or measured.strangers() else 0
+
+
+def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Measured, str]:
+    with tempfile.TemporaryDirectory(prefix="marina-swaps-") as name:
+        built = Path(name) / "archives"
+        built.mkdir()
+        for model in MODELS:
+            if not (archives / f"{model}.mar").is_file():
+                raise MarinaError(f"no archive {archives / model}.mar; `make generate_mar MODEL={model}` builds it")
+            shutil.copy(archives / f"{model}.mar", built)
+        with two_nodes(Path(name), built, MODELS) as nodes:
+            cuts = PowerCuts(nodes)
+            measured = asyncio.run(measure(nodes.gateway, swaps, nodes.env, overrides, cuts.go_on))
+    return (
+        measured,
+        f"\n\nOne of two nodes was killed {cuts.kills} times, and was back in traffic {cuts.returns} times.",
+    )
 
 
 if __name__ == "__main__":

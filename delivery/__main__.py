@@ -1,5 +1,11 @@
-"""`python -m delivery put FILE.mar | rollback | models [overrides]`: into the store, back, what is registered."""
+"""`python -m delivery put FILE.mar | rollback | models | restore | follow | scale [overrides]`.
 
+`put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
+`restore` brings every engine host to what is recorded as serving, `follow` does that for ever, and `scale` gives
+models the workers that their queues ask for.
+"""
+
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -7,15 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import settings
+from delivery.follow import follow
 from delivery.management import Management
-from delivery.rollout import roll_back
+from delivery.rollout import restore, roll_back
+from delivery.scale import scale
 from delivery.stores import open_store
+from delivery.stores.base import file_name
+from delivery.stores.nginx import FileBrowser
 from delivery.table import models_table
 from delivery.traffic import Splits
 from delivery.trust import open_trusted
-from errors import MarinaError
+from errors import ConfigError, MarinaError
+from settings.schema import NginxStore
 
-USAGE = "usage: python -m delivery put FILE.mar | rollback | models [hydra overrides]"
+USAGE = "usage: python -m delivery put FILE.mar | rollback | models | restore | follow | scale [hydra overrides]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,6 +40,12 @@ def main(arguments: Sequence[str]) -> int:
                 return _rollback(overrides)
             case ["models", *overrides]:
                 return _models(overrides)
+            case ["restore", *overrides]:
+                return _restore(overrides)
+            case ["follow", *overrides]:
+                return _follow(overrides)
+            case ["scale", *overrides]:
+                return _scale(overrides)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
@@ -41,12 +58,17 @@ def _put(file: Path, overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     archive = open_trusted(file, loaded)
     store = open_store(loaded)
-    name = f"{archive.model_name}.mar"
+    uploads = isinstance(loaded.store, NginxStore) and loaded.store.put_key_file is not None
+    # By HTTP nothing that is published is replaced, so each version has its own name.
+    name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     place = store.url(name).partition("?")[0]
     if (stored := store.path(name)) is not None and stored.samefile(file):
         print(f"{name} is in the store already: {place}")
         return 0
-    store.put(file, name)
+    if uploads and isinstance(store, FileBrowser):
+        store.upload(file, name)
+    else:
+        store.put(file, name)
     print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {place}")
     return 0
 
@@ -54,14 +76,41 @@ def _put(file: Path, overrides: list[str]) -> int:
 def _rollback(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     outcome = roll_back(loaded.served_model.model_name, loaded)
-    print(f"{outcome.model} {outcome.version} serves again")
+    print(f"{outcome.model} {outcome.version} serves again{f' ({outcome.where})' if outcome.where else ''}")
     return 0
 
 
 def _models(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
-    with Management(loaded.engine) as engine:
-        print(models_table(engine, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
+    with contextlib.ExitStack() as opened:
+        engines = [opened.enter_context(Management(loaded.engine, node)) for node in loaded.engine.hosts]
+        print(models_table(engines, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
+    return 0
+
+
+def _restore(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    outcomes = restore(loaded)
+    for outcome in outcomes:
+        print(f"{outcome.model} {outcome.version} serves again{f' on {outcome.where}' if outcome.where else ''}")
+    if not outcomes:
+        print("everything that is recorded serves already")
+    return 0
+
+
+def _follow(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    if not loaded.engine.nodes:
+        raise ConfigError("engine.nodes is empty; a single engine is restored by `make up`")
+    follow(loaded)
+    return 0
+
+
+def _scale(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    if not loaded.scaling.models:
+        raise ConfigError("scaling.models is empty; name the models whose workers are to follow their load")
+    scale(loaded)
     return 0
 
 

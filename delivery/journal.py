@@ -63,9 +63,9 @@ class Journal:
         self._path = folder / f"{model}.json"
 
     @classmethod
-    def of(cls, settings: Settings, model: str) -> "Journal":
-        """The journal of one model."""
-        return cls(Path(settings.paths.state) / "rollouts", model)
+    def of(cls, settings: Settings, model: str, node: str = "") -> "Journal":
+        """The journal of one model; with `node`, on that one of several engine hosts (`rollouts/NODE/MODEL.json`)."""
+        return cls(Path(settings.paths.state) / "rollouts" / node, model)
 
     def read(self) -> Entry | None:
         """The rollout that did not end, if any. Raises StoreError for an unreadable file."""
@@ -87,6 +87,8 @@ class Journal:
 
     def close(self) -> None:
         """The rollout has ended, well or undone."""
+        if not self._path.exists():
+            return
         self._path.unlink(missing_ok=True)
         descriptor = os.open(self._path.parent, os.O_RDONLY)
         try:

@@ -13,7 +13,8 @@ from typing import Literal
 import requests
 
 from errors import EngineError
-from settings.schema import TorchServe
+from settings.load import ROOT
+from settings.schema import Node
 
 Kind = Literal["management", "inference"]
 READ_TIMEOUT_S = 2.0
@@ -50,15 +51,28 @@ def read(path: Path) -> Keys:
             time.sleep(0.05)
 
 
-def renew(engine: TorchServe, kind: Kind) -> Keys:
+def of_node(node: Node) -> Keys:
+    """The keys of one engine host: from its key file, or its one token for everything."""
+    if node.key_file is None:
+        token = node.token or ""
+        return Keys(token, token, token)
+    return read(ROOT / node.key_file)
+
+
+def renew(node: Node, kind: Kind) -> Keys:
     """Have TorchServe replace an expired `management` or `inference` key; returns all keys as they are now."""
-    path = Path(engine.key_file)
-    answer = requests.get(
-        f"{engine.management_url}/token",
-        params={"type": kind},
-        headers={"Authorization": f"Bearer {read(path).api}"},
-        timeout=10,
-    )
+    if node.key_file is None:
+        return of_node(node)
+    path = ROOT / node.key_file
+    try:
+        answer = requests.get(
+            f"{node.management_url}/token",
+            params={"type": kind},
+            headers={"Authorization": f"Bearer {read(path).api}"},
+            timeout=10,
+        )
+    except requests.RequestException as error:
+        raise EngineError(f"TorchServe at {node.management_url} does not renew keys: {type(error).__name__}") from None
     if not answer.ok:
-        raise EngineError(f"TorchServe at {engine.management_url} does not accept the keys in {path}")
+        raise EngineError(f"TorchServe at {node.management_url} does not accept the keys in {path}")
     return read(path)

@@ -5,6 +5,7 @@ publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ (canary)
 """
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -41,9 +42,14 @@ class Tools:
     splits: Splits
 
     @classmethod
-    def of(cls, settings: Settings, engine: Management, store: Store, model: str) -> "Tools":
-        """The tools for one model of one stack."""
-        return cls(settings, engine, store, Record.of(settings), Journal.of(settings, model), Splits.of(settings))
+    def of(cls, settings: Settings, engine: Management, store: Store, model: str, node: str = "") -> "Tools":
+        """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
+        journal = Journal.of(settings, model, node)
+        return cls(settings, engine, store, Record.of(settings), journal, Splits.of(settings))
+
+    def under(self, settings: Settings) -> "Tools":
+        """The same tools with other settings."""
+        return dataclasses.replace(self, settings=settings)
 
 
 def replace(
@@ -54,12 +60,12 @@ def replace(
     `tried_out`: after the canary or shadow that the settings ask for. Raises RolloutError when the version was not
     rolled out or was taken back, saying which one serves.
     """
-    begun = _Begun(tools, entry)
+    begun = Begun(tools, entry)
     with _or_undone(tools, archive, begun):
-        checked = _prove(tools, archive, begun, publish)
+        checked = prove(tools, archive, begun, publish)
         if tried_out:
             _try_out(tools, begun)
-        _switch(tools, begun)
+        switch(tools, begun)
     try:
         settle(tools, begun.entry, Probe.of(archive))
     except MarinaError as error:
@@ -70,33 +76,34 @@ def replace(
 
 def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
     """Let `entry.new` prove itself beside `entry.old`, report, and take it away again; how many golden answers held."""
-    begun = _Begun(tools, entry)
+    begun = Begun(tools, entry)
     with _or_undone(tools, archive, begun):
-        checked = _prove(tools, archive, begun, publish)
+        checked = prove(tools, archive, begun, publish)
         _try_out(tools, begun)
-    _undo(tools, archive, begun)
+    take_back(tools, begun.entry, Probe.of(archive))
     return checked
 
 
 @contextlib.contextmanager
-def _or_undone(tools: Tools, archive: Archive, begun: "_Begun") -> Iterator[None]:
+def _or_undone(tools: Tools, archive: Archive, begun: "Begun") -> Iterator[None]:
     """Whatever fails in here, even by Ctrl-C, takes back what was done before."""
     try:
         yield
     except BaseException as error:
-        _undo(tools, archive, begun)
+        take_back(tools, begun.entry, Probe.of(archive))
         if not isinstance(error, MarinaError):
             raise
         raise RolloutError(_words(begun.entry, error)) from None
 
 
-def _undo(tools: Tools, archive: Archive, begun: "_Begun") -> None:
-    undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, begun.entry, Probe.of(archive))
+def take_back(tools: Tools, entry: Entry, probe: Probe | None) -> None:
+    """Undo what a rollout has done so far, as its journal tells."""
+    undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, entry, probe)
 
 
 def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     """Record a version that has proven itself, and let go of every other one."""
-    begun = _Begun(tools, entry)
+    begun = Begun(tools, entry)
     begun.at(Step.RECORD)
     tools.splits.clear(entry.model)
     _record(tools, entry)
@@ -112,26 +119,28 @@ def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     tools.journal.close()
 
 
-class _Begun:
+class Begun:
     """The rollout under way: each step is journaled and logged before it begins."""
 
     def __init__(self, tools: Tools, entry: Entry) -> None:
         self._journal = tools.journal
+        self._on = f" on {tools.engine.node.name}" if tools.settings.engine.nodes else ""
         self.entry = entry
 
     def at(self, step: Step) -> None:
+        """Begin a step."""
         self.entry = self.entry.at(step)
         self._journal.write(self.entry)
-        log.info("%s %s: %s", self.entry.model, self.entry.new.version, step)
+        log.info("%s %s%s: %s", self.entry.model, self.entry.new.version, self._on, step)
 
 
-def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], None]) -> int:
+def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], None]) -> int:
     """Everything before the switch; the old version is not touched."""
     engine, model, new, limits = tools.engine, begun.entry.model, begun.entry.new, tools.settings.rollout
     begun.at(Step.PUBLISH)
     publish()
     begun.at(Step.REGISTER)
-    _forget_half(tools.settings, new.archive)
+    _forget_half(tools, new.archive)
     engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
     begun.at(Step.WORKERS)
     engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
@@ -143,7 +152,7 @@ def _prove(tools: Tools, archive: Archive, begun: _Begun, publish: Callable[[], 
     return checked
 
 
-def _try_out(tools: Tools, begun: _Begun) -> None:
+def _try_out(tools: Tools, begun: Begun) -> None:
     """Canary or shadow beside the version that serves; a first version has none."""
     step = step_of(tools.settings)
     if step is None or begun.entry.old is None:
@@ -153,10 +162,11 @@ def _try_out(tools: Tools, begun: _Begun) -> None:
     log.info("%s %s has passed its %s", begun.entry.model, begun.entry.new.version, step)
 
 
-def _forget_half(settings: Settings, name: str) -> None:
+def _forget_half(tools: Tools, name: str) -> None:
     """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
-    if settings.store.name != "local":
-        (Path(settings.engine.model_store) / name).unlink(missing_ok=True)
+    folder = tools.engine.node.model_store
+    if tools.settings.store.name != "local" and folder is not None:
+        (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _warm(engine: Management, model: str, version: str, probe: Probe, settings: Settings) -> None:
@@ -171,9 +181,10 @@ def _warm(engine: Management, model: str, version: str, probe: Probe, settings: 
         log.warning("%s; its golden inputs have warmed it", reason)
 
 
-def _switch(tools: Tools, begun: _Begun) -> None:
+def switch(tools: Tools, begun: Begun) -> None:
+    """Give the new version the traffic and watch it. Raises RolloutError when it does not stand the watch."""
     model, new = begun.entry.model, begun.entry.new
-    before = Counts() if begun.entry.old is None else counts(tools.settings, model)
+    before = Counts() if begun.entry.old is None else counts(tools.settings, model, tools.engine.node.name)
     begun.at(Step.SWITCH)
     tools.engine.set_default(model, new.version)
     tools.splits.clear(model)

@@ -6,7 +6,6 @@ What 0.12 wants and its documentation does not say: versions are listed by `/mod
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -14,9 +13,10 @@ import requests
 from delivery import keys
 from delivery.keys import Kind
 from errors import EngineError
-from settings.schema import RequestParams, TorchServe
+from settings.schema import Node, RequestParams, TorchServe
 
 NOT_FOUND = frozenset({404})
+ANSWER_S = 5.0  # a management call of a host that is well takes milliseconds
 PAGE = 100  # models a page, the most that TorchServe gives
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -54,15 +54,29 @@ class Version:
 class Management:
     """One TorchServe; a context manager that closes its connections. Every error is an EngineError of one line."""
 
-    def __init__(self, engine: TorchServe) -> None:
+    def __init__(self, engine: TorchServe, node: Node | None = None) -> None:
+        """The host `node`, the first one of the engine for None."""
         self._engine = engine
+        self.node = node or engine.hosts[0]
         self._session = requests.Session()
 
     def __enter__(self) -> "Management":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
         self._session.close()
+
+    def answers(self) -> bool:
+        """Whether it answers at all and accepts the keys; decided in a few seconds."""
+        try:
+            self._call("GET", "/models", params={"limit": 1}, timeout=ANSWER_S)
+        except EngineError:
+            return False
+        return True
 
     def versions(self, model: str) -> list[Version]:
         """All registered versions; empty for an unknown model."""
@@ -119,7 +133,7 @@ class Management:
         return self._send(
             "inference",
             "POST",
-            f"{self._engine.inference_url}/predictions/{model}/{version}",
+            f"{self.node.inference_url}/predictions/{model}/{version}",
             data=body,
             headers={"Content-Type": content_type},
             timeout=timeout or self._engine.response_timeout_s,
@@ -134,7 +148,7 @@ class Management:
         params: Mapping[str, Any] | None = None,
         timeout: float = 30,
     ) -> requests.Response:
-        url = f"{self._engine.management_url}{path}"
+        url = f"{self.node.management_url}{path}"
         answer = self._send("management", method, url, params=params, timeout=timeout)
         if not answer.ok and answer.status_code not in accept:
             raise EngineError(f"TorchServe answered {method} {path} with {answer.status_code}: {_message(answer)}")
@@ -144,11 +158,11 @@ class Management:
         self, kind: Kind, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS, **options: Any
     ) -> requests.Response:
         """Send with the key of `kind`; a refused key has expired or was replaced by a restart, so renew it once."""
-        answer = self._attempt(method, url, headers, keys.read(Path(self._engine.key_file)), kind, options)
+        answer = self._attempt(method, url, headers, keys.of_node(self.node), kind, options)
         if _refused_key(answer):
-            answer = self._attempt(method, url, headers, keys.renew(self._engine, kind), kind, options)
+            answer = self._attempt(method, url, headers, keys.renew(self.node, kind), kind, options)
         if _refused_key(answer):
-            raise EngineError(f"TorchServe does not accept the keys in {self._engine.key_file}")
+            raise EngineError(f"TorchServe does not accept the keys in {self.node.key_file or 'its settings'}")
         return answer
 
     def _attempt(
@@ -160,7 +174,7 @@ class Management:
         except requests.ReadTimeout:
             raise EngineError(f"TorchServe did not answer {method} in {options['timeout']:g} s") from None
         except (requests.ConnectionError, requests.ConnectTimeout):
-            raise EngineError(f"no TorchServe at {self._engine.management_url}; `make up` starts it") from None
+            raise EngineError(f"no TorchServe at {self.node.management_url}; `make up` starts it") from None
         except requests.RequestException as error:
             raise EngineError(f"TorchServe did not answer {method}: {type(error).__name__}") from None
 

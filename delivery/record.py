@@ -1,8 +1,11 @@
 """What should serve: written after each rollout, read when TorchServe starts empty and when one goes back."""
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,11 +74,24 @@ class Record:
 
     def put(self, model: str, history: History) -> None:
         """Replace one model's history, atomically."""
-        self._write({**self.all(), model: history})
+        with self._alone():
+            self._write({**self.all(), model: history})
 
     def forget(self, model: str) -> None:
         """Remove one model's history, atomically; unknown is fine."""
-        self._write({name: entry for name, entry in self.all().items() if name != model})
+        with self._alone():
+            self._write({name: entry for name, entry in self.all().items() if name != model})
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Rollouts of different models go on at the same time, and each changes its own entry of the one file."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def _write(self, entries: dict[str, History]) -> None:
         content = {name: asdict(entry) for name, entry in entries.items()}

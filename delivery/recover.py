@@ -3,10 +3,9 @@
 import logging
 
 from delivery.journal import PROVEN, Entry
-from delivery.machine import Tools, settle
+from delivery.machine import Tools, settle, take_back
 from delivery.management import Version
 from delivery.published import stored
-from delivery.undo import undo
 from delivery.workers import Probe
 from errors import MarinaError
 
@@ -18,7 +17,7 @@ def recover(tools: Tools, model: str) -> None:
     entry = tools.journal.read()
     if entry is not None:
         _end(tools, entry)
-    _remove_strangers(tools, model)
+    remove_strangers(tools, model)
 
 
 def intention(tools: Tools) -> str | None:
@@ -26,33 +25,34 @@ def intention(tools: Tools) -> str | None:
     entry = tools.journal.read()
     if entry is None:
         return None
-    verb = "finish" if _proven(entry, tools.engine.default(entry.model)) else "undo"
+    verb = "finish" if proven(entry, tools.engine.default(entry.model)) else "undo"
     return f"{verb} the rollout of {entry.model} {entry.new.version} that ended at its step {entry.step!r}"
 
 
 def _end(tools: Tools, entry: Entry) -> None:
-    probe = _probe(tools, entry)
-    if _proven(entry, tools.engine.default(entry.model)) and probe is not None:
+    probe = probe_of(tools, entry)
+    if proven(entry, tools.engine.default(entry.model)) and probe is not None:
         log.warning("finish %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
         settle(tools, entry, probe)
     else:
         log.warning("undo %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
-        undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, entry, probe)
+        take_back(tools, entry, probe)
 
 
-def _proven(entry: Entry, default: Version | None) -> bool:
+def proven(entry: Entry, default: Version | None) -> bool:
     """Whether the new version had passed every check and requests go to it."""
     return entry.step in PROVEN and default is not None and default.version == entry.new.version
 
 
-def _probe(tools: Tools, entry: Entry) -> Probe | None:
+def probe_of(tools: Tools, entry: Entry) -> Probe | None:
+    """A request for the new version; None when its archive is gone."""
     try:
         return Probe.of(stored(entry.new, tools.store, tools.settings))
     except MarinaError:
         return None
 
 
-def _remove_strangers(tools: Tools, model: str) -> None:
+def remove_strangers(tools: Tools, model: str) -> None:
     """Take away versions without traffic that no journal tells of, and a share that no trial answers for."""
     if tools.splits.clear(model):
         log.warning("all traffic of %s goes to its default version again", model)

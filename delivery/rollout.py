@@ -1,18 +1,19 @@
 """Rollout, rollback and restore: what has to happen, and that only one of them happens to a model at a time."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from archive import Archive
-from delivery import recover
+from delivery import hosts, recover
 from delivery.drain import drain
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, observe, replace
 from delivery.management import Management, Version
+from delivery.outcome import Outcome
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
+from delivery.sizing import sized
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.trial import in_words, step_of
@@ -25,21 +26,6 @@ from settings import Settings
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a rollout ended well: which version serves now, and whether anything had to change for it.
-
-    `plan` is filled by a dry run, which changes nothing; `observed` names a version that was tried out only.
-    """
-
-    model: str
-    version: str
-    changed: bool
-    golden: int = 0
-    plan: tuple[str, ...] = ()
-    observed: str | None = None
-
-
 def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     """Have the engine serve `archive_file` with the batch settings of `settings`.
 
@@ -47,13 +33,17 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     what failed and which version serves.
     """
     archive = open_trusted(archive_file, settings)
-    model, params = archive.model_name, settings.served_model.request_params
+    if settings.engine.nodes:
+        return hosts.roll_out(archive, settings)
+    model = archive.model_name
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         if settings.rollout.dry_run:
             return _dry_run(tools, archive)
         recover.recover(tools, model)
         current = engine.default(model)
+        settings = sized(settings, current)
+        tools, params = tools.under(settings), settings.served_model.request_params
         if current is not None and _serves(tools, archive, current):
             return Outcome(model, current.version, changed=False)
         version = assign_version(archive, params.stamped, names(engine.versions(model)), tools.store)
@@ -72,6 +62,8 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
 
 def roll_back(model: str, settings: Settings) -> Outcome:
     """Have the engine serve the version before, with the settings it was registered with then."""
+    if settings.engine.nodes:
+        return hosts.roll_back(model, settings)
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
@@ -94,6 +86,9 @@ def remove(model: str, settings: Settings) -> None:
 
     Raises RolloutError when it is not registered.
     """
+    if settings.engine.nodes:
+        hosts.remove(model, settings)
+        return
     with alone(model, settings), Management(settings.engine) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
@@ -112,6 +107,8 @@ def remove(model: str, settings: Settings) -> None:
 
 def restore(settings: Settings) -> list[Outcome]:
     """Register again what served before TorchServe was restarted; TorchServe itself forgets."""
+    if settings.engine.nodes:
+        return hosts.restore(settings)
     outcomes = []
     with Management(settings.engine) as engine:
         store = open_store(settings)

@@ -1,6 +1,6 @@
 """`make models`: what the engine has registered, as a table for people."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from archive import open_archive
@@ -10,25 +10,35 @@ from delivery.traffic import Splits
 from errors import MarinaError
 from settings.traffic import Split
 
-HEAD = ("model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
+HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engine: Management, store: Store, splits: Splits, now: datetime) -> str:
+def models_table(engines: Sequence[Management], store: Store, splits: Splits, now: datetime) -> str:
     """One line for each registered version; `weights` is read from its archive in the store.
 
-    While one is under trial, `serves` shows which share of the requests each version answers.
+    With several hosts each line begins with its host's name, and one that is away has a line, too. While a version is
+    under trial, `serves` shows which share of the requests each one answers.
     """
     shares = splits.all()
+    several = len(engines) > 1
     rows: list[tuple[str, ...]] = [HEAD]
+    for engine in engines:
+        if several and not engine.answers():
+            rows.append((engine.node.name, "away", *("-" for _ in HEAD[2:])))
+            continue
+        rows += [(engine.node.name, *row) for row in _rows(engine, store, shares, now)]
+    if len(rows) == 1:
+        return "no model is registered; `make upload_model MODEL=name` rolls one out"
+    return _aligned(rows if several else [row[1:] for row in rows])
+
+
+def _rows(engine: Management, store: Store, shares: Mapping[str, Split], now: datetime) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
             is_default = default is not None and default.version == found.version
             serves = _serves(found, shares.get(model), is_default=is_default)
-            rows.append(_row(found, serves=serves, weights=_weights(found, store), now=now))
-    if len(rows) == 1:
-        return "no model is registered; `make upload_model MODEL=name` rolls one out"
-    return _aligned(rows)
+            yield _row(found, serves=serves, weights=_weights(found, store), now=now)
 
 
 def _serves(found: Version, split: Split | None, *, is_default: bool) -> str:
@@ -73,5 +83,5 @@ def _age(started: str | None, now: datetime) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -35,7 +35,7 @@ def undo(
         # Before anything else, and without the engine: it may be the reason.
         had_share = splits.clear(entry.model)
         _give_back(engine, entry, probe, had_share=had_share)
-        _remove_archive(store, record, entry)
+        remove_archive(store, record, entry)
     except MarinaError as error:
         log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
         return
@@ -61,7 +61,7 @@ def _give_back(engine: Management, entry: Entry, probe: Probe | None, *, had_sha
     engine.unregister(entry.model, entry.new.version)
 
 
-def _remove_archive(store: Store, record: Record, entry: Entry) -> None:
+def remove_archive(store: Store, record: Record, entry: Entry) -> None:
     """Remove what this rollout put into the store, unless it is one that served and can be gone back to."""
     if not entry.published:
         return

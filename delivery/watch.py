@@ -16,6 +16,12 @@ POLL_S = 0.25
 COUNT = re.compile(r'^marina_gateway_upstream_seconds_count\{model="([^"]+)",status="(\w+)"\} (\S+)$', re.MULTILINE)
 
 
+# The same for one of several hosts; the labels stand in the order of their names.
+NODE_COUNT = re.compile(
+    r'^marina_gateway_node_calls_total\{model="([^"]+)",node="([^"]+)",status="(\w+)"\} (\S+)$', re.MULTILINE
+)
+
+
 @dataclass(frozen=True)
 class Counts:
     """Predictions of one model since the gateway started."""
@@ -33,13 +39,18 @@ class Counts:
         return self.failed / self.answered if self.answered else 0.0
 
 
-def counts(settings: Settings, model: str) -> Counts:
-    """What the gateway has counted for a model; nothing when there is no gateway to ask."""
+def counts(settings: Settings, model: str, node: str) -> Counts:
+    """What the gateway has counted for a model, on this node if there are several; nothing without a gateway to ask."""
     try:
         text = requests.get(f"{settings.gateway.url}/metrics", timeout=5).text
     except requests.RequestException:
         return Counts()
-    found = [(status, int(float(number))) for name, status, number in COUNT.findall(text) if name == model]
+    if settings.engine.nodes:
+        calls = NODE_COUNT.findall(text)
+        lines = [(status, number) for name, on, status, number in calls if (name, on) == (model, node)]
+    else:
+        lines = [(status, number) for name, status, number in COUNT.findall(text) if name == model]
+    found = [(status, int(float(number))) for status, number in lines]
     return Counts(sum(n for _, n in found), sum(n for status, n in found if status == "lost" or status[0] == "5"))
 
 
@@ -50,10 +61,11 @@ def watch(engine: Management, settings: Settings, model: str, new: Served, share
     twice the share before the switch explains.
     """
     limits = settings.rollout
-    start, seen = counts(settings, model), Counts()
+    node = engine.node.name
+    start, seen = counts(settings, model, node), Counts()
     deadline = time.monotonic() + limits.watch_s
     while True:
-        seen = counts(settings, model).since(start)
+        seen = counts(settings, model, node).since(start)
         if seen.failed >= limits.min_errors and seen.share > max(limits.max_error_share, 2 * share_before):
             raise RolloutError(f"{seen.failed} of its first {seen.answered} answers failed")
         found = engine.find(model, new.version)

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -24,11 +24,15 @@ RENEWAL_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class KeyPlace:
-    """Where keys are kept and renewed: the file, the Management API's URL, and how long before expiry to renew (s)."""
+    """Where keys are kept and renewed: the file, the Management API's URL, and how long before expiry to renew (s).
 
-    file: Path
+    An engine behind something that asks for a token of its own has that as `fixed`, and no file.
+    """
+
+    file: Path | None
     management_url: str
     margin_s: float
+    fixed: str | None = field(default=None, repr=False)
 
 
 class KeyRing:
@@ -50,9 +54,9 @@ class KeyRing:
     async def token(self, interface: Interface) -> str | None:
         """The bearer token of an interface; None when there is no key file (yet)."""
         if self._keys is None:
-            self._keys = await read_keys(self._place.file)
+            await self._read_again()
         if self._keys is None:
-            return None
+            return self._place.fixed
         left = self._keys.token(interface).expires - self._clock()
         if left < self._place.margin_s:
             renewal = self._start_renewal(interface)
@@ -100,7 +104,8 @@ class KeyRing:
                 await self._renew(interface)
 
     async def _read_again(self) -> None:
-        self._keys = await read_keys(self._place.file) or self._keys
+        if self._place.file is not None:
+            self._keys = await read_keys(self._place.file) or self._keys
 
     async def _renew(self, interface: Interface) -> None:
         """Asks the engine for a new token, which it writes into the file."""

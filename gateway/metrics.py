@@ -51,6 +51,14 @@ class Metrics:
         self._retries = self._counter("retries", "Requests sent once more after they were lost", "model")
         self._joined = self._counter("joined", "Requests answered by an identical one in flight", "model")
         self._cache = self._counter("cache", "Requests looked up in the cache, by result", "model", "result")
+        self._node_calls = self._counter("node_calls", "Calls to one of several nodes", "node", "model", "status")
+        self._node_ready = Gauge(
+            "marina_gateway_node_in_traffic",
+            "1 for a node that gets requests, 0 for one that is left out",
+            ("node",),
+            registry=self.registry,
+            multiprocess_mode="livemin",
+        )
         self._coalesced = Histogram(
             "marina_gateway_coalesced_size",
             "Observations that travelled in one request",
@@ -71,6 +79,14 @@ class Metrics:
     def upstream(self, model: str, status: str, seconds: float) -> None:
         """Counts one call to the engine."""
         self._upstream_child(model, status).observe(seconds)
+
+    def node_call(self, node: str, model: str, status: str) -> None:
+        """Counts one call to a node, where there are several."""
+        self._node_calls.labels(node, model, status).inc()
+
+    def node_in_traffic(self, node: str, *, ready: bool) -> None:
+        """Notes whether a node gets requests."""
+        self._node_ready.labels(node).set(ready)
 
     def queued(self, model: str, seconds: float) -> None:
         """Counts how long a request waited for its turn."""

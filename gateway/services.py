@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from starlette.types import Scope
 
@@ -13,23 +12,18 @@ from gateway.catalog import Catalog
 from gateway.chain import chain
 from gateway.deadline import Deadlines
 from gateway.hooks import Business
-from gateway.keys import KeyPlace, KeyRing
-from gateway.management import Management
+from gateway.hosts import hosts
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
-from gateway.session import open_pool, open_session
+from gateway.session import open_session
 from gateway.shortcut import Shortcut, may_be_taken
 from gateway.splits import Splits
 from gateway.stopping import Stopping, notice
-from gateway.survey import Survey
 from gateway.tracing import Tracer
 from gateway.traffic import Traffic
 from gateway.trial_metrics import TrialMetrics
-from gateway.upstream import Upstream
-from settings.schema import Settings, TorchServe
+from settings.schema import Settings
 from settings.traffic import traffic_file
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +47,17 @@ async def open_services(
     settings: Settings, business: Business, metrics: Metrics, tracer: Tracer
 ) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
-    gateway, engine = settings.gateway, settings.engine
+    gateway = settings.gateway
     async with open_session(gateway) as session:
-        keys = KeyRing(key_place(engine), session)
-        catalog = Catalog(Survey(Management(engine.management_url, session, keys)).look, gateway.catalog_ttl_s)
-        pool = open_pool(gateway, engine)
-        upstream = Upstream(f"{engine.host}:{engine.inference_port}", pool, keys, metrics, tracer)
+        served = hosts(settings, session, metrics, tracer)
+        catalog = Catalog(served.look, gateway.catalog_ttl_s)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         trials = TrialMetrics(metrics.registry)
         splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
-        made = chain(upstream, catalog, gateway, metrics, splits, trials)
+        made = chain(served.engine, catalog, gateway, metrics, splits, trials)
         splits.start()
         try:
+            served.start()
             pipeline = Pipeline(made.engine, business, metrics)
             stopping = Stopping()
             shortcut = None
@@ -88,18 +81,8 @@ async def open_services(
             await made.shadow.close()
             metrics.close()
             tracer.close()
-            pool.close()
             await catalog.close()
-            await keys.close()
-
-
-def key_place(engine: TorchServe) -> KeyPlace:
-    """Where the engine's keys are, and when they are renewed.
-
-    That is in the last fifth of their life, but not earlier than a minute before its end.
-    """
-    margin_s = min(60.0, engine.token_expiration_min * 60 / 5)
-    return KeyPlace(ROOT / engine.key_file, engine.management_url, margin_s)
+            await served.close()
 
 
 def services_of(scope: Scope) -> Services:

@@ -3,13 +3,13 @@
 import aiohttp
 
 from gateway.wire import Pool, tcp
-from settings.schema import Gateway, TorchServe
+from settings.schema import Gateway
 
 
-def open_pool(gateway: Gateway, engine: TorchServe) -> Pool:
+def open_pool(gateway: Gateway, host: str, port: int) -> Pool:
     """Connections for predictions, kept alive and bounded; each request's own deadline ends it. Close it when done."""
     return Pool(
-        tcp(engine.host, engine.inference_port),
+        tcp(host, port),
         limit=gateway.upstream_connections,
         keepalive_s=gateway.upstream_keepalive_s,
         connect_timeout_s=gateway.connect_timeout_s,

@@ -31,12 +31,21 @@ class _Reply:
 class Upstream:
     """Sends predictions to the engine and returns what it answers."""
 
-    def __init__(self, host: str, pool: Pool, keys: KeyRing, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        host: str,
+        pool: Pool,
+        keys: KeyRing,
+        metrics: Metrics,
+        tracer: Tracer,
+        node: str | None = None,
+    ) -> None:
         self._host = host
         self._pool = pool
         self._keys = keys
         self._metrics = metrics
         self._tracer = tracer
+        self._node = node
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """One prediction. Raises the RequestError that the engine's refusal means.
@@ -65,6 +74,8 @@ class Upstream:
             # Apart from the others: what a version under trial gets wrong does not speak against the one that serves.
             told = f"trial {status}" if request.trial else status
             self._metrics.upstream(request.model, told, clock() - started)
+            if self._node is not None:
+                self._metrics.node_call(self._node, request.model, told)
         return reply
 
     async def _sent(self, request: PredictionRequest, token: str | None) -> _Reply:

@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 
 import settings
+from delivery.management import Management
 from delivery.rollout import restore
 from errors import MarinaError, StackError
+from settings import Settings
+from settings.schema import Node
 from stack import control, ports, processes
 from stack.folders import Folders
 from stack.parts import edge_part, parts, started_parts
@@ -40,7 +43,8 @@ def _up(overrides: tuple[str, ...]) -> int:
         print("everything runs already")
     if "torchserve" in started:
         for outcome in restore(loaded):
-            print(f"{outcome.model} {outcome.version} serves again", flush=True)
+            on = f" on {outcome.where}" if outcome.where else ""
+            print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
     return 0
 
 
@@ -63,7 +67,16 @@ def _status(overrides: tuple[str, ...]) -> int:
     for part in found:
         state = "ready" if part.ready else "not ready" if part.pid else "down"
         print(f"{part.name:<12}{state:<10}{f'pid {part.pid}' if part.pid else '-':<12}{part.url}")
-    return 0 if all(part.ready for part in found) else 1
+    away = [node for node in loaded.engine.nodes if not _show_node(loaded, node)]
+    return 0 if all(part.ready for part in found) and not away else 1
+
+
+def _show_node(loaded: Settings, node: Node) -> bool:
+    """One line for one of several engine hosts; False when it does not answer."""
+    with Management(loaded.engine, node) as engine:
+        well = engine.answers()
+    print(f"{f'node {node.name}':<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
+    return well
 
 
 def _logs(overrides: tuple[str, ...]) -> int:
@@ -85,7 +98,8 @@ def _run(arguments: tuple[str, ...]) -> int:
     if chosen is None:
         raise StackError(f"no part {name!r}; there are {', '.join(part.name for part in parts(loaded))}")
     ports.check(chosen)
-    print(f"{name} on {chosen.ready_url.rsplit('/', 1)[0]}/ (Ctrl-C ends it)", flush=True)
+    where = "" if chosen.ready_url is None else f" on {chosen.ready_url.rsplit('/', 1)[0]}/"
+    print(f"{name}{where} (Ctrl-C ends it)", flush=True)
     with control.interruptible():
         try:
             return processes.start(chosen, folders, foreground=True).wait()

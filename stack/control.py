@@ -23,7 +23,7 @@ from stack.parts import Part
 
 log = logging.getLogger(__name__)
 # The order in which they stop: who asks before who answers.
-NAMES = ("edge", "gateway", "filebrowser", "s3", "torchserve")
+NAMES = ("edge", "scaler", "follower", "gateway", "filebrowser", "s3", "torchserve")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def status(stack: tuple[Part, ...], folders: Folders) -> list[Status]:
 
 def _status(part: Part, folders: Folders) -> Status:
     process = processes.main_process(part.name, folders)
-    address = f"{part.ready_url.rsplit('/', 1)[0]}/"
+    address = "-" if part.ready_url is None else f"{part.ready_url.rsplit('/', 1)[0]}/"
     return Status(part.name, process.pid if process else None, process is not None and _answers(part), address)
 
 
@@ -89,6 +89,8 @@ def _wait_until_ready(part: Part, process: "subprocess.Popen[bytes]", folders: F
 
 def _check_owner(part: Part, folders: Folders) -> None:
     """Make sure that the answer came from our process: another may have taken the port since it was checked."""
+    if not part.ports:
+        return
     ours = {process.pid for process in processes.find(part.name, folders)}
     main_port = part.ports[0].number
     owner = ports.listeners().get(main_port)
@@ -98,6 +100,8 @@ def _check_owner(part: Part, folders: Folders) -> None:
 
 def _answers(part: Part) -> bool:
     """Whether the part answers at all; TorchServe and S3 refuse one without a key, and that is an answer too."""
+    if part.ready_url is None:
+        return True
     try:
         return requests.get(part.ready_url, timeout=2).status_code in {200, 400, 403}
     except requests.RequestException:

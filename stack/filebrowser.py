@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from delivery.stores import put_key
 from settings.load import ROOT
 from settings.schema import NginxStore
 from stack.folders import Folders
@@ -33,10 +34,21 @@ def prepare(store: NginxStore, folders: Folders) -> None:
         "MARINA_FILES_ADDRESS": f"{store.host}:{store.port}",
         "MARINA_FILES_ROOT": str(archives),
         "MARINA_FILES_PAGE": str(PAGE),
-        "MARINA_FILES_PUT": "on" if store.accept_put else "off",
+        "MARINA_FILES_PUT": "key" if store.put_key_file else "on" if store.accept_put else "off",
         "MARINA_FILES_RUN": str(folders.filebrowser),
     }
+    _lay_out_key(store, folders.filebrowser / "put_key.map")
     (folders.filebrowser / "nginx.conf").write_text(render(TEMPLATE.read_text(), values))
+
+
+def _lay_out_key(store: NginxStore, target: Path) -> None:
+    """The key for uploads as nginx reads it, in a file that only its owner may read; nginx's master is the owner."""
+    target.unlink(missing_ok=True)
+    if store.put_key_file is None:
+        return
+    key = put_key.make(Path(store.put_key_file))
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f'"Bearer {key}" yes;\n')
 
 
 def render(template: str, values: dict[str, str]) -> str:

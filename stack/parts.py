@@ -9,7 +9,7 @@ from pathlib import Path
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Gateway
+from settings.schema import Gateway, TorchServe
 from stack import filebrowser, s3, torchserve
 from stack.folders import Folders
 
@@ -29,7 +29,7 @@ class Part:
     name: str
     command: tuple[str, ...]
     ports: tuple[Port, ...]
-    ready_url: str
+    ready_url: str | None  # None: it listens nowhere, and is ready when it runs
     timeout_s: float
     prepare: Callable[[], None] = lambda: None
     env: dict[str, str] = field(default_factory=dict)
@@ -43,24 +43,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     """
     folders = Folders.of(settings)
     engine = settings.engine
-    served = [
-        Part(
-            name="torchserve",
-            command=torchserve.command(folders),
-            ports=(
-                Port(engine.inference_port, "engine.inference_port"),
-                Port(engine.management_port, "engine.management_port"),
-                Port(engine.metrics_port, "engine.metrics_port"),
-                Port(engine.grpc_inference_port, "engine.grpc_inference_port"),
-                Port(engine.grpc_management_port, "engine.grpc_management_port"),
-            ),
-            ready_url=f"{engine.inference_url}/ping",
-            timeout_s=engine.start_timeout_s,
-            prepare=lambda: torchserve.prepare(folders),
-            env=torchserve.environment(settings, folders),
-            cwd=folders.torchserve,
-        )
-    ]
+    served = [] if _elsewhere(engine) else [_torchserve(settings, folders)]
     if settings.store.name == "nginx":
         store = settings.store
         served.append(
@@ -86,6 +69,8 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
                 env=s3.environment(bucket),
             )
         )
+    served += [_loop("follower", "follow", overrides)] if engine.nodes else []
+    served += [_loop("scaler", "scale", overrides)] if settings.scaling.models else []
     gateway = settings.gateway
     served.append(
         Part(
@@ -97,6 +82,42 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
         )
     )
     return tuple(served)
+
+
+def _elsewhere(engine: TorchServe) -> bool:
+    """Whether models run on other hosts only: then there is no engine to start here."""
+    return all(node.inference_url != engine.inference_url for node in engine.nodes) if engine.nodes else False
+
+
+def _torchserve(settings: Settings, folders: Folders) -> Part:
+    engine = settings.engine
+    return Part(
+        name="torchserve",
+        command=torchserve.command(folders),
+        ports=(
+            Port(engine.inference_port, "engine.inference_port"),
+            Port(engine.management_port, "engine.management_port"),
+            Port(engine.metrics_port, "engine.metrics_port"),
+            Port(engine.grpc_inference_port, "engine.grpc_inference_port"),
+            Port(engine.grpc_management_port, "engine.grpc_management_port"),
+        ),
+        ready_url=f"{engine.inference_url}/ping",
+        timeout_s=engine.start_timeout_s,
+        prepare=lambda: torchserve.prepare(folders),
+        env=torchserve.environment(settings, folders),
+        cwd=folders.torchserve,
+    )
+
+
+def _loop(name: str, command: str, overrides: tuple[str, ...]) -> Part:
+    """What delivery does for ever: bring hosts that come back up to date, give models the workers they need."""
+    return Part(
+        name=name,
+        command=(sys.executable, "-m", "delivery", command, *overrides),
+        ports=(),
+        ready_url=None,
+        timeout_s=15,
+    )
 
 
 def _gateway_ports(gateway: Gateway) -> tuple[Port, ...]:

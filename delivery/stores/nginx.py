@@ -4,12 +4,21 @@ from pathlib import Path
 
 import requests
 
-from delivery.stores.base import put_into_folder, remove_from_folder
+from delivery.stores import put_key
+from delivery.stores.base import check_name, put_into_folder, remove_from_folder
 from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
 from settings.schema import NginxStore
 
 TIMEOUT_S = 10.0
+UPLOAD_TIMEOUT_S = 120.0  # from the last byte sent to the answer: nginx moves the file into place
+_REFUSED = {
+    401: "the file browser does not accept the key",
+    405: "the file browser takes no uploads; it was started without store.put_key_file",
+    409: "an archive of this name is there already, and a published one is never replaced",
+    413: "the archive is larger than the file browser takes",
+    500: "the file browser could not write it; is its disk full?",
+}
 
 
 class FileBrowser:
@@ -32,6 +41,25 @@ class FileBrowser:
         if answer.status_code != 200 or int(answer.headers.get("Content-Length", -1)) != size:
             raise StoreError(f"{self.url(name)} does not serve {self._folder / name}; is it another stack's?")
         write_sidecar(self._folder, name)
+
+    def upload(self, source: Path, name: str) -> None:
+        """Store a new file through nginx itself, with the key for that; what is there already is never replaced.
+
+        Raises StoreError saying what nginx did not like.
+        """
+        check_name(name)
+        headers = {"Authorization": f"Bearer {put_key.read(Path(self._store.put_key_file or ''))}"}
+        try:
+            with source.open("rb") as file:
+                answer = requests.put(self.url(name), data=file, headers=headers, timeout=(TIMEOUT_S, UPLOAD_TIMEOUT_S))
+        except requests.RequestException as error:
+            raise StoreError(
+                f"{self.url(name)}: the upload broke off ({type(error).__name__}); is it running?"
+            ) from None
+        if answer.status_code != 201:
+            raise StoreError(f"{self.url(name)}: {_REFUSED.get(answer.status_code, f'status {answer.status_code}')}")
+        if self.path(name) is not None:
+            write_sidecar(self._folder, name)
 
     def url(self, name: str) -> str:
         """The address under which nginx serves it."""

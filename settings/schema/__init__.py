@@ -2,9 +2,10 @@
 
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size, Triple, Version
 from settings.schema.edge import Edge
-from settings.schema.engine import TorchServe
+from settings.schema.engine import Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
+from settings.schema.scaling import Scaling, WorkerLimits
 from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
@@ -25,6 +26,7 @@ __all__ = [
     "LocalStore",
     "Name",
     "NginxStore",
+    "Node",
     "Output",
     "Paths",
     "PolicyModel",
@@ -34,6 +36,7 @@ __all__ = [
     "RequestParams",
     "Rollout",
     "S3Store",
+    "Scaling",
     "Seconds",
     "Security",
     "ServedModel",
@@ -49,6 +52,7 @@ __all__ = [
     "Tune",
     "Version",
     "VisionModel",
+    "WorkerLimits",
 ]
 
 
@@ -73,5 +77,6 @@ class Settings(Frozen):
     rollout: Rollout
     canary: Canary
     shadow: Shadow
+    scaling: Scaling
     signing: Signing
     paths: Paths

@@ -1,10 +1,31 @@
 """`engine`: where models run."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from settings.schema.base import Frozen, Port, PositiveInt, Seconds
+
+Url = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+$")]
+
+
+class Node(Frozen):
+    """One engine host: where it answers, and what it wants to see as key."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    inference_url: Annotated[str, Field(pattern=r"^http://[A-Za-z0-9.:\[\]_-]+$")]
+    management_url: Url
+    key_file: str | None = Field(None, description="TorchServe's own key file, where it can be read from here")
+    token: str | None = Field(None, repr=False, description="a bearer token for both ports, in place of a key file")
+    model_store: str | None = Field(
+        None, description="where it keeps fetched archives, if that folder is on this machine"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_key(self) -> Self:
+        if (self.key_file is None) == (self.token is None):
+            raise ValueError("a node has either a key_file or a token")
+        return self
 
 
 class TorchServe(Frozen):
@@ -25,6 +46,22 @@ class TorchServe(Frozen):
     job_queue_size: PositiveInt
     start_timeout_s: Seconds
     response_timeout_s: PositiveInt
+    nodes: list[Node] = Field(description="several engine hosts; empty: the one that this group describes")
+    check_s: Seconds = Field(description="how often each of several hosts is asked whether it is well")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({node.name for node in self.nodes}) != len(self.nodes):
+            raise ValueError("the names of the nodes must differ")
+        return self
+
+    @property
+    def hosts(self) -> tuple[Node, ...]:
+        """Every engine host; this very one when no others are named."""
+        if self.nodes:
+            return tuple(self.nodes)
+        here = {"inference_url": self.inference_url, "management_url": self.management_url}
+        return (Node(name="engine", key_file=self.key_file, model_store=self.model_store, **here),)
 
     @property
     def inference_url(self) -> str:

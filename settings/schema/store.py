@@ -17,6 +17,7 @@ class NginxStore(Frozen):
     port: Port
     folder: str
     accept_put: bool = Field(False, description="whether programs on this machine may PUT new archives")
+    put_key_file: str | None = Field(None, description="file of the key with which anybody may; null for no such key")
 
     @property
     def url(self) -> str:

@@ -37,4 +37,4 @@ def test_the_table_sets_swaps_beside_rest() -> None:
     during = [answer(11.0, "1.0", model=model, took=0.02) for model in ("digits", "cartpole")]
     printed = table(measured(*rest, *during))
     assert "0 failed, 0 answered by a version that was not live" in printed
-    assert "| digits | 10.0 ms | 20.0 ms | 10.0 ms | 20.0 ms | 2.00 |" in printed
+    assert "| digits | 10.0 ms | 20.0 ms | 10.0 ms | 20.0 ms | 2.00 | ≤ 3 |" in printed

@@ -49,11 +49,12 @@ class FileBrowser:
             with refused:
                 return Answer(refused.code, refused.headers, refused.read())
 
-    def put(self, path: str, body: bytes) -> int:
+    def put(self, path: str, body: bytes, key: str | None = None) -> int:
         """Status of an upload."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
-            connection.request("PUT", path, body)
+            connection.request("PUT", path, body, headers)
             return connection.getresponse().status
         finally:
             connection.close()
@@ -75,7 +76,7 @@ def render(values: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def file_browser(*, user: int | None = None, put: bool = False) -> Iterator[FileBrowser]:
+def file_browser(*, user: int | None = None, put: bool = False, key: str | None = None) -> Iterator[FileBrowser]:
     """The file browser over an empty folder, run by `user` (a uid; null: whoever runs the tests)."""
     assert NGINX is not None, "nginx is not installed: apt-get install nginx-light"
     # Not pytest's tmp_path: that is closed to the unprivileged user to whom nginx hands its workers.
@@ -86,7 +87,9 @@ def file_browser(*, user: int | None = None, put: bool = False) -> Iterator[File
         root.mkdir()
         run.mkdir()
         shutil.copytree(DOCKER / "filebrowser", page)
-        if put:
+        if key is not None:
+            (run / "put_key.map").write_text(f'"Bearer {key}" yes;\n')
+        if put or key is not None:
             root.chmod(0o777)  # started by root, nginx has workers of another user
         if user is not None:
             os.chown(run, user, user)
@@ -98,7 +101,7 @@ def file_browser(*, user: int | None = None, put: bool = False) -> Iterator[File
                     "MARINA_FILES_ADDRESS": f"127.0.0.1:{port}",
                     "MARINA_FILES_ROOT": str(root),
                     "MARINA_FILES_PAGE": str(page),
-                    "MARINA_FILES_PUT": "on" if put else "off",
+                    "MARINA_FILES_PUT": "key" if key is not None else "on" if put else "off",
                     "MARINA_FILES_RUN": str(run),
                 }
             )

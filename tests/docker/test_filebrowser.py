@@ -169,6 +169,23 @@ def test_a_put_where_it_is_switched_on_publishes_a_new_archive_whole() -> None:
         assert [file.name for file in running.root.iterdir()] == ["digits-1.0.mar"]
 
 
+KEY = "0123456789abcdef" * 4
+
+
+def test_where_a_key_is_set_only_who_has_it_may_put() -> None:
+    with file_browser(key=KEY) as running:
+        for wrong in (None, "", KEY[:-1], KEY + "0", "yes", "fedcba9876543210" * 4):
+            assert running.put("/files/digits-1.0.mar", CONTENT, wrong) == 401
+        assert list(running.root.iterdir()) == []
+        assert running.put("/files/digits-1.0.mar", CONTENT, KEY) == 201
+        assert running.get("/files/digits-1.0.mar").body == CONTENT
+        assert running.put("/files/digits-1.0.mar", b"another", KEY) == 409
+        for path in ("/files/notes.txt", "/files/.x.mar", "/files/a/b.mar", "/", "/files/x.json"):
+            assert running.put(path, b"x", KEY) == 405
+        assert running.get("/files/digits-1.0.mar", method="DELETE").status == 405
+        assert KEY not in (running.run / "access.log").read_text()
+
+
 def test_a_put_that_breaks_off_leaves_nothing() -> None:
     with file_browser(put=True) as running:
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:

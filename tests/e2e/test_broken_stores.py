@@ -79,15 +79,25 @@ def in_place_of_the_file_browser(stack: Stack, behave: Behave) -> Iterator[None]
         stack.run("-m", "stack", "up")
 
 
-SLOW = [pytest.param(behave, marks=pytest.mark.slow) for behave in (send_garbage, refuse)]
+def answer_slowly(request: BaseHTTPRequestHandler, content: bytes) -> None:
+    """Some bytes at once, and the rest never; the connection is kept for longer than the upload waits."""
+    head(request, content)
+    request.wfile.write(content[:1000])
+    request.wfile.flush()
+    request.connection.settimeout(8)
+    request.connection.recv(1)
+
+
+SLOW = [pytest.param(behave, marks=pytest.mark.slow) for behave in (send_garbage, refuse, answer_slowly)]
 
 
 @pytest.mark.parametrize("behave", [break_off, *SLOW], ids=lambda behave: behave.__name__)
 def test_a_store_that_breaks_leaves_nothing_half(stack: Stack, behave: Behave) -> None:
     before, files = ask(stack), sorted(stack.archives.iterdir())
     upload = ("upload_model.py", "served_model=cartpole", "rollout.watch_s=0", f"{DELAY}=9")
+    patience = ("rollout.fetch_timeout_s=3",) if behave is answer_slowly else ()
     with in_place_of_the_file_browser(stack, behave):
-        printed = stack.run(*upload, status=1)
+        printed = stack.run(*upload, *patience, status=1)
         assert ask(stack) == before
     last = printed.strip().splitlines()[-1]
     assert last.startswith("error: cartpole ")

@@ -172,7 +172,7 @@ def serving_column(settings: Settings) -> dict[str, str]:
     if "cartpole" not in Splits.of(settings).all():
         return {}
     with Management(settings.engine) as engine:
-        printed = models_table(engine, open_store(settings), Splits.of(settings), datetime.now(UTC))
+        printed = models_table([engine], open_store(settings), Splits.of(settings), datetime.now(UTC))
     rows = [line.split() for line in printed.splitlines() if line.startswith("cartpole")]
     return {row[1]: row[2] for row in rows}
 

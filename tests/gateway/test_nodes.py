@@ -1,0 +1,243 @@
+"""Several engine hosts behind one gateway: who is asked, who is left out, and who is asked instead."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
+from gateway.hooks import PredictionRequest
+from gateway.live import Live, read_live
+from gateway.metrics import Metrics
+from gateway.node import Node
+from gateway.nodes import Nodes, merged
+from gateway.served import ServedModel, described
+from tests.gateway.chain_parts import GivenEngine, now, request, sample, settle
+
+pytestmark = pytest.mark.anyio
+OBSERVATION = [1.0, 0.0, 0.0, 0.0]
+
+
+def serving(version: str = "1.0", *, name: str = "cartpole", workers: int = 1) -> Mapping[str, ServedModel]:
+    ready = [{"status": "READY"}] * workers
+    entry = {"modelName": name, "modelVersion": version, "workers": ready}
+    return {name: ServedModel(name, (described(entry, default=True, card={"kind": "policy"}),))}
+
+
+class Host:
+    """One engine host whose health, models and answers a test decides."""
+
+    def __init__(self, name: str, live: Live, metrics: Metrics) -> None:
+        self.engine = GivenEngine()
+        self.up = True
+        self.models = serving()
+        self.looked_again = asyncio.Event()
+        self.node = Node(name, self.engine, self._look, self._ping, lambda: live, metrics)
+
+    async def _look(self) -> Mapping[str, ServedModel]:
+        if not self.up:
+            raise EngineError("no answer")
+        self.looked_again.set()
+        return self.models
+
+    async def _ping(self) -> bool:
+        return self.up
+
+    def fail(self, error: Exception) -> None:
+        self.engine.fail = lambda _: error
+
+
+class Fleet:
+    def __init__(self) -> None:
+        self.live: dict[str, frozenset[str]] = {"cartpole": frozenset({"1.0"})}
+        self.metrics = Metrics()
+        self.a, self.b = Host("a", self.live, self.metrics), Host("b", self.live, self.metrics)
+        self.nodes = Nodes([self.a.node, self.b.node], self.metrics, check_s=0.01)
+
+    def in_traffic(self) -> list[bool]:
+        return [self.a.node.in_traffic, self.b.node.in_traffic]
+
+    def counts(self) -> tuple[int, int]:
+        return len(self.a.engine.seen), len(self.b.engine.seen)
+
+
+async def fleet() -> Fleet:
+    made = Fleet()
+    await made.nodes.look()
+    return made
+
+
+async def test_requests_go_where_fewest_are_outstanding() -> None:
+    hosts = await fleet()
+    hosts.a.engine.free.clear()
+    held = asyncio.create_task(hosts.nodes.predict(request(OBSERVATION)))
+    await settle()
+    for _ in range(5):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert hosts.counts() == (1, 5)
+    hosts.a.engine.free.set()
+    await held
+
+
+async def test_equals_take_turns() -> None:
+    hosts = await fleet()
+    for _ in range(6):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert hosts.counts() == (3, 3)
+
+
+@pytest.mark.parametrize("error", [WorkerLost("gone"), NoWorker("refused"), UnknownModel("not here")])
+async def test_what_one_host_does_not_answer_another_does(error: Exception) -> None:
+    hosts = await fleet()
+    hosts.a.fail(error)
+    for _ in range(4):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert len(hosts.b.engine.seen) == 4
+    assert sample(hosts.metrics, "retries_total", model="cartpole") == len(hosts.a.engine.seen) > 0
+
+
+async def test_a_host_that_refuses_connections_is_left_out_at_once_and_comes_back_when_it_answers() -> None:
+    hosts = await fleet()
+    hosts.a.fail(NoWorker("refused"))
+    for _ in range(5):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert len(hosts.a.engine.seen) == 1
+    assert sample(hosts.metrics, "node_in_traffic", node="a") == 0
+    hosts.a.engine.fail = lambda _: None
+    await hosts.a.node.check()
+    assert hosts.a.node.in_traffic
+
+
+async def test_a_refusal_that_the_client_has_caused_is_not_tried_elsewhere() -> None:
+    hosts = await fleet()
+    hosts.a.fail(InvalidFields("bad"))
+    hosts.b.fail(InvalidFields("bad"))
+    with pytest.raises(InvalidFields):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert sum(hosts.counts()) == 1
+
+
+async def test_when_no_host_answers_the_last_ones_words_are_told() -> None:
+    hosts = await fleet()
+    hosts.a.fail(WorkerLost("lost by a"))
+    hosts.b.fail(WorkerLost("lost by b"))
+    with pytest.raises(WorkerLost, match="lost by"):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert hosts.counts() == (1, 1)
+
+
+async def test_after_the_deadline_nobody_else_is_asked() -> None:
+    hosts = await fleet()
+    hosts.a.fail(WorkerLost("gone"))
+    hosts.b.fail(WorkerLost("gone"))
+    late = PredictionRequest("cartpole", None, "policy", "application/json", b"[1]", "r", now() - 1)
+    with pytest.raises(WorkerLost):
+        await hosts.nodes.predict(late)
+    assert sum(hosts.counts()) == 1
+
+
+async def test_a_host_that_hangs_is_left_out_and_its_requests_go_to_another() -> None:
+    hosts = await fleet()
+    hosts.a.engine.free.clear()
+    held = [asyncio.create_task(hosts.nodes.predict(request(OBSERVATION))) for _ in range(4)]
+    await settle()
+    hosts.a.up = False
+    await hosts.a.node.check()
+    assert hosts.in_traffic() == [True, True]  # one late answer is no reason
+    await hosts.a.node.check()
+    assert hosts.in_traffic() == [False, True]
+    await asyncio.gather(*held)
+    assert hosts.a.engine.cancelled == 2
+
+
+async def test_a_request_that_is_given_up_is_given_up_with_its_host() -> None:
+    hosts = await fleet()
+    hosts.a.engine.free.clear()
+    held = asyncio.create_task(hosts.nodes.predict(request(OBSERVATION)))
+    await settle()
+    held.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held
+    assert hosts.a.engine.cancelled == 1
+    assert hosts.a.node.outstanding == 0
+
+
+async def test_a_host_that_comes_back_empty_or_with_another_version_waits_for_the_right_one() -> None:
+    hosts = await fleet()
+    hosts.a.node.leave("killed")
+    for wrong in ({}, serving("0.9"), serving(workers=0)):
+        hosts.a.models = wrong
+        await hosts.a.node.check()
+        assert hosts.in_traffic() == [False, True]
+    hosts.a.models = serving()
+    await hosts.a.node.check()
+    assert hosts.in_traffic() == [True, True]
+
+
+async def test_during_a_rollout_the_old_and_the_new_version_are_right() -> None:
+    hosts = await fleet()
+    hosts.live["cartpole"] = frozenset({"1.0", "1.1"})
+    hosts.a.models = serving("1.1")
+    await hosts.nodes.look()
+    assert hosts.in_traffic() == [True, True]
+    hosts.live["cartpole"] = frozenset({"1.1"})
+    await hosts.nodes.look()
+    assert hosts.in_traffic() == [True, False]
+
+
+async def test_a_worker_that_restarts_does_not_take_its_host_out() -> None:
+    hosts = await fleet()
+    hosts.a.models = serving(workers=0)
+    await hosts.nodes.look()
+    assert hosts.a.node.in_traffic
+    for _ in range(3):
+        await hosts.nodes.predict(request(OBSERVATION))
+    assert hosts.counts() == (0, 3)
+
+
+async def test_a_look_goes_on_without_a_host_that_is_away_and_fails_without_any() -> None:
+    hosts = await fleet()
+    hosts.a.up = False
+    assert (await hosts.nodes.look())["cartpole"].default.workers_ready == 2
+    hosts.a.node.leave("killed")
+    assert (await hosts.nodes.look())["cartpole"].default.workers_ready == 1
+    hosts.b.up = False
+    with pytest.raises(EngineError):
+        await hosts.nodes.look()
+    assert hosts.in_traffic() == [False, True]  # a busy Management API is no reason to refuse predictions
+    with pytest.raises(NoWorker):
+        Fleet().nodes._choose(request(OBSERVATION), [])
+
+
+async def test_every_host_is_asked_again_and_again() -> None:
+    hosts = await fleet()
+    hosts.a.node.leave("killed")
+    hosts.a.looked_again.clear()
+    hosts.nodes.start()
+    try:
+        async with asyncio.timeout(10):
+            await hosts.a.looked_again.wait()
+            await settle()
+        assert hosts.in_traffic() == [True, True]
+    finally:
+        await hosts.nodes.close()
+
+
+def test_what_hosts_serve_is_added_up() -> None:
+    both = merged([serving("1.0"), serving("1.0", workers=2), serving("2.0"), serving(name="digits")])
+    assert sorted(both) == ["cartpole", "digits"]
+    assert both["cartpole"].default.version == "1.0"
+    assert [(each.version, each.workers_ready, each.default) for each in both["cartpole"].versions] == [
+        ("1.0", 3, True),
+        ("2.0", 1, False),
+    ]
+
+
+def test_a_damaged_list_of_versions_keeps_no_host_out(tmp_path: Path) -> None:
+    (tmp_path / "cartpole.json").write_text(json.dumps(["1.0", "1.1"]))
+    (tmp_path / "digits.json").write_text('["1.')
+    (tmp_path / "weather.json").write_text("7")
+    assert read_live(tmp_path) == {"cartpole": frozenset({"1.0", "1.1"})}
+    assert read_live(tmp_path / "absent") == {}
