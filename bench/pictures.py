@@ -22,7 +22,9 @@ def natural(height: int, width: int, draw: random.Random, quality: int = QUALITY
     light = _octaves(height, width, draw, finest=2)
     # Colour changes slower than light does.
     tints = [_octaves(height, width, draw, finest=64) for _ in range(3)]
-    bands = [ImageChops.add(light, tint, scale=1.6) for tint in tints]
+    # Each picture has a cast and a contrast of its own, or a network would give them all the same class.
+    casts, contrast = [draw.randrange(-90, 90) for _ in range(3)], draw.uniform(0.8, 2.0)
+    bands = [ImageChops.add(light, tint, scale=contrast, offset=cast) for tint, cast in zip(tints, casts, strict=True)]
     stream = io.BytesIO()
     Image.merge("RGB", bands).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
