@@ -47,11 +47,11 @@ VARIANTS = 32
 
 @dataclass(frozen=True)
 class Assets:
-    """The folder and what lies in it."""
+    """The folder and what lies in it; `reference` holds for each level and picture every right set of probabilities."""
 
     folder: Path
     pictures: tuple[bytes, ...]
-    reference: tuple[Mapping[str, float], ...]
+    reference: Mapping[Level, Sequence[Sequence[Mapping[str, float]]]]
     refused: Mapping[Level, str] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
 
@@ -97,12 +97,17 @@ def make(folder: Path, overrides: Sequence[str] = (), levels: Sequence[Level] = 
     candidates = _pictures(folder / "pictures")
     subprocess.run([sys.executable, "-m", "bench.reference", str(folder)], cwd=ROOT, check=True)
     reference = json.loads((folder / "reference.json").read_text())
-    chosen = varied([max(each, key=lambda label: each[label]) for each in reference], PICTURES)
+    # Where the network is sure, no way of resizing turns its answer.
+    exact = [right[0] for right in reference["exact"]]
+    sure = sorted(range(CANDIDATES), key=lambda number: -max(exact[number].values()))[: CANDIDATES // 2]
+    labels = [max(exact[number], key=lambda label: exact[number][label]) for number in sure]
+    chosen = sorted(sure[position] for position in varied(labels, PICTURES))
     for number in set(range(CANDIDATES)) - set(chosen):
         (folder / "pictures" / f"{number:02d}.jpg").unlink()
-    (folder / "reference.json").write_text(json.dumps([reference[number] for number in chosen]))
+    kept = {level: tuple(reference[level][number] for number in chosen) for level in LEVELS}
+    (folder / "reference.json").write_text(json.dumps(kept))
     made = tuple(candidates[number] for number in chosen)
-    return Assets(folder, made, tuple(reference[number] for number in chosen), refused, tuple(overrides))
+    return Assets(folder, made, kept, refused, tuple(overrides))
 
 
 def varied(labels: Sequence[str], count: int) -> list[int]:

@@ -50,7 +50,7 @@ class Bench:
     def samples(self, model: str) -> list[Sample]:
         """The usual pictures with what this model answers to them."""
         sent = made.variants(self.assets.pictures)
-        return answers.with_pictures(self.target(model), sent, JPEG, self.assets.reference, "exact")
+        return answers.with_pictures(self.target(model), sent, JPEG, self.assets.reference["exact"])
 
     def point(self, model: str, x: float, samples: Sequence[Sample], clients: int) -> Point:
         """One measurement; a failure is a point of its own."""

@@ -13,9 +13,10 @@ from bench.bare_workers import BareWorkers, Mode, bare_workers
 from bench.client import Job
 from bench.ground import Ground
 from bench.peers import answers
-from bench.peers.measure import free_ports, launched
-from bench.peers.peer import Level, Site, Start
+from bench.peers.measure import launched
+from bench.peers.peer import PORTS, Level, Site, Start
 from bench.peers.torchserve import peer as torchserve
+from bench.ports import free_ports
 from bench.server import Failed
 from bench.targets import Sample, Target
 from bench.worker_start import Scaler, kit_scaler
@@ -72,7 +73,7 @@ class Sides:
         return lambda: workers.rate(mode, self._seconds)
 
     def _stock(self, name: str, start: Callable[[Site], Start]) -> None:
-        port = free_ports()
+        port = free_ports(PORTS)
         server = self._stack.enter_context(launched(self._assets, name, start, port))
         target = Target("127.0.0.1", port, "/predictions/weather")
         server.wait(lambda: _answers(target, self._pictures[0]))
@@ -81,7 +82,7 @@ class Sides:
         _log.info("%s is loaded", name)
 
     def _load(self, target: Target, level: Level) -> Callable[[], float]:
-        right = answers.with_pictures(target, self._pictures, JPEG, self._assets.reference, level)
+        right = answers.with_pictures(target, self._pictures, JPEG, self._assets.reference[level])
         return _timed(target.job(target.requests(right, JPEG), right, CLIENTS, self._seconds))
 
     def _policy(self) -> None:

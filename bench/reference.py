@@ -1,7 +1,9 @@
 """What the framework itself answers to the benchmark's pictures: `python -m bench.reference FOLDER`.
 
 Reads FOLDER/eager, an unpacked archive of `artifact: eager`, and FOLDER/pictures; writes what the peers in PyTorch
-load, weather.pt (state dict) and weather.ts.pt (TorchScript), and reference.json: for each picture the probabilities.
+load, weather.pt (state dict) and weather.ts.pt (TorchScript), and reference.json: for each decode level and picture the
+right probabilities. `exact` has one: the framework's. A picture decoded at reduced size is another picture, so `fast`
+has three: Marina's own where it builds, the framework's after Pillow's reduced decode, and the exact one.
 """
 
 import json
@@ -12,6 +14,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from bench.peers.pipeline import Pipeline
 from handlers.torchvision_ops import ensure_torchvision_ops
 
 PREFIX = "network."
@@ -43,12 +46,22 @@ def main(folder: Path) -> None:
             transforms.Normalize(settings["mean"], settings["std"]),
         ]
     )
-    found = []
-    for path in sorted((folder / "pictures").glob("*.jpg")):
+    paths = sorted((folder / "pictures").glob("*.jpg"))
+
+    def framework(path: Path, *, reduced: bool) -> dict[str, float]:
         with torch.inference_mode(), Image.open(path) as picture:
+            if reduced:
+                picture.draft("RGB", (settings["resize"], settings["resize"]))
             chances = network(prepare(picture.convert("RGB"))[None]).softmax(1)[0]
-        found.append(dict(zip(card["labels"], chances.tolist(), strict=True)))
-    (folder / "reference.json").write_text(json.dumps(found))
+        return dict(zip(card["labels"], chances.tolist(), strict=True))
+
+    exact = [framework(path, reduced=False) for path in paths]
+    fast = [[right, framework(path, reduced=True)] for path, right in zip(paths, exact, strict=True)]
+    if (folder / "fast").is_dir():
+        own = Pipeline(folder / "fast").answer([path.read_bytes() for path in paths])
+        for right, answer in zip(fast, own, strict=True):
+            right.append(answer["probabilities"])
+    (folder / "reference.json").write_text(json.dumps({"exact": [[right] for right in exact], "fast": fast}))
 
 
 if __name__ == "__main__":

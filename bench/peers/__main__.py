@@ -18,9 +18,10 @@ from bench import document, machine, program, targets
 from bench.assets import Assets
 from bench.bare_workers import bare_workers
 from bench.peers import environment, report
-from bench.peers.measure import Contender, Inputs, Load, Measured, free_ports, measure
-from bench.peers.peer import LEVELS, Level, Peer, Subject, discover
+from bench.peers.measure import Contender, Inputs, Load, Measured, measure
+from bench.peers.peer import LEVELS, PORTS, Level, Peer, Subject, discover
 from bench.peers.report import BARE, BARE_WANTED, Burden, Entry
+from bench.ports import free_ports
 from bench.server import Failed
 from errors import MarinaError
 
@@ -41,7 +42,7 @@ class Race:
         self._folder = folder
         self._assets = assets
         self._inputs = inputs
-        self._port = free_ports()
+        self._port = free_ports(PORTS)
 
     def run(self, subject: Subject, level: Level, peers: Sequence[Peer]) -> list[Entry]:
         """Every peer in every round, each round in another order."""
@@ -111,7 +112,7 @@ class Race:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables; 1 when a wanted ratio is missed."""
+    """Print the tables; a ratio that is missed is a result and no failure."""
     given = _parse(arguments)
     document.check(given.write, SECTION)
     peers = [peer for peer in discover() if given.only is None or peer.folder in {"marina", *given.only}]

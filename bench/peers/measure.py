@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,6 @@ from bench.server import Failed, Server, Wrong, serving
 from bench.targets import BOUNDARY, Sample, Target
 from settings.load import ROOT
 
-PORTS = 12
 WARM_S = 2.0
 
 
@@ -64,16 +62,6 @@ class Inputs:
     pictures: Sequence[Sample]
     states: Sequence[Sample]
     actions: Sequence[int]
-
-
-def free_ports() -> int:
-    """The first of a block of ports that nobody listens on now, below those that the system gives away."""
-    for start in range(21000, 32000, PORTS):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as probes:
-            for port in range(start, start + PORTS):
-                probes.enter_context(socket.create_server(("127.0.0.1", port)))
-            return start
-    raise SystemExit("no free ports")
 
 
 def measure(contender: Contender, assets: Assets, inputs: Inputs, load: Load) -> Measured:
@@ -177,4 +165,4 @@ def _checked(
 ) -> list[Sample]:
     if contender.peer.subject == "states":
         return answers.with_states(target, samples, inputs.actions[: len(samples)])
-    return answers.with_pictures(target, samples, content_type, assets.reference, contender.level)
+    return answers.with_pictures(target, samples, content_type, assets.reference[contender.level])

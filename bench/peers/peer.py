@@ -20,6 +20,8 @@ Level = Literal["exact", "fast"]
 Subject = Literal["pictures", "states"]
 Form = Literal["raw", "multipart", "base64"]
 
+PORTS = 10
+"""Ports that each server may listen on: its own, and nine behind it."""
 LEVELS: tuple[Level, ...] = ("exact", "fast")
 HERE = Path(__file__).parent
 TORCHVISION = {"PYTHONPATH": str(HERE / "torchvision_site")}
