@@ -56,8 +56,7 @@ def running() -> Iterator[Ground]:
 @contextmanager
 def second_gateway(stack: Ground, *overrides: str) -> Iterator[int]:
     """One more gateway in front of the stack's engine, with these overrides; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(1)
     command = [sys.executable, "app.py", f"gateway.port={port}", "gateway.grpc_port=null", *overrides]
     process = subprocess.Popen(command, cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
