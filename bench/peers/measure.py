@@ -133,7 +133,7 @@ def _look(contender: Contender, assets: Assets, inputs: Inputs, load: Load, serv
     cold_s = server.wait(ready)
     samples = _checked(contender, target, samples, content_type, assets, inputs)
     requests = target.requests(samples, content_type)
-    drive.checked(drive.run(target.job(requests, samples, load.clients, WARM_S)))
+    drive.run(target.job(requests, samples, load.clients, WARM_S))
     process = drive.start(target.job(requests, samples, load.clients, load.seconds))
     time.sleep(load.seconds * 0.6)
     memory_mb = server.memory_mb()

@@ -39,4 +39,5 @@ def predict(data: UploadFile) -> dict[str, Any]:
 
 if __name__ == "__main__":
     workers = int(os.environ["WORKERS"])
-    uvicorn.run("tuned:app", host="127.0.0.1", port=int(os.environ["PORT"]), workers=workers, access_log=False)
+    place: dict[str, Any] = {"host": "127.0.0.1", "port": int(os.environ["PORT"])}
+    uvicorn.run("tuned:app", **place, workers=workers, access_log=False, timeout_worker_healthcheck=60)
