@@ -53,7 +53,7 @@ PEERS = (
         "/predictions/cartpole",
         _states,
         wanted=1.5,
-        user=(),
+        user=("../../../config/served_model/cartpole.yaml",),
         packages=PACKAGES,
     ),
 )
