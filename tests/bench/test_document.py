@@ -52,6 +52,6 @@ def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["handlers", "peers", "growth", "gateway", "edge"])
+@pytest.mark.parametrize("name", ["handlers", "peers", "growth", "gateway", "edge", "tune"])
 def test_the_document_has_a_section_for_each_command(name: str) -> None:
     document.check(ROOT / "docs" / "performance.md", name)
