@@ -12,7 +12,8 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
-  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge bench_gateway bench_edge bench_tune
+  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge \
+  bench bench_handlers bench_growth bench_gateway bench_edge bench_tune
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +116,15 @@ run_ts_cuda: ## the same with every GPU of this machine
 
 bench_tune: setup ## the search of make tune beside the full grid, into docs/performance.md
 	$(PY) -m bench.tune $(ARGS)
+
+bench: setup ## Marina beside its peers; --only NAME,... and --rounds N in ARGS
+	$(PY) -m bench.peers --write docs/performance.md $(ARGS)
+
+bench_handlers: setup ## TorchServe with Marina's handlers, with its own, and no server at all
+	$(PY) -m bench.handlers --write docs/performance.md $(ARGS)
+
+bench_growth: setup ## what more clients, larger pictures, more models and larger batches cost
+	$(PY) -m bench.growth --write docs/performance.md $(ARGS)
 
 bench_gateway: setup ## the gateway's figures beside TorchServe's
 	$(PY) -m bench.gateway $(ARGS)

@@ -1,1 +1,12 @@
-"""Marina measured from outside: each program is one command that prints a table, ratios included."""
+"""Marina measured from outside: each program is one command that prints Markdown tables, ratios and wanted values.
+
+    python -m bench.handlers   a worker: Marina's handlers, TorchServe's own, no server at all
+    python -m bench.peers      the whole path beside its peers, one folder a peer in bench/peers
+    python -m bench.growth     more clients, larger pictures, more models, larger batches
+    python -m bench.gateway    the gateway beside TorchServe alone
+    python -m bench.edge       the policy edge beside nginx, Rust, TorchServe and FastAPI
+    python -m bench.swaps      rollouts under load
+
+What they share: `client` and `drive` put the load on, `targets` and `pictures` make what is sent, `assets` the model in
+every form, `server` starts and ends a server, `ground` a stack, `figures`, `machine` and `document` write it down.
+"""

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.client import Job, Result
+from bench.server import Failed
 from settings.load import ROOT
 
 
@@ -34,8 +35,21 @@ def finish(process: "subprocess.Popen[str]") -> Result:
     """The result of a generator that was started."""
     printed, _ = process.communicate()
     if process.returncode:
-        raise SystemExit("the load generator failed")
+        raise Failed("the load generator failed")
     return Result(**json.loads(printed))
+
+
+def rate(job: Job) -> float:
+    """Right answers a second; raises Failed when one is not right, or there is none."""
+    result = checked(run(job))
+    return result.good / result.seconds
+
+
+def checked(result: Result) -> Result:
+    """The result when all of it is right; raises Failed."""
+    if result.failed or not result.good:
+        raise Failed(f"under load: statuses {result.statuses}, wrong {result.wrong}")
+    return result
 
 
 def per_second(job: Job) -> float:

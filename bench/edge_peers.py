@@ -16,6 +16,7 @@ from edge.programs import nginx_program
 from settings.load import ROOT
 
 RUST = ROOT / "bench" / "peers" / "rust"
+CRATES = Path("/usr/share/cargo/registry")
 NGINX = """daemon off; worker_processes 1; pid {folder}/constant.pid; error_log stderr error;
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/constant;
@@ -54,13 +55,12 @@ def constant(port: int, folder: Path) -> Peer:
 
 def rust(port: int, weights: Path, folder: Path) -> Peer | None:
     """The hyper server, built of Debian's crates; None where they or cargo are not installed."""
-    registry = Path("/usr/share/cargo/registry")
-    if shutil.which("cargo") is None or not registry.is_dir():
+    if shutil.which("cargo") is None or not CRATES.is_dir():
         return None
     sources = folder / "rust"
     shutil.copytree(RUST, sources, dirs_exist_ok=True)
     (sources / ".cargo").mkdir(exist_ok=True)
-    replaced = f'[source.crates-io]\nreplace-with = "debian"\n[source.debian]\ndirectory = "{registry}"\n'
+    replaced = f'[source.crates-io]\nreplace-with = "debian"\n[source.debian]\ndirectory = "{CRATES}"\n'
     (sources / ".cargo" / "config.toml").write_text(replaced)
     environment = {**os.environ, "RUSTFLAGS": "-C target-cpu=native"}
     subprocess.run(["cargo", "build", "-q", "--release", "--offline"], cwd=sources, env=environment, check=True)
@@ -70,7 +70,7 @@ def rust(port: int, weights: Path, folder: Path) -> Peer | None:
 
 def fastapi(port: int, weights: Path) -> Peer:
     """FastAPI and PyTorch."""
-    command = (sys.executable, str(ROOT / "bench" / "peers" / "fastapi_torch.py"), str(port), str(weights))
+    command = (sys.executable, str(ROOT / "bench" / "peers" / "fastapi_policy" / "server.py"), str(port), str(weights))
     return Peer("FastAPI + PyTorch", command, f"http://127.0.0.1:{port}/predict")
 
 

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: what, how it was found, the figure itself, what it should be, and whether it is."""
+    """One figure: what, how it was found, the figure itself, what it should be, and whether it is (None: not found)."""
 
     what: str
     measured: str
     figure: str
     wanted: str
-    reached: bool
+    reached: bool | None
+
+
+VERDICT = {True: "reached", False: "missed", None: "not measured"}
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table."""
-    head = ("| what | measured | figure | wanted | reached |", "| --- | --- | --- | --- | --- |")
+    head = ("| what | measured | figure | wanted | |", "| --- | --- | --- | --- | --- |")
     lines = (
-        f"| {row.what} | {row.measured} | **{row.figure}** | {row.wanted} | {'yes' if row.reached else 'no'} |"
-        for row in rows
+        f"| {row.what} | {row.measured} | **{row.figure}** | {row.wanted} | {VERDICT[row.reached]} |" for row in rows
     )
     return "\n".join((*head, *lines))
 
@@ -40,3 +42,22 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """Nearest rank; of at least one value."""
     ranked = sorted(values)
     return ranked[min(len(ranked) - 1, int(len(ranked) * percent / 100))]
+
+
+def ratio_row(what: str, above: Sequence[float], below: Sequence[float], unit: str, wanted: float) -> Row:
+    """A ratio of two sides that took turns, which should be at least `wanted`."""
+    ratio = median_ratio(above, below)
+    measured = f"{spread(above)} ÷ {spread(below)} {unit}"
+    return Row(what, measured, f"{ratio:.2f}", f"≥ {wanted:g}", ratio >= wanted)
+
+
+def share_row(what: str, above: Sequence[float], below: Sequence[float], unit: str, wanted: float) -> Row:
+    """The same for a ratio that should be at most `wanted`."""
+    ratio = median_ratio(above, below)
+    measured = f"{spread(above)} ÷ {spread(below)} {unit}"
+    return Row(what, measured, f"{ratio:.2f}", f"≤ {wanted:g}", ratio <= wanted)
+
+
+def missing_row(what: str, reason: str, wanted: str) -> Row:
+    """A figure that could not be found, and why."""
+    return Row(what, reason, "-", wanted, None)

@@ -1,7 +1,6 @@
 """Where a benchmark runs: a whole stack of its own on free ports, in a temporary folder, and taken down at the end."""
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import requests
 
 import settings
+from bench.ports import free_ports
 from settings.load import ROOT
 
 PORTS = (
@@ -56,8 +56,7 @@ def running() -> Iterator[Ground]:
 @contextmanager
 def second_gateway(stack: Ground, *overrides: str) -> Iterator[int]:
     """One more gateway in front of the stack's engine, with these overrides; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_ports(1)
     command = [sys.executable, "app.py", f"gateway.port={port}", "gateway.grpc_port=null", *overrides]
     process = subprocess.Popen(command, cwd=ROOT, env=stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -82,11 +81,9 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 def ground(models: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> Iterator[Ground]:
     """A stack with these models (name → overrides of its upload) and a gateway with these overrides."""
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
-        probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
+        first = free_ports(len(PORTS))
         env = {**os.environ, "MARINA_STATE": f"{folder}/state", "MARINA_ARCHIVES": f"{folder}/archives"}
-        env |= {f"MARINA_{n}_PORT": str(p.getsockname()[1]) for n, p in zip(PORTS, probes, strict=True)}
-        for probe in probes:
-            probe.close()
+        env |= {f"MARINA_{name}_PORT": str(first + at) for at, name in enumerate(PORTS)}
         made = Ground(env)
         Path(env["MARINA_ARCHIVES"]).mkdir()
         made.run("-m", "demo", "train")

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "edge": {"errors", "settings", "archive", "handlers", "delivery"},
     "stack": {"errors", "settings", "delivery"},
     "loadtest": {"errors", "settings"},
-    "bench": {"errors", "settings", "archive", "delivery", "demo", "edge", "loadtest", "stack"},
+    "bench": {"errors", "settings", "archive", "handlers", "delivery", "demo", "edge", "loadtest", "stack"},
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
 LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")

@@ -1,4 +1,4 @@
-"""FastAPI and eager PyTorch around one policy: `python bench/peers/fastapi_torch.py PORT WEIGHTS`.
+"""FastAPI and eager PyTorch around one policy: `python bench/peers/fastapi_policy/server.py PORT WEIGHTS`.
 
 WEIGHTS are those of bench/peers/rust/src/main.rs.
 """

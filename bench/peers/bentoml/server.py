@@ -1,0 +1,22 @@
+"""BentoML: a service class whose workers are processes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+
+from bench.peers.pipeline import Pipeline
+
+
+@bentoml.service(workers=int(os.environ["WORKERS"]), traffic={"timeout": 60})
+class Classify:
+    """A file of a form in, its label out."""
+
+    def __init__(self) -> None:
+        self.pipeline = Pipeline(Path(os.environ["MODEL"]))
+
+    @bentoml.api
+    def classify(self, data: Path) -> dict[str, Any]:
+        """One picture."""
+        return self.pipeline.answer([data.read_bytes()])[0]

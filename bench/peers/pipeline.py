@@ -1,0 +1,69 @@
+"""The archive's own handler without a server around it: what mosec, LitServe, Ray Serve and the others are given.
+
+`decode + forward` is then the same code in each of them, and what is compared is the serving. Runs in a peer's own
+environment, which has numpy, onnxruntime, simplejpeg and Pillow, but neither torch nor TorchServe.
+"""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+# What the handlers import of TorchServe; decode and forward use none of it.
+TORCHSERVE = {
+    "ts": (),
+    "ts.torch_handler": (),
+    "ts.torch_handler.base_handler": ("BaseHandler",),
+    "ts.metrics": (),
+    "ts.metrics.dimension": ("Dimension",),
+    "ts.metrics.metric_type_enum": ("MetricTypes",),
+}
+
+
+class Pipeline:
+    """A loaded archive: pictures or states in, predictions out."""
+
+    def __init__(self, folder: Path, batch_size: int = 8) -> None:
+        _stand_in_for_torchserve()
+        sys.path.insert(0, str(folder))
+        policy = not (folder / "vision_handler.py").is_file()
+        entry = "policy_handler" if policy else "vision_handler"
+        handler = getattr(importlib.import_module(entry), "PolicyHandler" if policy else "VisionHandler")
+        self.handler: Any = handler()
+        self.handler.initialize(
+            SimpleNamespace(
+                manifest={"model": {"modelVersion": "1.0"}},
+                system_properties={"model_dir": str(folder), "batch_size": batch_size, "gpu_id": None},
+            )
+        )
+        self._words: Any = importlib.import_module("handlers.answers").predictions
+        self._numpy: Any = importlib.import_module("numpy")
+
+    def read(self, body: bytes, media_type: str = "image/jpeg") -> Any:
+        """Decode one request to the network's inputs [k, ...]."""
+        return self.handler.read(body, media_type)
+
+    def forward(self, inputs: Sequence[Any]) -> Any:
+        """Run the network once over all inputs; its named outputs."""
+        return self.handler.forward(self._numpy.concatenate(inputs))
+
+    def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        """Run the network and word its answers."""
+        return list(self._words(self.forward(inputs), self.handler.card))
+
+    def answer(self, bodies: Sequence[bytes]) -> list[dict[str, Any]]:
+        """The whole way for one batch of encoded pictures."""
+        return self.predict([self.read(body) for body in bodies])
+
+
+def _stand_in_for_torchserve() -> None:
+    if importlib.util.find_spec("ts") is not None:
+        return
+    for name, classes in TORCHSERVE.items():
+        module = ModuleType(name)
+        for each in classes:
+            setattr(module, each, type(each, (), {}))
+        sys.modules[name] = module
