@@ -5,7 +5,17 @@ from settings.schema.edge import Edge
 from settings.schema.engine import TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
-from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
+from settings.schema.served_model import (
+    Calibration,
+    DecodeLimits,
+    Int8Limits,
+    Output,
+    PolicyModel,
+    Preprocessing,
+    RequestParams,
+    ServedModel,
+    VisionModel,
+)
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
 
@@ -15,10 +25,13 @@ __all__ = [
     "ApiKey",
     "Breaker",
     "Cache",
+    "Calibration",
     "Coalesce",
+    "DecodeLimits",
     "Edge",
     "Frozen",
     "Gateway",
+    "Int8Limits",
     "LocalStore",
     "Name",
     "NginxStore",
