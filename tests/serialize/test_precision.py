@@ -1,0 +1,42 @@
+"""Half precision is packed where the device computes in it, and refused with the reason where it does not."""
+
+import pytest
+import torch
+
+from errors import BuildError, ConfigError
+from handlers.runtimes import _torch
+from serialize.build import build
+from tests.serialize.conftest import Compose
+
+WORDS = ("served_model.weights=random", "served_model.artifact=eager", "served_model.network=resnet18",
+         "served_model.preprocessing.resize=[32,32]")  # fmt: skip
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_device_without_the_arithmetic_is_named(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(BuildError, match=f"precision {precision}: no GPU, and this CPU has no {precision}"):
+        build(compose("digits", *WORDS, f"served_model.precision={precision}"))
+
+
+@pytest.mark.skipif(not _torch.computes("bfloat16", CPU), reason="this CPU has no bfloat16 arithmetic")
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("form", ["eager", "torchscript"])
+def test_bfloat16_keeps_its_own_tolerance(compose: Compose, form: str) -> None:
+    built = build(compose("digits", *WORDS, f"served_model.artifact={form}", "served_model.precision=bfloat16"))
+    assert built.archive.card["artifact"]["precision"] == "bfloat16"
+    assert 1e-4 < built.parity.output < built.parity.tolerance == 0.05
+
+
+@pytest.mark.parametrize(("setting", "ordered"), [("auto", True), ("true", True), ("false", False)])
+def test_the_memory_order_is_in_the_card(compose: Compose, setting: str, ordered: bool) -> None:
+    built = build(compose("digits", *WORDS, f"served_model.channels_last={setting}"))
+    assert built.archive.card["artifact"]["channels_last"] is ordered
+
+
+def test_an_onnx_graph_has_one_precision(compose: Compose) -> None:
+    with pytest.raises(ConfigError, match="precision float16 is for eager, torchscript and aoti"):
+        compose("digits", "served_model.precision=float16")
