@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from errors import BuildError, ConfigError
 from handlers import card as cards
@@ -56,13 +58,10 @@ def test_its_picture_is_that_of_the_worker(
     (found,) = session.run(None, {"pixels": picture[None]})
     expected = preprocessing.apply(picture, cards.Preprocessing(resize, interpolation, crop))
     apart = np.abs(found[0].astype(int) - expected)
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.02
+    assert (apart > 1).mean() <= 0.001
 
 
 def identity(path: Path) -> None:
-    import onnx
-    from onnx import TensorProto, helper
 
     values = [
         helper.make_tensor_value_info(name, TensorProto.UINT8, ["batch", "h", "w", 3]) for name in ("pixels", "o")
