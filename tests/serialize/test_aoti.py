@@ -12,6 +12,8 @@ from handlers import card, runtimes
 from serialize.build import build
 from tests.serialize.conftest import Compose
 
+# torch deprecates what parts of its own compiler still use.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 WORDS = ("served_model.weights=random", "served_model.artifact=aoti")
 
 
