@@ -58,7 +58,8 @@ def test_its_picture_is_that_of_the_worker(
     (found,) = session.run(None, {"pixels": picture[None]})
     expected = preprocessing.apply(picture, cards.Preprocessing(resize, interpolation, crop))
     apart = np.abs(found[0].astype(int) - expected)
-    assert (apart > 1).mean() <= 0.001
+    # Where rows shrink more than columns, Pillow takes them first; bicubic clips in between, so the order shows.
+    assert (apart > 1).mean() <= (0.001 if interpolation == "bilinear" else 0.02)
 
 
 def identity(path: Path) -> None:
