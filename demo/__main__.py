@@ -2,8 +2,9 @@
 
 import settings
 from errors import ConfigError
-from serialize.checkpoints import TRAINED_HERE
+from serialize.checkpoints import ROOT, TRAINED_HERE
 from serialize.cli import run
+from settings.schema import PolicyModel, VisionModel
 
 
 def main(arguments: list[str]) -> int:
@@ -35,6 +36,17 @@ def _train(overrides: list[str], *, force: bool) -> int:
             print(f"{name}: is trained already; --force trains it again")
     if todo:
         train(list(todo), overrides)
+    return _write_pictures(composed["digits"].served_model)
+
+
+def _write_pictures(model: VisionModel | PolicyModel) -> int:
+    assert isinstance(model, VisionModel)
+    folder = None if model.calibration.pictures is None else ROOT / model.calibration.pictures
+    if folder is not None and not folder.is_dir():
+        # Imported here: scikit-learn takes seconds, and the folder is there but for the first time.
+        from demo.digits_pictures import write_pictures
+
+        print(f"digits: {write_pictures(folder)} pictures for calibration in {folder}")
     return 0
 
 

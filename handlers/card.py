@@ -14,17 +14,25 @@ from handlers.section import Section
 
 SCHEMA_VERSION = 1
 REGISTRATION = ("threads", "coalesce")
+PRECISIONS = ("float32", "float16", "bfloat16")
 MAX_PIXELS = 89_478_485
 """A quarter of a gigabyte at 24 bits a pixel; the limit that Pillow has chosen as well."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """The exported network: its format, its file, and for formats without a graph how to build it."""
+    """The exported network: its format, its file, what runs it, and for formats without a graph how to build it.
+
+    `precision` and `channels_last` are how torch is to compute it; `preprocessing` says that a graph resizes by itself.
+    """
 
     format: str
     file: str
     network: Mapping[str, Any] | None
+    runtime: str
+    precision: str = "float32"
+    channels_last: bool = False
+    preprocessing: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,29 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Reduced:
+    """How JPEGs are read at reduced size: never below `margin` times the size that the network's picture has in them.
+
+    libjpeg's fast cosine transform and fast colour upsampling are less exact than its default ones.
+    """
+
+    margin: int
+    fast_transform: bool
+    fast_upsampling: bool
+
+
+@dataclass(frozen=True)
 class Vision:
-    """What only a picture model has; `max_pixels` is checked before a picture is decoded."""
+    """What only a picture model has; `max_pixels` is checked before a picture is decoded.
+
+    `reduced` is null where JPEGs are read at full size.
+    """
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     output: Output
     max_pixels: int
+    reduced: Reduced | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +166,15 @@ def _artifact(section: Section) -> Artifact:
     if Path(file).name != file:
         raise section.fault("file", "must be a file name without folders")
     network = section.section("network").values if section.values.get("network") is not None else None
-    return Artifact(section.text("format"), file, network)
+    return Artifact(
+        format=section.text("format"),
+        file=file,
+        network=network,
+        runtime=section.text("runtime" if "runtime" in section.values else "format"),
+        precision=section.choice("precision", PRECISIONS) if "precision" in section.values else "float32",
+        channels_last=section.boolean("channels_last"),
+        preprocessing=section.boolean("preprocessing"),
+    )
 
 
 def _request_params(section: Section) -> RequestParams:
@@ -160,6 +192,16 @@ def _vision(root: Section) -> Vision:
         preprocessing=_preprocessing(root.section("preprocessing")),
         output=_output(root.section("output"), len(labels)),
         max_pixels=root.integer("max_pixels", 1) if root.values.get("max_pixels") is not None else MAX_PIXELS,
+        reduced=_reduced(root) if root.values.get("decode") == "fast" else None,
+    )
+
+
+def _reduced(root: Section) -> Reduced:
+    section = root.section("decode_level")
+    return Reduced(
+        margin=section.integer("margin", 1),
+        fast_transform=section.boolean("fast_transform"),
+        fast_upsampling=section.boolean("fast_upsampling"),
     )
 
 

@@ -84,13 +84,18 @@ class _Axis:
         return np.minimum(centres.astype(np.intp), self.source - 1)
 
 
-def apply(picture: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.uint8]:
+def apply(
+    picture: NDArray[np.uint8], settings: Preprocessing, whole: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
     """Return the picture as the network takes it.
 
     `picture` is uint8 [height, width, 3] of any size, the result uint8 [H, W, 3] of `settings.size`. Scaling, mean and
-    deviation are not applied here: the network does that itself, in every format.
+    deviation are not applied here: the network does that itself, in every format. `whole` is the size of the picture
+    that `picture` is a reduced copy of: its grid is the one that counts.
     """
-    rows, columns = _axes(picture.shape[0], picture.shape[1], settings)
+    sizes = picture.shape[0], picture.shape[1]
+    kept = grid(whole or sizes, settings)
+    rows, columns = (_Axis(*axis) for axis in zip(sizes, kept, settings.size, strict=True))
     if settings.interpolation == "nearest":
         result = picture[np.ix_(rows.nearest(), columns.nearest())]
     elif isinstance(settings.resize, int):
@@ -103,13 +108,13 @@ def apply(picture: NDArray[np.uint8], settings: Preprocessing) -> NDArray[np.uin
     return np.pad(result, (rows.padding, columns.padding, (0, 0)))
 
 
-def _axes(height: int, width: int, settings: Preprocessing) -> tuple[_Axis, _Axis]:
-    if isinstance(settings.resize, int):
-        longer = int(settings.resize * max(height, width) / min(height, width))
-        grid = (longer, settings.resize) if height >= width else (settings.resize, longer)
-    else:
-        grid = settings.resize
-    return _Axis(height, grid[0], settings.size[0]), _Axis(width, grid[1], settings.size[1])
+def grid(size: tuple[int, int], settings: Preprocessing) -> tuple[int, int]:
+    """Return the size to which torchvision resizes a whole picture of this size, before it crops."""
+    if not isinstance(settings.resize, int):
+        return settings.resize
+    height, width = size
+    longer = int(settings.resize * max(height, width) / min(height, width))
+    return (longer, settings.resize) if height >= width else (settings.resize, longer)
 
 
 def _resize_whole(picture: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:

@@ -79,6 +79,13 @@ class Section:
             raise self.fault(key, f"must be a whole number of at least {minimum}")
         return value
 
+    def boolean(self, key: str) -> bool:
+        """Return the truth value under a key, false where the key is missing."""
+        value = self.values.get(key, False)
+        if not isinstance(value, bool):
+            raise self.fault(key, f"must be true or false, not {_kind(value)}")
+        return value
+
     def integers(self, key: str, minimum: int, length: int | None = None) -> tuple[int, ...]:
         """Return the list of whole numbers under a key: of the given length, or of any but zero."""
         value = self.get(key)

@@ -14,31 +14,41 @@ from handlers import answers, explain, picture_requests, pictures, preprocessing
 from handlers.card import Vision
 from handlers.errors import HandlerError, Internal, InvalidFields
 from handlers.model_handler import ModelHandler
+from handlers.pictures import Reduction
 
 
 class VisionHandler(ModelHandler):
     """Classifies pictures; override `image_processing` for another way to the network's size."""
 
     vision: Vision
+    reduction: Reduction | None
 
     def configure(self) -> None:
         """Keep the card's picture part; Pillow's own pixel limit makes way where the card's is higher."""
         if self.card.vision is None:
             raise ValueError("model.json: kind is not vision, but the handler is VisionHandler")
         self.vision = self.card.vision
+        self.reduction = None
+        if self.vision.reduced is not None:
+            settings = self.vision.preprocessing
+            self.reduction = Reduction(self.vision.reduced, lambda size: preprocessing.grid(size, settings))
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.vision.max_pixels)
 
     def image_processing(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring one picture, uint8 [height, width, 3] RGB, to the card's size; the network normalises it itself."""
         return preprocessing.apply(picture, self.vision.preprocessing)
 
-    def read(self, body: Any, media_type: str) -> NDArray[np.uint8]:
-        """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises HandlerError."""
+    def read(self, body: Any, media_type: str) -> NDArray[Any]:
+        """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises HandlerError.
+
+        Where the graph resizes by itself: decode only, to an array of k pictures of different sizes.
+        """
         rows.require(media_type, ("image/", "text/"), "a picture or JSON")
         if isinstance(body, bytes | bytearray) and rows.is_json(media_type):
             body = rows.parse_json(body)
         sent = picture_requests.read(body, media_type)
-        return np.stack([self._ready(picture, index, len(sent)) for index, picture in enumerate(sent)])
+        ready = [self._ready(picture, index, len(sent)) for index, picture in enumerate(sent)]
+        return _apart(ready) if self.card.artifact.preprocessing else np.stack(ready)
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
         """Attribute a class's logit to the pixels of the network's size: [height, width], the colours added up."""
@@ -54,12 +64,22 @@ class VisionHandler(ModelHandler):
 
     def _ready(self, sent: picture_requests.Sent, index: int, count: int) -> NDArray[np.uint8]:
         try:
-            picture = self.image_processing(self._decoded(sent))
+            picture = self._prepared(sent)
         except HandlerError as error:
             raise error.within(f"instances[{index}]") if count > 1 else error from None
+        if self.card.artifact.preprocessing:
+            return picture
         if picture.shape != (*self.vision.preprocessing.size, 3) or picture.dtype != np.uint8:
             raise Internal(f"image_processing returned {picture.dtype} {list(picture.shape)}")
         return picture
+
+    def _prepared(self, sent: picture_requests.Sent) -> NDArray[np.uint8]:
+        if self.card.artifact.preprocessing:
+            return self._decoded(sent)
+        if self.reduction is None or isinstance(sent, np.ndarray):
+            return self.image_processing(self._decoded(sent))
+        picture, whole = pictures.decode_reduced(sent, self.vision.max_pixels, self.reduction)
+        return preprocessing.apply(picture, self.vision.preprocessing, whole)
 
     def _decoded(self, sent: picture_requests.Sent) -> NDArray[np.uint8]:
         if not isinstance(sent, np.ndarray):
@@ -68,3 +88,10 @@ class VisionHandler(ModelHandler):
             return pictures.from_values(sent, self.vision.max_pixels)
         except ValueError as error:
             raise InvalidFields(str(error)) from None
+
+
+def _apart(ready: list[NDArray[np.uint8]]) -> NDArray[Any]:
+    """An array of arrays, which numpy would join into one where the sizes happen to agree."""
+    apart = np.empty(len(ready), dtype=object)
+    apart[:] = ready
+    return apart

@@ -5,8 +5,9 @@
 Everything unfinished lies in a private folder beside the archive, which is gone when the build ends.
 """
 
+import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,19 @@ import torch
 
 from archive import Archive, private_folder
 from handlers import card as cards
+from handlers.model_handler import ModelHandler
+from serialize import calibration, decode
 from serialize.archive import Contents, json_bytes, pack, stage
 from serialize.card import model_card
 from serialize.checkpoints import ROOT, locate
 from serialize.formats import FORMATS
 from serialize.golden import golden_answers, golden_requests
-from serialize.handler import reading
+from serialize.handler import has_own_processing, reading
 from serialize.inputs import comparable
-from serialize.parity import Parity, check_parity
+from serialize.parity import Parity, check_parity, kept
 from serialize.policy import read_policy
-from serialize.source import Source
+from serialize.reference import Reference
+from serialize.source import Calibration, Source
 from serialize.vision import read_vision
 from settings import Settings
 from settings.schema import PolicyModel, VisionModel
@@ -52,12 +56,13 @@ def build(settings: Settings) -> Built:
     source = read_source(model, checkpoint)
     archives = ROOT / settings.paths.archives
     with private_folder(archives, model.model_name) as work:
+        source = measured(model, source, checkpoint, work)
         logger.info("%s: exporting as %s", model.model_name, model.artifact)
         artifact, card = export(model, source, checkpoint, work)
         logger.info("%s: asking the framework for the golden answers", model.model_name)
         checked = read_back(card, work)
         handler = reading(ROOT / model.handler, checked)
-        references = comparable(source, model, golden_requests(source, model), handler)
+        references = compared(source, model, handler, work)
         contents = Contents(
             model_name=model.model_name,
             version=model.version,
@@ -78,6 +83,35 @@ def build(settings: Settings) -> Built:
 def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> Source:
     """The network of `model`, with the weights of `checkpoint` or random ones."""
     return read_vision(model, checkpoint) if isinstance(model, VisionModel) else read_policy(model, checkpoint)
+
+
+def measured(model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None, work: Path) -> Source:
+    """The source of a picture model with what is decided by its answers to pictures: how JPEGs are decoded."""
+    if not isinstance(model, VisionModel):
+        return source
+    pictures = functools.cache(lambda: calibration.load(model))
+    own = has_own_processing(reading(ROOT / model.handler, read_back(_early_card(model, source, checkpoint), work)))
+    source = replace(source, card=source.card | decode.choose(model, source, pictures, own))
+
+    def inputs() -> Calibration:
+        handler = reading(ROOT / model.handler, read_back(_early_card(model, source, checkpoint), work))
+        return calibration.inputs(model, pictures(), handler)
+
+    return replace(source, calibration=inputs)
+
+
+def compared(source: Source, model: VisionModel | PolicyModel, handler: ModelHandler, work: Path) -> list[Reference]:
+    """The framework's answers to the golden requests; of `onnx-int8` those that it was measured to give."""
+    if "quantisation" not in handler.card.document["artifact"]:
+        return comparable(source, model, golden_requests(source, model), handler)
+    assert isinstance(model, VisionModel)
+    found = comparable(source, model, list(calibration.load(model).requests[1::2]), handler, rounded=True)
+    return kept(found, handler, work)
+
+
+def _early_card(model: VisionModel, source: Source, checkpoint: Path | None) -> dict[str, Any]:
+    """The card before there is an artifact: enough to read pictures."""
+    return model_card(model, source, FORMATS[model.artifact], {}, checkpoint)
 
 
 def export(

@@ -26,7 +26,7 @@ def model_card(
         "kind": model.kind,
         "description": model.description,
         "weights": "trained" if checkpoint else "random",
-        "artifact": {"format": form.name, "file": form.file, **details},
+        "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details},
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **source.card,
         "provenance": _provenance(model, checkpoint),

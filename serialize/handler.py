@@ -5,10 +5,13 @@ import inspect
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from errors import BuildError
 from handlers import card, runtimes
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
+from handlers.runtimes import Runtime
 from handlers.vision_handler import VisionHandler
 
 
@@ -27,8 +30,23 @@ def reading(path: Path, model_card: Card) -> ModelHandler:
 def running(folder: Path, entry: str) -> ModelHandler:
     """The handler of a laid out archive, able to read requests and to run the network."""
     handler = reading(folder / entry, card.load(folder / "model.json"))
-    handler.model = runtimes.load(folder, replace(handler.card, threads=1))
+    handler.model = runtime(folder, handler.card)
     return handler
+
+
+def runtime(folder: Path, model_card: Card) -> Runtime:
+    """The artifact in `folder`, loaded as a worker loads it. Raises BuildError where this machine cannot run it."""
+    try:
+        return runtimes.load(folder, replace(model_card, threads=1), _gpu(model_card))
+    except ValueError as error:
+        raise BuildError(f"{model_card.model_name}: nothing is packed that cannot be compared here: {error}") from None
+
+
+def _gpu(model_card: Card) -> int | None:
+    """The GPU for what only a GPU computes, where this machine has one; everything else is compared on the CPU."""
+    built = model_card.document["artifact"].get("built_for") or {}
+    wanted = model_card.artifact.precision != "float32" or built.get("device") == "cuda"
+    return 0 if wanted and torch.cuda.is_available() else None
 
 
 def handler_class(path: Path) -> type[ModelHandler]:

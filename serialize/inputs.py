@@ -5,6 +5,7 @@ that 99.9 % of the values lie within 1 of 255. A deep network can turn even that
 that are read without any such rounding become golden answers.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,15 @@ SHARE = 0.999
 
 
 def comparable(
-    source: Source, model: VisionModel | PolicyModel, requests: list[Request], handler: ModelHandler
+    source: Source,
+    model: VisionModel | PolicyModel,
+    requests: list[Request],
+    handler: ModelHandler,
+    rounded: bool = False,
 ) -> list[Reference]:
-    """The framework's view of those requests that the worker reads to the same numbers.
+    """The framework's view of those requests that the worker reads to the same numbers, or `rounded` otherwise.
+
+    A JPEG at reduced size is another picture, which has been earned (serialize.decode): what the worker reads is given.
 
     Raises ParityError when it reads one differently by more than rounding. A handler with pre-processing of its own
     has no counterpart in the framework: what it reads is taken as given.
@@ -37,11 +44,22 @@ def comparable(
     if has_own_processing(handler):
         inputs = [torch.from_numpy(_read(handler, request)) for request in requests]
         return reference.outputs(source, requests, inputs)
-    references = reference.references(source, model, requests)
-    same = [each for each in references if _is_same(handler, each)]
+    if handler.card.artifact.preprocessing:
+        # What the worker hands over is the whole picture; how it is resized shows in the answers alone.
+        found = reference.references(source, model, requests)
+        return [replace(each, inputs=_read(handler, each.request)) for each in found]
+    given = [request for request in requests if _is_reduced(handler, request)]
+    same = reference.outputs(source, given, [torch.from_numpy(_read(handler, request)) for request in given])
+    references = reference.references(source, model, [request for request in requests if request not in given])
+    same += [each for each in references if _is_same(handler, each) or rounded]
     if not same:
         raise ParityError(f"{model.model_name}: the worker reads no request to exactly the framework's numbers")
     return same
+
+
+def _is_reduced(handler: ModelHandler, request: Request) -> bool:
+    vision = handler.card.vision
+    return vision is not None and vision.reduced is not None and request.content_type == "image/jpeg"
 
 
 def _is_same(handler: ModelHandler, expected: Reference) -> bool:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from errors import ParityError
 from handlers import answers, golden, rows
 from handlers.errors import HandlerError
 from handlers.model_handler import ModelHandler
-from serialize.handler import running
+from serialize.golden import tolerance
+from serialize.handler import running, runtime
 from serialize.reference import Reference
 from serialize.samples import Request
+
+SAMPLES = 5
+"""How many golden answers a quantised artifact gets."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,28 @@ def check_parity(folder: Path, entry: str, references: Sequence[Reference]) -> P
     return Parity(len(expected.samples), _largest(outputs), _largest(found), expected.tolerance)
 
 
+def kept(references: Sequence[Reference], handler: ModelHandler, work: Path) -> list[Reference]:
+    """Of references the first few that a quantised artifact in `work` answers inside its tolerance.
+
+    Quantised, a network may miss some, which the format has measured and put into the card; the golden answers are to
+    tell whether a worker computes what was measured, so they are among those that it gives. Raises ParityError.
+    """
+    handler.model = runtime(work, handler.card)
+    limit = tolerance(handler.card)
+    found: list[Reference] = []
+    for each in references:
+        outputs = handler.forward(each.inputs)
+        expected = answers.predictions({each.output_name: each.output}, handler.card)
+        same = golden.outside(expected, answers.predictions(outputs, handler.card), limit) is None
+        if same and _apart(outputs[each.output_name], each.output).max() <= limit:
+            found.append(each)
+        if len(found) == SAMPLES:
+            break
+    if not found:
+        raise ParityError(f"{handler.card.model_name}: of {len(references)} pictures none is answered within {limit:g}")
+    return found
+
+
 @dataclass(frozen=True)
 class _Deviation:
     size: float
@@ -59,13 +86,17 @@ class _Deviation:
 def _output_deviation(handler: ModelHandler, reference: Reference, number: int) -> _Deviation:
     name = reference.output_name
     found = handler.forward(reference.inputs)[name]
-    apart = np.abs(found - reference.output) / max(1.0, float(np.abs(reference.output).max()))
+    apart = _apart(found, reference.output)
     place = np.unravel_index(int(apart.argmax()), apart.shape)
     index = ", ".join(str(axis) for axis in place)
     values = f"{found[place]:.7g} instead of {reference.output[place]:.7g}"
     return _Deviation(
         float(apart.max()), f"request {number} ({_words(reference.request)}): {name}[{index}] is {values}"
     )
+
+
+def _apart(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(np.abs(found - expected) / max(1.0, float(np.abs(expected).max())))
 
 
 def _answer_deviation(handler: ModelHandler, sample: golden.Sample, number: int) -> _Deviation:

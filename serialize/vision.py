@@ -8,7 +8,7 @@ from torch import nn
 
 from handlers import networks
 from serialize.labels import resolve
-from serialize.source import Source
+from serialize.source import Computing, Source
 from serialize.state_dicts import fill
 from serialize.tensors import load_tensors
 from settings.schema import VisionModel
@@ -37,6 +37,9 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
         example=torch.zeros((2, *size, 3), dtype=torch.uint8),
         input_name="pixels",
         output_name="logits",
+        # The pixels arrive with the channels last; the weights in the same order save torch the reordering.
+        computing=Computing(model.precision, model.channels_last in (True, "auto")),
+        in_graph=model.preprocessing if model.preprocess_in_graph else None,
     )
 
 
@@ -50,7 +53,7 @@ def _card(model: VisionModel, labels: list[str]) -> dict[str, Any]:
     return {
         "labels": labels,
         "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "decode": model.decode,
+        "decode": "exact",
         "output": model.output.model_dump(mode="json"),
     }
 

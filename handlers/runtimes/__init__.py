@@ -1,8 +1,8 @@
-"""What runs the network: one module a format, found by the name of the format.
+"""What runs the network: one module a runtime, found by the name that the card's `artifact` gives it.
 
-A module `handlers.runtimes.FORMAT` (with `_` for `-`) holds `load(path, card, gpu_id, threads) -> Runtime`; putting
-that file there is all a new format needs. A module is imported only when an archive asks for its format, so a worker
-does not pay for the others.
+A module `handlers.runtimes.NAME` (with `_` for `-`) holds `load(path, card, gpu_id, threads) -> Runtime`; putting that
+file there is all a new one needs. It is named as its format, unless formats share it, as `onnx` and `onnx-int8` do. A
+module is imported only when an archive asks for it, so a worker does not pay for the others.
 """
 
 import importlib
@@ -24,8 +24,8 @@ class Runtime(Protocol):
         """Run the network on one batch."""
 
 
-def formats() -> tuple[str, ...]:
-    """Names of the formats that this worker can run, sorted."""
+def names() -> tuple[str, ...]:
+    """Names of the runtimes that this worker has, sorted."""
     found = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") for name in found))
 
@@ -33,14 +33,14 @@ def formats() -> tuple[str, ...]:
 def load(model_dir: Path, card: Card, gpu_id: int | None = None) -> Runtime:
     """Load the artifact that the card names, onto the given GPU where the format and the machine have one.
 
-    Raises ValueError for an unknown format or a missing file.
+    Raises ValueError for an unknown runtime or a missing file.
     """
-    if card.artifact.format not in formats():
-        raise ValueError(f"artifact format {card.artifact.format} is not one of {', '.join(formats())}")
+    if card.artifact.runtime not in names():
+        raise ValueError(f"artifact runtime {card.artifact.runtime} is not one of {', '.join(names())}")
     path = model_dir / card.artifact.file
     if not path.is_file():
         raise ValueError(f"the archive has no {card.artifact.file}")
-    module = importlib.import_module(f"{__name__}.{card.artifact.format.replace('-', '_')}")
+    module = importlib.import_module(f"{__name__}.{card.artifact.runtime.replace('-', '_')}")
     return cast("Runtime", module.load(path, card, gpu_id, threads(card)))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from handlers.card import Card
-from handlers.runtimes._torch import TorchRuntime, prepare
+from handlers.runtimes._torch import TorchRuntime, converted, prepare
 
 
 def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> TorchRuntime:
@@ -15,7 +15,8 @@ def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> TorchRunti
 
     if card.artifact.network is None:
         raise ValueError("model.json: artifact: network is missing, and the eager format cannot be built without it")
-    device = prepare(gpu_id, threads)
+    device = prepare(card, gpu_id, threads)
     network = build(dict(card.artifact.network))
     network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-    return TorchRuntime(network.eval().to(device), device, (card.network_output[0],))
+    network = converted(network.to(device), card.artifact.precision, card.artifact.channels_last)
+    return TorchRuntime(network, device, (card.network_output[0],))

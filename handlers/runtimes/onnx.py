@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -20,9 +21,19 @@ class OnnxRuntime:
     output_names: tuple[str, ...]
 
     def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-        """Run the graph on one batch."""
+        """Run the graph on one batch, or, where `inputs` is an array of arrays, on each shape in it once."""
+        if inputs.dtype == object:
+            return self._by_shape(list(inputs))
         outputs = self.session.run(self.output_names, {self.input_name: inputs})
         return dict(zip(self.output_names, outputs, strict=True))
+
+    def _by_shape(self, inputs: list[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, each in enumerate(inputs):
+            places.setdefault(each.shape, []).append(place)
+        parts = [self(np.stack([inputs[place] for place in same])) for same in places.values()]
+        back = np.argsort(np.concatenate(list(places.values())))
+        return {name: np.concatenate([part[name] for part in parts])[back] for name in self.output_names}
 
 
 def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> OnnxRuntime:

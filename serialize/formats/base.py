@@ -17,8 +17,13 @@ class Format(Protocol):
     def file(self) -> str:
         """Name of its file in the archive."""
 
+    @property
+    def runtime(self) -> str:
+        """The module of handlers.runtimes that runs it."""
+
     def export(self, source: Source, target: Path) -> dict[str, Any]:
         """Writes the network to `target` and returns what the card's `artifact` holds beside format and file.
 
-        The same source gives the same bytes, in any process and on any machine. Raises BuildError.
+        The same source gives the same bytes, in any process and on any machine; a format for which that cannot hold
+        says so. Raises BuildError.
         """

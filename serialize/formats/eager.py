@@ -15,9 +15,13 @@ class Eager:
 
     name: str = "eager"
     file: str = "model.pt"
+    runtime: str = "eager"
 
     def export(self, source: Source, target: Path) -> dict[str, Any]:
         """Writes the state dict; the description goes into the card as `network`."""
         with target.open("wb") as file:  # given a path, torch.save writes the file's name into it
             torch.save(dict(source.network.state_dict()), file)
-        return {"network": source.spec}
+        return {"network": source.spec, **source.computing.card()}
+
+
+FORMAT = Eager()

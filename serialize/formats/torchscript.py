@@ -24,14 +24,16 @@ class TorchScript:
 
     name: str = "torchscript"
     file: str = "model.pt"
+    runtime: str = "torchscript"
 
     def export(self, source: Source, target: Path) -> dict[str, Any]:
-        """Writes the graph; nothing more is needed to load it."""
+        """Writes the graph."""
         job = target.with_suffix(".job")
-        description = {"spec": source.spec, "shape": list(source.example.shape), "dtype": str(source.example.dtype)}
+        description: dict[str, Any] = {"spec": source.spec, "shape": list(source.example.shape)}
+        description |= {"dtype": str(source.example.dtype), "computing": source.computing.card()}
         with job.open("wb") as file:
             torch.save({"description": json.dumps(description), "state": dict(source.network.state_dict())}, file)
-        command = [sys.executable, "-m", "serialize.formats.torchscript_export", str(job), str(target)]
+        command = [sys.executable, "-m", "serialize.formats._torchscript_export", str(job), str(target)]
         # One thread: a trace runs the network, and how it is run must not depend on the machine.
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -39,4 +41,7 @@ class TorchScript:
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise BuildError(f"the TorchScript export failed: {last}")
-        return {}
+        return source.computing.card()
+
+
+FORMAT = TorchScript()

@@ -6,7 +6,17 @@ from settings.schema.engine import Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
 from settings.schema.scaling import Scaling, WorkerLimits
-from settings.schema.served_model import Output, PolicyModel, Preprocessing, RequestParams, ServedModel, VisionModel
+from settings.schema.served_model import (
+    Calibration,
+    DecodeLimits,
+    Int8Limits,
+    Output,
+    PolicyModel,
+    Preprocessing,
+    RequestParams,
+    ServedModel,
+    VisionModel,
+)
 from settings.schema.store import LocalStore, NginxStore, S3Store, Store
 from settings.schema.stress import Stress
 from settings.schema.trial import Canary, Shadow
@@ -18,11 +28,14 @@ __all__ = [
     "ApiKey",
     "Breaker",
     "Cache",
+    "Calibration",
     "Canary",
     "Coalesce",
+    "DecodeLimits",
     "Edge",
     "Frozen",
     "Gateway",
+    "Int8Limits",
     "LocalStore",
     "Name",
     "NginxStore",

@@ -1,10 +1,21 @@
 """`served_model`: what is built and served."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version
+
+FORMATS = Path(__file__).resolve().parents[2] / "serialize" / "formats"
+
+
+def _known_format(name: str) -> str:
+    """Each file of serialize/formats is a format; where that room is missing, nothing is built either."""
+    known = sorted(path.stem.replace("_", "-") for path in FORMATS.glob("[a-z]*.py") if path.stem != "base")
+    if known and name not in known:
+        raise ValueError(f"must be one of {', '.join(map(repr, known))}, not {name!r}")
+    return name
 
 
 class Preprocessing(Frozen):
@@ -56,6 +67,27 @@ class RequestParams(Frozen):
         return {name: value for name, value in each.items() if value is not None}
 
 
+class Calibration(Frozen):
+    """Pictures that the build asks: to calibrate `onnx-int8` and to earn a reduced decode."""
+
+    pictures: str | None = Field(None, description="folder of pictures like those to be served; null for made ones")
+    count: Annotated[int, Field(ge=8, le=10000)] = Field(200, description="how many of them are used, by name")
+
+
+class DecodeLimits(Frozen):
+    """What a reduced JPEG decode must keep to be packed."""
+
+    top1: Annotated[float, Field(ge=0, le=1)] = Field(0.995, description="share of pictures with the same first label")
+    change: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="largest change of any probability")
+
+
+class Int8Limits(Frozen):
+    """What `onnx-int8` must keep of the float32 answers to be packed."""
+
+    top1: Annotated[float, Field(ge=0, le=1)] = Field(0.98, description="share of pictures with the same first label")
+    change: Annotated[float, Field(ge=0, le=1)] = Field(0.1, description="tolerance of the golden answers")
+
+
 class _Model(Frozen):
     model_name: Name
     version: Version = "1.0"
@@ -66,7 +98,7 @@ class _Model(Frozen):
         None, description="checksum of the checkpoint, or its first digits"
     )
     weights: Literal["checkpoint", "random"] = Field("checkpoint", description="random is named in every answer")
-    artifact: Literal["eager", "torchscript", "onnx"] = "onnx"
+    artifact: Annotated[str, AfterValidator(_known_format)] = "onnx"
     request_params: RequestParams
 
 
@@ -75,10 +107,30 @@ class VisionModel(_Model):
 
     kind: Literal["vision"]
     network: Literal["mobilenet_v3_small", "resnet18"]
-    decode: Literal["exact"] = "exact"
+    decode: Literal["exact", "fast", "auto"] = Field(
+        "exact", description="fast: JPEGs at reduced size, refused unless earned; auto: fast where earned, else exact"
+    )
+    decode_limits: DecodeLimits = DecodeLimits()
+    calibration: Calibration = Calibration()
+    int8_limits: Int8Limits = Int8Limits()
+    preprocess_in_graph: bool = Field(False, description="onnx only: resize and crop are part of the graph")
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="what eager, torchscript and aoti compute in"
+    )
+    channels_last: bool | Literal["auto"] = Field("auto", description="memory order of eager, torchscript and aoti")
     labels: list[str] | str = Field(description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY")
     preprocessing: Preprocessing
     output: Output
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        if self.precision != "float32" and self.artifact.startswith("onnx"):
+            raise ValueError(f"precision {self.precision} is for eager, torchscript and aoti, not for {self.artifact}")
+        if self.preprocess_in_graph and self.artifact != "onnx":
+            raise ValueError(f"preprocess_in_graph is for artifact onnx, not for {self.artifact}")
+        if self.preprocess_in_graph and self.decode != "exact":
+            raise ValueError("preprocess_in_graph needs decode exact: the graph takes pictures of full size")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_fit_labels(self) -> Self:

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from handlers import pictures
+from handlers.card import Reduced
 from handlers.errors import HandlerError, TooLarge, UnreadableInput
+from handlers.pictures import Reduction
 from tests.handlers.archives import encoded, noise
 
 MANY = 10**7
@@ -183,3 +185,50 @@ def test_no_damage_raises_anything_but_the_kits_errors(name: str) -> None:
 def test_values_become_a_picture() -> None:
     assert (pictures.from_values(PIXELS.astype(float), MANY) == PIXELS).all()
     assert (pictures.from_values(GREY.astype(float), MANY) == GREY[:, :, None]).all()
+
+
+PHOTOGRAPH = noise(400, 600)
+QUARTER = Reduction(Reduced(1, True, True), lambda size: (size[0] // 4, size[1] // 4))
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+def test_a_reduced_jpeg_is_small_and_looks_alike(kind: str) -> None:
+    data = encoded(PHOTOGRAPH, "JPEG", quality=90, progressive=kind == "progressive")
+    small, whole = pictures.decode_reduced(data, MANY, QUARTER)
+    assert (small.shape, whole) == ((100, 150, 3), (400, 600))
+    expected = np.asarray(Image.fromarray(PHOTOGRAPH).resize((150, 100), Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_jpeg_is_turned_as_the_whole_one(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(PHOTOGRAPH, "JPEG", exif=exif)
+    small, whole = pictures.decode_reduced(data, MANY, QUARTER)
+    upright = pictures.decode(data, MANY)
+    assert whole == upright.shape[:2]
+    assert small.shape[:2] == (whole[0] // 4, whole[1] // 4)
+    expected = np.asarray(Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+@pytest.mark.parametrize("name", READABLE)
+def test_what_is_no_ordinary_jpeg_or_too_small_is_read_whole(name: str) -> None:
+    asked = Reduction(Reduced(1, False, False), lambda size: size)
+    found, whole = pictures.decode_reduced(READABLE[name], MANY, asked)
+    assert whole == found.shape[:2]
+    assert (found == pictures.decode(READABLE[name], MANY)).all()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_refused_at_reduced_size(name: str) -> None:
+    data, error = REFUSED[name]
+    with pytest.raises(error):
+        pictures.decode_reduced(data, MANY, QUARTER)
+
+
+def test_the_pixel_limit_is_that_of_the_whole_picture() -> None:
+    with pytest.raises(TooLarge):
+        pictures.decode_reduced(encoded(PHOTOGRAPH, "JPEG"), 400 * 600 - 1, QUARTER)

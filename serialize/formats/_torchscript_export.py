@@ -13,6 +13,7 @@ import torch
 
 from archive.write import plain_entry
 from handlers import networks
+from handlers.runtimes._torch import converted
 
 
 def main(job: Path, target: Path) -> None:
@@ -21,6 +22,7 @@ def main(job: Path, target: Path) -> None:
     description = json.loads(loaded["description"])
     network = networks.build(description["spec"])
     network.load_state_dict(loaded["state"])
+    network = converted(network, **description["computing"])
     example = torch.zeros(description["shape"], dtype=getattr(torch, description["dtype"].removeprefix("torch.")))
     graph = io.BytesIO()
     trace: Callable[..., Any] = torch.jit.trace  # torch gives it no types

@@ -1,0 +1,57 @@
+"""Half precision is packed where the device computes in it, and refused with the reason where it does not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from errors import BuildError, ConfigError
+from handlers import runtimes
+from handlers.runtimes import _torch
+from serialize import golden
+from serialize.build import build, export, read_back, read_source
+from tests.handlers.archives import noise
+from tests.serialize.conftest import Compose
+
+WORDS = ("served_model.weights=random", "served_model.artifact=eager", "served_model.network=resnet18",
+         "served_model.preprocessing.resize=[32,32]")  # fmt: skip
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+def test_a_device_without_the_arithmetic_is_named(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(BuildError, match=f"precision {precision}: no GPU, and this CPU has no {precision}"):
+        build(compose("digits", *WORDS, f"served_model.precision={precision}"))
+
+
+@pytest.mark.skipif(not _torch.computes("bfloat16", CPU), reason="this CPU has no bfloat16 arithmetic")
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("form", ["eager", "torchscript"])
+def test_bfloat16_is_close_and_answers_in_float32(compose: Compose, tmp_path: Path, form: str) -> None:
+    model = compose("digits", *WORDS, f"served_model.artifact={form}", "served_model.precision=bfloat16").served_model
+    source = read_source(model, None)
+    _, document = export(model, source, None, tmp_path)
+    card = read_back(document, tmp_path)
+    assert golden.tolerance(card) == 0.05
+    pixels = np.stack([noise(32, 32, seed) for seed in range(3)])
+    found: Any = runtimes.load(tmp_path, card)(pixels)
+    with torch.inference_mode():
+        expected = source.network(torch.from_numpy(pixels)).numpy()
+    assert found["logits"].dtype == np.float32
+    assert 1e-4 < np.abs(found["logits"] - expected).max() / np.abs(expected).max() < 0.05
+
+
+@pytest.mark.parametrize(("setting", "ordered"), [("auto", True), ("false", False)])
+def test_the_memory_order_is_in_the_card(compose: Compose, setting: str, ordered: bool) -> None:
+    built = build(compose("digits", *WORDS, f"served_model.channels_last={setting}"))
+    assert built.archive.card["artifact"]["channels_last"] is ordered
+
+
+def test_an_onnx_graph_has_one_precision(compose: Compose) -> None:
+    with pytest.raises(ConfigError, match="precision float16 is for eager, torchscript and aoti"):
+        compose("digits", "served_model.precision=float16")
