@@ -36,11 +36,16 @@ Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 def main() -> int:
     """Prints the table; 1 when a figure is missed."""
+    found = rows()
+    print(markdown(found))
+    return 0 if all(row.reached for row in found) else 1
+
+
+def rows() -> list[Row]:
+    """Speed and first labels of each network; also part of bench.handlers."""
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
         ground = Ground({**os.environ, "MARINA_WEIGHTS": f"{folder}/weights", "MARINA_ARCHIVES": f"{folder}/archives"})
-        rows = [row for name in NETWORKS for row in _measure(ground, Path(folder), name)]
-    print(markdown(rows))
-    return 0 if all(row.reached for row in rows) else 1
+        return [row for name in NETWORKS for row in _measure(ground, Path(folder), name)]
 
 
 def _measure(ground: Ground, folder: Path, network: str) -> list[Row]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import assets as made
-from bench import document, machine, program
+from bench import document, forward, machine, program
 from bench.assets import Assets
 from bench.figures import Row, markdown, missing_row, ratio_row, share_row
 from bench.ground import ground
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         sides.start()
         rates, starts = _take_turns(sides.rates, given.rounds), _take_turns(sides.starts, given.starts)
         rows = _rows(assets, rates, starts)
+    rows += forward.rows()
     measured = (
         f"{given.rounds} rounds of {given.seconds:g} s in turn, {given.starts} worker starts, medians and (least to "
         f"most); {CLIENTS} clients, {made.WORKERS} workers, MobileNetV3-Small of random weights, JPEGs of 1200 x 727"
