@@ -27,7 +27,7 @@ KNOWN = {
         *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),
         *("observation", "action", "network", "provenance"),
     },
-    "artifact": {"format", "file", "network", "opset"},
+    "artifact": {"format", "runtime", "file", "network", "opset"},
     "observation": {"fields", "space", "out_of_range"},
     "observation.space": {"type", "shape", "dtype", "low", "high"},
     # Of its distribution the edge gives the likeliest action, which is what an answer is unless a request asks else.

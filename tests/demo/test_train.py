@@ -81,7 +81,11 @@ def test_a_second_run_says_what_is_there(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "digits: is trained already; --force trains it again",
         "cartpole: is trained already; --force trains it again",
+        f"digits: 200 pictures for calibration in {tmp_path / 'digits_pictures'}",
     ]
+    assert len(list((tmp_path / "digits_pictures").iterdir())) == 200
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines() == done.stdout.splitlines()[:2]
 
 
 def test_an_unknown_command_says_how_it_is_used() -> None:
