@@ -15,8 +15,6 @@ from typing import Any
 # What the handlers import of TorchServe; decode and forward use none of it.
 TORCHSERVE = {
     "ts": (),
-    "ts.torch_handler": (),
-    "ts.torch_handler.base_handler": ("BaseHandler",),
     "ts.metrics": (),
     "ts.metrics.dimension": ("Dimension",),
     "ts.metrics.metric_type_enum": ("MetricTypes",),
