@@ -101,7 +101,16 @@ local function one(policy, item)
   return leaves
 end
 
+-- What the handler reads beside observations: this program draws no actions and knows no masks.
+local function options(object)
+  local given = object.values
+  if given.deterministic == nil and given.seed == nil and given.action_masks == nil then return nil end
+  return "the edge answers deterministically and without masks; send deterministic, seed and action_masks to the gateway"
+end
+
 local function instances(policy, object)
+  local fault = options(object)
+  if fault then return nil, fault end
   local names = unknown(object, { instances = true })
   if names then return nil, "unknown field beside instances: " .. names end
   local items = object.values.instances
@@ -118,11 +127,21 @@ local function instances(policy, object)
   return values, items.count
 end
 
+-- {"observation": ...}: one, of any form.
+local function enveloped(policy, object)
+  local fault = options(object)
+  if fault then return nil, fault end
+  local names = unknown(object, { observation = true })
+  if names then return nil, "unknown field beside observation: " .. names end
+  return one(policy, object.values.observation)
+end
+
 -- The observations of one parsed request.
 function observation.read(policy, payload)
   if is(payload, "object") then
     if payload.values.instances ~= nil then return instances(policy, payload) end
-    local values, fault = named(policy, payload)
+    local is_enveloped = payload.values.observation ~= nil and not policy.known.observation
+    local values, fault = (is_enveloped and enveloped or named)(policy, payload)
     return values, values and 1 or fault
   end
   if not is(payload, "list") then return nil, "a state is an object of named fields or an array" end

@@ -224,11 +224,11 @@ def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: P
 
 
 def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_gateway(
-    compiler: Compiler, tmp_path: Path
+    make: Make, tmp_path: Path
 ) -> None:
     drawn = {"type": "categorical", "masks": True}
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), fields=archives.FIELDS, distribution=drawn)
-    program = (str(compiler.harness(policy_header(read_policy(archive)))),)
+    program = make(read_policy(archive))
     state = dict.fromkeys(archives.FIELDS, 0.25)
     plain: list[dict[str, Any]] = [
         {"observation": state},
@@ -237,10 +237,10 @@ def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_
         {"observation": 3},
     ]
     bodies = [(ANY, json.dumps(body).encode()) for body in plain]
-    assert ask(program, bodies) == reference.answers(archive, "policy", bodies)
+    assert list(program(bodies)) == reference.answers(archive, "policy", bodies)
     options: list[dict[str, Any]] = [{"deterministic": False}, {"seed": 7}, {"action_masks": [1, 1, 0]}]
     held: list[dict[str, Any]] = [{"observation": state}, {"instances": [state]}]
     asked = [each | option for option in options for each in held]
-    for answer in ask(program, [(ANY, json.dumps(body).encode()) for body in asked]):
+    for answer in program([(ANY, json.dumps(body).encode()) for body in asked]):
         assert answer.status == 422
         assert "send deterministic, seed and action_masks to the gateway" in answer.body.decode()
