@@ -17,8 +17,8 @@ ADDED = {"job", "instance"}  # by Prometheus to every sample
 
 
 def test_every_metric_and_label_of_a_query_is_in_what_is_served(stack: Stack) -> None:
-    picture = {"data": unseen_digits()[0][0], "headers": {"Content-Type": "image/png"}}
-    requests.post(f"{stack.gateway}/models/digits/predict", timeout=30, **picture)
+    picture, headers = unseen_digits()[0][0], {"Content-Type": "image/png"}
+    requests.post(f"{stack.gateway}/models/digits/predict", data=picture, headers=headers, timeout=30)
     requests.post(f"{stack.gateway}/models/cartpole/predict", json=[0, 0, 0, 0], timeout=30)
     metrics_url = f"http://127.0.0.1:{stack.env['MARINA_METRICS_PORT']}/metrics"
     served = [requests.get(url, timeout=30).text for url in (f"{stack.gateway}/metrics", metrics_url)]

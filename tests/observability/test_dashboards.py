@@ -1,10 +1,14 @@
 import json
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from settings.load import ROOT
 from tests.observability.queries import DASHBOARDS, panels
@@ -71,3 +75,27 @@ def test_the_provider_reads_where_compose_mounts_them() -> None:
 def test_the_panels_of_a_triton_dashboard_are_there() -> None:
     titles = {panel["title"] for path in DASHBOARDS for panel in panels(dashboard(path))}
     assert titles >= {"Inference time", "Success and failure", "Inference rate", "Wait inside the engine", "Compute"}
+
+
+# What Grafana keeps for the Prometheus data source and its own editor, beside the schema.
+BESIDE = {"step", "titleFormat", "textFormat", "tagKeys", "definition"}
+
+
+@each_dashboard
+def test_grafanas_own_model_of_a_dashboard_takes_every_field_of_it(path: Path) -> None:
+    plugins.register_default_plugins()
+    read = Dashboard.from_json(dashboard(path))
+    again = json.loads(JSONEncoder().encode(read))
+    assert [place for place in _lost(dashboard(path), again) if place.rpartition("/")[2] not in BESIDE] == []
+
+
+def _lost(given: Any, kept: Any, place: str = "") -> Iterator[str]:
+    """Where something stood that is not there any more, or stands there otherwise."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            yield from _lost(value, kept[key], f"{place}/{key}") if key in kept else [f"{place}/{key}"]
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
+            yield from _lost(one, other, f"{place}/{number}")
+    elif given != kept:
+        yield place
