@@ -1,4 +1,4 @@
-"""`python -m delivery put FILE.mar | rollback | models | restore | follow | scale [overrides]`.
+"""`python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [overrides]`.
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
 `keep` registers again what served whenever the engine has come back without it,
@@ -49,10 +49,8 @@ def main(arguments: Sequence[str]) -> int:
                 return _restore(overrides)
             case ["follow", *overrides]:
                 return _follow(overrides)
-            case ["scale", *overrides]:
-                return _scale(overrides)
-            case ["keep", *overrides]:
-                return _keep(overrides)
+            case ["scale" | "keep" as word, *overrides]:
+                return {"scale": _scale, "keep": _keep}[word](overrides)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
