@@ -2,7 +2,6 @@
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
 `keep` registers again what served whenever the engine has come back without it,
-`keep` registers again what served whenever the engine has come back without it,
 `restore` brings every engine host to what is recorded as serving, `follow` does that for ever, and `scale` gives
 models the workers that their queues ask for.
 """
