@@ -7,12 +7,20 @@ TORCH_INDEX ?=
 PY := .venv/bin/python
 IN_CONTAINER := docker run --rm --init --network host --user $$(id -u):$$(id -g) --read-only --tmpfs /tmp:exec \
   --cap-drop ALL --security-opt no-new-privileges -v "$(CURDIR)/.marina/torchserve:/var/lib/torchserve"
+comma := ,
+PROFILES ?= core,observability
+COMPOSE := docker compose -f docker/compose.yaml $(addprefix --profile ,$(subst $(comma), ,$(PROFILES)))
+S3 := store=s3 store.endpoint=http://minio:9000 store.local_folder=null store.credentials=/run/secrets/s3.json
+# Which store containers deliver to; read by docker/compose.yaml as well.
+export MARINA_STORE ?= $(if $(findstring s3,$(PROFILES)),$(S3),store=nginx)
+DELIVER := $(COMPOSE) exec delivery python
 ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
-  build_ts_cpu build_ts_cuda run_ts_cpu run_ts_cuda edge build_edge run_edge \
+  build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
+  compose_upload compose_rollback edge build_edge run_edge \
   bench bench_handlers bench_growth bench_gateway bench_edge bench_tune
 
 help: ## this list
@@ -36,9 +44,10 @@ test: lint ## everything the project tests
 test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
 	$(PY) -m pytest -m slow $(ARGS)
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, mypy, and hadolint over the Dockerfiles
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
 	$(PY) -m mypy .
+	.venv/bin/hadolint docker/Dockerfile.*
 
 train_demo: setup ## train the two demo models, from data that needs no download
 	$(PY) -m demo train $(ARGS)
@@ -105,6 +114,28 @@ build_ts_cpu: ## image of TorchServe for CPUs; TORCH_INDEX= names an index of CP
 
 build_ts_cuda: ## image of TorchServe for GPUs; CUDA_VERSION= the one that torch must be made for
 	docker build -f docker/Dockerfile.torchserve --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg CUDA_VERSION=$(CUDA_VERSION) -t marina-torchserve:cuda .
+
+build_images: ## every image that docker/compose.yaml builds, TorchServe's for CPUs
+	$(COMPOSE) --profile edge build $(ARGS)
+
+sbom: ## what is in each image, as SPDX files in sbom/; needs syft
+	@mkdir -p sbom
+	for image in torchserve:cpu gateway delivery filebrowser edge; do syft -q -o spdx-json "marina-$$image" >"sbom/$${image%%:*}.spdx.json" || exit 1; done
+
+compose_secrets: setup ## passwords, keys and folders for the stack in containers; keeps what is there
+	$(PY) -m stack.compose
+
+compose_up: compose_secrets ## the stack in containers; PROFILES=core,s3,observability,edge or gpu,...; returns when all are well
+	$(COMPOSE) up -d --wait $(ARGS)
+
+compose_down: ## stop it; data stays in docker/data
+	$(COMPOSE) --profile '*' down $(ARGS)
+
+compose_upload: ## MODEL=name: roll an archive of model_mars/ out inside the containers
+	$(DELIVER) upload_model.py $(ONE) $(MARINA_STORE) $(ARGS)
+
+compose_rollback: ## MODEL=name: back to the version before, inside the containers
+	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
 
 run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
 	mkdir -p .marina/torchserve/model_store

@@ -1,19 +1,23 @@
-"""`python -m delivery put FILE.mar | rollback | models | restore | follow | scale [overrides]`.
+"""`python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [overrides]`.
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
+`keep` registers again what served whenever the engine has come back without it,
 `restore` brings every engine host to what is recorded as serving, `follow` does that for ever, and `scale` gives
 models the workers that their queues ask for.
 """
 
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import settings
 from delivery.follow import follow
+from delivery.keep import keep
 from delivery.management import Management
 from delivery.rollout import restore, roll_back
 from delivery.scale import scale
@@ -26,7 +30,7 @@ from delivery.trust import open_trusted
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStore
 
-USAGE = "usage: python -m delivery put FILE.mar | rollback | models | restore | follow | scale [hydra overrides]"
+USAGE = "usage: python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [hydra overrides]"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,8 +48,8 @@ def main(arguments: Sequence[str]) -> int:
                 return _restore(overrides)
             case ["follow", *overrides]:
                 return _follow(overrides)
-            case ["scale", *overrides]:
-                return _scale(overrides)
+            case ["scale" | "keep" as word, *overrides]:
+                return {"scale": _scale, "keep": _keep}[word](overrides)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
@@ -111,6 +115,14 @@ def _scale(overrides: list[str]) -> int:
     if not loaded.scaling.models:
         raise ConfigError("scaling.models is empty; name the models whose workers are to follow their load")
     scale(loaded)
+    return 0
+
+
+def _keep(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keep(loaded, stop)
     return 0
 
 

@@ -59,6 +59,15 @@ class Catalog:
         """A version as the last look found it, without any wait; None when it did not."""
         return None if self._snapshot is None else self._snapshot.find(name, version)
 
+    def glance(self) -> tuple[bool | None, Snapshot | None]:
+        """Whether the engine answered the last look (None before the first), and what was found; waits for nothing.
+
+        An old view starts the next look, so that whoever glances again and again sees changes.
+        """
+        if _now() - self._finished > self._ttl_s:
+            self._start_look()
+        return None if self._finished == float("-inf") else self._failure is None, self._snapshot
+
     async def current(self) -> Snapshot:
         """A view no older than the time to live. Raises NoWorker when the engine does not answer."""
         return await self._since(_now() - self._ttl_s)

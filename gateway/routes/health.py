@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from errors import NoWorker
 from gateway.documented import answers
+from gateway.model_metrics import model_metrics
 from gateway.readiness import missing
 from gateway.replies import json_response
 from gateway.routes.deps import ServicesDep
@@ -35,5 +36,6 @@ _SAMPLE = "marina_gateway_requests_in_flight 0.0\n"
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"example": _SAMPLE}}}}, response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
-    """Prometheus metrics, with latency histograms."""
-    return Response(services.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    """Prometheus metrics, with latency histograms; of models as the last look at the engine found them."""
+    found = model_metrics(*services.catalog.glance())
+    return Response(services.metrics.text() + found, media_type=CONTENT_TYPE_LATEST)

@@ -33,6 +33,7 @@ def test_there_is_an_image_for_each_part() -> None:
     assert set(FILES) == {
         "Dockerfile.torchserve",
         "Dockerfile.gateway",
+        "Dockerfile.delivery",
         "Dockerfile.filebrowser",
         "Dockerfile.edge",
     }
@@ -78,7 +79,8 @@ def test_the_builder_is_sent_nothing_that_no_image_copies() -> None:
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = {source.split("/")[0] for image in FILES.values() for source in image.copied}
     assert allowed == copied
-    assert "config/local" in (ROOT / ".dockerignore").read_text().splitlines()
+    kept_back = {"config/local", "docker/.env", "docker/data", "docker/secrets"}
+    assert kept_back <= set((ROOT / ".dockerignore").read_text().splitlines())
 
 
 def test_torchserve_gets_the_settings_of_local_runs(settings: Settings) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import requests
 from PIL import Image
 
 from settings import load
+from settings.load import ROOT
+from tests.docker import dockerfile
 from tests.e2e.conftest import PORTS, Stack, left_running, unseen_digits
 
 pytestmark = pytest.mark.e2e
@@ -172,6 +176,15 @@ def test_a_worker_drops_what_is_too_late_when_its_turn_comes(stack: Stack, momen
     answer = requests.post(url, json=[0, 0, 0.1, 0.5], headers=headers, timeout=30)
     assert answer.status_code == status, answer.text
     assert answer.json().get("error") == ("deadline_passed" if status == 504 else None)
+
+
+def test_the_health_check_of_the_engines_image_holds_while_it_answers_and_fails_when_nobody_does(stack: Stack) -> None:
+    check = dockerfile.read(ROOT / "docker" / "Dockerfile.torchserve").all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
+    command = [sys.executable, *json.loads(check)[1:]]
+    for port, healthy in ((stack.env["MARINA_INFERENCE_PORT"], True), ("1", False)):
+        env = {"TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}"}
+        done = subprocess.run(command, env=env, capture_output=True, check=False, timeout=30)
+        assert (done.returncode == 0) is healthy, done.stderr
 
 
 def test_models_are_described_and_nothing_of_the_engine_is_told(stack: Stack) -> None:

@@ -1,0 +1,118 @@
+"""`python -m stack.compose`: what docker/compose.yaml needs before its first start, kept when it is there already.
+
+Passwords and keys, each in a file of its own that only its owner may read; the folders that containers write to; and
+docker/.env with the user that they run as. There is no default password anywhere.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from errors import MarinaError, StackError
+from settings.load import ROOT
+
+# Random bytes of each, in hex: MinIO takes users of 20 characters and passwords of 40.
+SECRETS = {
+    "grafana_password": 20,
+    "gateway_key": 32,
+    "prometheus_key": 32,
+    "s3_root_user": 10,
+    "s3_root_password": 20,
+    "s3_user": 10,
+    "s3_password": 20,
+}
+DATA = ("torchserve", "torchserve/model_store", "delivery", "minio", "prometheus", "grafana", "loki")
+CLIENTS = {"client": "gateway_key", "prometheus": "prometheus_key"}
+CONTAINER_USER = 10001  # for root, as whom nothing in a container shall run
+
+
+def prepare(root: Path, user: int, group: int) -> list[str]:
+    """Make what is missing below `root`, the project's folder, and return the names of the secrets that were made.
+
+    Raises StackError when keys that are there do not fit each other.
+    """
+    folder = root / "docker" / "secrets"
+    places = [folder, folder / "gateway", *(root / "docker" / "data" / name for name in DATA)]
+    # Docker would make a missing folder as root, and then nothing could write to it.
+    places += [root / "model_mars", root / "config" / "local", root / ".marina" / "edge_image"]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+    for place in (folder, root / "docker" / "data"):
+        place.chmod(0o700)
+    made = [name for name, size in SECRETS.items() if _write_new(folder / name, secrets.token_hex(size))]
+    found = {name: _read(folder / name) for name in SECRETS}
+    pair = json.dumps({"access_key": found["s3_user"], "secret_key": found["s3_password"]})
+    _write_new(folder / "s3.json", pair)
+    if _read(folder / "s3.json") != pair:
+        raise StackError(f"{folder / 's3.json'} has not the keys of s3_user and s3_password; remove it, or them")
+    _api_keys(folder / "gateway" / "default.yaml", found)
+    _write_new(root / "docker" / ".env", f"MARINA_UID={user}\nMARINA_GID={group}\n")
+    if os.getuid() == 0 and user != 0:
+        _hand_over([folder, root / "docker" / "data", root / "model_mars"], user, group)
+    return made
+
+
+def _api_keys(path: Path, found: dict[str, str]) -> None:
+    """The gateway's settings in the container: hashes of the two keys. Keys that somebody added stay."""
+    hashes = {name: hashlib.sha256(found[secret].encode()).hexdigest() for name, secret in CLIENTS.items()}
+    lines = "".join(f"      - {{name: {name}, sha256: {digest}, rate: null}}\n" for name, digest in hashes.items())
+    _write_new(path, f"# @package _global_\ngateway:\n  security:\n    api_keys:\n{lines}")
+    try:
+        known = {each["sha256"] for each in yaml.safe_load(path.read_text())["gateway"]["security"]["api_keys"]}
+    except (yaml.YAMLError, KeyError, TypeError):
+        raise StackError(f"{path} lists no gateway.security.api_keys; remove it to have it made anew") from None
+    for name, digest in hashes.items():
+        if digest not in known:
+            raise StackError(f"{path} does not know the key in {CLIENTS[name]}; remove it to have it made anew")
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that only its owner may read, whole or not at all; False when there is one already."""
+    if path.exists():
+        return False
+    number, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    draft = Path(name)
+    try:
+        with os.fdopen(number, "w") as file:
+            file.write(text)
+        os.link(draft, path)  # unlike a rename, this never takes the place of what another run has just made
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def _read(path: Path) -> str:
+    text = path.read_text().strip()
+    if not text:
+        raise StackError(f"{path} is empty; remove it to have it made anew")
+    return text
+
+
+def _hand_over(folders: list[Path], user: int, group: int) -> None:
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, group, follow_symlinks=False)
+
+
+def main() -> int:
+    """Prepare this project's folder for the user who asks, and return the exit status."""
+    user, group = os.getuid(), os.getgid()
+    try:
+        made = prepare(ROOT, user or CONTAINER_USER, group or CONTAINER_USER)
+    except MarinaError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"made {', '.join(made)} in docker/secrets\n" if made else "docker/secrets is complete\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+import logging
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from delivery.keep import HEARTBEAT, keep
+from delivery.record import History, Record, Served
+from settings import load
+from settings.load import ROOT
+
+SERVED = Served("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_cannot_be_restored_is_told_once_and_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        nobody = probe.getsockname()[1]
+    settings = load([f"paths.state={tmp_path}", f"engine.management_port={nobody}"], config=ROOT / "config")
+    Record.of(settings).put("digits", History(SERVED))
+    if damaged:
+        (tmp_path / "serving.json").write_text('{"digits": ')
+    stop = threading.Event()
+    with caplog.at_level(logging.INFO):
+        keeper = threading.Thread(target=keep, args=(settings, stop, 0.01))
+        keeper.start()
+        deadline = time.monotonic() + 20
+        while len(_heartbeats(tmp_path, deadline)) < 3:
+            assert keeper.is_alive()
+        stop.set()
+        keeper.join(20)
+    assert not keeper.is_alive()
+    (said,) = caplog.messages
+    assert said.startswith("nothing is restored yet: ")
+    assert ("damaged" in said) is damaged
+
+
+def _heartbeats(state: Path, deadline: float) -> set[int]:
+    """Three different times of the heartbeat, or as many as come before the deadline."""
+    seen: set[int] = set()
+    while len(seen) < 3 and time.monotonic() < deadline:
+        if (state / HEARTBEAT).exists():
+            seen.add((state / HEARTBEAT).stat().st_mtime_ns)
+        time.sleep(0.005)
+    return seen

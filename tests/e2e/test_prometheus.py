@@ -1,0 +1,137 @@
+"""No panel shows "no data": every query of dashboards and alerts, asked of a Prometheus that watched a real run."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.conftest import Stack, new_stack, unseen_digits
+from tests.e2e.prometheus_server import PROMETHEUS, Prometheus, prometheus
+from tests.observability.queries import OWN, metrics, of_annotations, of_panels, of_rules
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(PROMETHEUS is None, reason="needs prometheus: apt-get install prometheus"),
+]
+# What did not happen in this run: a fault of the engine's own, a request that was lost, a breaker that opened.
+SILENT = {"Requests5XX", "marina_gateway_retries_total", "marina_gateway_breaker_state"}
+SETTINGS = (
+    "gateway.cache.max_entries=1000",
+    "+gateway.admission.models.digits=2",
+    "edge.compiler=none",
+    "edge.parity_states=2000",
+)
+
+
+@pytest.fixture(scope="module")
+def watched(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Prometheus]]:
+    """A stack of its own with both models and the edge, Prometheus beside it, and requests of every kind."""
+    stack = new_stack(tmp_path_factory.mktemp("watched"), archives)
+    stack.env["TS_DISABLE_SYSTEM_METRICS"] = "false"  # as in docker/compose.yaml
+    ports = {
+        "gateway": stack.env["MARINA_GATEWAY_PORT"],
+        "torchserve": stack.env["MARINA_METRICS_PORT"],
+        "edge": stack.env["MARINA_EDGE_PORT"],
+    }
+    try:
+        stack.run("-m", "stack", "up", *SETTINGS)
+        with prometheus(tmp_path_factory.mktemp("prometheus"), ports) as server:
+            for model in ("digits", "cartpole"):
+                stack.run("upload_model.py", f"served_model={model}", *SETTINGS)
+            stack.run("-m", "edge", "served_model=cartpole", *SETTINGS)
+            ended = threading.Event()
+            load = threading.Thread(target=_load, args=(stack, ended))
+            load.start()
+            try:
+                _until(
+                    lambda: server.ask("sum(rate(marina_edge_requests_total[20s])) > 0") and server.ask("MemoryUsed")
+                )
+                time.sleep(5)  # some turns of Prometheus, of which a rate needs two
+                yield stack, server
+            finally:
+                ended.set()
+                load.join()
+    finally:
+        stack.run("-m", "stack", "down")
+
+
+def test_every_query_of_the_panels_finds_something(watched: tuple[Stack, Prometheus]) -> None:
+    _, server = watched
+    empty, dead = [], []
+    for query in of_panels():
+        found = server.ask(query.filled_in("20s"))
+        if not found:
+            empty.append(query)
+        elif all(series["value"][1] == "NaN" for series in found):
+            dead.append(query)
+    assert [query for query in empty if not metrics(query).keys() <= SILENT] == []
+    assert dead == []
+
+
+def test_a_rollout_marks_the_time_axis(watched: tuple[Stack, Prometheus]) -> None:
+    stack, server = watched
+    stack.run("upload_model.py", "served_model=digits", "served_model.request_params.batch_size=8", *SETTINGS)
+    rollouts = next(query for query in of_annotations() if query.where == "models: Versions")
+
+    def marked() -> bool:
+        found = [series["metric"] for series in server.ask(rollouts.filled_in("20s"))]
+        return ("digits", "1.1") in {(labels["model"], labels["version"]) for labels in found}
+
+    _until(marked)
+    for query in of_annotations():
+        server.ask(query.filled_in("20s"))  # one that Prometheus does not take raises
+
+
+def test_rules_are_worked_out_and_what_they_ask_for_is_there(watched: tuple[Stack, Prometheus]) -> None:
+    _, server = watched
+    health = server.rules()
+    expected = {query.where for name in ("rules.yml", "alerts.yml") for query in of_rules(name)}
+    assert health == dict.fromkeys(expected, "ok")
+    for query in of_rules("rules.yml"):
+        assert server.ask(query.where), query
+    for query in of_rules("alerts.yml"):
+        for name in metrics(query).keys() - SILENT - OWN:
+            assert server.ask(name), (query.where, name)
+
+
+def test_a_healthy_run_raises_no_alert_but_that_of_the_flood(watched: tuple[Stack, Prometheus]) -> None:
+    _, server = watched
+    found = {series["metric"]["alertname"] for series in server.ask('ALERTS{alertstate="pending"}')}
+    assert found <= {"RequestsShed", "SlowModel", "MemoryFilling", "DiskFilling"}
+
+
+def _load(stack: Stack, ended: threading.Event) -> None:
+    """Pictures, more than there is room for at times; states that repeat; mistakes; and the edge."""
+    pictures = unseen_digits()[0][:50]
+    edge = f"http://127.0.0.1:{stack.env['MARINA_EDGE_PORT']}"
+
+    def picture(body: bytes) -> None:
+        headers = {"Content-Type": "image/png"}
+        requests.post(f"{stack.gateway}/models/digits/predict", data=body, headers=headers, timeout=30)
+
+    def state(address: str, angle: float) -> None:
+        requests.post(f"{address}/models/cartpole/predict", json=[0, 0, angle, 0], timeout=30)
+
+    turn = 0
+    with ThreadPoolExecutor(16) as pool:
+        while not ended.is_set():
+            turn += 1
+            list(pool.map(picture, [pictures[turn % 50] + bytes([turn % 256, each]) for each in range(16)]))
+            list(pool.map(picture, [pictures[turn % 50]] * 4))
+            picture(pictures[0])
+            for address in (stack.gateway, edge):
+                list(pool.map(state, [address] * 4, [turn / 1e6] * 4))
+                requests.post(f"{address}/models/cartpole/predict", data=b"{", timeout=30)
+            ended.wait(0.2)
+
+
+def _until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
