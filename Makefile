@@ -160,5 +160,6 @@ bench_growth: setup ## what more clients, larger pictures, more models and large
 bench_gateway: setup ## the gateway's figures beside TorchServe's
 	$(PY) -m bench.gateway $(ARGS)
 
-bench_edge: setup ## the policy edge beside nginx, Rust, TorchServe and FastAPI
+bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and FastAPI
+	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.edge $(ARGS)

@@ -28,7 +28,7 @@ import requests
 
 import settings
 from archive import open_archive
-from bench import document, edge_peers
+from bench import document, edge_peers, program
 from bench.edge_peers import Peer
 from bench.figures import median_ratio
 from edge.build import Built, build
@@ -269,4 +269,4 @@ def _free_ports() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run(main)
