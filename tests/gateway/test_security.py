@@ -105,7 +105,8 @@ def address_of_this_machine() -> str:
 def test_under_uvicorns_own_flags_other_machines_are_refused_too(no_engine: Engine) -> None:
     address, port = address_of_this_machine(), free_port()
     command = [sys.executable, "-m", "uvicorn", "app:app", "--host", "0.0.0.0", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {"MARINA_GATEWAY_GRPC_PORT": str(free_port())}  # a user's stack may have the usual one
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def status(host: str) -> int:
         try:
