@@ -1,4 +1,4 @@
-"""`python -m bench.swaps [--swaps N] [--two-nodes] [hydra overrides]`: what clients notice of swaps under load.
+"""`python -m bench.swaps [--swaps N] [--two-nodes] [--write FILE] [hydra overrides]`: what clients notice of swaps.
 
 Swaps digits and cartpole in turn while 32 clients mix pictures and states; each swap is the same archive with another
 `max_batch_delay`. Rounds at rest and rounds with a swap alternate, and both are as long. The stack is the one that
@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 import settings
+from bench import document, machine
 from bench.mixed_load import Answer, Load
 from bench.power_cuts import PowerCuts
 from bench.two_nodes import two_nodes
@@ -29,6 +30,7 @@ from settings.load import ROOT
 
 CLIENTS, SWAPS, WARM_UP_S = 32, 20, 5.0
 WANTED_RATIO = 3.0
+SECTION = "swaps"
 Disturb = Callable[[asyncio.Event], Awaitable[None]]
 MODELS = ("digits", "cartpole")
 
@@ -166,7 +168,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--swaps", type=int, default=SWAPS)
     parser.add_argument("--two-nodes", action="store_true", help="two engines, one of which is killed again and again")
+    parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{SECTION}`")
     chosen, overrides = parser.parse_known_args(arguments)
+    document.check(chosen.write, SECTION)
     try:
         loaded = settings.load(overrides)
         if chosen.two_nodes:
@@ -177,7 +181,10 @@ def main(arguments: list[str]) -> int:
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(measured) + more)
+    words = f"{len(measured.swaps)} swaps of digits and cartpole in turn, and as much time at rest"
+    text = f"{machine.heading(['python', '-m', 'bench.swaps', *arguments], words)}\n\n{table(measured)}{more}"
+    print(text)
+    document.write(chosen.write, SECTION, text)
     return 1 if measured.failed() or measured.strangers() else 0
 
 
