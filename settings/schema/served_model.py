@@ -14,7 +14,7 @@ def _known_format(name: str) -> str:
     """Each file of serialize/formats is a format; where that room is missing, nothing is built either."""
     known = sorted(path.stem.replace("_", "-") for path in FORMATS.glob("[a-z]*.py") if path.stem != "base")
     if known and name not in known:
-        raise ValueError(f"must be one of {', '.join(map(repr, known))}, not {name!r}")
+        raise ValueError(f"must be one of {', '.join(map(repr, known))}")
     return name
 
 

@@ -61,6 +61,17 @@ class Engine:
     def key_file(self) -> Path:
         return self.folder / "cwd" / "key_file.json"
 
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Settings of a gateway in front of it that refuses nothing because the machine is slow at the moment."""
+        return (
+            f"engine.inference_port={self.inference_port}",
+            f"engine.management_port={self.management_port}",
+            f"engine.key_file={self.key_file}",
+            "gateway.deadline_ms=60000",
+            "gateway.admission.max_wait_ms=60000",
+        )
+
     def keys(self) -> dict[str, str]:
         content = json.loads(self.key_file.read_text())
         return {name: entry["key"] for name, entry in content.items()}

@@ -24,9 +24,7 @@ def gateway_for(
         [
             f"gateway.port={free_port()}",
             "gateway.grpc_port=null",  # one event loop a process is what gRPC is made for; test_oip starts programs
-            f"engine.inference_port={engine.inference_port}",
-            f"engine.management_port={engine.management_port}",
-            f"engine.key_file={engine.key_file}",
+            *engine.overrides,
             *overrides,
         ]
     )

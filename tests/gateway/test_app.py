@@ -24,9 +24,7 @@ def program(engine: Engine, log: Path, *overrides: str) -> Iterator[tuple[str, s
     arguments = [
         f"gateway.port={port}",
         f"gateway.grpc_port={free_port()}",
-        f"engine.inference_port={engine.inference_port}",
-        f"engine.management_port={engine.management_port}",
-        f"engine.key_file={engine.key_file}",
+        *engine.overrides,
         *overrides,
     ]
     with log.open("wb") as stream:

@@ -169,6 +169,27 @@ async def test_the_speed_of_a_model_is_measured_only_while_it_has_more_to_do() -
     assert speed.per_second == pytest.approx(10, rel=0.05)
 
 
+async def test_a_first_slow_answer_says_nothing_of_the_speed() -> None:
+    speed = Speed()
+    speed.look(0, saturated=True)
+    speed.answered()
+    speed.look(1, saturated=True)
+    assert speed.per_second is None
+    for _ in range(40):
+        speed.answered()
+    speed.look(1.1, saturated=True)
+    assert speed.per_second is not None
+    assert speed.per_second > 30
+
+
+async def test_a_slow_model_is_known_after_a_while() -> None:
+    speed = Speed()
+    for second in range(5):
+        speed.look(second, saturated=True)
+        speed.answered()
+    assert speed.per_second == pytest.approx(1, rel=0.5)
+
+
 async def test_a_request_that_would_wait_past_its_deadline_is_refused() -> None:
     engine = GivenEngine()
     door = admission(engine, Metrics(), places=1000)

@@ -51,9 +51,7 @@ def program(engine: Engine, *overrides: str, log: Path | None = None) -> Iterato
     arguments = [
         f"gateway.port={port}",
         f"gateway.grpc_port={grpc_port}",
-        f"engine.inference_port={engine.inference_port}",
-        f"engine.management_port={engine.management_port}",
-        f"engine.key_file={engine.key_file}",
+        *engine.overrides,
         *overrides,
     ]
     with (log or Path("/dev/null")).open("ab") as stream:

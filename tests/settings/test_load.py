@@ -68,6 +68,7 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_it(override: str, wo
     message = str(caught.value)
     assert "\n" not in message
     assert [word for word in words if word not in message] == []
+    assert message.count(", not ") <= 1
 
 
 @pytest.mark.parametrize(
