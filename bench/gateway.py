@@ -21,12 +21,12 @@ from pathlib import Path
 import psutil
 import requests
 
+import engines
 from bench import document, drive, machine, targets
 from bench.client import Job, Result
 from bench.figures import Row, markdown, median_ratio, percentile, spread
 from bench.ground import Ground, ground, running, second_gateway
 from bench.targets import Sample
-from delivery import keys
 from settings import Settings
 from settings.load import ROOT
 from stack.ports import listeners
@@ -101,13 +101,13 @@ def states(bench: Bench) -> list[Sample]:
 
 
 def _with_answers(bench: Bench, model: str, samples: list[Sample], content_type: str, key: str) -> list[Sample]:
-    engine = bench.settings.engine
-    headers = {"Authorization": f"Bearer {keys.read(_key_file(bench)).inference}", "Content-Type": content_type}
+    with engines.of(bench.settings).open() as host:
+        address = host.address(model)
+    headers = {"Authorization": address.authorization, "Content-Type": content_type}
     found = []
     with requests.Session() as session:
         for sample in samples:
-            url = f"{engine.inference_url}/predictions/{model}"
-            answer = session.post(url, data=sample.body, headers=headers, timeout=30).json()
+            answer = session.post(address.url, data=sample.body, headers=headers, timeout=30).json()
             word = json.dumps({key: answer["predictions"][0][key]}, separators=(",", ":"))[1:-1]
             found.append(replace(sample, expected=word))
     return found
@@ -263,14 +263,11 @@ def _memory(bench: Bench) -> float:
 
 
 def _worker_pid(bench: Bench, model: str) -> int:
-    engine = bench.settings.engine
-    headers = {"Authorization": f"Bearer {keys.read(_key_file(bench)).management}"}
-    described = requests.get(f"{engine.management_url}/models/{model}", headers=headers, timeout=10).json()
-    return int(described[0]["workers"][0]["pid"])
-
-
-def _key_file(bench: Bench) -> Path:
-    return Path(bench.settings.engine.key_file)
+    with engines.of(bench.settings).open() as host:
+        found = host.default(model)
+    if found is None or not found.pids:
+        raise SystemExit(f"{model} has no worker")
+    return min(found.pids)
 
 
 def _rate_of(job: Job) -> Callable[[], float]:

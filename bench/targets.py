@@ -5,10 +5,10 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from urllib.parse import urlsplit
 
+import engines
 from bench.client import Job
-from delivery import keys
 from loadtest.made_pictures import make_pictures
 from settings import Settings
 
@@ -74,10 +74,11 @@ class Target:
 
 
 def engine(settings: Settings, model: str) -> Target:
-    """TorchServe itself."""
-    key = keys.read(Path(settings.engine.key_file)).inference
-    path = f"/predictions/{model}"
-    return Target(settings.engine.host, settings.engine.inference_port, path, f"Authorization: Bearer {key}\r\n")
+    """The engine itself."""
+    with engines.of(settings).open() as host:
+        address = host.address(model)
+    parts = urlsplit(address.url)
+    return Target(parts.hostname or "", parts.port or 80, parts.path, f"Authorization: {address.authorization}\r\n")
 
 
 def gateway(settings: Settings, model: str) -> Target:

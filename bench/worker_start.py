@@ -3,12 +3,11 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import requests
 
 from bench.server import Failed
-from delivery import keys
+from engines.torchserve import keys
 from settings import Settings
 
 PATIENCE_S = 120.0
@@ -42,5 +41,5 @@ class Scaler:
 
 def kit_scaler(settings: Settings, model: str, workers: int) -> Scaler:
     """The scaler of a model that the kit's own TorchServe has."""
-    key = keys.read(Path(settings.engine.key_file)).management
+    key = keys.token(settings.engine.hosts[0], "management", "TorchServe")
     return Scaler(settings.engine.management_url, {"Authorization": f"Bearer {key}"}, model, workers)

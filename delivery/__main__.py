@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import engines
 import settings
 from delivery.follow import follow
 from delivery.keep import keep
-from delivery.management import Management
 from delivery.rollout import restore, roll_back
 from delivery.scale import scale
 from delivery.stores import open_store
@@ -87,8 +87,8 @@ def _rollback(overrides: list[str]) -> int:
 def _models(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     with contextlib.ExitStack() as opened:
-        engines = [opened.enter_context(Management(loaded.engine, node)) for node in loaded.engine.hosts]
-        print(models_table(engines, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
+        hosts = [opened.enter_context(engines.of(loaded).open(node)) for node in loaded.engine.hosts]
+        print(models_table(hosts, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
     return 0
 
 

@@ -15,10 +15,11 @@ from archive import Archive
 from delivery.fleet import Fleet, name_of
 from delivery.journal import PROVEN, Entry, Step
 from delivery.machine import Begun, Tools, prove, settle, switch, take_back
+from delivery.probe import request_of
 from delivery.record import Served
 from delivery.recover import probe_of, proven, remove_strangers
 from delivery.undo import remove_archive
-from delivery.workers import Probe
+from engines.described import Request
 from errors import MarinaError, RolloutError
 
 log = logging.getLogger(__name__)
@@ -70,14 +71,14 @@ def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Ca
         rollout.each(lambda part: switch(part.tools, part.begun))
     except BaseException as error:
         taken_back = any(part.begun.entry.step in PROVEN for part in rollout.parts)
-        _undo(fleet, rollout, entry, former, Probe.of(archive))
+        _undo(fleet, rollout, entry, former, request_of(archive))
         if not isinstance(error, MarinaError):
             raise
         how = "was taken back" if taken_back else "was not rolled out"
         raise RolloutError(f"{entry.model} {entry.new.version} {how}: {error}; {fleet.standing()}") from None
     fleet.live.put({entry.new.version})
     try:
-        rollout.each(lambda part: settle(part.tools, part.begun.entry, Probe.of(archive)))
+        rollout.each(lambda part: settle(part.tools, part.begun.entry, request_of(archive)))
     except MarinaError as error:
         name = f"{entry.model} {entry.new.version}"
         raise RolloutError(f"{name} serves, but is not settled: {error}; the next rollout finishes it") from None
@@ -132,7 +133,7 @@ def _once(publish: Callable[[], None]) -> Callable[[], None]:
     return publish_once
 
 
-def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], probe: Probe) -> None:
+def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], probe: Request) -> None:
     for part in reversed(rollout.parts):
         tools = part.tools
         # A host whose turn had not come has no journal, and nothing to take back.

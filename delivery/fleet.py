@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import engines
 from delivery.live import Live
 from delivery.machine import Tools
-from delivery.management import Management
 from delivery.stores import open_store
 from errors import EngineError, MarinaError
 from settings import Settings
@@ -39,8 +39,8 @@ def open_fleet(settings: Settings, model: str) -> Iterator[Fleet]:
     """All hosts of the settings. Raises EngineError when none of them answers."""
     store = open_store(settings)
     with ExitStack() as opened:
-        engines = [opened.enter_context(Management(settings.engine, node)) for node in settings.engine.hosts]
-        hosts = [Tools.of(settings, engine, store, model, engine.node.name) for engine in engines]
+        opened_hosts = [opened.enter_context(engines.of(settings).open(node)) for node in settings.engine.hosts]
+        hosts = [Tools.of(settings, engine, store, model, engine.node.name) for engine in opened_hosts]
         well = {name_of(each) for each in hosts if each.engine.answers()}
         if not well:
             raise EngineError(f"no engine host answers: {', '.join(map(name_of, hosts))}")

@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Iterator
 
+import engines
 from delivery.hosts import is_right, restore_model
-from delivery.management import Management
 from delivery.record import Record, Served
+from engines.interface import Host
 from errors import MarinaError
 from settings import Settings
 
@@ -39,18 +40,18 @@ def behind(settings: Settings) -> Iterator[str]:
     except MarinaError as error:
         log.warning("%s", error)
         return
-    engines = [Management(settings.engine, node) for node in settings.engine.hosts]
+    hosts = [engines.of(settings).open(node) for node in settings.engine.hosts]
     try:
-        well = [engine for engine in engines if engine.answers()]
+        well = [engine for engine in hosts if engine.answers()]
         for model, history in recorded.items():
             if not all(_right(engine, model, history.serving) for engine in well):
                 yield model
     finally:
-        for engine in engines:
+        for engine in hosts:
             engine.close()
 
 
-def _right(engine: Management, model: str, serving: Served) -> bool:
+def _right(engine: Host, model: str, serving: Served) -> bool:
     try:
         return is_right(engine, model, serving)
     except MarinaError:

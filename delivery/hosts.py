@@ -3,21 +3,21 @@
 import logging
 
 from archive import Archive
-from delivery.drain import drain
 from delivery.everywhere import entry_for, intention, recover_everywhere, replace_everywhere
 from delivery.fleet import Fleet, name_of, open_fleet
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, replace
-from delivery.management import Management
 from delivery.outcome import Outcome
+from delivery.probe import request_of
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import History, Record, Served
 from delivery.sizing import sized
 from delivery.stores.base import file_name
 from delivery.trial import step_of
 from delivery.versions import names
-from delivery.workers import Probe
+from engines.described import Request
+from engines.interface import Host
 from errors import ConfigError, MarinaError, RolloutError
 from settings import Settings
 
@@ -76,7 +76,7 @@ def remove(model: str, settings: Settings) -> None:
         # First, so that a host which comes back meanwhile is not brought what is about to go.
         record.forget(model)
         fleet.live.put([])
-        probe = Probe.of(stored(history.serving, fleet.present[0].store, settings)) if history else None
+        probe = request_of(stored(history.serving, fleet.present[0].store, settings)) if history else None
         for tools in registered:
             _remove(tools, model, probe)
         log.info("%s is removed; no version serves", model)
@@ -116,7 +116,7 @@ def restore_model(model: str, settings: Settings) -> list[Outcome]:
         return [Outcome(model, history.serving.version, changed=True, where=where)] if brought else []
 
 
-def is_right(engine: Management, model: str, serving: Served) -> bool:
+def is_right(engine: Host, model: str, serving: Served) -> bool:
     """Whether a host serves what is recorded, and nothing beside it."""
     found = engine.default(model)
     if found is None or (found.version, found.archive) != (serving.version, serving.archive):
@@ -155,12 +155,12 @@ def _check_new(fleet: Fleet, version: str) -> None:
             raise RolloutError(f"{name_of(tools)} serves {fleet.model} {version} already")
 
 
-def _remove(tools: Tools, model: str, probe: Probe | None) -> None:
+def _remove(tools: Tools, model: str, probe: Request | None) -> None:
     current = tools.engine.default(model)
     if current is None:
         return
     if probe is not None:
-        drain(tools.engine, current, probe, tools.settings.rollout.drain_timeout_s)
+        tools.engine.drain(current, probe, tools.settings.rollout.drain_timeout_s)
     # The default version can only go last.
     for found in sorted(tools.engine.versions(model), key=lambda each: each.version == current.version):
         tools.engine.unregister(model, found.version)

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from threading import Event
 
-from delivery.management import Management
+import engines
 from delivery.record import Record
 from delivery.rollout import restore
 from errors import MarinaError
@@ -41,5 +41,5 @@ def keep(settings: Settings, stop: Event, interval_s: float = INTERVAL_S) -> Non
 
 def _forgotten(settings: Settings) -> bool:
     """Whether a model that served is registered no more."""
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         return any(engine.default(model) is None for model in Record.of(settings).all())

@@ -7,23 +7,21 @@ publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ (canary)
 import contextlib
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from archive import Archive
 from delivery import golden
-from delivery.drain import drain
 from delivery.journal import Entry, Journal, Step
-from delivery.management import Management, Version
+from delivery.probe import request_of
 from delivery.record import History, Record
 from delivery.stores import Store
 from delivery.traffic import Splits
 from delivery.trial import step_of, try_out
 from delivery.undo import undo
 from delivery.watch import Counts, counts, watch
-from delivery.workers import Probe, Unnamed, reach_all
+from engines.described import Request, Version
+from engines.interface import Host
 from errors import MarinaError, RolloutError
 from settings import Settings
 
@@ -35,14 +33,14 @@ class Tools:
     """What every step works with."""
 
     settings: Settings
-    engine: Management
+    engine: Host
     store: Store
     record: Record
     journal: Journal
     splits: Splits
 
     @classmethod
-    def of(cls, settings: Settings, engine: Management, store: Store, model: str, node: str = "") -> "Tools":
+    def of(cls, settings: Settings, engine: Host, store: Store, model: str, node: str = "") -> "Tools":
         """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
         journal = Journal.of(settings, model, node)
         return cls(settings, engine, store, Record.of(settings), journal, Splits.of(settings))
@@ -67,7 +65,7 @@ def replace(
             _try_out(tools, begun)
         switch(tools, begun)
     try:
-        settle(tools, begun.entry, Probe.of(archive))
+        settle(tools, begun.entry, request_of(archive))
     except MarinaError as error:
         name = f"{entry.model} {entry.new.version}"
         raise RolloutError(f"{name} serves, but is not settled: {error}; the next rollout finishes it") from None
@@ -80,7 +78,7 @@ def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], 
     with _or_undone(tools, archive, begun):
         checked = prove(tools, archive, begun, publish)
         _try_out(tools, begun)
-    take_back(tools, begun.entry, Probe.of(archive))
+    take_back(tools, begun.entry, request_of(archive))
     return checked
 
 
@@ -90,18 +88,18 @@ def _or_undone(tools: Tools, archive: Archive, begun: "Begun") -> Iterator[None]
     try:
         yield
     except BaseException as error:
-        take_back(tools, begun.entry, Probe.of(archive))
+        take_back(tools, begun.entry, request_of(archive))
         if not isinstance(error, MarinaError):
             raise
         raise RolloutError(_words(begun.entry, error)) from None
 
 
-def take_back(tools: Tools, entry: Entry, probe: Probe | None) -> None:
+def take_back(tools: Tools, entry: Entry, probe: Request | None) -> None:
     """Undo what a rollout has done so far, as its journal tells."""
     undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, entry, probe)
 
 
-def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
+def settle(tools: Tools, entry: Entry, probe: Request) -> None:
     """Record a version that has proven itself, and let go of every other one."""
     begun = Begun(tools, entry)
     begun.at(Step.RECORD)
@@ -110,7 +108,7 @@ def settle(tools: Tools, entry: Entry, probe: Probe) -> None:
     begun.at(Step.DRAIN)
     others = [found for found in tools.engine.versions(entry.model) if found.version != entry.new.version]
     for old in others:
-        drain(tools.engine, old, probe, tools.settings.rollout.drain_timeout_s)
+        tools.engine.drain(old, probe, tools.settings.rollout.drain_timeout_s)
     begun.at(Step.REMOVE)
     for old in others:
         tools.engine.unregister(entry.model, old.version)
@@ -140,7 +138,6 @@ def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], No
     begun.at(Step.PUBLISH)
     publish()
     begun.at(Step.REGISTER)
-    _forget_half(tools, new.archive)
     engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
     begun.at(Step.WORKERS)
     engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
@@ -148,7 +145,7 @@ def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], No
     checked = golden.check(engine, model, new.version, archive.golden)
     log.info("%d golden answers of %s %s hold", checked, model, new.version)
     begun.at(Step.WARM)
-    _warm(engine, model, new.version, Probe.of(archive), tools.settings)
+    _warm(engine, model, new.version, request_of(archive), tools.settings)
     return checked
 
 
@@ -162,23 +159,13 @@ def _try_out(tools: Tools, begun: Begun) -> None:
     log.info("%s %s has passed its %s", begun.entry.model, begun.entry.new.version, step)
 
 
-def _forget_half(tools: Tools, name: str) -> None:
-    """Delete what TorchServe kept of a fetch that broke: it refuses to fetch an archive of that name again."""
-    folder = tools.engine.node.model_store
-    if tools.settings.store.name != "local" and folder is not None:
-        (Path(folder) / name).unlink(missing_ok=True)
-
-
-def _warm(engine: Management, model: str, version: str, probe: Probe, settings: Settings) -> None:
+def _warm(engine: Host, model: str, version: str, probe: Request, settings: Settings) -> None:
     found: Version | None = engine.find(model, version)
     if found is None or settings.rollout.warm_requests == 0:
         return
-    deadline = time.monotonic() + settings.rollout.workers_timeout_s
-    try:
-        if not reach_all(engine, found, probe, deadline, settings.rollout.warm_requests):
-            raise RolloutError(f"not every worker answered within {settings.rollout.workers_timeout_s:g} s")
-    except Unnamed as reason:
-        log.warning("%s; its golden inputs have warmed it", reason)
+    limits = settings.rollout
+    if not engine.warm(found, probe, limits.warm_requests, limits.workers_timeout_s):
+        raise RolloutError(f"not every worker answered within {limits.workers_timeout_s:g} s")
 
 
 def switch(tools: Tools, begun: Begun) -> None:

@@ -4,9 +4,9 @@ import logging
 
 from delivery.journal import PROVEN, Entry
 from delivery.machine import Tools, settle, take_back
-from delivery.management import Version
+from delivery.probe import request_of
 from delivery.published import stored
-from delivery.workers import Probe
+from engines.described import Request, Version
 from errors import MarinaError
 
 log = logging.getLogger(__name__)
@@ -44,10 +44,10 @@ def proven(entry: Entry, default: Version | None) -> bool:
     return entry.step in PROVEN and default is not None and default.version == entry.new.version
 
 
-def probe_of(tools: Tools, entry: Entry) -> Probe | None:
+def probe_of(tools: Tools, entry: Entry) -> Request | None:
     """A request for the new version; None when its archive is gone."""
     try:
-        return Probe.of(stored(entry.new, tools.store, tools.settings))
+        return request_of(stored(entry.new, tools.store, tools.settings))
     except MarinaError:
         return None
 

@@ -3,14 +3,14 @@
 import logging
 from pathlib import Path
 
+import engines
 from archive import Archive
 from delivery import hosts, recover
-from delivery.drain import drain
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, observe, replace
-from delivery.management import Management, Version
 from delivery.outcome import Outcome
+from delivery.probe import request_of
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
 from delivery.sizing import sized
@@ -19,7 +19,7 @@ from delivery.stores.base import file_name
 from delivery.trial import in_words, step_of
 from delivery.trust import open_trusted
 from delivery.versions import names
-from delivery.workers import Probe
+from engines.described import Version
 from errors import MarinaError, RolloutError
 from settings import Settings
 
@@ -36,7 +36,7 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     if settings.engine.nodes:
         return hosts.roll_out(archive, settings)
     model = archive.model_name
-    with alone(model, settings), Management(settings.engine) as engine:
+    with alone(model, settings), engines.of(settings).open() as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         if settings.rollout.dry_run:
             return _dry_run(tools, archive)
@@ -64,7 +64,7 @@ def roll_back(model: str, settings: Settings) -> Outcome:
     """Have the engine serve the version before, with the settings it was registered with then."""
     if settings.engine.nodes:
         return hosts.roll_back(model, settings)
-    with alone(model, settings), Management(settings.engine) as engine:
+    with alone(model, settings), engines.of(settings).open() as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
         history = tools.record.get(model)
@@ -89,15 +89,15 @@ def remove(model: str, settings: Settings) -> None:
     if settings.engine.nodes:
         hosts.remove(model, settings)
         return
-    with alone(model, settings), Management(settings.engine) as engine:
+    with alone(model, settings), engines.of(settings).open() as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
         history, current = tools.record.get(model), engine.default(model)
         if current is None:
             raise RolloutError(f"{model} is not registered")
         if history is not None:
-            probe = Probe.of(stored(history.serving, tools.store, settings))
-            drain(engine, current, probe, settings.rollout.drain_timeout_s)
+            probe = request_of(stored(history.serving, tools.store, settings))
+            engine.drain(current, probe, settings.rollout.drain_timeout_s)
         # The default version can only go last.
         for found in sorted(engine.versions(model), key=lambda each: each.version == current.version):
             engine.unregister(model, found.version)
@@ -110,7 +110,7 @@ def restore(settings: Settings) -> list[Outcome]:
     if settings.engine.nodes:
         return hosts.restore(settings)
     outcomes = []
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         store = open_store(settings)
         for model in Record.of(settings).all():
             try:

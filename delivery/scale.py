@@ -3,9 +3,10 @@
 import logging
 import time
 
-from delivery.management import Management, Version
+import engines
 from delivery.scaling import Load, Scaler, Totals, totals
 from delivery.sizing import resize
+from engines.described import Version
 from errors import MarinaError
 from settings import Settings
 
@@ -54,7 +55,7 @@ def _serving(model: str, settings: Settings) -> list[Version]:
     """The version that serves, on each host that answers."""
     found = []
     for node in settings.engine.hosts:
-        with Management(settings.engine, node) as engine:
+        with engines.of(settings).open(node) as engine:
             try:
                 default = engine.default(model)
             except MarinaError:

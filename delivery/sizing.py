@@ -8,19 +8,20 @@ import logging
 from dataclasses import replace
 from typing import Any
 
+import engines
 from delivery import machine
 from delivery.everywhere import entry_for, recover_everywhere, replace_everywhere
 from delivery.fleet import open_fleet
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools
-from delivery.management import Management, Version
 from delivery.published import assign_version, publish, stored
 from delivery.record import History, Served
 from delivery.recover import recover
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.versions import names
+from engines.described import Version
 from errors import RolloutError
 from settings import Settings
 from settings.schema import RequestParams
@@ -50,7 +51,7 @@ def resize(model: str, workers: int, settings: Settings) -> None:
         if settings.engine.nodes:
             _resize_everywhere(model, workers, settings)
             return
-        with Management(settings.engine) as engine:
+        with engines.of(settings).open() as engine:
             tools = Tools.of(settings, engine, open_store(settings), model)
             recover(tools, model)
             history, current = _serving(tools, model)

@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from archive import open_archive
-from delivery.management import Management, Version
 from delivery.stores import Store
 from delivery.traffic import Splits
+from engines.described import Version
+from engines.interface import Host
 from errors import MarinaError
 from settings.traffic import Split
 
 HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engines: Sequence[Management], store: Store, splits: Splits, now: datetime) -> str:
+def models_table(engines: Sequence[Host], store: Store, splits: Splits, now: datetime) -> str:
     """One line for each registered version; `weights` is read from its archive in the store.
 
     With several hosts each line begins with its host's name, and one that is away has a line, too. While a version is
@@ -32,7 +33,7 @@ def models_table(engines: Sequence[Management], store: Store, splits: Splits, no
     return _aligned(rows if several else [row[1:] for row in rows])
 
 
-def _rows(engine: Management, store: Store, shares: Mapping[str, Split], now: datetime) -> Iterator[tuple[str, ...]]:
+def _rows(engine: Host, store: Store, shares: Mapping[str, Split], now: datetime) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):

@@ -15,9 +15,9 @@ from pathlib import Path
 from archive.workplace import private_folder, publish
 from delivery.counted import Counted
 from delivery.journal import Entry, Step
-from delivery.management import Management
 from delivery.traffic import FOLLOWED_S, Splits
 from delivery.verdict import Evidence, Row, judge, table
+from engines.interface import Host
 from errors import RolloutError
 from settings import Settings
 from settings.traffic import Split
@@ -55,7 +55,7 @@ def in_words(settings: Settings, old: str, new: str) -> list[str]:
     return words
 
 
-def try_out(engine: Management, splits: Splits, settings: Settings, entry: Entry) -> None:
+def try_out(engine: Host, splits: Splits, settings: Settings, entry: Entry) -> None:
     """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed it.
 
     The split is left to the caller to take away: promotion switches first, so that no request changes sides twice.
@@ -79,7 +79,7 @@ def try_out(engine: Management, splits: Splits, settings: Settings, entry: Entry
 class _Trial:
     """A trial under way; its last judgement is what is reported."""
 
-    engine: Management
+    engine: Host
     settings: Settings
     entry: Entry
     old: str

@@ -3,13 +3,12 @@
 import logging
 import time
 
-from delivery.drain import drain
 from delivery.journal import Entry, Journal, Step
-from delivery.management import Management
 from delivery.record import Record
 from delivery.stores import Store
 from delivery.traffic import FOLLOWED_S, Splits
-from delivery.workers import Probe
+from engines.described import Request
+from engines.interface import Host
 from errors import MarinaError
 
 log = logging.getLogger(__name__)
@@ -18,13 +17,13 @@ DRAIN_TIMEOUT_S = 30.0  # for what the new version was given between the switch 
 
 
 def undo(
-    engine: Management,
+    engine: Host,
     store: Store,
     record: Record,
     journal: Journal,
     splits: Splits,
     entry: Entry,
-    probe: Probe | None,
+    probe: Request | None,
 ) -> None:
     """Give the traffic back to the old version, and remove the new one and its archive.
 
@@ -42,7 +41,7 @@ def undo(
     journal.close()
 
 
-def _give_back(engine: Management, entry: Entry, probe: Probe | None, *, had_share: bool) -> None:
+def _give_back(engine: Host, entry: Entry, probe: Request | None, *, had_share: bool) -> None:
     found = engine.find(entry.model, entry.new.version)
     if found is None:
         return
@@ -51,13 +50,13 @@ def _give_back(engine: Management, entry: Entry, probe: Probe | None, *, had_sha
         log.warning("%s %s gets no more traffic", entry.model, entry.new.version)
         time.sleep(FOLLOWED_S)
         if probe is not None:
-            drain(engine, found, probe, DRAIN_TIMEOUT_S)
+            engine.drain(found, probe, DRAIN_TIMEOUT_S)
     default = engine.default(entry.model)
     if default is not None and default.version == entry.new.version and entry.old is not None:
         engine.set_default(entry.model, entry.old)
         log.warning("%s %s takes the traffic again", entry.model, entry.old)
         if probe is not None:
-            drain(engine, found, probe, DRAIN_TIMEOUT_S)
+            engine.drain(found, probe, DRAIN_TIMEOUT_S)
     engine.unregister(entry.model, entry.new.version)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from delivery.management import Version
+from engines.described import Version
 
 
 def free_version(wanted: str, taken: Collection[str]) -> str:

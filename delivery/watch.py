@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import requests
 
-from delivery.management import Management
 from delivery.record import Served
+from engines.interface import Host
 from errors import RolloutError
 from settings import Settings
 
@@ -54,7 +54,7 @@ def counts(settings: Settings, model: str, node: str) -> Counts:
     return Counts(sum(n for _, n in found), sum(n for status, n in found if status == "lost" or status[0] == "5"))
 
 
-def watch(engine: Management, settings: Settings, model: str, new: Served, share_before: float) -> Counts:
+def watch(engine: Host, settings: Settings, model: str, new: Served, share_before: float) -> Counts:
     """Look at the default version for `rollout.watch_s`; returns what it answered.
 
     Raises RolloutError when a worker is lost, or when more answers fail than `rollout.max_error_share` allows and

@@ -12,8 +12,7 @@ One prediction, in the order of the files it passes:
     forms         the request form of the route: multipart, raw picture, JSON → one payload
     pipeline      business logic before → engine → business logic after
     engine        the chain in front of the upstream: cache, flights, admission, coalesce, queue, breaker, retry
-    upstream      the pooled connection to the engine's inference port, the token
-    verdicts      what each of the engine's refusals means to a client
+    upstream      the pooled connection to the engine's inference port; its words and keys are the engine's to know
     aliases       the response form of a short route
 
 `application.create_app(settings)` builds it all; nothing here imports torch or numpy.

@@ -7,23 +7,21 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+import engines
+from engines.interface import Front, Keys
 from gateway.catalog import Look
 from gateway.engine import Engine
-from gateway.keys import KeyPlace, KeyRing
 from gateway.live import read_live
-from gateway.management import Management
 from gateway.metrics import Metrics
-from gateway.node import Node, ping
+from gateway.node import Node
 from gateway.nodes import Nodes
 from gateway.session import open_pool
 from gateway.survey import Survey
 from gateway.tracing import Tracer
 from gateway.upstream import Upstream
 from gateway.wire import Pool
-from settings.schema import Node as Host
-from settings.schema import Settings, TorchServe
-
-ROOT = Path(__file__).resolve().parent.parent
+from settings.schema import Node as Place
+from settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Hosts:
 
     engine: Engine
     look: Look
-    keys: Sequence[KeyRing]
+    keys: Sequence[Keys]
     pools: Sequence[Pool]
     nodes: Nodes | None = field(default=None)
 
@@ -53,44 +51,36 @@ class Hosts:
 
 def hosts(settings: Settings, session: aiohttp.ClientSession, metrics: Metrics, tracer: Tracer) -> Hosts:
     """The engine that the settings name; a single one is asked directly, as nothing can be chosen or left out."""
-    engine = settings.engine
-    rings = [KeyRing(_key_place(host, engine), session) for host in engine.hosts]
-    pools = [_pool(host, settings) for host in engine.hosts]
-    if not engine.nodes:
-        [host], [keys], [pool] = engine.hosts, rings, pools
-        upstream = Upstream(_authority(host), pool, keys, metrics, tracer)
-        return Hosts(upstream, Survey(Management(host.management_url, session, keys)).look, rings, pools)
+    engine, places = engines.of(settings), settings.engine.hosts
+    fronts = [engine.front(place, session) for place in places]
+    pools = [_pool(place, settings) for place in places]
+    keys = [front.keys for front in fronts]
+    if not settings.engine.nodes:
+        [place], [front], [pool] = places, fronts, pools
+        return Hosts(_upstream(place, front, pool, metrics, tracer), Survey(front.reader).look, keys, pools)
     folder = Path(settings.paths.state) / "live"
     several = [
         Node(
-            host.name,
-            Upstream(_authority(host), pool, keys, metrics, tracer, host.name),
-            Survey(Management(host.management_url, session, keys)).look,
-            ping(host.inference_url, session),
+            place.name,
+            _upstream(place, front, pool, metrics, tracer, place.name),
+            Survey(front.reader).look,
+            front.reader.answers,
             lambda: read_live(folder),
             metrics,
         )
-        for host, keys, pool in zip(engine.hosts, rings, pools, strict=True)
+        for place, front, pool in zip(places, fronts, pools, strict=True)
     ]
-    nodes = Nodes(several, metrics, engine.check_s)
-    return Hosts(nodes, nodes.look, rings, pools, nodes)
+    nodes = Nodes(several, metrics, settings.engine.check_s)
+    return Hosts(nodes, nodes.look, keys, pools, nodes)
 
 
-def _authority(host: Host) -> str:
-    """Host and port, as a request names them."""
-    return urlsplit(host.inference_url).netloc
+def _upstream(
+    place: Place, front: Front, pool: Pool, metrics: Metrics, tracer: Tracer, name: str | None = None
+) -> Upstream:
+    authority = urlsplit(place.inference_url).netloc  # host and port, as a request names them
+    return Upstream(authority, pool, front.dialect, front.keys, metrics, tracer, name)
 
 
-def _pool(host: Host, settings: Settings) -> Pool:
-    parts = urlsplit(host.inference_url)
+def _pool(place: Place, settings: Settings) -> Pool:
+    parts = urlsplit(place.inference_url)
     return open_pool(settings.gateway, parts.hostname or "", parts.port or 80)
-
-
-def _key_place(host: Host, engine: TorchServe) -> KeyPlace:
-    """Where a host's keys are, and when they are renewed.
-
-    That is in the last fifth of their life, but not earlier than a minute before its end.
-    """
-    margin_s = min(60.0, engine.token_expiration_min * 60 / 5)
-    file = None if host.key_file is None else ROOT / host.key_file
-    return KeyPlace(file, host.management_url, margin_s, host.token)

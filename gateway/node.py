@@ -4,8 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-import aiohttp
-
 from errors import WorkerLost
 from gateway.catalog import Look
 from gateway.engine import Engine, EngineAnswer
@@ -17,7 +15,6 @@ from gateway.served import ServedModel
 
 _log = logging.getLogger(__name__)
 
-PING_TIMEOUT_S = 2.0
 # One late answer is a busy machine, two in a row are a host that hangs.
 MISSES = 2
 
@@ -113,17 +110,3 @@ class Node:
             event(_log, logging.INFO, "node_joined", node=self.name)
         self._in_traffic = True
         self._metrics.node_in_traffic(self.name, ready=True)
-
-
-def ping(url: str, session: aiohttp.ClientSession) -> Ping:
-    """Asks a host whether it is there; any answer but a server's error counts, for without a key it refuses."""
-    timeout = aiohttp.ClientTimeout(total=PING_TIMEOUT_S)
-
-    async def answers() -> bool:
-        try:
-            async with session.get(f"{url}/ping", timeout=timeout) as response:
-                return response.status < 500
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-
-    return answers

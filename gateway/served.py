@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engines.described import Version
 from gateway import card as cards
 from gateway.card import Card, Kind
 
@@ -98,22 +99,20 @@ class Snapshot:
         return None if model is None else model.version(version)
 
 
-def described(entry: Mapping[str, Any], *, default: bool, card: Card) -> ServedVersion:
-    """TorchServe's description of one version, as the gateway keeps it."""
-    workers = entry.get("workers") or []
-    queue = entry.get("jobQueueStatus") or {}
+def described(found: Version, *, default: bool, card: Card) -> ServedVersion:
+    """The engine's description of one version, as the gateway keeps it."""
     return ServedVersion(
-        model=str(entry["modelName"]),
-        version=str(entry["modelVersion"]),
+        model=found.model,
+        version=found.version,
         default=default,
-        workers_ready=sum(worker.get("status") == "READY" for worker in workers),
-        workers=len(workers),
-        min_workers=int(entry.get("minWorkers", 0)),
-        max_workers=int(entry.get("maxWorkers", 0)),
-        batch_size=int(entry.get("batchSize", 1)),
-        max_batch_delay=int(entry.get("maxBatchDelay", 0)),
-        pending=int(queue.get("pendingRequests", 0)),
-        capacity=int(queue.get("remainingCapacity", 0)),
+        workers_ready=found.ready_workers,
+        workers=len(found.workers),
+        min_workers=found.min_workers,
+        max_workers=found.max_workers,
+        batch_size=found.batch_size,
+        max_batch_delay=found.max_batch_delay,
+        pending=found.pending_requests,
+        capacity=found.free,
         card=card,
-        archive=str(entry.get("modelUrl", "")),
+        archive=found.url,
     )

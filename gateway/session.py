@@ -17,7 +17,7 @@ def open_pool(gateway: Gateway, host: str, port: int) -> Pool:
 
 
 def open_session(gateway: Gateway) -> aiohttp.ClientSession:
-    """A session for the Management API with keep-alive connections, bounded. Close it when done.
+    """A session for descriptions of the engine with keep-alive connections, bounded. Close it when done.
 
     Its requests have no time limit of their own but that for connecting: each request's deadline ends them.
     """

@@ -5,18 +5,16 @@ import logging
 import math
 import time
 from dataclasses import dataclass
-from functools import lru_cache
-from urllib.parse import quote
+from functools import lru_cache, partial
 
+from engines.interface import Dialect, Keys
 from errors import Internal, NoWorker, WorkerLost
 from gateway.body import OCTETS
 from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.keys import KeyRing
 from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
-from gateway.verdicts import key_refused, refusal
 from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool
 
 _log = logging.getLogger(__name__)
@@ -35,17 +33,20 @@ class Upstream:
         self,
         host: str,
         pool: Pool,
-        keys: KeyRing,
+        dialect: Dialect,
+        keys: Keys,
         metrics: Metrics,
         tracer: Tracer,
         node: str | None = None,
     ) -> None:
-        self._host = host
         self._pool = pool
+        self._dialect = dialect
         self._keys = keys
         self._metrics = metrics
         self._tracer = tracer
         self._node = node
+        # A few models are asked again and again.
+        self._opening = lru_cache(maxsize=1024)(partial(_opening, host, dialect))
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """One prediction. Raises the RequestError that the engine's refusal means.
@@ -54,14 +55,14 @@ class Upstream:
         """
         token = await self._keys.token("inference")
         reply = await self._timed(request, token)
-        if key_refused(reply.status, reply.answer.body):
+        if self._dialect.key_refused(reply.status, reply.answer.body):
             if not await self._keys.replaced("inference", token):
                 raise NoWorker("the engine does not accept the gateway's key")
             reply = await self._timed(request, await self._keys.token("inference"))
-            if key_refused(reply.status, reply.answer.body):
+            if self._dialect.key_refused(reply.status, reply.answer.body):
                 raise NoWorker("the engine does not accept the gateway's key")
         if reply.status != 200:
-            raise refusal(reply.status, reply.answer.body, request.model)
+            raise self._dialect.refusal(reply.status, reply.answer.body, request.model)
         return reply.answer
 
     async def _timed(self, request: PredictionRequest, token: str | None) -> _Reply:
@@ -98,7 +99,7 @@ class Upstream:
             # A worker does not know how long a request stood in the engine's queue, but it knows the time.
             headers["X-Deadline-At"] = str(int((time.time() + left) * 1000))
         with self._tracer.call(request.model, headers):
-            lines = [_opening(self._host, request.model, request.version)]
+            lines = [self._opening(request.model, request.version)]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
             answer = await self._pool.post(_head(lines), request.body)
@@ -116,9 +117,6 @@ def _head(lines: list[str]) -> bytes:
     return head.encode("latin-1")
 
 
-@lru_cache(maxsize=1024)
-def _opening(host: str, model: str, version: str | None) -> str:
-    """Request line and Host. Names are quoted: none of them can end the line."""
-    path = f"/predictions/{quote(model, safe='')}"
-    path = path if version is None else f"{path}/{quote(version, safe='')}"
-    return f"POST {path} HTTP/1.1\r\nHost: {host}"
+def _opening(host: str, dialect: Dialect, model: str, version: str | None) -> str:
+    """Request line and Host."""
+    return f"POST {dialect.prediction_path(model, version)} HTTP/1.1\r\nHost: {host}"

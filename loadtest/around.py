@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import engines
 from loadtest.run import NOTHING, Surroundings
 from settings import Settings
 
@@ -13,7 +14,8 @@ def surroundings(settings: Settings) -> Surroundings:
     engine, gateway = settings.engine, settings.gateway
     shown = {"processes", "admission", "coalesce", "cache", "upstream_connections", "deadline_ms"}
     return Surroundings(
-        engine_metrics=f"http://{engine.host}:{engine.metrics_port}/metrics",
+        engine_metrics=engine.metrics_url,
+        engine=engines.of(settings).facts,
         state=Path(settings.paths.state),
         configuration={
             "gateway": gateway.model_dump(mode="json", include=shown),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from engines.interface import Facts
+
 EVERY_S = 1.0
 GENERATOR = "load generator"
 
@@ -38,8 +40,9 @@ class _Part:
 class Sampler:
     """Looks once a second, in a thread of its own. Without a state folder it sees the load generator alone."""
 
-    def __init__(self, state: Path | None) -> None:
+    def __init__(self, state: Path | None, engine: Facts | None = None) -> None:
         self._state = state
+        self._engine = engine
         self._parts: dict[str, _Part] = {}
         self._began = time.perf_counter()
         self._stopping = threading.Event()
@@ -78,7 +81,7 @@ class Sampler:
         for name, process in _parts(self._state) if self._state else ():
             with contextlib.suppress(psutil.Error):
                 for each in (process, *process.children(recursive=True)):
-                    found.setdefault(_split(name, each), []).append(each)
+                    found.setdefault(_split(name, each, self._engine), []).append(each)
         return found
 
 
@@ -92,11 +95,16 @@ def _parts(state: Path) -> Iterator[tuple[str, psutil.Process]]:
                 yield path.stem, process
 
 
-def _split(part: str, process: psutil.Process) -> str:
-    """TorchServe's frontend is one Java, its workers are Pythons."""
-    if part != "torchserve":
+def workers_of(engine: Facts) -> str:
+    """What the workers of an engine are called here."""
+    return f"{engine.part} workers"
+
+
+def _split(part: str, process: psutil.Process, engine: Facts | None) -> str:
+    """An engine is its workers, known by their command line, and what stands in front of them."""
+    if engine is None or part != engine.part:
         return part
     with contextlib.suppress(psutil.Error):
-        if any("model_service_worker" in word for word in process.cmdline()):
-            return "torchserve workers"
-    return "torchserve frontend"
+        if any(engine.worker_program in word for word in process.cmdline()):
+            return workers_of(engine)
+    return f"{part} frontend"

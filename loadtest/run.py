@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from engines.interface import Facts
 from errors import LoadError
 from loadtest.client import Outcome, Send, sender, session_for
 from loadtest.closed_loop import closed_loop
@@ -46,10 +47,11 @@ class Watcher(Protocol):
 class Surroundings:
     """What may be looked at beside the answers: the engine's metrics and, when it runs here, the stack's processes.
 
-    `configuration` goes into the report as it is.
+    `engine` tells how both are named, `configuration` goes into the report as it is.
     """
 
     engine_metrics: str | None = None
+    engine: Facts | None = None
     state: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
@@ -95,14 +97,15 @@ async def _watched(load: _Load, servers: Servers, around: Surroundings) -> Repor
     started, machine = datetime.now(UTC), Machine.this()
     warmup = await _warm_up(load) if load.plan.warmup else None
     before = await servers.read()
-    sampler = Sampler(around.state)
+    sampler = Sampler(around.state, around.engine)
     try:
         rounds = await _rounds(load) if warmup is None or warmup.complete else ()
     finally:
         usage = await asyncio.to_thread(sampler.stop)
     after = await servers.read()
     growth = [grown(old, new) for old, new in zip(before, after, strict=True)]
-    sides = (server_side(target.model, growth[0], growth[1]) for target in load.plan.targets)
+    names = around.engine.metrics if around.engine else None
+    sides = (server_side(target.model, growth[0], growth[1], names) for target in load.plan.targets)
     return Report(
         plan=load.plan,
         started=started,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from engines.interface import MetricNames
 from loadtest import scrape
 from loadtest.scrape import Counters
 
@@ -63,12 +64,17 @@ class Servers:
         return await scrape.read(self._session, self._gateway), engine
 
 
-def server_side(model: str, gateway: Counters | None, engine: Counters | None) -> ServerSide | None:
-    """What the growth of the counters tells about `model`; None when neither server's could be read."""
+def server_side(
+    model: str, gateway: Counters | None, engine: Counters | None, names: MetricNames | None
+) -> ServerSide | None:
+    """What the growth of the counters tells about `model`; None when neither server's could be read.
+
+    `names` are the engine's own; without them, only what the kit's handlers count is known of it.
+    """
     if gateway is None and engine is None:
         return None
     front, back = _Of(gateway or {}, model), _Of(engine or {}, model)
-    requests = back.value("ts_inference_requests")
+    requests = back.value(names.requests) if names else None
     batches = back.value("handler_batch_fill_ratio_count")
     return ServerSide(
         model=model,
@@ -76,8 +82,8 @@ def server_side(model: str, gateway: Counters | None, engine: Counters | None) -
             gateway=front.mean(f"{GATEWAY}request_seconds"),
             gateway_queue=front.mean(f"{GATEWAY}queue_wait_seconds"),
             upstream=front.mean(f"{GATEWAY}upstream_seconds"),
-            queue=_ratio(back.value("ts_queue_latency_microseconds"), requests, 1e-3),
-            inference=_ratio(back.value("ts_inference_latency_microseconds"), requests, 1e-3),
+            queue=_ratio(back.value(names.queue_us), requests, 1e-3) if names else None,
+            inference=_ratio(back.value(names.inference_us), requests, 1e-3) if names else None,
             decode=back.mean("handler_decode_seconds"),
             forward=back.mean("handler_forward_seconds"),
             post=back.mean("handler_post_seconds"),

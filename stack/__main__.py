@@ -5,8 +5,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import engines
 import settings
-from delivery.management import Management
 from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
@@ -41,7 +41,7 @@ def _up(overrides: tuple[str, ...]) -> int:
     started = control.up(stack, folders, ready=lambda name: print(f"{name} is ready", flush=True))
     if not started:
         print("everything runs already")
-    if "torchserve" in started:
+    if engines.of(loaded).facts.part in started:
         for outcome in restore(loaded):
             on = f" on {outcome.where}" if outcome.where else ""
             print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
@@ -73,7 +73,7 @@ def _status(overrides: tuple[str, ...]) -> int:
 
 def _show_node(loaded: Settings, node: Node) -> bool:
     """One line for one of several engine hosts; False when it does not answer."""
-    with Management(loaded.engine, node) as engine:
+    with engines.of(loaded).open(node) as engine:
         well = engine.answers()
     print(f"{f'node {node.name}':<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
     return well

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engines.torchserve import paths
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Gateway, TorchServe
+from settings.schema import Engine, Gateway
 from stack import filebrowser, s3, torchserve
 from stack.folders import Folders
 
@@ -84,7 +85,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     return tuple(served)
 
 
-def _elsewhere(engine: TorchServe) -> bool:
+def _elsewhere(engine: Engine) -> bool:
     """Whether models run on other hosts only: then there is no engine to start here."""
     return all(node.inference_url != engine.inference_url for node in engine.nodes) if engine.nodes else False
 
@@ -101,7 +102,7 @@ def _torchserve(settings: Settings, folders: Folders) -> Part:
             Port(engine.grpc_inference_port, "engine.grpc_inference_port"),
             Port(engine.grpc_management_port, "engine.grpc_management_port"),
         ),
-        ready_url=f"{engine.inference_url}/ping",
+        ready_url=engine.inference_url + paths.PING,
         timeout_s=engine.start_timeout_s,
         prepare=lambda: torchserve.prepare(folders),
         env=torchserve.environment(settings, folders),

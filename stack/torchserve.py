@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from engines.torchserve import key_file
 from settings import Settings
 from settings.load import ROOT
 from stack.folders import Folders
@@ -62,7 +63,7 @@ def prepare(folders: Folders) -> None:
     folders.model_store.mkdir(parents=True, exist_ok=True)
     folders.torchserve.mkdir(parents=True, exist_ok=True)
     folders.torchserve.chmod(0o700)
-    (folders.torchserve / "key_file.json").unlink(missing_ok=True)
+    (folders.torchserve / key_file.NAME).unlink(missing_ok=True)
     (folders.temporary / ".model_server.pid").unlink(missing_ok=True)
 
 

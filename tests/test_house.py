@@ -13,18 +13,28 @@ MAY_IMPORT = {
     "handlers": set(),
     "errors": set(),
     "settings": {"errors"},
+    "engines": {"errors", "settings"},
     "archive": {"errors"},
     "serialize": {"errors", "settings", "archive", "handlers"},
-    "delivery": {"errors", "settings", "archive", "handlers"},
-    "gateway": {"errors", "settings"},
+    "delivery": {"errors", "settings", "archive", "handlers", "engines"},
+    "gateway": {"errors", "settings", "engines"},
     "edge": {"errors", "settings", "archive", "handlers", "delivery"},
-    "stack": {"errors", "settings", "delivery"},
-    "loadtest": {"errors", "settings"},
-    "bench": {"errors", "settings", "archive", "handlers", "delivery", "demo", "edge", "loadtest", "stack"},
+    "stack": {"errors", "settings", "delivery", "engines"},
+    "loadtest": {"errors", "settings", "engines"},
+    "bench": {"errors", "settings", "archive", "handlers", "delivery", "demo", "edge", "engines", "loadtest", "stack"},
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
-LIGHT = ("gateway", "delivery", "loadtest", "settings", "stack", "archive")
+LIGHT = ("engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive")
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
+
+# How TorchServe is spoken to: paths, query words, words of its answers, its key file and its counters.
+ENGINE_WORDS = re.compile(
+    r"/predictions\b|/ping\b|/set-default|customized=|next_page_token|min_worker\b|\bsynchronous\b|/token\?"
+    r"|modelVersion|modelUrl|jobQueueStatus|customizedMetadata|minWorkers"
+    r"|InvalidKeyException|ModelNotFoundException|InternalServerException|key_file\.json|\bts_(inference|queue)_"
+)
+# Who asks an engine; handlers run inside it, an archive is written for it, and benchmarks know the peers they compare.
+ASKING = ("delivery", "gateway", "loadtest", "stack", "edge", "demo", "app", "upload_model", "stress")
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -50,6 +60,25 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
 @pytest.mark.parametrize("room", LIGHT)
 def test_what_runs_without_a_model_names_no_heavy_package(room: str) -> None:
     assert {(path.name, name) for path in files(room) for name in imports(path) if name in HEAVY} == set()
+
+
+def words(path: Path) -> Iterator[str]:
+    """Texts that a file works with; its documentation may name what it likes."""
+    tree = ast.parse(path.read_text())
+    spoken = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in spoken:
+            yield node.value
+
+
+@pytest.mark.parametrize("room", ASKING)
+def test_only_engines_know_how_an_engine_is_spoken_to(room: str) -> None:
+    assert {(path.name, word) for path in files(room) for word in words(path) if ENGINE_WORDS.search(word)} == set()
+
+
+def test_the_words_of_an_engine_are_found_where_they_are_known() -> None:
+    found = {path.name for path in files("engines") for word in words(path) if ENGINE_WORDS.search(word)}
+    assert {"paths.py", "entries.py", "verdicts.py", "key_file.py", "engine.py"} <= found
 
 
 def test_every_package_folder_is_known_to_the_rules_above() -> None:

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 
 import aiohttp
 
+import engines
 from errors import LoadError
 from loadtest.around import surroundings
 from loadtest.measure import Round
 from loadtest.plan import Plan
-from loadtest.resources import GENERATOR, Usage
+from loadtest.resources import GENERATOR, Usage, workers_of
 from loadtest.run import run
 from loadtest.summary import Percentiles
 from loadtest.target import Target, look_up
@@ -22,7 +23,6 @@ from loadtest.tune.space import Setting
 from settings import Settings
 from settings.load import ROOT
 
-WORKERS = "torchserve workers"
 SEEN_S = 15.0  # the gateway looks at the engine every two seconds; beyond this it never will
 WATCH = "rollout.watch_s=0.5"  # a trial is watched by its own load
 
@@ -111,7 +111,7 @@ class Trials:
             latencies_ms=tuple(getattr(Percentiles.of(one.latencies_ms), self.goal.key) for one in answered),
             requests=report.requests,
             failed=sum(report.errors.values()),
-            memory=_memory(report.usage),
+            memory=_memory(report.usage, workers_of(engines.of(self.settings).facts)),
             cores=_cores(report.usage),
         )
 
@@ -135,8 +135,8 @@ def _said(value: int | None) -> str:
     return "null" if value is None else str(value)
 
 
-def _memory(usage: Usage) -> int | None:
-    found = usage.get(WORKERS)
+def _memory(usage: Usage, workers: str) -> int | None:
+    found = usage.get(workers)
     return max(one.memory for one in found) if found else None
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
+import engines
 from archive import write_zip
 from archive.sign import generate_keys
-from delivery.management import Management
 from settings import Settings, load
 from tests.e2e.conftest import Stack
 
@@ -43,7 +43,7 @@ def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def versions(settings: Settings) -> list[tuple[str, frozenset[int]]]:
     """Registered versions and their workers."""
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         return [(found.version, found.pids) for found in engine.versions("cartpole")]
 
 

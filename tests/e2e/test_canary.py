@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import requests
 
+import engines
 from archive import write_zip
 from delivery.journal import Step
-from delivery.management import Management
 from delivery.stores import open_store
 from delivery.table import models_table
 from delivery.traffic import Splits
@@ -179,7 +179,7 @@ def serving_column(settings: Settings) -> dict[str, str]:
     """What `make models` says of each version's share; empty while there is no trial."""
     if "cartpole" not in Splits.of(settings).all():
         return {}
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         printed = models_table([engine], open_store(settings), Splits.of(settings), datetime.now(UTC))
     rows = [line.split() for line in printed.splitlines() if line.startswith("cartpole")]
     return {row[1]: row[2] for row in rows}

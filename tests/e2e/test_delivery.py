@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import requests
 
+import engines
 from archive import open_archive, write_zip
-from delivery.management import Management
 from errors import EngineError
 from settings import Settings, load
 from settings.schema import RequestParams
@@ -31,7 +31,7 @@ def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def versions(settings: Settings) -> list[str]:
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         return [found.version for found in engine.versions("cartpole")]
 
 
@@ -80,7 +80,7 @@ def test_a_change_of_batch_settings_is_a_new_version_without_a_lost_request(stac
     assert after != before
     assert len(statuses) > 100
     assert set(statuses) == {200}
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         default = engine.default("cartpole")
     assert default is not None
     assert default.batch_size == 8
@@ -153,7 +153,7 @@ def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack
 )
 def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
     params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
-    with Management(settings.engine) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
+    with engines.of(settings).open() as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
         engine.register("stranger", url, params, 60)
 
 

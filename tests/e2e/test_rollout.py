@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
+import engines
 from delivery.journal import Step
-from delivery.management import Management, Version
 from delivery.record import Record
+from engines.described import Version
 from settings import Settings, load
 from settings.load import ROOT
 from tests.e2e.conftest import Stack
@@ -50,7 +51,7 @@ def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def registered(settings: Settings) -> list[Version]:
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         return engine.versions("cartpole")
 
 

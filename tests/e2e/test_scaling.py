@@ -7,9 +7,10 @@ from collections.abc import Callable
 import psutil
 import pytest
 
+import engines
 from bench.mixed_load import Load
-from delivery.management import Management, Version
 from delivery.record import Record
+from engines.described import Version
 from settings import Settings, load
 from stack import processes
 from tests.e2e.conftest import Stack, unseen_digits
@@ -33,7 +34,7 @@ def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def serving(settings: Settings) -> Version:
-    with Management(settings.engine) as engine:
+    with engines.of(settings).open() as engine:
         found = engine.default("digits")
     assert found is not None
     return found

@@ -12,6 +12,7 @@ with warnings.catch_warnings():
 
     gc.collect()
 from edge.asking import ANY, Answer
+from engines.torchserve.verdicts import refusal
 from errors import RequestError
 from gateway.aliases import action, single
 from gateway.body import Body
@@ -19,7 +20,6 @@ from gateway.engine import EngineAnswer
 from gateway.forms import any_form, state
 from gateway.pipeline import parsed
 from gateway.replies import error_response, json_response
-from gateway.verdicts import refusal
 
 REQUEST_ID = "id"  # the one that native/harness.c gives
 

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 import settings
-from gateway.key_file import read_keys
-from gateway.keys import KeyPlace, KeyRing
+from engines.torchserve.key_file import read_keys
+from engines.torchserve.key_ring import KeyPlace, KeyRing
 from gateway.samples import PICTURE
 from gateway.session import open_session
 from tests.gateway.engine import Engine

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engines.torchserve.entries import version_of
 from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
 from gateway.hooks import PredictionRequest
 from gateway.live import Live, read_live
@@ -23,7 +24,7 @@ OBSERVATION = [1.0, 0.0, 0.0, 0.0]
 def serving(version: str = "1.0", *, name: str = "cartpole", workers: int = 1) -> Mapping[str, ServedModel]:
     ready = [{"status": "READY"}] * workers
     entry = {"modelName": name, "modelVersion": version, "workers": ready}
-    return {name: ServedModel(name, (described(entry, default=True, card={"kind": "policy"}),))}
+    return {name: ServedModel(name, (described(version_of(entry), default=True, card={"kind": "policy"}),))}
 
 
 class Host:

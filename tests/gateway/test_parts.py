@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import settings
+from engines.torchserve.verdicts import key_refused, refusal
 from errors import ConfigError, Internal, RequestError
 from gateway import server
 from gateway.aliases import action, label, label_confidence, probabilities, single
 from gateway.card import input_schema, public
 from gateway.logs import JsonFormatter, current_request_id, event
-from gateway.verdicts import key_refused, refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = {"labels": ["Drama"], "probabilities": {"Comedy": 0.2, "Drama": 0.9}}

@@ -1,5 +1,6 @@
 import pytest
 
+from engines.torchserve.engine import FACTS
 from loadtest.scrape import grown, parse
 from loadtest.server import server_side
 
@@ -17,7 +18,7 @@ handler_batch_fill_ratio_sum{ModelName="digits",ModelVersion="1.0",Level="Model"
 
 def test_versions_are_added_up_and_means_are_of_the_run_alone() -> None:
     growth = grown(parse(ENGINE % (1, 9, 9000, 5, 5, 5)), parse(ENGINE % (11, 99, 409_000, 30, 30, 20)))
-    side = server_side("digits", None, growth)
+    side = server_side("digits", None, growth, FACTS.metrics)
     assert side is not None
     assert side.stages.queue == pytest.approx(4.0)
     assert side.batches.requests_per_batch == 4.0
@@ -35,4 +36,4 @@ def test_what_is_not_metrics_is_nothing(text: str) -> None:
 
 
 def test_servers_that_tell_nothing_have_no_side() -> None:
-    assert server_side("digits", None, None) is None
+    assert server_side("digits", None, None, FACTS.metrics) is None

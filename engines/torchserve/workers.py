@@ -6,31 +6,27 @@ version holds nothing from before a moment once each of its workers has answered
 handlers name their worker in `x-worker-pid`, the Management API lists the same numbers.
 """
 
-import base64
 import time
 from collections import Counter
-from dataclasses import dataclass
+from typing import Protocol
 
-from archive import Archive
-from delivery.management import Management, Version
+from engines.described import Answer, Request, Version
 from errors import EngineError
 
 MOST_ERRORS = 20  # in a row; beyond, no worker is going to answer
 PAUSE_S = 0.05  # before the next request, when the one before went to a worker that was reached already
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A request that a version answers; which answer does not matter."""
+class Asked(Protocol):
+    """The part of a host that is needed to know of its workers."""
 
-    body: bytes
-    content_type: str
+    def find(self, model: str, version: str) -> Version | None:
+        """One version; None when it is not registered."""
+        ...
 
-    @classmethod
-    def of(cls, archive: Archive) -> "Probe":
-        """The first golden input: cheap, and not refused."""
-        sample = archive.golden["samples"][0]
-        return cls(base64.b64decode(sample["body"]), sample["content_type"])
+    def predict(self, model: str, version: str, request: Request, *, timeout_s: float | None = None) -> Answer:
+        """One prediction by exactly this version."""
+        ...
 
 
 class Failing(EngineError):
@@ -41,7 +37,7 @@ class Unnamed(EngineError):
     """The version's handler does not say which worker answered."""
 
 
-def reach_all(engine: Management, target: Version, probe: Probe, deadline: float, times: int = 1) -> bool:
+def reach_all(engine: Asked, target: Version, probe: Request, deadline: float, times: int = 1) -> bool:
     """Send `probe` until every ready worker of `target` has answered `times` times; False when `deadline` is over.
 
     `deadline` is a time of `time.monotonic`. Raises Unnamed when answers do not name their worker,
@@ -72,12 +68,10 @@ def _waiting(found: Version, reached: Counter[int], times: int) -> bool:
     return any(reached[pid] < times for pid in found.pids)
 
 
-def _answering_worker(engine: Management, target: Version, probe: Probe, deadline: float) -> int | None:
+def _answering_worker(engine: Asked, target: Version, probe: Request, deadline: float) -> int | None:
     """Which worker answered; None when the engine did, because no worker is there."""
     timeout = max(1.0, deadline - time.monotonic())
-    answer = engine.predict(target.model, target.version, probe.body, probe.content_type, timeout=timeout)
-    if (pid := answer.headers.get("x-worker-pid")) is not None:
-        return int(pid)
-    if answer.ok:
+    answer = engine.predict(target.model, target.version, probe, timeout_s=timeout)
+    if answer.worker is None and answer.status == 200:
         raise Unnamed(f"the handler of {target.model} {target.version} does not name its worker")
-    return None
+    return answer.worker

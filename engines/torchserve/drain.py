@@ -3,8 +3,8 @@
 import logging
 import time
 
-from delivery.management import Management, Version
-from delivery.workers import Failing, Probe, Unnamed, reach_all
+from engines.described import Request, Version
+from engines.torchserve.workers import Asked, Failing, Unnamed, reach_all
 from errors import EngineError
 
 log = logging.getLogger(__name__)
@@ -14,7 +14,7 @@ SETTLE_S = 0.2
 POLL_S = 0.1
 
 
-def drain(engine: Management, old: Version, probe: Probe, timeout_s: float) -> bool:
+def drain(engine: Asked, old: Version, probe: Request, timeout_s: float) -> bool:
     """True when the queue of `old` is empty and nothing is in flight; False, and a warning, after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     time.sleep(SETTLE_S)
@@ -33,7 +33,7 @@ def drain(engine: Management, old: Version, probe: Probe, timeout_s: float) -> b
     return False
 
 
-def _drain_by_time(engine: Management, old: Version, deadline: float, reason: EngineError) -> bool:
+def _drain_by_time(engine: Asked, old: Version, deadline: float, reason: EngineError) -> bool:
     """Without knowing its workers: an empty queue, then as long as a batch is usually delayed and answered."""
     log.warning("%s; waiting for its queue and a second more", reason)
     while (found := engine.find(old.model, old.version)) is not None and found.pending_requests:

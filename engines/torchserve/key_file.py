@@ -1,14 +1,19 @@
-"""TorchServe's key file: the tokens of its interfaces and the key that renews them."""
+"""TorchServe's key file: the tokens of its interfaces and the key that renews them.
+
+TorchServe writes `key_file.json` at its start and again at each renewal: a management key and an inference key, both
+with an expiry, and an API key that renews them and lasts as long as the process.
+"""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import orjson
+from engines.interface import Interface
 
-Interface = Literal["inference", "management"]
+NAME = "key_file.json"  # in the folder where TorchServe was started
 
 # TorchServe rewrites the file in place, so a reader can meet half of it; a write takes well under these 0.2 s.
 ATTEMPTS = 10
@@ -25,7 +30,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The content of one key file."""
+    """The content of one key file; no repr and so no log shows a key."""
 
     inference: Token
     management: Token
@@ -40,7 +45,7 @@ async def read_keys(path: Path) -> Keys | None:
     """The keys that stand in the file now; None when there is no file or it stays unreadable."""
     for _ in range(ATTEMPTS):
         try:
-            return _parse(_content(path))
+            return read_once(path)
         except FileNotFoundError:
             return None
         except (OSError, KeyError, TypeError, ValueError):
@@ -48,12 +53,10 @@ async def read_keys(path: Path) -> Keys | None:
     return None
 
 
-def _content(path: Path) -> Any:
+def read_once(path: Path) -> Keys:
+    """The same without a second look. Raises OSError, KeyError, TypeError or ValueError for what is no key file."""
     # A few hundred bytes from a local disk: shorter than handing it to a thread.
-    return orjson.loads(path.read_bytes())
-
-
-def _parse(content: Any) -> Keys:
+    content = json.loads(path.read_bytes())
     return Keys(_token(content["inference"]), _token(content["management"]), str(content["API"]["key"]))
 
 

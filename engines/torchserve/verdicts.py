@@ -14,7 +14,12 @@ from errors import DeadlinePassed, Internal, RequestError, TooLarge, UnknownMode
 
 def key_refused(status: int, body: bytes) -> bool:
     """Whether the engine did not accept the token: it expired, or the engine was started anew."""
-    return status in (400, 401, 403) and _parsed(body).get("type") == "InvalidKeyException"
+    return status in (400, 401, 403) and names_a_refused_key(status, _parsed(body))
+
+
+def names_a_refused_key(status: int, content: Any) -> bool:
+    """The same for an answer that has been parsed."""
+    return status in (400, 401, 403) and isinstance(content, dict) and content.get("type") == "InvalidKeyException"
 
 
 def refusal(status: int, body: bytes, model: str) -> RequestError:

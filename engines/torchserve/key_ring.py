@@ -12,8 +12,9 @@ from pathlib import Path
 
 import aiohttp
 
-from gateway.key_file import Interface, Keys, read_keys
-from gateway.logs import event
+from engines.interface import Interface
+from engines.torchserve import paths
+from engines.torchserve.key_file import Keys, read_keys
 
 _log = logging.getLogger(__name__)
 
@@ -26,13 +27,15 @@ RENEWAL_TIMEOUT_S = 5.0
 class KeyPlace:
     """Where keys are kept and renewed: the file, the Management API's URL, and how long before expiry to renew (s).
 
-    An engine behind something that asks for a token of its own has that as `fixed`, and no file.
+    An engine behind something that asks for a token of its own has that as `fixed`, and no file. One whose keys stay
+    as they are is never asked for others.
     """
 
     file: Path | None
     management_url: str
     margin_s: float
     fixed: str | None = field(default=None, repr=False)
+    renews: bool = True
 
 
 class KeyRing:
@@ -58,7 +61,7 @@ class KeyRing:
         if self._keys is None:
             return self._place.fixed
         left = self._keys.token(interface).expires - self._clock()
-        if left < self._place.margin_s:
+        if self._place.renews and left < self._place.margin_s:
             renewal = self._start_renewal(interface)
             if left <= 0 and renewal is not None:
                 # Waiting this way, a request that is cancelled leaves the renewal running for the others.
@@ -109,15 +112,20 @@ class KeyRing:
 
     async def _renew(self, interface: Interface) -> None:
         """Asks the engine for a new token, which it writes into the file."""
-        if self._keys is None:
+        if self._keys is None or not self._place.renews:
             return
-        url = f"{self._place.management_url}/token?type={interface}"
+        url = self._place.management_url + paths.renewal(interface)
         headers = {"Authorization": f"Bearer {self._keys.api}"}
         timeout = aiohttp.ClientTimeout(total=RENEWAL_TIMEOUT_S)
         try:
             async with self._session.get(url, headers=headers, timeout=timeout) as response:
                 await response.read()
-                event(_log, logging.INFO, "token_renewal", interface=interface, status=response.status)
+                _said(logging.INFO, "token_renewal", interface=interface, status=response.status)
         except (aiohttp.ClientError, TimeoutError) as error:
-            event(_log, logging.WARNING, "token_renewal_failed", interface=interface, reason=type(error).__name__)
+            _said(logging.WARNING, "token_renewal_failed", interface=interface, reason=type(error).__name__)
         await self._read_again()
+
+
+def _said(level: int, name: str, **fields: object) -> None:
+    """One event and its fields, as the gateway's log writes them."""
+    _log.log(level, name, extra={"fields": fields})

@@ -1,0 +1,17 @@
+"""Ray Serve as an engine of the kit: the application in `engines/ray/` speaks TorchServe's two interfaces.
+
+So everything that works with one works with the other, and only these facts differ.
+"""
+
+from dataclasses import replace
+
+from engines.torchserve.engine import FACTS as TORCHSERVE
+
+FACTS = replace(
+    TORCHSERVE,
+    title="Ray Serve",
+    part="ray",
+    package="ray",
+    requirements="requirements-ray.txt",
+    worker_program="ray::ServeReplica",
+)
