@@ -17,7 +17,7 @@ DELIVER := $(COMPOSE) exec delivery python
 ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
+.PHONY: help setup demo test test_slow test_ray lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
@@ -43,6 +43,10 @@ test: lint ## everything the project tests
 
 test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
 	$(PY) -m pytest -m slow $(ARGS)
+
+test_ray: setup ## the main job's tests with engine=ray
+	$(PY) -m pip install -q -r requirements-ray.txt
+	MARINA_ENGINE=ray $(PY) -m pytest tests/e2e $(ARGS)
 
 lint: setup ## ruff, mypy, and hadolint over the Dockerfiles
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .

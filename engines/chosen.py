@@ -18,7 +18,7 @@ KINDS: Mapping[str, Callable[[EngineSettings], Engine]] = {
 }
 
 
-def of(settings: Settings) -> Engine:
+def chosen(settings: Settings) -> Engine:
     """The engine of these settings; no host is asked yet. Raises ConfigError for a name that none has."""
     made = KINDS.get(settings.engine.name)
     if made is None:

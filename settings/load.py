@@ -155,8 +155,10 @@ def _origin(key: str, values: Any, overrides: Sequence[str], config: Path) -> st
 
 
 def _default_choice(group: str, config: Path) -> str:
-    defaults = yaml.safe_load((config / "config.yaml").read_text())["defaults"]
-    return next((str(entry[group]) for entry in defaults if isinstance(entry, dict) and group in entry), "default")
+    # By OmegaConf, because a default may come from the environment.
+    defaults = OmegaConf.load(config / "config.yaml").defaults
+    found = (str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
+    return next(found, "default")
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engines.torchserve import paths
+from engines.torchserve.engine import FACTS
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
@@ -93,7 +94,7 @@ def _elsewhere(engine: Engine) -> bool:
 def _torchserve(settings: Settings, folders: Folders) -> Part:
     engine = settings.engine
     return Part(
-        name="torchserve",
+        name=FACTS.part,
         command=torchserve.command(folders),
         ports=(
             Port(engine.inference_port, "engine.inference_port"),

@@ -4,7 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+from engines.chosen import check_installed
 from engines.torchserve import key_file
+from engines.torchserve.engine import FACTS
 from settings import Settings
 from settings.load import ROOT
 from stack.folders import Folders
@@ -57,7 +59,11 @@ def environment(settings: Settings, folders: Folders) -> dict[str, str]:
 
 
 def prepare(folders: Folders) -> None:
-    """Make the folders that TorchServe refuses to start without, and forget a former run's keys."""
+    """Make the folders that TorchServe refuses to start without, and forget a former run's keys.
+
+    Raises ConfigError when TorchServe is not installed.
+    """
+    check_installed(FACTS)
     folders.make_temporary()
     folders.forget_fetched()
     folders.model_store.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """The whole main job, once a session: trained, packed, served and uploaded by the very commands that a user types.
 
-Two things differ from a user's run: ports are free ones, and state and archives lie in a temporary folder.
+Two things differ from a user's run: ports are free ones, and state and archives lie in a temporary folder. With
+MARINA_ENGINE=ray in the environment (`make test_ray`) everything runs on that engine; what is about TorchServe itself
+is marked `torchserve` with its reason, and left out then.
 """
 
 import os
@@ -14,7 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+import engines
 from demo import digits
+from engines.interface import Facts
+from engines.torchserve import key_file
+from settings import load
 from settings.load import ROOT
 from stack.ports import listeners
 
@@ -29,6 +35,16 @@ PORTS = (
     "MARINA_GRPC_INFERENCE_PORT",
     "MARINA_GRPC_MANAGEMENT_PORT",
 )
+ENGINE: Facts = engines.of(load()).facts
+"""What the tests run on."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what is about TorchServe itself where another engine is tested."""
+    for item in items:
+        found = item.get_closest_marker("torchserve")
+        if found is not None and ENGINE.part != "torchserve":
+            item.add_marker(pytest.mark.skip(reason=f"TorchServe only: {found.kwargs['reason']}"))
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,11 @@ class Stack:
     @property
     def archives(self) -> Path:
         return Path(self.env["MARINA_ARCHIVES"])
+
+    @property
+    def key_file(self) -> Path:
+        """The engine's."""
+        return self.state / ENGINE.part / key_file.NAME
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start one of the kit's programs."""

@@ -12,7 +12,7 @@ import requests
 
 from stack import processes
 from stack.folders import Folders
-from tests.e2e.conftest import Stack, left_running, new_stack
+from tests.e2e.conftest import ENGINE, Stack, left_running, new_stack
 
 pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
@@ -29,19 +29,19 @@ def ask(stack: Stack) -> requests.Response:
     return requests.post(f"{stack.gateway}/predict", json=STATE, timeout=30)
 
 
-def test_a_killed_torchserve_is_503_and_comes_back_without_restarting_the_gateway(stack: Stack) -> None:
+def test_a_killed_engine_is_503_and_comes_back_without_restarting_the_gateway(stack: Stack) -> None:
     folders = Folders(stack.state, stack.state / "model_store", keeps_model_store=False)
     [gateway] = [process.pid for process in processes.find("gateway", folders)]
     assert ask(stack).status_code == 200
-    for process in processes.find("torchserve", folders):
+    for process in processes.find(ENGINE.part, folders):
         process.kill()
-    wait_for(lambda: not processes.find("torchserve", folders))
+    wait_for(lambda: not processes.find(ENGINE.part, folders))
     answer = ask(stack)
     assert (answer.status_code, answer.json()["error"]) == (503, "no_worker")
     assert requests.get(f"{stack.gateway}/readyz", timeout=30).status_code == 503
     assert requests.get(f"{stack.gateway}/healthz", timeout=30).status_code == 200
     printed = stack.run("-m", "stack", "up")
-    assert "torchserve is ready" in printed
+    assert f"{ENGINE.part} is ready" in printed
     assert "cartpole" in printed
     wait_for(lambda: ask(stack).status_code == 200)
     wait_for(lambda: requests.get(f"{stack.gateway}/readyz", timeout=30).status_code == 200)
@@ -50,7 +50,7 @@ def test_a_killed_torchserve_is_503_and_comes_back_without_restarting_the_gatewa
 
 def test_a_killed_worker_is_replaced(stack: Stack) -> None:
     folders = Folders(stack.state, stack.state / "model_store", keeps_model_store=False)
-    workers = [p for p in processes.find("torchserve", folders) if "model_service_worker.py" in " ".join(p.cmdline())]
+    workers = [p for p in processes.find(ENGINE.part, folders) if ENGINE.worker_program in " ".join(p.cmdline())]
     assert len(workers) >= 2
     for worker in workers:
         worker.kill()
@@ -66,7 +66,7 @@ def test_a_taken_port_stops_the_start_in_one_line_and_leaves_nothing(tmp_path: P
     assert left_running(other) == []
 
 
-def test_a_second_stack_runs_beside_the_first_with_torchserves_own_store(
+def test_a_second_stack_runs_beside_the_first_with_the_engines_own_store(
     stack: Stack, archives: Path, tmp_path: Path
 ) -> None:
     built = tmp_path / "built"
@@ -93,8 +93,8 @@ def test_a_second_stack_runs_beside_the_first_with_torchserves_own_store(
     assert ask(stack).status_code == 200
 
 
-def test_keys_that_torchserve_no_longer_accepts_are_renewed_and_never_shown(stack: Stack) -> None:
-    path = stack.state / "torchserve" / "key_file.json"
+def test_keys_that_the_engine_no_longer_accepts_are_renewed_and_never_shown(stack: Stack) -> None:
+    path = stack.key_file
     content = json.loads(path.read_text())
     for kind in ("management", "inference"):
         content[kind]["key"] = "expired-long-ago"

@@ -1,4 +1,4 @@
-"""The keeper: TorchServe comes back without its models, and nobody runs `make up`."""
+"""The keeper: the engine comes back without its models, and nobody runs `make up`."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import psutil
 import pytest
 import requests
 
-from tests.e2e.conftest import Stack, left_running, new_stack
+from tests.e2e.conftest import ENGINE, Stack, left_running, new_stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -20,7 +20,7 @@ def answers(stack: Stack) -> bool:
     return answer.status_code == 200
 
 
-def test_a_restarted_torchserve_gets_its_models_back(archives: Path, tmp_path: Path) -> None:
+def test_a_restarted_engine_gets_its_models_back(archives: Path, tmp_path: Path) -> None:
     stack = new_stack(tmp_path, archives)
     kept = again = None
     try:
@@ -29,9 +29,9 @@ def test_a_restarted_torchserve_gets_its_models_back(archives: Path, tmp_path: P
         _until(lambda: (stack.state / "keeper").exists())  # its health, before there is a model
         stack.run("upload_model.py", "served_model=cartpole")
         assert answers(stack)
-        _kill_torchserve(stack)
+        _kill_engine(stack)
         assert not answers(stack)
-        again = stack.start("-m", "stack", "run", "torchserve")
+        again = stack.start("-m", "stack", "run", ENGINE.part)
         _until(lambda: answers(stack))
         kept.send_signal(signal.SIGTERM)
         said, _ = kept.communicate(timeout=60)
@@ -46,11 +46,11 @@ def test_a_restarted_torchserve_gets_its_models_back(archives: Path, tmp_path: P
     assert left_running(stack) == []
 
 
-def _kill_torchserve(stack: Stack) -> None:
+def _kill_engine(stack: Stack) -> None:
     for process in left_running(stack):
-        if psutil.pid_exists(process.pid) and process.environ().get("MARINA_PART") == "torchserve":
+        if psutil.pid_exists(process.pid) and process.environ().get("MARINA_PART") == ENGINE.part:
             os.kill(process.pid, signal.SIGKILL)
-    _until(lambda: not [each for each in left_running(stack) if each.environ().get("MARINA_PART") == "torchserve"])
+    _until(lambda: not [each for each in left_running(stack) if each.environ().get("MARINA_PART") == ENGINE.part])
 
 
 def _until(holds: Callable[[], object]) -> None:

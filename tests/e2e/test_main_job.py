@@ -15,7 +15,7 @@ from PIL import Image
 from settings import load
 from settings.load import ROOT
 from tests.docker import dockerfile
-from tests.e2e.conftest import PORTS, Stack, left_running, unseen_digits
+from tests.e2e.conftest import ENGINE, PORTS, Stack, left_running, unseen_digits
 
 pytestmark = pytest.mark.e2e
 FIELDS = ("cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity")
@@ -60,7 +60,7 @@ def test_digits_never_seen_in_training_are_classified(stack: Stack) -> None:
 
 
 def test_no_worker_of_an_onnx_archive_has_loaded_torch(stack: Stack) -> None:
-    workers = [process for process in left_running(stack) if "model_service_worker.py" in " ".join(process.cmdline())]
+    workers = [process for process in left_running(stack) if ENGINE.worker_program in " ".join(process.cmdline())]
     assert len(workers) >= 2
     for worker in workers:
         mapped = {Path(region.path).name for region in worker.memory_maps()}
@@ -170,7 +170,7 @@ def test_a_bad_request_gets_its_own_status(stack: Stack, path: str, body: bytes,
 
 @pytest.mark.parametrize(("moment", "status"), [("1", 504), ("9999999999999", 200), ("soon", 200)])
 def test_a_worker_drops_what_is_too_late_when_its_turn_comes(stack: Stack, moment: str, status: int) -> None:
-    key = json.loads((stack.state / "torchserve" / "key_file.json").read_text())["inference"]["key"]
+    key = json.loads(stack.key_file.read_text())["inference"]["key"]
     url = f"http://127.0.0.1:{stack.env['MARINA_INFERENCE_PORT']}/predictions/cartpole"
     headers = {"Authorization": f"Bearer {key}", "X-Deadline-At": moment}
     answer = requests.post(url, json=[0, 0, 0.1, 0.5], headers=headers, timeout=30)
@@ -178,6 +178,7 @@ def test_a_worker_drops_what_is_too_late_when_its_turn_comes(stack: Stack, momen
     assert answer.json().get("error") == ("deadline_passed" if status == 504 else None)
 
 
+@pytest.mark.torchserve(reason="it is TorchServe's image")
 def test_the_health_check_of_the_engines_image_holds_while_it_answers_and_fails_when_nobody_does(stack: Stack) -> None:
     check = dockerfile.read(ROOT / "docker" / "Dockerfile.torchserve").all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
     command = [sys.executable, *json.loads(check)[1:]]
@@ -203,7 +204,7 @@ def test_the_load_test_runs_against_the_stack_and_counts_no_error(stack: Stack) 
     printed = stack.run("stress.py", "stress.rounds=2", "stress.requests=40", "stress.clients=4")
     assert printed.count("Performance: ") >= 2
     assert "imgs/s" in printed
-    for word in ("forward", "full", "torchserve workers", "Load generator: at most"):
+    for word in ("forward", "full", f"{ENGINE.part} workers", "Load generator: at most"):
         assert word in printed
     reports = {path.suffix for path in Path(stack.env["MARINA_REPORTS"]).glob("digits-*")}
     assert reports == {".json", ".html"}
@@ -227,6 +228,7 @@ def test_the_prediction_of_the_demo_prints_answers_and_addresses(stack: Stack) -
         assert word in printed
 
 
+@pytest.mark.torchserve(reason="its ports")
 def test_default_settings_name_the_ports_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PORTS:
         monkeypatch.delenv(name, raising=False)

@@ -17,7 +17,11 @@ from settings.load import ROOT
 from stack import processes
 from stack.folders import Folders
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.torchserve(reason="Ray spreads over nodes by itself"),
+]
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
 DELAY = "served_model.request_params.max_batch_delay"
 QUICK = ("served_model=cartpole", "rollout.watch_s=0.5", "rollout.warm_requests=1")

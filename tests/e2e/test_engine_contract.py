@@ -1,0 +1,306 @@
+"""What every engine must do for the rest of the kit, asked of the one that the stack runs on.
+
+A second version of cartpole stands beside the one that serves, and is gone at the end.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import aiohttp
+import anyio
+import pytest
+import requests
+
+import engines
+from archive import Archive, open_archive
+from delivery import golden
+from delivery.probe import request_of
+from delivery.published import publish
+from delivery.stores import Store, open_store
+from delivery.stores.base import file_name
+from engines.described import Request
+from engines.interface import Front, Host
+from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
+from loadtest import scrape
+from settings import Settings, load
+from settings.schema import Node, RequestParams
+from tests.e2e.conftest import ENGINE, Stack
+
+pytestmark = pytest.mark.e2e
+MODEL, OTHER = "cartpole", "7.1"
+PARAMS = RequestParams(batch_size=5, max_batch_delay=3, initial_workers=1)
+WORKERS_S = 240.0
+STATE = Request(b"[0,0,0.1,0.5]", "application/json")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One host of a running engine, and an archive that it can fetch."""
+
+    settings: Settings
+    host: Host
+    store: Store
+    archive: Archive
+    serving: str
+
+    @property
+    def url(self) -> str:
+        return self.store.url(file_name(MODEL, OTHER))
+
+
+@pytest.fixture(scope="module")
+def stage(stack: Stack) -> Iterator[Stage]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in stack.env.items():
+            if name.startswith("MARINA_"):
+                patch.setenv(name, value)
+        settings = load([f"served_model={MODEL}"])
+    store, archive = open_store(settings), open_archive(stack.archives / f"{MODEL}.mar")
+    publish(archive, OTHER, store, settings)
+    with engines.of(settings).open() as host:
+        serving = host.default(MODEL)
+        assert serving is not None
+        try:
+            yield Stage(settings, host, store, archive, serving.version)
+        finally:
+            host.set_default(MODEL, serving.version)
+            host.unregister(MODEL, OTHER)
+            store.remove(file_name(MODEL, OTHER))
+
+
+@pytest.fixture
+def registered(stage: Stage) -> Iterator[Host]:
+    """The other version with one worker and no traffic; a test may leave it in any state."""
+    host = stage.host
+    if (found := host.find(MODEL, OTHER)) is None or found.ready_workers == 0:
+        host.unregister(MODEL, OTHER)
+        host.register(MODEL, stage.url, PARAMS, 60)
+        host.scale(MODEL, OTHER, 1, WORKERS_S)
+    yield host
+    host.set_default(MODEL, stage.serving)
+
+
+@pytest.fixture
+async def front(stage: Stage) -> AsyncIterator[Front]:
+    async with aiohttp.ClientSession() as session:
+        [node] = stage.settings.engine.hosts
+        made = engines.of(stage.settings).front(node, session)
+        yield made
+        await made.keys.close()
+
+
+async def post(node: Node, front: Front, token: str, request: Request, model: str = MODEL) -> tuple[int, bytes]:
+    """One prediction as the gateway's wire client sends it."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": request.content_type}
+    url = node.inference_url + front.dialect.prediction_path(model, None)
+
+    def send() -> tuple[int, bytes]:
+        answer = requests.post(url, data=request.body, headers=headers, timeout=60)
+        return answer.status_code, answer.content
+
+    return await anyio.to_thread.run_sync(send)
+
+
+def test_it_answers_and_names_its_models(stage: Stage) -> None:
+    assert stage.host.answers()
+    assert {"cartpole", "digits"} <= set(stage.host.models())
+    assert stage.host.node == stage.settings.engine.hosts[0]
+
+
+def test_a_model_that_is_not_there_has_no_versions_and_can_be_removed(stage: Stage) -> None:
+    host = stage.host
+    assert (host.versions("nobody"), host.default("nobody"), host.find("nobody", "1.0")) == ([], None, None)
+    assert host.find(MODEL, "66.6") is None
+    host.unregister("nobody", "1.0")
+    host.unregister(MODEL, "66.6")
+
+
+def test_a_version_is_registered_as_asked_beside_the_one_that_serves(stage: Stage) -> None:
+    host = stage.host
+    host.unregister(MODEL, OTHER)
+    host.register(MODEL, stage.url, PARAMS, 60)
+    found, default = host.find(MODEL, OTHER), host.default(MODEL)
+    assert found is not None
+    assert default is not None
+    assert (found.model, found.version, found.archive) == (MODEL, OTHER, file_name(MODEL, OTHER))
+    assert (found.batch_size, found.max_batch_delay) == (5, 3)
+    assert (found.ready_workers, found.pending_requests) == (0, 0)
+    assert default.version == stage.serving
+    assert {each.version for each in host.versions(MODEL)} >= {stage.serving, OTHER}
+    assert host.predict(MODEL, OTHER, STATE).status == 503
+    # A name that was fetched once is fetched again, when its version is gone.
+    host.unregister(MODEL, OTHER)
+    assert host.find(MODEL, OTHER) is None
+    host.register(MODEL, stage.url, PARAMS, 60)
+    assert host.find(MODEL, OTHER) is not None
+
+
+@pytest.mark.anyio
+async def test_a_version_without_a_worker_is_told_as_such(stage: Stage, front: Front) -> None:
+    host = stage.host
+    host.unregister(MODEL, OTHER)
+    host.register(MODEL, stage.url, PARAMS, 60)
+    answer = host.predict(MODEL, OTHER, STATE)
+    assert isinstance(front.dialect.refusal(answer.status, answer.body, MODEL), NoWorker)
+    assert await front.reader.card(MODEL, OTHER) in (None, {})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/files/x-1.0.mar", "file:///etc/hostname"])
+def test_what_is_not_in_the_store_is_refused_in_one_line(stage: Stage, url: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        stage.host.register("stranger", url, PARAMS, 60)
+    assert "\n" not in str(caught.value)
+    assert stage.host.versions("stranger") == []
+
+
+def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Host, stage: Stage) -> None:
+    one = registered.find(MODEL, OTHER)
+    assert one is not None
+    assert (one.ready_workers, one.has(PARAMS)) == (1, True)
+    registered.scale(MODEL, OTHER, 2, WORKERS_S)
+    two = registered.find(MODEL, OTHER)
+    assert two is not None
+    assert len(two.pids) == two.ready_workers == two.min_workers == 2
+    assert one.pids < two.pids
+    assert two.started is not None
+    assert registered.predict(MODEL, OTHER, STATE).worker in two.pids
+
+
+def test_exactly_the_version_that_is_named_answers_its_golden_inputs(registered: Host, stage: Stage) -> None:
+    samples = stage.archive.golden["samples"]
+    assert golden.check(registered, MODEL, OTHER, stage.archive.golden) == len(samples) > 0
+    answer = registered.predict(MODEL, OTHER, STATE)
+    assert answer.status == 200
+    assert f'"version":"{OTHER}"' in answer.text.replace(" ", "")
+    default = registered.default(MODEL)
+    assert default is not None
+    assert default.version == stage.serving
+
+
+def test_a_bad_request_is_answered_with_its_own_status(registered: Host) -> None:
+    statuses = [registered.predict(MODEL, OTHER, Request(body, "application/json")).status for body in (b"{", b"[1]")]
+    assert statuses == [400, 422]
+    assert registered.predict(MODEL, OTHER, STATE).status == 200
+
+
+def test_every_worker_is_warmed(registered: Host, stage: Stage) -> None:
+    found = registered.find(MODEL, OTHER)
+    assert found is not None
+    assert registered.warm(found, request_of(stage.archive), 2, WORKERS_S)
+
+
+def test_the_default_version_goes_only_when_it_is_the_last(registered: Host, stage: Stage) -> None:
+    with pytest.raises(EngineError):
+        registered.unregister(MODEL, stage.serving)
+    default = registered.default(MODEL)
+    assert default is not None
+    assert default.version == stage.serving
+
+
+@pytest.mark.anyio
+async def test_a_gateway_reads_what_delivery_does(registered: Host, front: Front) -> None:
+    reader = front.reader
+    assert await reader.answers()
+    assert set(await reader.model_names()) == set(registered.models())
+    found = {each.version: each.pids for each in await reader.versions(MODEL)}
+    assert found == {each.version: each.pids for each in registered.versions(MODEL)}
+    default = registered.default(MODEL)
+    assert default is not None
+    assert await reader.default_version(MODEL) == default.version
+    assert (await reader.versions("nobody"), await reader.default_version("nobody")) == ([], None)
+
+
+@pytest.mark.anyio
+async def test_a_worker_shows_the_card_of_its_archive(registered: Host, front: Front, stage: Stage) -> None:
+    card = await front.reader.card(MODEL, OTHER)
+    assert card is not None
+    assert {key: card[key] for key in ("model_name", "kind", "action")} == {
+        key: stage.archive.card[key] for key in ("model_name", "kind", "action")
+    }
+
+
+@pytest.mark.anyio
+async def test_a_key_is_refused_in_words_that_the_gateway_knows_and_replaced(stage: Stage, front: Front) -> None:
+    [node] = stage.settings.engine.hosts
+    status, body = await post(node, front, "nobodys-key", STATE)
+    assert front.dialect.key_refused(status, body)
+    assert await front.keys.replaced("inference", "nobodys-key")
+    token = await front.keys.token("inference")
+    assert token is not None
+    status, body = await post(node, front, token, STATE)
+    assert (status, front.dialect.key_refused(status, body)) == (200, False)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("model", "body", "error"),
+    [
+        ("nobody", b"[0,0,0,0]", UnknownModel("")),
+        (MODEL, b"{", RequestError("")),
+        (MODEL, b"[1]", RequestError("")),
+    ],
+    ids=["unknown model", "unreadable", "invalid"],
+)
+async def test_a_refusal_has_its_meaning(
+    stage: Stage, front: Front, model: str, body: bytes, error: RequestError
+) -> None:
+    [node] = stage.settings.engine.hosts
+    token = await front.keys.token("inference")
+    status, content = await post(node, front, token or "", Request(body, "application/json"), model)
+    told = front.dialect.refusal(status, content, model)
+    assert type(told) is type(error)
+    assert told.code in {"unknown_model", "unreadable_input", "invalid_fields"}
+    assert told.status == status < 500
+
+
+def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> None:
+    assert stage.host.predict(MODEL, stage.serving, STATE).status == 200
+    counters = scrape.parse(requests.get(stage.settings.engine.metrics_url, timeout=30).text) or {}
+    names = ENGINE.metrics
+    assert all((name, MODEL) in counters for name in (names.requests, names.queue_us, names.inference_us))
+
+
+@pytest.mark.anyio
+async def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
+    away = Node(name="away", inference_url="http://127.0.0.1:1", management_url="http://127.0.0.1:1", token="t")
+    engine = engines.of(stage.settings)
+    with engine.open(away) as host:
+        assert not host.answers()
+        with pytest.raises(MarinaError, match=f"no {ENGINE.title} at"):
+            host.versions(MODEL)
+    async with aiohttp.ClientSession() as session:
+        assert not await engine.front(away, session).reader.answers()
+
+
+def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: Host, stage: Stage) -> None:
+    address, answers, over = registered.address(MODEL), [], threading.Event()
+    headers = {"Authorization": address.authorization, "Content-Type": STATE.content_type}
+
+    def keep_asking() -> None:
+        with requests.Session() as session:
+            while not over.is_set():
+                answer = session.post(address.url, data=STATE.body, headers=headers, timeout=60)
+                answers.append((answer.status_code, answer.json().get("version", answer.text)))
+
+    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        registered.set_default(MODEL, OTHER)
+        default = registered.default(MODEL)
+        registered.set_default(MODEL, stage.serving)
+        old = registered.find(MODEL, OTHER)
+        assert default is not None
+        assert default.version == OTHER
+        assert old is not None
+        assert registered.drain(old, request_of(stage.archive), WORKERS_S)
+        registered.unregister(MODEL, OTHER)
+        assert registered.find(MODEL, OTHER) is None
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    assert {status for status, _ in answers} == {200}
+    assert {version for _, version in answers} <= {stage.serving, OTHER}
+    assert answers[-1] == (200, stage.serving)
