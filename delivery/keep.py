@@ -1,4 +1,4 @@
-"""Keeps the engine's models: TorchServe forgets them when it restarts, and in a container nobody runs `make up`."""
+"""Keeps the engine's models: one that restarts may have forgotten them, and in a container nobody runs `make up`."""
 
 import logging
 from pathlib import Path

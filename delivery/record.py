@@ -1,4 +1,4 @@
-"""What should serve: written after each rollout, read when TorchServe starts empty and when one goes back."""
+"""What should serve: written after each rollout, read when the engine starts empty and when one goes back."""
 
 import contextlib
 import fcntl

@@ -106,7 +106,7 @@ def remove(model: str, settings: Settings) -> None:
 
 
 def restore(settings: Settings) -> list[Outcome]:
-    """Register again what served before TorchServe was restarted; TorchServe itself forgets."""
+    """Register again what served before the engine was restarted, as TorchServe itself forgets."""
     if settings.engine.nodes:
         return hosts.restore(settings)
     outcomes = []

@@ -1,7 +1,7 @@
 """How many workers a version is brought up with, and how that number changes while it serves.
 
-TorchServe drops what a worker holds when it takes the worker away, but not when it adds one. So more workers are given
-to the version that serves, and fewer are a rollout of the same archive as a new version.
+An engine may drop what a worker holds when it takes the worker away, but not when it adds one. So more workers are
+given to the version that serves, and fewer are a rollout of the same archive as a new version.
 """
 
 import logging

@@ -55,7 +55,7 @@ class Upstream:
         """
         token = await self._keys.token("inference")
         reply = await self._timed(request, token)
-        if self._dialect.key_refused(reply.status, reply.answer.body):
+        if reply.status != 200 and self._dialect.key_refused(reply.status, reply.answer.body):
             if not await self._keys.replaced("inference", token):
                 raise NoWorker("the engine does not accept the gateway's key")
             reply = await self._timed(request, await self._keys.token("inference"))

@@ -19,7 +19,7 @@ class Store(Protocol):
         """Store a file under `name`, whole or not at all."""
 
     def url(self, name: str) -> str:
-        """What TorchServe is told to fetch `name` from."""
+        """What the engine is told to fetch `name` from."""
 
     def path(self, name: str) -> Path | None:
         """The stored file for reading, or None when there is none of that name."""

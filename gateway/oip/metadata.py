@@ -40,8 +40,8 @@ def model(served: ServedModel, version: ServedVersion) -> dict[str, Any]:
     }
 
 
-def config(version: ServedVersion) -> dict[str, Any]:
-    """The model's configuration.
+def config(version: ServedVersion, backend: str) -> dict[str, Any]:
+    """The model's configuration; `backend` is the engine's name.
 
     A request may hold any number of instances: `max_batch_size` is 0 and the dims keep their first dimension. What
     people need beside the tensors stands in the parameters: labels, fields, actions and batch settings.
@@ -50,7 +50,7 @@ def config(version: ServedVersion) -> dict[str, Any]:
     return {
         "name": version.model,
         "platform": _platform(version.card),
-        "backend": "torchserve",
+        "backend": backend,
         "max_batch_size": 0,
         "input": [] if reads is None else [_config_tensor(spec) for spec in reads.specs],
         "output": [_config_tensor(output.spec) for output in outputs_of(version.card)],

@@ -101,7 +101,7 @@ async def model_ready(oip: Oip, model: str, version: str | None) -> Response:
 async def model_config(oip: Oip, model: str, version: str | None) -> Response:
     """The model's configuration as clients of Triton read it, labels and field names among its parameters."""
     _, found = await version_of(oip, model, version)
-    return json_response(metadata.config(found))
+    return json_response(metadata.config(found, oip.services.settings.engine.name))
 
 
 async def model_statistics(oip: Oip, model: str, version: str | None) -> Response:

@@ -60,7 +60,8 @@ class Servicer:
     async def ModelConfig(self, message: Any, _: Any) -> Any:  # noqa: N802
         """The model's configuration."""
         _, found = await version_of(self._oip, message.name, message.version or None)
-        return pb.ModelConfigResponse(config=ParseDict(metadata.config(found), config.ModelConfig()))
+        told = metadata.config(found, self._oip.services.settings.engine.name)
+        return pb.ModelConfigResponse(config=ParseDict(told, config.ModelConfig()))
 
     async def ModelStatistics(self, message: Any, _: Any) -> Any:  # noqa: N802
         """Counts of inferences since the gateway started, of all models when none is named."""
