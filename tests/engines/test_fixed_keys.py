@@ -13,14 +13,17 @@ from engines.torchserve.key_ring import KeyPlace, KeyRing
 from settings.schema import Node
 
 NOWHERE = "http://127.0.0.1:1"
-EXPIRED = {"key": "old", "expiration time": "2020-01-01T00:00:00Z"}
+
+
+def written(path: Path, key: str) -> Path:
+    expired = {"key": key, "expiration time": "2020-01-01T00:00:00Z"}
+    path.write_text(json.dumps({"management": expired, "inference": expired, "API": {"key": "a"}}))
+    return path
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "key_file.json"
-    path.write_text(json.dumps({"management": EXPIRED, "inference": EXPIRED, "API": {"key": "a"}}))
-    return path
+    return written(tmp_path / "key_file.json", "old")
 
 
 @pytest.mark.anyio
@@ -29,7 +32,7 @@ async def test_a_gateway_uses_them_and_reads_the_file_again_when_refused(file: P
         ring = KeyRing(KeyPlace(file, NOWHERE, 60, renews=False), session)
         assert await ring.token("inference") == "old"
         assert not await ring.replaced("inference", "old")
-        file.write_text(file.read_text().replace("old", "new"))
+        written(file, "new")
         assert await ring.replaced("inference", "old")
         assert await ring.token("inference") == "new"
         await ring.close()
