@@ -1,6 +1,6 @@
 """Ray Serve as an engine of the kit: the application in `engines/ray/` speaks TorchServe's two interfaces.
 
-So everything that works with one works with the other, and only these facts differ.
+So whatever works with the one works with the other, and only these facts differ.
 """
 
 from dataclasses import replace
@@ -13,5 +13,6 @@ FACTS = replace(
     part="ray",
     package="ray",
     requirements="requirements-ray.txt",
-    worker_program="ray::ServeReplica",
+    worker_program=":Worker",  # a replica is called after its application and its deployment
+    keeps_failed_fetches=False,
 )
