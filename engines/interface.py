@@ -36,7 +36,8 @@ class Facts:
     """What is true of one engine and not of another, where the same words are spoken to both.
 
     `part` is its name in the stack; `worker_program` stands in the command line of each of its workers. `package` is
-    what running it here needs, `requirements` the file that pins it.
+    what running it here needs, `requirements` the file that pins it. `change_s` is how long a switch or a removal may
+    take until it is everywhere.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Facts:
     requirements: str
     worker_program: str
     metrics: MetricNames
+    change_s: float
     renews_keys: bool
     keeps_failed_fetches: bool
 

@@ -14,5 +14,6 @@ FACTS = replace(
     package="ray",
     requirements="requirements-ray.txt",
     worker_program=":Worker",  # a replica is called after its application and its deployment
+    change_s=180.0,  # it goes by the controller to every node, and a removal waits for the last answer
     keeps_failed_fetches=False,
 )

@@ -23,6 +23,7 @@ FACTS = Facts(
     requirements="requirements-engine.txt",
     worker_program="model_service_worker",
     metrics=MetricNames("ts_inference_requests", "ts_queue_latency_microseconds", "ts_inference_latency_microseconds"),
+    change_s=30.0,
     renews_keys=True,
     keeps_failed_fetches=True,
 )

@@ -103,7 +103,7 @@ class Management:
 
     def set_default(self, model: str, version: str) -> None:
         """Send requests without a version to this one from now on."""
-        self._calls.manage("PUT", paths.default(model, version))
+        self._calls.manage("PUT", paths.default(model, version), timeout=self._facts.change_s)
 
     def drain(self, version: Version, request: Request, timeout_s: float) -> bool:
         """Wait until a version without traffic has answered all it was given; False, and a warning, when too late."""
@@ -111,7 +111,8 @@ class Management:
 
     def unregister(self, model: str, version: str) -> None:
         """Remove a version and its workers; unknown is fine. The default goes only when it is the last."""
-        self._calls.manage("DELETE", paths.model(model, version), accept=NOT_FOUND)
+        path = paths.model(model, version)
+        self._calls.manage("DELETE", path, accept=NOT_FOUND, timeout=self._facts.change_s)
 
     def address(self, model: str, version: str | None = None) -> Address:
         """Where predictions are posted by those who measure the engine itself."""
