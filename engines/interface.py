@@ -94,7 +94,8 @@ class Host(Protocol):
     def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:
         """Set the number of workers and wait until they have loaded the model; EngineError when they do not.
 
-        More lose no request; fewer may, so whoever wants fewer registers another version.
+        The description may follow a moment later. More lose no request; fewer may, so whoever wants fewer registers
+        another version.
         """
         ...
 

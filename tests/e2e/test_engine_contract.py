@@ -4,6 +4,7 @@ A second version of cartpole stands beside the one that serves, and is gone at t
 """
 
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from delivery.probe import request_of
 from delivery.published import publish
 from delivery.stores import Store, open_store
 from delivery.stores.base import file_name
-from engines.described import Request
+from engines.described import Request, Version
 from engines.interface import Front, Host
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
 from loadtest import scrape
@@ -73,10 +74,11 @@ def stage(stack: Stack) -> Iterator[Stage]:
 def registered(stage: Stage) -> Iterator[Host]:
     """The other version with one worker and no traffic; a test may leave it in any state."""
     host = stage.host
-    if (found := host.find(MODEL, OTHER)) is None or found.ready_workers == 0:
+    if (found := host.find(MODEL, OTHER)) is None or found.min_workers == 0:
         host.unregister(MODEL, OTHER)
         host.register(MODEL, stage.url, PARAMS, 60)
         host.scale(MODEL, OTHER, 1, WORKERS_S)
+        with_workers(host, 1)
     yield host
     host.set_default(MODEL, stage.serving)
 
@@ -88,6 +90,15 @@ async def front(stage: Stage) -> AsyncIterator[Front]:
         made = engines.of(stage.settings).front(node, session)
         yield made
         await made.keys.close()
+
+
+def with_workers(host: Host, count: int) -> Version:
+    """The other version, once so many workers are described."""
+    deadline = time.monotonic() + WORKERS_S
+    while (found := host.find(MODEL, OTHER)) is None or found.ready_workers != count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
 
 
 async def post(node: Node, front: Front, token: str, request: Request, model: str = MODEL) -> tuple[int, bytes]:
@@ -154,13 +165,11 @@ def test_what_is_not_in_the_store_is_refused_in_one_line(stage: Stage, url: str)
     assert stage.host.versions("stranger") == []
 
 
-def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Host, stage: Stage) -> None:
-    one = registered.find(MODEL, OTHER)
-    assert one is not None
-    assert (one.ready_workers, one.has(PARAMS)) == (1, True)
+def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Host) -> None:
+    one = with_workers(registered, 1)
+    assert one.has(PARAMS)
     registered.scale(MODEL, OTHER, 2, WORKERS_S)
-    two = registered.find(MODEL, OTHER)
-    assert two is not None
+    two = with_workers(registered, 2)
     assert len(two.pids) == two.ready_workers == two.min_workers == 2
     assert one.pids < two.pids
     assert two.started is not None
