@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds
+from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, like
 
 
 class Alias(Frozen):
@@ -52,7 +52,7 @@ class ApiKey(Frozen):
 
     name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    rate: Annotated[str, Field(pattern=r"^[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)$")] | None = Field(
+    rate: Annotated[str, like(r"[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)", "100/second")] | None = Field(
         None, description="requests, e.g. 100/second, counted by each gateway process; null for no limit"
     )
 
