@@ -59,7 +59,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics, tracer) as services:
             oip = Oip(services, Statistics(), control, keys)
-            async with grpc_server(oip, VERSION):
+            async with grpc_server(oip, VERSION, tracer):
                 yield {"services": services, "oip": oip}
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, like
 
@@ -74,11 +74,20 @@ class Security(Frozen):
 
 
 class Tracing(Frozen):
-    """OpenTelemetry traces; needs requirements-otel.txt."""
+    """OpenTelemetry traces of gateway and workers; needs requirements-otel.txt where each of them runs."""
 
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
         description="an OTLP/HTTP collector's traces URL, e.g. http://127.0.0.1:4318/v1/traces; null turns it off"
     )
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the requests that are traced; one that brings a traceparent follows the flag in it"
+    )
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _empty_is_off(cls, value: object) -> object:
+        # What a container's environment has where nothing was chosen.
+        return None if value == "" else value
 
 
 class Gateway(Frozen):

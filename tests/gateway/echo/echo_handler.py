@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HOLD_S = 1.5
+TRACE = ("traceparent", "X-Request-Start")
 
 
 class EchoHandler:
@@ -39,6 +40,7 @@ class EchoHandler:
             "sha256": hashlib.sha256(content).hexdigest(),
             "type": self.context.get_request_header(position, "Content-Type"),
             "request_id": self.context.get_request_header(position, "X-Request-Id"),
+            "headers": {name: value for name in TRACE if (value := self.context.get_request_header(position, name))},
             "parsed": not isinstance(sent, bytes | bytearray),
         }
         count = len(sent["instances"]) if isinstance(sent, dict) and "instances" in sent else 1
