@@ -7,7 +7,6 @@ models the workers that their queues ask for.
 """
 
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import settings
+from delivery import json_log
 from delivery.follow import follow
 from delivery.keep import keep
 from delivery.management import Management
@@ -32,10 +32,12 @@ from settings.schema import NginxStore
 
 USAGE = "usage: python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [hydra overrides]"
 
+LASTING = {"keep", "follow", "scale"}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    json_log.configure(lasting=bool(arguments) and arguments[0] in LASTING)
     try:
         match list(arguments):
             case ["put", file, *overrides]:
