@@ -21,7 +21,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
-  bench bench_handlers bench_growth bench_gateway bench_swaps bench_edge bench_tune
+  bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -159,6 +159,10 @@ bench_growth: setup ## what more clients, larger pictures, more models and large
 
 bench_gateway: setup ## the gateway's figures beside TorchServe's
 	$(PY) -m bench.gateway $(ARGS)
+
+bench_tracing: train_demo ## what traces cost a worker: off, on, and on for a request that is not sampled
+	$(PY) -m serialize served_model=cartpole
+	$(PY) -m bench.tracing --write docs/observability.md $(ARGS)
 
 bench_swaps: setup ## twenty swaps under load, on the running stack with both demo models
 	$(PY) -m bench.swaps $(ARGS)
