@@ -9,7 +9,8 @@ IN_CONTAINER := docker run --rm --init --network host --user $$(id -u):$$(id -g)
   --cap-drop ALL --security-opt no-new-privileges -v "$(CURDIR)/.marina/torchserve:/var/lib/torchserve"
 comma := ,
 PROFILES ?= core,observability
-COMPOSE := docker compose -f docker/compose.yaml $(addprefix --profile ,$(subst $(comma), ,$(PROFILES)))
+# Without Grafana the console has no link to it.
+COMPOSE := $(if $(findstring observability,$(PROFILES)),,MARINA_GRAFANA_URL= )docker compose -f docker/compose.yaml $(addprefix --profile ,$(subst $(comma), ,$(PROFILES)))
 S3 := store=s3 store.endpoint=http://minio:9000 store.local_folder=null store.credentials=/run/secrets/s3.json
 # Which store containers deliver to; read by docker/compose.yaml as well.
 export MARINA_STORE ?= $(if $(findstring s3,$(PROFILES)),$(S3),store=nginx)

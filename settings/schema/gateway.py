@@ -6,6 +6,8 @@ from pydantic import Field, field_validator, model_validator
 
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, like
 
+Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
+
 
 class Alias(Frozen):
     """A short route: which model answers it, and the forms of request and response."""
@@ -90,6 +92,13 @@ class Tracing(Frozen):
         return None if value == "" else value
 
 
+class Console(Frozen):
+    """Where the page that a browser gets at `/` leads to: addresses as browsers reach them."""
+
+    files: Link | None = Field(description="the file browser; null: the store's own, if any; '': no link")
+    grafana: Link | None = Field(description="Grafana; null or '': no link")
+
+
 class Gateway(Frozen):
     """The HTTP front that clients see."""
 
@@ -117,6 +126,7 @@ class Gateway(Frozen):
     breaker: Breaker
     security: Security
     tracing: Tracing
+    console: Console
     default_vision_model: Name
     default_policy: Name
     aliases: list[Alias]
