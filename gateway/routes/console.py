@@ -19,7 +19,7 @@ _EXAMPLE: dict[str, Any] = {
     "whole": True,
     "engine_answers": True,
     "bounds_s": [0.001, 0.01, 0.1],
-    "links": {"files": "http://127.0.0.1:5002", "grafana": None},
+    "links": {"files": "http://127.0.0.1:5002", "grafana": "http://127.0.0.1:3000"},
     "models": [
         {
             "name": "digits",
@@ -29,7 +29,15 @@ _EXAMPLE: dict[str, Any] = {
             "latency": [0, 60, 119, 120],
             "in_flight": 2,
             "breaker": "closed",
-            "split": None,
+            "split": {
+                "stable": "1.0",
+                "trial": "1.1",
+                "weight": 0.1,
+                "copies": 0,
+                "sticky_header": "X-User",
+                "answered": {"1.0": 18, "1.1": 2},
+                "copied": 0,
+            },
             "versions": [
                 {
                     "version": "1.0",

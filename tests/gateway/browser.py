@@ -117,5 +117,8 @@ async def open_page(port: int, url: str) -> AsyncIterator[Page]:
             page = Page(socket)
             for domain in ("Network", "Log", "Runtime", "DOM"):
                 await page.send(f"{domain}.enable")
+            # Another fragment alone would leave what the tab shows, whose errors are told once more as well.
+            await page.send("Page.navigate", url="about:blank")
+            page.errors.clear()
             await page.send("Page.navigate", url=url)
             yield page

@@ -12,10 +12,11 @@ import pytest
 
 from delivery.traffic import Splits
 from gateway.apikey import new_key
+from gateway.hooks import Business, Prediction
 from gateway.samples import PICTURE
 from settings.traffic import Split
 from tests.gateway.browser import CHROMIUM, Page, browser, open_page
-from tests.gateway.engine import POLICY, VISION, Engine
+from tests.gateway.engine import POLICY, Engine
 from tests.gateway.served import gateway_for
 
 pytestmark = [
@@ -42,11 +43,6 @@ ARM = {
     },
     "action": {"space": {"type": "box", "shape": [2], "dtype": "float32", "low": -2, "high": [2, 2]}, "names": None},
     "echo": {"action": [-1.0, 1.5]},
-}
-SIGNS = {
-    **VISION,
-    "labels": [HOSTILE, "tame"],
-    "echo": {"label": HOSTILE, "confidence": 0.75, "probabilities": {HOSTILE: 0.75, "tame": 0.25}},
 }
 TEXTS = "[...document.querySelectorAll('#bars li')].map(row => row.innerText.replaceAll('\\n', ' '))"
 ANSWERED = "document.querySelectorAll('#bars li').length > 0 && !document.getElementById('answer').hidden"
@@ -161,18 +157,25 @@ async def test_a_policys_inputs_are_moved_by_keyboard(gateway: str, devtools: in
         assert page.errors == []
 
 
-async def test_names_labels_and_fields_stay_text_whatever_they_hold(
-    engine: Engine, devtools: int, picture: Path
-) -> None:
+async def hostile(prediction: Prediction) -> Prediction:
+    probabilities = {HOSTILE: 0.75, "tame": 0.25}
+    return prediction.with_predictions([{"label": HOSTILE, "confidence": 0.75, "probabilities": probabilities}])
+
+
+async def test_labels_stay_text_whatever_they_hold(engine: Engine, devtools: int, picture: Path) -> None:
+    with gateway_for(engine, business=Business(after={"digits": hostile})) as gateway:
+        async with console(devtools, gateway) as page:
+            await page.drop_file(".drop", picture)
+            await page.wait(ANSWERED)
+            assert await page.evaluate(TEXTS) == [f"{HOSTILE} 75 %", "tame 25 %"]
+            assert await text(page, "verdict") == f"{HOSTILE}, 75 % sure"
+            assert page.errors == []
+
+
+async def test_descriptions_and_fields_stay_text_and_random_weights_are_named(engine: Engine, devtools: int) -> None:
     engine.add("arm", ARM)
-    engine.add("signs", SIGNS)
     try:
         with gateway_for(engine) as gateway:
-            async with console(devtools, gateway, "signs") as page:
-                await page.drop_file(".drop", picture)
-                await page.wait(ANSWERED)
-                assert await page.evaluate(TEXTS) == [f"{HOSTILE} 75 %", "tame 25 %"]
-                assert page.errors == []
             async with console(devtools, gateway, "arm") as page:
                 assert await text(page, "about") == HOSTILE
                 assert not await page.evaluate("document.getElementById('random').hidden")
@@ -188,8 +191,7 @@ async def test_names_labels_and_fields_stay_text_whatever_they_hold(
                 assert '":[0,0],"gear":[1]}' in body
                 assert page.errors == []
     finally:
-        for name in ("arm", "signs"):
-            engine.manage("DELETE", f"/models/{name}/1.0")
+        engine.manage("DELETE", "/models/arm/1.0")
 
 
 async def test_an_address_that_names_a_hostile_model_stays_text(gateway: str, devtools: int) -> None:
@@ -316,6 +318,7 @@ async def test_everything_that_can_be_used_has_a_name_and_its_place_in_the_order
 async def test_nothing_is_asked_while_nobody_looks(gateway: str, devtools: int) -> None:
     async with console(devtools, gateway) as page:
         # Timers that wait are counted, so that their absence can be seen without waiting.
+        await page.send("Page.enable")
         await page.send("Page.addScriptToEvaluateOnNewDocument", source=COUNT_TIMERS)
         await page.send("Page.reload")
         await page.wait("window.waiting?.size === 1")

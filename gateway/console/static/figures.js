@@ -24,32 +24,27 @@ export class History {
 
   /** Figures of one model, of all of them for null; null where two states are needed and there is one. */
   figures(name) {
-    const now = this.counts(-1, name);
-    const [lately, before] = [this.since(RATE_S), this.since(TIMES_S)];
-    if (lately === null) return { rate: null, faults: null, p50: null, p95: null, inFlight: now.inFlight };
-    const earlier = this.counts(lately, name);
-    const timed = this.counts(before, name).latency;
-    const seconds = this.states.at(-1).at - this.states[lately].at;
-    const [answers, faults] = [now.all - earlier.all, now.faults - earlier.faults];
-    const times = now.latency.map((count, bucket) => count - timed[bucket]);
+    const inFlight = named(this.states.at(-1), name).reduce((sum, model) => sum + model.in_flight, 0);
+    const [lately, longer] = [this.since(RATE_S), this.since(TIMES_S)];
+    if (lately === null) return { rate: null, faults: null, p50: null, p95: null, inFlight };
+    const { seconds, answers, faults } = this.between(lately, -1, name);
+    const { times } = this.between(longer, -1, name);
     const bounds = this.states.at(-1).bounds_s;
     return {
       rate: answers / seconds,
       faults: answers > 0 ? faults / answers : null,
       p50: quantile(0.5, times, bounds),
       p95: quantile(0.95, times, bounds),
-      inFlight: now.inFlight,
+      inFlight,
     };
   }
 
   /** Requests a second from state to state. */
   course(name) {
-    const points = [];
-    for (let index = 1; index < this.states.length; index += 1) {
-      const seconds = this.states[index].at - this.states[index - 1].at;
-      points.push((this.counts(index, name).all - this.counts(index - 1, name).all) / seconds);
-    }
-    return points;
+    return this.states.slice(1).map((_, index) => {
+      const { answers, seconds } = this.between(index, index + 1, name);
+      return answers / seconds;
+    });
   }
 
   /** Index of the last state that is so many seconds old, else of the oldest; null when there is but one. */
@@ -60,15 +55,16 @@ export class History {
     return Math.max(0, index);
   }
 
-  counts(index, name) {
-    const state = this.states.at(index);
-    const models = state.models.filter((each) => name === null || each.name === name);
-    const sum = (of) => models.reduce((so_far, each) => so_far + of(each), 0);
+  /** What was counted between two states, of one model or of all; one that was not served before begins at its own. */
+  between(from, to, name) {
+    const [earlier, later] = [this.states.at(from), this.states.at(to)];
+    const pairs = named(later, name).map((model) => [named(earlier, model.name)[0] ?? model, model]);
+    const sum = (of) => pairs.reduce((so_far, [before, after]) => so_far + of(after) - of(before), 0);
     return {
-      all: sum((each) => answers(each)),
-      faults: sum((each) => answers(each, (status) => status >= 500)),
-      inFlight: sum((each) => each.in_flight),
-      latency: [...state.bounds_s, Infinity].map((_, bucket) => sum((each) => each.latency[bucket])),
+      seconds: later.at - earlier.at,
+      answers: sum(answered),
+      faults: sum((model) => answered(model, (status) => status >= 500)),
+      times: [...later.bounds_s, Infinity].map((_, bucket) => sum((model) => model.latency[bucket])),
     };
   }
 }
@@ -83,14 +79,14 @@ export function quantile(share, counts, bounds) {
   return low + ((bounds[bucket] - low) * (wanted - below)) / (counts[bucket] - below);
 }
 
-function answers(model, which = () => true) {
+function answered(model, which = () => true) {
   return Object.entries(model.statuses).reduce((sum, [status, count]) => sum + (which(Number(status)) ? count : 0), 0);
 }
 
-/** Whether both count the same things from the same start: no restart between them, no model come or gone. */
+/** Whether the gateway has not started anew between the two: then it would count from 0 again. */
 function comparable(earlier, later) {
-  const names = (state) => state.models.map((model) => model.name).join("\n");
-  return names(earlier) === names(later) && total(earlier) <= total(later);
+  const grew = (model) => named(earlier, model.name).every((before) => answered(before) <= answered(model));
+  return later.models.every(grew);
 }
 
-const total = (state) => state.models.reduce((sum, model) => sum + answers(model), 0);
+const named = (state, name) => state.models.filter((model) => name === null || model.name === name);

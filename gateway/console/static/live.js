@@ -15,6 +15,7 @@ export class Live {
     this.timer = null;
     this.asking = null;
     document.addEventListener("visibilitychange", () => this.look());
+    addEventListener("online", () => this.look());
   }
 
   /** Asks at once, unless nobody looks; whatever was under way is given up. */
