@@ -46,9 +46,10 @@ async def take(page: Page, file: Path, scheme: str) -> None:
     """One picture, in as few colours as the page has."""
     await page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     await page.evaluate("document.activeElement.blur()")
+    await page.send("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
     await asyncio.sleep(3)  # two more figures, and whatever moves has come to rest
     taken = base64.b64decode((await page.send("Page.captureScreenshot", format="png"))["data"])
-    Image.open(io.BytesIO(taken)).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(file, optimize=True)
+    Image.open(io.BytesIO(taken)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 async def main(url: str, folder: Path) -> None:
@@ -69,7 +70,7 @@ async def main(url: str, folder: Path) -> None:
             await page.evaluate("location.hash = '#model=cartpole'")
             await page.wait("document.getElementById('number-2') !== null")
             await page.evaluate("document.getElementById('number-2').focus()")
-            await page.press("ArrowRight", times=4)
+            await page.press("ArrowRight", times=25)
             await page.wait(ANSWERED)
             await take(page, folder / "console-dark.png", "dark")
         working.cancel()

@@ -8,7 +8,9 @@ const [WIDTH, HEIGHT, POINTS] = [96, 22, 60];
 export function sparkline() {
   const area = draw("polygon", { class: "area" });
   const line = draw("polyline", { class: "line" });
-  const picture = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "spark", "aria-hidden": "true" }, area, line);
+  const picture = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "spark", "aria-hidden": "true" });
+  picture.setAttribute("preserveAspectRatio", "none");
+  picture.append(area, line);
   return { picture, update: (values) => update(line, area, values.slice(-POINTS)) };
 }
 
