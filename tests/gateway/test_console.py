@@ -166,13 +166,12 @@ def test_the_page_opens_without_a_key_and_its_figures_do_not(locked: str) -> Non
     assert (opened.status_code, opened.headers["cache-control"]) == (200, "no-store")
 
 
-def test_links_lead_where_the_settings_say(engine: Engine) -> None:
-    with gateway_for(engine) as gateway:
-        own = settings.load([]).store
-        assert state(gateway)["links"] == {"files": getattr(own, "url", None), "grafana": None}
+def test_links_lead_where_the_settings_say(engine: Engine, gateway: str) -> None:
+    store = settings.load(["store=nginx"]).store
+    assert state(gateway)["links"]["files"] == getattr(store, "url", "")
     named = ("gateway.console.files=''", "gateway.console.grafana=https://graphs.example/d/models")
-    with gateway_for(engine, *named) as gateway:
-        assert state(gateway)["links"] == {"files": None, "grafana": "https://graphs.example/d/models"}
+    with gateway_for(engine, *named) as other:
+        assert state(other)["links"] == {"files": None, "grafana": "https://graphs.example/d/models"}
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "graphs", "ftp://graphs"])
