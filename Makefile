@@ -19,7 +19,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow lint train_demo download_weights generate_mar up down status logs \
-  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
+  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models doctor run_stress tune \
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
   bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune
@@ -92,6 +92,9 @@ rollback: setup ## MODEL=name: back to the version before
 
 models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)
+
+doctor: setup ## what is open on the running deployment, and the setting that closes it
+	$(PY) -m delivery doctor $(ARGS)
 
 edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
 	$(PY) -m edge $(ONE) $(ARGS)

@@ -56,7 +56,7 @@ class TwoNodes:
                 process.kill()
 
     def start_second(self) -> None:
-        """Starts node `b`, empty; it is up when this returns, and brought up to date by the follower afterwards."""
+        """Starts node `b`, empty; it is up when this returns, and brought up to date by the keeper afterwards."""
         state = Path(self.second["MARINA_STATE"])
         state.mkdir(parents=True, exist_ok=True)
         with (state / "engine.log").open("ab") as log:
