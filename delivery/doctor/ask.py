@@ -9,6 +9,7 @@ import requests
 
 TIMEOUT_S = 5.0
 NOBODY = "doctor_asks"  # no model, archive or workflow has this name
+ORIGIN = "https://doctor.invalid"  # a site that nobody lets in
 NO_HEADERS: Mapping[str, str] = {}
 # More than any limit: whoever takes this head would take anything.
 HUGE = 1 << 44

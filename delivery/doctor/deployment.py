@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 
@@ -84,11 +83,6 @@ class Host:
         if not self.engine.answers():
             raise EngineError(f"TorchServe at {self.node.management_url} does not accept the keys")
         return keys.of_node(self.node).management
-
-    def address(self, url: str) -> tuple[str, int]:
-        """Host and port of one of its URLs."""
-        parts = urlsplit(url)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
     def forget(self) -> None:
         """Close its connections."""

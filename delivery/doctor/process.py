@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from delivery.doctor.sockets import Sockets
+from delivery.doctor.sockets import Sockets, place
 from errors import EngineError
 
 MAIN = "org.pytorch.serve.ModelServer"
@@ -44,8 +44,7 @@ class EngineProcess:
 
 def find(sockets: Sockets, management_url: str) -> EngineProcess:
     """The process behind a management port. Raises EngineError when it is not this machine's, or another user's."""
-    parts = urlsplit(management_url)
-    host, port = parts.hostname or "", parts.port or 80
+    host, port = place(management_url)
     if not sockets.is_here(host):
         raise EngineError(f"TorchServe runs on another machine ({host}); run the doctor there")
     pid = sockets.owner(port)

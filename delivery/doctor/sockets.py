@@ -3,10 +3,17 @@
 import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import psutil
 
 from delivery.doctor.finding import Seen, closed, is_open, not_checked
+
+
+def place(url: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,14 @@ class Sockets:
     def is_here(self, host: str) -> bool:
         """Whether a host's name or address means this machine."""
         try:
-            found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)}
+            found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host.strip("[]"), None)}
         except OSError:
             return False
-        return all(ip_address(address.partition("%")[0]).is_loopback or address in self.own for address in found)
+        return all(self._is_own(address) for address in found)
+
+    def _is_own(self, address: str) -> bool:
+        read = ip_address(address)
+        return read.is_loopback or read.is_unspecified or address in self.own
 
     def outside(self) -> str | None:
         """An address of this machine that others use; None when it has none."""

@@ -12,7 +12,7 @@ from delivery.doctor.check import Check, examine
 from delivery.doctor.checks import rollouts
 from delivery.doctor.checks.files import others_read, others_write
 from delivery.doctor.examination import ENGINE, REST
-from delivery.doctor.finding import Seen, closed
+from delivery.doctor.finding import Seen, closed, is_open
 from delivery.doctor.process import properties
 from delivery.doctor.sockets import WIDE, Listener, reach
 from errors import EngineError
@@ -36,6 +36,13 @@ OWN = frozenset({"127.0.0.1", "192.0.2.7"})
 )
 def test_a_port_is_shut_when_only_loopback_listens(listener: Listener, host: str, state: State) -> None:
     assert reach(Sockets((listener,), OWN), host, 8081, wide=WIDE).state is state
+
+
+def test_an_address_for_every_card_of_this_machine_is_this_machine() -> None:
+    sockets = Sockets((EVERYWHERE,), OWN)
+    assert sockets.is_here("0.0.0.0")
+    assert not sockets.is_shut("0.0.0.0", 8081)
+    assert not sockets.is_here("no-such-host.invalid")
 
 
 def test_listening_sockets_are_seen_with_their_owner() -> None:
@@ -108,6 +115,18 @@ def test_each_hole_of_a_part_has_one_line_and_a_setting() -> None:
         assert len(set(holes)) == len(holes)
         assert all(check.closes for check in checks)
         assert max(map(len, holes)) < report.HOLE_WIDTH
+
+
+def test_where_a_part_is_away_its_other_checks_are_not_asked() -> None:
+    def never(_: None) -> Seen:
+        raise AssertionError
+
+    gate = Check("it answers", "make up", lambda _: is_open("nothing answers at x"), comes_first=True)
+    found = list(examine("store", (gate, Check("b", "x", never)), None))
+    assert [(one.state, one.seen) for one in found] == [
+        (State.OPEN, "nothing answers at x"),
+        (State.NOT_CHECKED, "nothing answers at x"),
+    ]
 
 
 def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:

@@ -81,7 +81,8 @@ def _certificate(folder: Path) -> None:
     key, certificate = str(folder / "privkey.pem"), str(folder / "fullchain.pem")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     name = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
-    subprocess.run([*command, *name, "-days", "2", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    files = ["-days", "2", "-keyout", key, "-out", certificate]
+    subprocess.run([*command, *name, *files], check=True, capture_output=True)
 
 
 def _listens(port: int) -> bool:

@@ -9,6 +9,7 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_read
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from delivery.doctor.sockets import place
 from settings.load import ROOT
 
 LONG = timedelta(days=1)
@@ -17,13 +18,15 @@ BITS_A_CHARACTER = 6  # the keys are URL-safe base64
 
 
 def _readers(host: Host) -> Seen:
-    return not_checked("a token in place of a key file") if _file(host) is None else others_read(_path(host))
+    if host.node.key_file is None:
+        return not_checked("a token in place of a key file")
+    return others_read(_path(host))
 
 
 def _accepted(host: Host) -> Seen:
     if host.is_open:
         return not_checked("it asks for no key")
-    return closed("the management key is accepted") if host.key() else is_open("no key")
+    return closed("accepted") if host.engine.answers() else is_open("refused, or not there: no rollout can work")
 
 
 def _lifetime(host: Host) -> Seen:
@@ -40,13 +43,9 @@ def _strength(host: Host) -> Seen:
     if bits >= STRONG_BITS:
         return closed(f"{bits} bits")
     urls = (host.node.management_url, host.node.inference_url)
-    if all(host.deployment.sockets.is_shut(*host.address(url)) for url in urls):
+    if all(host.deployment.sockets.is_shut(*place(url)) for url in urls):
         return closed(f"{bits} bits only, and only this machine can guess")
     return warning(f"{bits} bits, and no limit to guessing: keep its ports on a private network")
-
-
-def _file(host: Host) -> str | None:
-    return host.node.key_file
 
 
 def _path(host: Host) -> Path:

@@ -10,6 +10,7 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.deadlines import judge
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from delivery.doctor.sockets import place
 
 FILES = 4096  # connections of a busy gateway, sockets of workers, archives
 LONG_RESPONSE_S = 600
@@ -21,7 +22,7 @@ _LOGGER = re.compile(r'<(?:Root|Logger name="([^"]+)") level="(\w+)"')
 
 def _request_size(host: Host) -> Seen:
     status = ask.announce("POST", f"{host.node.inference_url}/predictions/{ask.NOBODY}")
-    if status is None or status == 100:
+    if status is None:
         return is_open("16 TiB are announced, and it waits for them")
     return closed(f"16 TiB are refused before they are sent (status {status})")
 
@@ -79,7 +80,7 @@ def _java(host: Host) -> Seen:
 
 
 def _clock(host: Host) -> Seen:
-    name, _ = host.address(host.node.inference_url)
+    name, _ = place(host.node.inference_url)
     if host.deployment.sockets.is_here(name):
         return closed("the same machine")
     return judge(host)

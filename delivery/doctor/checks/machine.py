@@ -1,6 +1,7 @@
 """The machine: room on its disks, and keys where other users can read them."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ LITTLE_MEMORY = 0.05
 
 def _disk(deployment: Deployment) -> Seen:
     settings = deployment.settings
-    folders = {Path(settings.paths.state), Path(settings.paths.archives), Path("/tmp")}  # noqa: S108
+    folders = {Path(settings.paths.state), Path(settings.paths.archives), Path(tempfile.gettempdir())}
     free = {folder: shutil.disk_usage(folder) for folder in sorted(folders) if folder.is_dir()}
     share, folder = min((usage.free / usage.total, folder) for folder, usage in free.items())
     words = f"{free[folder].free / 1e9:.1f} GB free under {folder} ({share:.0%})"
@@ -37,7 +38,7 @@ def _memory(_: Deployment) -> Seen:
 
 
 def _process_list(deployment: Deployment) -> Seen:
-    secrets = set(_secrets(deployment))
+    secrets = set(filter(None, _secrets(deployment)))
     if not secrets:
         return not_checked("no key is known here")
     named = [

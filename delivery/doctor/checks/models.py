@@ -6,6 +6,7 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.archives import recorded
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from delivery.doctor.sockets import place
 from delivery.management import Version
 from delivery.record import Served
 
@@ -60,7 +61,7 @@ def _strangers(host: Host) -> Seen:
 
 
 def _threads(host: Host) -> Seen:
-    name, _ = host.address(host.node.inference_url)
+    name, _ = place(host.node.inference_url)
     if not host.deployment.sockets.is_here(name):
         return not_checked("the cores of another machine")
     cores = os.cpu_count() or 1

@@ -6,7 +6,7 @@ from delivery.doctor import ask
 from delivery.doctor.check import Check
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
-from delivery.doctor.sockets import WIDE, reach
+from delivery.doctor.sockets import WIDE, place, reach
 
 MANAGEMENT_RPC = "org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels"
 INFERENCE_RPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
@@ -37,12 +37,12 @@ def _workflow_key(host: Host) -> Seen:
 
 
 def _management_port(host: Host) -> Seen:
-    return reach(host.deployment.sockets, *host.address(host.node.management_url), wide=WIDE)
+    return reach(host.deployment.sockets, *place(host.node.management_url), wide=WIDE)
 
 
 def _inference_port(host: Host) -> Seen:
     wide = warning("other machines reach it past the gateway; only its key of 48 bits stands between")
-    return reach(host.deployment.sockets, *host.address(host.node.inference_url), wide=wide)
+    return reach(host.deployment.sockets, *place(host.node.inference_url), wide=wide)
 
 
 def _metrics_port(host: Host) -> Seen:
@@ -58,12 +58,19 @@ def _other_ports(host: Host) -> Seen:
     process = host.process
     engine = host.deployment.settings.engine
     known = {engine.metrics_port, engine.grpc_inference_port, engine.grpc_management_port}
-    known |= {host.address(url)[1] for url in (host.node.inference_url, host.node.management_url)}
+    known |= {place(url)[1] for url in (host.node.inference_url, host.node.management_url)}
     others = [one for one in host.deployment.sockets.listeners if one.pid == process.pid and one.port not in known]
     words = ", ".join(f"{one.address}:{one.port}" for one in others)
     if not others:
         return closed("none")
     return warning(words) if all(one.is_loopback for one in others) else is_open(words)
+
+
+def _cors(host: Host) -> Seen:
+    answer = ask.plain("GET", f"{host.node.inference_url}/ping", headers={"Origin": ask.ORIGIN})
+    if answer.headers.get("Access-Control-Allow-Origin") in {"*", ask.ORIGIN}:
+        return is_open("the page of any site may call it from its visitors' browsers")
+    return closed("pages of other sites are not let in")
 
 
 def _grpc_management(host: Host) -> Seen:
@@ -95,7 +102,7 @@ def _wants_key(status: int, text: str) -> bool:
 
 
 CHECKS = (
-    Check("it answers", "make up", _answers),
+    Check("it answers", "make up", _answers, comes_first=True),
     Check("predictions without a key", TOKENS, _inference_key),
     Check("Management API without a key", TOKENS, _management_key),
     Check("Workflow API without a key", TOKENS, _workflow_key),
@@ -104,5 +111,6 @@ CHECKS = (
     Check("gRPC Management API (CVE-2024-35199)", "engine.host=127.0.0.1; tokens on", _grpc_management),
     Check("gRPC Inference API (CVE-2024-35199)", "engine.host=127.0.0.1; tokens on", _grpc_inference),
     Check("metrics beyond this machine", "engine.host=127.0.0.1, or a private network", _metrics_port),
+    Check("pages of other sites", "no cors_allowed_origin in docker/config.properties", _cors),
     Check("ports that no setting names", "vmargs in docker/config.properties: no JMX, no debugger", _other_ports),
 )

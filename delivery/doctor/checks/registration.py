@@ -89,6 +89,14 @@ def _packages(host: Host) -> Seen:
     return closed("it runs no pip")
 
 
+def _at_start(host: Host) -> Seen:
+    process = host.process
+    loaded = process.properties.get("load_models", "none")
+    if loaded.lower() not in {"", "none"} or {"-m", "--models"} & set(process.command):
+        return warning("it loads archives at its start, which nobody has checked")
+    return closed("it starts empty")
+
+
 def _model_store(host: Host) -> Seen:
     if host.node.model_store is None:
         return not_checked("no setting says where it keeps what it fetched")
@@ -104,5 +112,6 @@ CHECKS = (
     Check("paths in archives (CVE-2023-48299)", "torchserve==0.12.0 in requirements-engine.txt", _version),
     Check("code in model-config.yaml (CVE-2022-1471)", "torchserve==0.12.0 in requirements-engine.txt", _yaml),
     Check("packages out of archives", "install_py_dep_per_model=false in docker/config.properties", _packages),
+    Check("archives loaded unchecked", "no load_models, no --models", _at_start),
     Check("model store that others write", "chmod go-w on engine.model_store", _model_store),
 )

@@ -26,9 +26,11 @@ def _record(deployment: Deployment) -> Seen:
 
 def _killed(deployment: Deployment) -> Seen:
     left, running = [], []
-    for path in sorted((deployment.state / "rollouts").glob("**/*.json")):
+    folder = deployment.state / "rollouts"
+    # Hidden folders hold half-written journals, which the next rollout clears.
+    for path in sorted(each for each in folder.glob("**/*.json") if not each.parent.name.startswith(".")):
         words = _journal(deployment, path)
-        (running if _is_held(deployment.state / "rollouts" / f"{path.stem}.lock") else left).append(words)
+        (running if _is_held(folder / f"{path.stem}.lock") else left).append(words)
     if left:
         return is_open(", ".join(left))
     return closed(f"under way: {', '.join(running)}" if running else "none")

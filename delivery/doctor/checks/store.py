@@ -11,7 +11,7 @@ from delivery.doctor.sockets import reach
 from settings.load import ROOT
 from settings.schema import NginxStore, S3Store
 
-FOLDER = not_checked("store=local is a folder; nothing serves it")
+FOLDER = not_checked("a folder; nothing serves it")
 
 
 def _answers(deployment: Deployment) -> Seen:
@@ -69,7 +69,7 @@ def _plain(deployment: Deployment) -> Seen:
 
 
 CHECKS = (
-    Check("it answers", "make up", _answers),
+    Check("it answers", "make up", _answers, comes_first=True),
     Check("archives for everybody", "store.host=127.0.0.1, or a private network", _beyond),
     Check("uploads without a key", "store.accept_put=false, store.put_key_file", _writers),
     Check("its key, read by others", "chmod 600 on store.put_key_file, store.credentials", _key),
