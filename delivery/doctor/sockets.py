@@ -2,7 +2,7 @@
 
 import socket
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 import psutil
@@ -27,7 +27,7 @@ class Listener:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches it."""
-        return ip_address(self.address.partition("%")[0]).is_loopback
+        return _read(self.address).is_loopback
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Sockets:
     def is_here(self, host: str) -> bool:
         """Whether a host's name or address means this machine."""
         try:
-            found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host.strip("[]"), None)}
+            found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)}
         except OSError:
             return False
         return all(self._is_own(address) for address in found)
 
     def _is_own(self, address: str) -> bool:
-        read = ip_address(address)
-        return read.is_loopback or read.is_unspecified or address in self.own
+        read = _read(address)
+        return read.is_loopback or read.is_unspecified or str(read) in self.own
 
     def outside(self) -> str | None:
         """An address of this machine that others use; None when it has none."""
@@ -86,6 +86,12 @@ def reach(sockets: Sockets, host: str, port: int, *, wide: Seen) -> Seen:
         return not_checked(f"nothing listens on port {port} that can be seen from here")
     wider = [f"{listener.address}:{port}" for listener in found if not listener.is_loopback]
     return Seen(wide.state, f"{', '.join(wider)}: {wide.words}") if wider else closed(f"port {port}, loopback only")
+
+
+def _read(address: str) -> IPv4Address | IPv6Address:
+    """An address without its network card; Java listens on IPv4 addresses that are written as IPv6."""
+    read = ip_address(address.partition("%")[0])
+    return read.ipv4_mapped or read if isinstance(read, IPv6Address) else read
 
 
 def _is_v4(address: str) -> bool:

@@ -30,6 +30,8 @@ OWN = frozenset({"127.0.0.1", "192.0.2.7"})
         (Listener("192.0.2.7", 8081, 1), "192.0.2.7", State.OPEN),
         (Listener("::", 8081, 1), "127.0.0.1", State.OPEN),
         (Listener("::1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (Listener("::ffff:127.0.0.1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (Listener("::ffff:192.0.2.7", 8081, 1), "127.0.0.1", State.OPEN),
         (HERE, "198.51.100.1", State.NOT_CHECKED),
         (Listener("127.0.0.1", 80, 1), "127.0.0.1", State.NOT_CHECKED),
     ],
@@ -100,7 +102,11 @@ def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
     def strange(_: None) -> Seen:
         return Seen(State.CLOSED, json.loads("[]")["version"])
 
-    checks = (Check("a", "x", away), Check("b", "x", strange), Check("c", "x", lambda _: closed("well")))
+    checks: tuple[Check[None], ...] = (
+        Check("a", "x", away),
+        Check("b", "x", strange),
+        Check("c", "x", lambda _: closed("well")),
+    )
     found = [(one.hole, one.state, one.seen) for one in examine("engine", checks, None)]
     assert found == [
         ("a", State.NOT_CHECKED, "no TorchServe at http://127.0.0.1:1"),
@@ -121,7 +127,7 @@ def test_where_a_part_is_away_its_other_checks_are_not_asked() -> None:
     def never(_: None) -> Seen:
         raise AssertionError
 
-    gate = Check("it answers", "make up", lambda _: is_open("nothing answers at x"), comes_first=True)
+    gate: Check[None] = Check("it answers", "make up", lambda _: is_open("nothing answers at x"), comes_first=True)
     found = list(examine("store", (gate, Check("b", "x", never)), None))
     assert [(one.state, one.seen) for one in found] == [
         (State.OPEN, "nothing answers at x"),

@@ -1,6 +1,7 @@
 """nginx with deploy/nginx/marina.conf, on free ports and with a certificate that it signed itself."""
 
 import contextlib
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests.gateway.engine import free_port, wait_for
 
 NAME = "models.example.org"
 HTTP = """
+{user}
 daemon off;
 pid nginx.pid;
 error_log stderr warn;
@@ -63,7 +65,9 @@ def tls(folder: Path, gateway: str, spare: str = "5013") -> Iterator[Tls]:
         assert before in written, before
         written = written.replace(before, after)
     (folder / "marina.conf").write_text(written)
-    (folder / "nginx.conf").write_text(HTTP.format(site=folder / "marina.conf"))
+    # Started by root, nginx would hand its workers to `nobody`, who may not write here.
+    user = "user root;" if os.getuid() == 0 else ""
+    (folder / "nginx.conf").write_text(HTTP.format(site=folder / "marina.conf", user=user))
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")], stdout=log, stderr=log

@@ -25,7 +25,7 @@ def _record(deployment: Deployment) -> Seen:
 
 
 def _killed(deployment: Deployment) -> Seen:
-    left, running = [], []
+    left, running = list[str](), list[str]()
     folder = deployment.state / "rollouts"
     # Hidden folders hold half-written journals, which the next rollout clears.
     for path in sorted(each for each in folder.glob("**/*.json") if not each.parent.name.startswith(".")):
