@@ -9,7 +9,7 @@ import pytest
 
 from delivery.doctor import Deployment, Finding, Sockets, State, examine_all, report
 from delivery.doctor.check import Check, examine
-from delivery.doctor.checks import rollouts
+from delivery.doctor.checks import rollouts, store
 from delivery.doctor.checks.files import others_read, others_write
 from delivery.doctor.examination import ENGINE, REST
 from delivery.doctor.finding import Seen, closed, is_open
@@ -17,6 +17,7 @@ from delivery.doctor.process import properties
 from delivery.doctor.sockets import WIDE, Listener, reach
 from errors import EngineError
 from settings import load
+from tests.docker.filebrowser_server import NGINX, file_browser
 
 EVERYWHERE, HERE = Listener("0.0.0.0", 8081, None), Listener("127.0.0.1", 8081, 4711)
 OWN = frozenset({"127.0.0.1", "192.0.2.7"})
@@ -146,6 +147,24 @@ def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
     answers = {one.part: one for one in found if one.hole == "it answers"}
     assert {part for part, one in answers.items() if one.state is State.OPEN} == {"engine", "store", "gateway"}
     assert all(one.seen for one in found)
+
+
+@pytest.mark.skipif(NGINX is None, reason="needs nginx")
+@pytest.mark.parametrize(
+    ("put", "key", "state"),
+    [(False, None, State.CLOSED), (True, None, State.OPEN), (False, "0123456789abcdef" * 2, State.CLOSED)],
+    ids=["off", "on", "with a key"],
+)
+def test_a_store_that_takes_uploads_from_strangers_is_open_and_gets_none(
+    tmp_path: Path, put: bool, key: str | None, state: State
+) -> None:
+    with file_browser(put=put, key=key) as running:
+        settings = load([f"paths.state={tmp_path}", f"store.port={running.port}"])
+        found = examine("store", store.CHECKS, Deployment(settings, Sockets.of_this_machine()))
+        states = {one.hole: one.state for one in found}
+        assert list(running.root.iterdir()) == []
+    assert states["uploads without a key"] is state
+    assert states["it answers"] is states["archives for everybody"] is State.CLOSED
 
 
 @pytest.mark.parametrize("node", ["", "b"])

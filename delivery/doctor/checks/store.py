@@ -11,6 +11,8 @@ from delivery.doctor.sockets import reach
 from settings.load import ROOT
 from settings.schema import NginxStore, S3Store
 
+# Waited for, written, there already, too large: all of them come after the question who may.
+TAKEN = {None, 200, 201, 204, 409, 413}
 FOLDER = not_checked("a folder; nothing serves it")
 
 
@@ -45,9 +47,9 @@ def _writers(deployment: Deployment) -> Seen:
             return FOLDER
     # Announced and never sent: where it is taken, nothing is written either.
     status = ask.announce("PUT", place)
-    if status in {401, 403, 405}:
-        return closed(f"an upload without a key is refused (status {status})")
-    return is_open("whoever reaches it may upload archives without a key")
+    if status in TAKEN:
+        return is_open("whoever reaches it may upload archives without a key")
+    return closed(f"an upload without a key is refused (status {status})")
 
 
 def _key(deployment: Deployment) -> Seen:
@@ -71,7 +73,7 @@ def _plain(deployment: Deployment) -> Seen:
 CHECKS = (
     Check("it answers", "make up", _answers, comes_first=True),
     Check("archives for everybody", "store.host=127.0.0.1, or a private network", _beyond),
-    Check("uploads without a key", "store.accept_put=false, store.put_key_file", _writers),
+    Check("uploads without a key", "store.accept_put=false, store.put_key_file; the policy of the bucket", _writers),
     Check("its key, read by others", "chmod 600 on store.put_key_file, store.credentials", _key),
     Check("archives in the clear", "store.endpoint=https://...", _plain),
 )
