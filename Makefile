@@ -15,6 +15,8 @@ S3 := store=s3 store.endpoint=http://minio:9000 store.local_folder=null store.cr
 # Which store containers deliver to; read by docker/compose.yaml as well.
 export MARINA_STORE ?= $(if $(findstring s3,$(PROFILES)),$(S3),store=nginx)
 DELIVER := $(COMPOSE) exec delivery python
+OVERLAY ?= core
+KUSTOMIZE ?= kubectl kustomize
 ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
@@ -22,7 +24,8 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models doctor run_stress tune \
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
-  bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune
+  bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
+  kubernetes_render kubernetes_apply
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -141,6 +144,12 @@ compose_upload: ## MODEL=name: roll an archive of model_mars/ out inside the con
 compose_rollback: ## MODEL=name: back to the version before, inside the containers
 	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
 
+kubernetes_render: ## OVERLAY=core, s3, gpu, upload: the manifests, after `make compose_secrets`; needs kubectl
+	@$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY)
+
+kubernetes_apply: compose_secrets ## the same, into the cluster that kubectl speaks to
+	$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY) | kubectl apply -f -
+
 run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) marina-torchserve:cpu
@@ -174,3 +183,6 @@ bench_swaps: setup ## twenty swaps under load, on the running stack with both de
 bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and FastAPI
 	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.edge $(ARGS)
+
+bench_capacity: setup ## what a request costs each part, and how many machines a load needs, into docs/scale.md
+	$(PY) -m bench.capacity measure --costs docs/figures/capacity.json --write docs/scale.md $(ARGS)
