@@ -3,8 +3,8 @@ import hashlib
 import json
 import os
 import re
-import time
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
