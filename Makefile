@@ -9,19 +9,23 @@ IN_CONTAINER := docker run --rm --init --network host --user $$(id -u):$$(id -g)
   --cap-drop ALL --security-opt no-new-privileges -v "$(CURDIR)/.marina/torchserve:/var/lib/torchserve"
 comma := ,
 PROFILES ?= core,observability
-COMPOSE := docker compose -f docker/compose.yaml $(addprefix --profile ,$(subst $(comma), ,$(PROFILES)))
+# Without Grafana the console has no link to it.
+COMPOSE := $(if $(findstring observability,$(PROFILES)),,MARINA_GRAFANA_URL= )docker compose -f docker/compose.yaml $(addprefix --profile ,$(subst $(comma), ,$(PROFILES)))
 S3 := store=s3 store.endpoint=http://minio:9000 store.local_folder=null store.credentials=/run/secrets/s3.json
 # Which store containers deliver to; read by docker/compose.yaml as well.
 export MARINA_STORE ?= $(if $(findstring s3,$(PROFILES)),$(S3),store=nginx)
 DELIVER := $(COMPOSE) exec delivery python
+OVERLAY ?= core
+KUSTOMIZE ?= kubectl kustomize
 ONE := $(if $(MODEL),served_model=$(MODEL))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow test_ray lint train_demo download_weights generate_mar up down status logs \
-  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models run_stress tune \
+  run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models doctor run_stress tune \
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
-  bench bench_handlers bench_growth bench_gateway bench_swaps bench_edge bench_tune
+  bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
+  kubernetes_render kubernetes_apply
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +100,9 @@ rollback: setup ## MODEL=name: back to the version before
 models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)
 
+doctor: setup ## what is open on the running deployment, and the setting that closes it
+	$(PY) -m delivery doctor $(ARGS)
+
 edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
 	$(PY) -m edge $(ONE) $(ARGS)
 
@@ -141,6 +148,12 @@ compose_upload: ## MODEL=name: roll an archive of model_mars/ out inside the con
 compose_rollback: ## MODEL=name: back to the version before, inside the containers
 	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
 
+kubernetes_render: ## OVERLAY=core, s3, gpu, upload: the manifests, after `make compose_secrets`; needs kubectl
+	@$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY)
+
+kubernetes_apply: compose_secrets ## the same, into the cluster that kubectl speaks to
+	$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY) | kubectl apply -f -
+
 run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) marina-torchserve:cpu
@@ -164,9 +177,16 @@ bench_growth: setup ## what more clients, larger pictures, more models and large
 bench_gateway: setup ## the gateway's figures beside TorchServe's
 	$(PY) -m bench.gateway $(ARGS)
 
+bench_tracing: train_demo ## what traces cost a worker: off, on, and on for a request that is not sampled
+	$(PY) -m serialize served_model=cartpole
+	$(PY) -m bench.tracing --write docs/observability.md $(ARGS)
+
 bench_swaps: setup ## twenty swaps under load, on the running stack with both demo models
 	$(PY) -m bench.swaps $(ARGS)
 
 bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and FastAPI
 	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.edge $(ARGS)
+
+bench_capacity: setup ## what a request costs each part, and how many machines a load needs, into docs/scale.md
+	$(PY) -m bench.capacity measure --costs docs/figures/capacity.json --write docs/scale.md $(ARGS)

@@ -40,6 +40,11 @@ class Archive:
     golden: dict[str, Any]
 
     @property
+    def signature_sha256(self) -> str | None:
+        """The sha256 of its signature; None for an unsigned archive. The same key and content sign the same."""
+        return next((file.sha256 for file in self.files if file.name == SIGNATURE), None)
+
+    @property
     def model_name(self) -> str:
         """The name that TorchServe registers the model under, unless told another."""
         return str(self.manifest["model"]["modelName"])

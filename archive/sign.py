@@ -7,6 +7,7 @@ another version when an archive is published: a signature holds for all versions
 import base64
 import binascii
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from archive.model import CHECKSUMS, SIGNATURE, Archive
 from errors import ArchiveError, ConfigError
 
 PRIVATE, PUBLIC = "signing.key", "signing.pub"
+_PEM = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 
 
 def generate_keys(folder: Path) -> tuple[Path, Path]:
@@ -53,31 +55,41 @@ def signature_of(checksums: bytes, key_file: Path) -> bytes:
 
 
 def verify(archive: Archive, key_file: Path, *, required: bool) -> None:
-    """Check the signature of a checked archive with a public key; without one it passes unless `required`.
+    """Check the signature of a checked archive; without one it passes unless `required`.
 
+    `key_file` holds one public key or several, one after the other: while keys are rotated, the old and the new.
     Raises ArchiveError for an archive that is unsigned or signed by somebody else, ConfigError for a key that is none.
     """
-    key = _public_key(key_file)
+    keys = _public_keys(key_file)
     with zipfile.ZipFile(archive.path) as source:
         if SIGNATURE not in source.namelist():
             if required:
                 raise ArchiveError(f"{archive.path}: is not signed, and signing.required asks for it")
             return
         written, checksums = source.read(SIGNATURE), source.read(CHECKSUMS)
+    if not any(_is_by(key, written, checksums) for key in keys):
+        raise ArchiveError(f"{archive.path}: its signature is not one of {key_file}")
+
+
+def _is_by(key: Ed25519PublicKey, written: bytes, checksums: bytes) -> bool:
     try:
         key.verify(base64.b64decode(written.strip(), validate=True), checksums)
     except (InvalidSignature, binascii.Error):
-        raise ArchiveError(f"{archive.path}: its signature is not one of {key_file}") from None
+        return False
+    return True
 
 
-def _public_key(key_file: Path) -> Ed25519PublicKey:
+def _public_keys(key_file: Path) -> list[Ed25519PublicKey]:
     try:
-        key = serialization.load_pem_public_key(key_file.read_bytes())
+        content = key_file.read_bytes()
+        # Without a block, the library says what it thinks of the content.
+        keys = [serialization.load_pem_public_key(block) for block in _PEM.findall(content) or [content]]
     except (OSError, ValueError) as error:
         raise ConfigError(f"signing.public_key: {key_file}: {_reason(error)}") from None
-    if not isinstance(key, Ed25519PublicKey):
+    found = [key for key in keys if isinstance(key, Ed25519PublicKey)]
+    if len(found) < len(keys):
         raise ConfigError(f"signing.public_key: {key_file} is not an Ed25519 key")
-    return key
+    return found
 
 
 def _reason(error: Exception) -> str:

@@ -44,12 +44,13 @@ class Job:
 
 @dataclass
 class Result:
-    """What came back; latencies in ms, by status (0: the connection was lost)."""
+    """What came back; latencies in ms, by status (0: the connection was lost). `cpu_s` is what asking has cost."""
 
     seconds: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
     wrong: int = 0
     latencies: dict[str, list[float]] = field(default_factory=dict)
+    cpu_s: float = 0.0
 
     @property
     def good(self) -> int:
@@ -128,7 +129,7 @@ class _Load:
         self._finished = asyncio.Event()
 
     async def run(self) -> Result:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         if self._job.rate is None:
             for _ in range(self._job.clients):
                 self._connect()
@@ -146,7 +147,7 @@ class _Load:
             seconds *= sum(self._statuses.values()) / max(1, done)
         statuses = {str(status): count for status, count in self._statuses.items()}
         latencies = {str(status): values for status, values in self._latencies.items()}
-        return Result(seconds, statuses, self._wrong, latencies)
+        return Result(seconds, statuses, self._wrong, latencies, time.process_time() - used)
 
     async def _keep_rate(self, rate: float, began: float) -> None:
         total = int(rate * self._job.seconds)

@@ -20,8 +20,12 @@ def replaced(document: str, name: str, text: str) -> str:
 
 def check(path: Path | None, name: str) -> None:
     """Fail before anything is measured when the result could not be written."""
-    if path is not None:
+    if path is None:
+        return
+    try:
         replaced(path.read_text(), name, "")
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror}") from None
 
 
 def write(path: Path | None, name: str, text: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 import settings
+from bench.command import finished
 from bench.ports import free_ports
 from settings.load import ROOT
 
@@ -41,10 +42,9 @@ class Ground:
 
     def run(self, *arguments: str) -> None:
         """Runs one of the kit's programs to its end, its words kept to ourselves unless it fails."""
-        command = [sys.executable, *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, capture_output=True, text=True, check=False)
+        done = finished(arguments, self.env)
         if done.returncode:
-            raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}{done.stderr}")
+            raise SystemExit(f"{' '.join(arguments)}\n{done.stdout}")
 
 
 @contextmanager

@@ -1,13 +1,12 @@
-"""`python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [overrides]`.
+"""`python -m delivery put FILE.mar | rollback | models | restore | keep | scale | doctor [overrides]`.
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
-`keep` registers again what served whenever the engine has come back without it,
-`restore` brings every engine host to what is recorded as serving, `follow` does that for ever, and `scale` gives
-models the workers that their queues ask for.
+`restore` brings every engine host back to what is recorded as serving, once; `keep` stays and does that whenever an
+engine has come back without it. `scale` stays, too, and gives models the workers that their queues ask for. `doctor`
+says what is open on the running deployment (`--json` for programs).
 """
 
 import contextlib
-import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from threading import Event
 
 import engines
 import settings
-from delivery.follow import follow
+from delivery import json_log
 from delivery.keep import keep
 from delivery.rollout import restore, roll_back
 from delivery.scale import scale
@@ -30,12 +29,23 @@ from delivery.trust import open_trusted
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStore
 
-USAGE = "usage: python -m delivery put FILE.mar | rollback | models | keep | restore | follow | scale [hydra overrides]"
+USAGE = """\
+usage: python -m delivery COMMAND [hydra overrides]
+
+  put FILE.mar     bring an archive into the store
+  rollback         the version before serves again (served_model=NAME)
+  models           what is registered
+  restore          bring every engine host back to what is recorded as serving, once
+  keep             stay, and restore whenever TorchServe has come back without its models or was away in a rollout
+  scale            stay, and give models the workers that their queues ask for
+  doctor [--json]  what is open on the running deployment, and the setting that closes it; exit status 0: nothing"""
+
+LASTING = {"keep", "scale"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    json_log.configure(lasting=bool(arguments) and arguments[0] in LASTING)
     try:
         match list(arguments):
             case ["put", file, *overrides]:
@@ -46,10 +56,8 @@ def main(arguments: Sequence[str]) -> int:
                 return _models(overrides)
             case ["restore", *overrides]:
                 return _restore(overrides)
-            case ["follow", *overrides]:
-                return _follow(overrides)
-            case ["scale" | "keep" as word, *overrides]:
-                return {"scale": _scale, "keep": _keep}[word](overrides)
+            case ["scale" | "keep" | "doctor" as word, *overrides]:
+                return {"scale": _scale, "keep": _keep, "doctor": _doctor}[word](overrides)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
@@ -102,14 +110,6 @@ def _restore(overrides: list[str]) -> int:
     return 0
 
 
-def _follow(overrides: list[str]) -> int:
-    loaded = settings.load(overrides)
-    if not loaded.engine.nodes:
-        raise ConfigError("engine.nodes is empty; a single engine is restored by `make up`")
-    follow(loaded)
-    return 0
-
-
 def _scale(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     if not loaded.scaling.models:
@@ -124,6 +124,15 @@ def _keep(overrides: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     keep(loaded, stop)
     return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    # Imported here: nothing else asks what the doctor asks, over gRPC among others.
+    from delivery.doctor import command
+
+    words, status = command.run(arguments)
+    print(words)
+    return status
 
 
 if __name__ == "__main__":

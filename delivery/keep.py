@@ -1,12 +1,21 @@
-"""Keeps the engine's models: one that restarts may have forgotten them, and in a container nobody runs `make up`."""
+"""Keeps what should serve: an engine may forget its models when it restarts, and a host that was away missed rollouts.
+
+`python -m delivery restore` does one such turn; this one stays.
+"""
 
 import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
 import engines
-from delivery.record import Record
+from delivery import hosts
+from delivery.outcome import Outcome
+from delivery.record import Record, Served
 from delivery.rollout import restore
+from engines.interface import Host
 from errors import MarinaError
 from settings import Settings
 
@@ -14,32 +23,73 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 5.0
 HEARTBEAT = "keeper"  # a file of the state folder, touched at each turn: the container's health check looks at its age
+# After a failure a model is left alone on its hosts for a while: what does not load will not a second later.
+RETRY_S = 15.0
 
 
-def keep(settings: Settings, stop: Event, interval_s: float = INTERVAL_S) -> None:
-    """Restore what is recorded and not registered, every `interval_s` seconds until `stop` is set.
+def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> None:
+    """Bring back what is recorded and not served, until `stop` is set; looks each `interval_s` seconds.
 
-    An engine that does not answer is waited for. While every model is there, nothing is touched: a rollout under way
-    is not the keeper's business.
+    A single engine is looked at every five seconds, and a model is brought back when it is not registered at all: an
+    upload under way, or one that was killed, is not the keeper's business. Of several hosts (each `engine.check_s`
+    seconds) one that serves another version than recorded is behind, too: it was away during a rollout. An engine that
+    does not answer is waited for.
     """
-    said, heartbeat = None, Path(settings.paths.state) / HEARTBEAT
+    several = bool(settings.engine.nodes)
+    pause = interval_s or (settings.engine.check_s if several else INTERVAL_S)
+    said, heartbeat, resting = None, Path(settings.paths.state) / HEARTBEAT, dict[str, float]()
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     while not stop.is_set():
         heartbeat.touch()
         trouble = None
         try:
-            if _forgotten(settings):
-                for outcome in restore(settings):
-                    log.info("%s %s serves again", outcome.model, outcome.version)
+            for outcome in _turn_of_hosts(settings, resting) if several else _turn(settings):
+                log.info("%s %s serves again%s", outcome.model, outcome.version, _on(outcome))
         except MarinaError as error:
             trouble = str(error)
         if trouble is not None and trouble != said:  # once, not every five seconds
             log.warning("nothing is restored yet: %s", trouble)
         said = trouble
-        stop.wait(interval_s)
+        stop.wait(pause)
 
 
-def _forgotten(settings: Settings) -> bool:
-    """Whether a model that served is registered no more."""
+def _turn(settings: Settings) -> list[Outcome]:
+    """One look at a single engine."""
     with engines.of(settings).open() as engine:
-        return any(engine.default(model) is None for model in Record.of(settings).all())
+        forgotten = any(engine.default(model) is None for model in Record.of(settings).all())
+    return restore(settings) if forgotten else []
+
+
+def _turn_of_hosts(settings: Settings, resting: dict[str, float]) -> Iterator[Outcome]:
+    """One look at several hosts; a model that fails on one does not keep the others from theirs."""
+    for model in behind(settings):
+        if resting.get(model, 0.0) > time.monotonic():
+            continue
+        try:
+            yield from hosts.restore_model(model, settings)
+        except MarinaError as error:
+            log.warning("%s is not brought up to date: %s", model, error)
+            resting[model] = time.monotonic() + RETRY_S
+
+
+def behind(settings: Settings) -> Iterator[str]:
+    """Models that a host which answers does not serve as recorded; each once."""
+    recorded = Record.of(settings).all()
+    with ExitStack() as opened:
+        opened_hosts = [opened.enter_context(engines.of(settings).open(node)) for node in settings.engine.hosts]
+        well = [engine for engine in opened_hosts if engine.answers()]
+        for model, history in recorded.items():
+            if not all(_right(engine, model, history.serving) for engine in well):
+                yield model
+
+
+def _right(engine: Host, model: str, serving: Served) -> bool:
+    try:
+        return hosts.is_right(engine, model, serving)
+    except MarinaError:
+        # It went away between two questions; the next look tells.
+        return True
+
+
+def _on(outcome: Outcome) -> str:
+    return f" on {outcome.where}" if outcome.where else ""

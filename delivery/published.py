@@ -22,7 +22,7 @@ def assign_version(archive: Archive, registration: Mapping[str, int], registered
     version = free_version(archive.version, taken)
     while (published := store.path(file_name(archive.model_name, version))) is not None:
         found = open_archive(published)
-        if found.content_sha256 == archive.content_sha256 and stamped(found) == registration:
+        if _is_same(archive, found) and stamped(found) == registration:
             break
         taken.add(version)
         version = free_version(archive.version, taken)
@@ -47,7 +47,13 @@ def same_content(archive: Archive, registration: Mapping[str, int], name: str, s
     if path is None:
         return False
     found = open_archive(path)
-    return found.content_sha256 == archive.content_sha256 and stamped(found) == registration
+    return _is_same(archive, found) and stamped(found) == registration
+
+
+def _is_same(archive: Archive, found: Archive) -> bool:
+    """Whether a published archive stands for this one; with the signature of another key it does not."""
+    signed_alike = archive.signature_sha256 in {None, found.signature_sha256}
+    return signed_alike and found.content_sha256 == archive.content_sha256
 
 
 def stored(served: Served, store: Store, settings: Settings) -> Archive:

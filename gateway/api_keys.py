@@ -12,6 +12,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import RateLimited, Unauthorized
+from gateway.console.asked import is_page
 from gateway.exchange import header
 from settings.schema import ApiKey
 
@@ -69,14 +70,15 @@ class KeyGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Lets through who has a key and keeps to its rate. Raises Unauthorized or RateLimited."""
-        if scope["type"] == "http" and not _is_open(scope["path"]):
+        if scope["type"] == "http" and not _is_open(scope):
             headers = scope["headers"]
             self._keys.admit(header(headers, b"authorization"), header(headers, b"x-api-key"))
         await self._app(scope, receive, send)
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith("/docs/")
+def _is_open(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path in OPEN or path.startswith("/docs/") or is_page(scope)
 
 
 def _per_process(rate: RateLimitItem, processes: int) -> RateLimitItem:

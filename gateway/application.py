@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
+from gateway.console.state import Console
 from gateway.dispatch import Dispatch, endpoint_of
 from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
@@ -27,7 +28,7 @@ from gateway.oip.grpc_server import grpc_server
 from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
 from gateway.oip.statistics import Statistics
 from gateway.openapi import document
-from gateway.routes import docs, health, home, models
+from gateway.routes import console, docs, health, home, models
 from gateway.services import open_services
 from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
@@ -59,8 +60,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics, tracer) as services:
             oip = Oip(services, Statistics(), control, keys)
-            async with grpc_server(oip, VERSION):
-                yield {"services": services, "oip": oip}
+            async with grpc_server(oip, VERSION, tracer):
+                yield {"services": services, "oip": oip, "console": Console(services)}
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
@@ -83,7 +84,7 @@ def create_app(
     # The router meets the predictions only with another method than POST, and says so.
     app.router.routes.extend(Route(each.route, each, methods=["POST"], name=each.route) for each in endpoints)
     app.router.routes.extend(Route(each, InferEndpoint(each), methods=["POST"], name=each) for each in INFER_ROUTES)
-    for room in (home, docs, health, models, rest):
+    for room in (home, console, docs, health, models, rest):
         app.include_router(room.router)
     _document(app, settings.gateway)
     hot: ASGIApp = endpoint_of

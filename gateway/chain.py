@@ -17,6 +17,7 @@ from gateway.retry import Retry
 from gateway.served import ServedVersion
 from gateway.shadow import Shadow
 from gateway.splits import Splits
+from gateway.tracing import Tracer
 from gateway.traffic import Traffic
 from gateway.trial_metrics import TrialMetrics
 from settings.schema import Gateway
@@ -38,13 +39,19 @@ class Chain:
 
 
 def chain(
-    upstream: Engine, catalog: Catalog, settings: Gateway, metrics: Metrics, splits: Splits, trials: TrialMetrics
+    upstream: Engine,
+    catalog: Catalog,
+    settings: Gateway,
+    metrics: Metrics,
+    splits: Splits,
+    trials: TrialMetrics,
+    tracer: Tracer,
 ) -> Chain:
     """The order is told at the top of `engine.py`."""
     view = _View(catalog, settings)
     breaker = Breaker(Retry(upstream, metrics), settings.breaker, metrics)
     queue = Queue(breaker, view.parallel, metrics)
-    coalescer = Coalescer(queue, settings.coalesce, view.reader, metrics)
+    coalescer = Coalescer(queue, settings.coalesce, view.reader, metrics, tracer)
     behind: Engine = coalescer if settings.coalesce.enabled else queue
     admission = Admission(behind, settings.admission, view.observations, metrics, settings.processes)
     engine: Engine = Flights(admission, metrics)

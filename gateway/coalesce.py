@@ -4,10 +4,13 @@
 
 The first request of a lane goes at once, so a lone client waits for nobody. A request that nobody joined is sent as it
 came. When a request of many is refused, its members are sent one by one, and each gets its own answer.
+
+Logs and traces know a task by its context. A member's own is kept, because whoever joins last sets off them all.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 
 import orjson
@@ -18,6 +21,7 @@ from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
 from gateway.observation import Reader
 from gateway.split import split
+from gateway.tracing import Tracer
 from settings.schema import Coalesce
 
 FindReader = Callable[[str, str | None], Reader | None]
@@ -26,21 +30,25 @@ FindReader = Callable[[str, str | None], Reader | None]
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One request in a lane: its observation, and where its answer goes."""
+    """One request in a lane: its observation, where its answer goes, and the context that it came in."""
 
     request: PredictionRequest
     values: list[float]
     answer: asyncio.Future[EngineAnswer]
+    context: Context
 
 
 class Coalescer:
     """Sorts requests into lanes; what cannot share a ride goes straight on."""
 
-    def __init__(self, engine: Engine, settings: Coalesce, find_reader: FindReader, metrics: Metrics) -> None:
+    def __init__(
+        self, engine: Engine, settings: Coalesce, find_reader: FindReader, metrics: Metrics, tracer: Tracer
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._find_reader = find_reader
         self._metrics = metrics
+        self._tracer = tracer
         self._lanes: dict[tuple[str, str | None], _Lane] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
@@ -60,11 +68,11 @@ class Coalescer:
         key = (request.model, request.version)
         lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[key] = _Lane(self._engine, self._settings, self._metrics)
+            lane = self._lanes[key] = _Lane(self._engine, self._settings, self._metrics, self._tracer)
         reader = self._find_reader(request.model, request.version)
         # A rollout may change it under way, so each that joins brings it along.
         lane.size = (reader.most if reader else None) or self._settings.max_batch
-        member = _Member(request, values, asyncio.get_running_loop().create_future())
+        member = _Member(request, values, asyncio.get_running_loop().create_future(), copy_context())
         lane.join(member)
         return member.answer
 
@@ -72,10 +80,11 @@ class Coalescer:
 class _Lane:
     """The observations for one version of one policy."""
 
-    def __init__(self, engine: Engine, settings: Coalesce, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, settings: Coalesce, metrics: Metrics, tracer: Tracer) -> None:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
+        self._tracer = tracer
         self.size = settings.max_batch
         self._waiting: list[_Member] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -105,7 +114,7 @@ class _Lane:
         members, self._waiting = self._waiting[:size], self._waiting[size:]
         members = [member for member in members if not member.answer.done()]
         if members:
-            task = asyncio.create_task(self._ride(members))
+            task = asyncio.create_task(self._ride(members), context=members[0].context.copy())
             self._under_way.add(task)
             task.add_done_callback(self._back)
         if self._waiting:
@@ -149,7 +158,8 @@ class _Lane:
             request_id=f"{first.request_id[:100]} +{len(members) - 1}",
             deadline=max(member.request.deadline for member in members),
         )
-        answer = await self._engine.predict(many)
+        with self._tracer.together([member.context for member in members]):
+            answer = await self._engine.predict(many)
         bodies = split(answer.body, len(members))
         if bodies is None:
             raise Internal("the answer to a request of many cannot be split")
@@ -159,7 +169,7 @@ class _Lane:
         await asyncio.gather(*(self._alone(member) for member in members if not member.answer.done()))
 
     async def _alone(self, member: _Member) -> None:
-        work = asyncio.ensure_future(self._engine_answer(member.request))
+        work = asyncio.create_task(self._engine_answer(member.request), context=member.context)
         # A member whose client left takes its lone request along.
         member.answer.add_done_callback(lambda _: work.cancel())
         try:

@@ -13,12 +13,14 @@ from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.replies import error_response
 from gateway.stamped import Stamped
-from gateway.tracing import Tracer
+from gateway.tracing import SILENT, Tracer
 
 _log = logging.getLogger(__name__)
 
 # nginx' number for a client that closed the connection; it is counted, never sent.
 CLIENT_GONE = 499
+# Asked every few seconds by whoever watches the gateway; among traces they would only be in the way.
+WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class Edge:
@@ -43,8 +45,13 @@ class Edge:
         self._metrics.in_flight.inc()
         status = CLIENT_GONE
         try:
-            with self._tracer.request(scope, request.request_id):
-                status = await self._answer(scope, receive, send, request)
+            tracer = SILENT if scope["path"] in WATCHED else self._tracer
+            with tracer.request(scope["method"], request) as span:
+                try:
+                    status = await self._answer(scope, receive, send, request)
+                finally:
+                    request.route = request.route or getattr(scope.get("route"), "path", "")
+                    span.answered(request, status)
         finally:
             self._metrics.in_flight.dec()
             self._record(scope, request, status, clock() - request.started)
@@ -69,8 +76,7 @@ class Edge:
         return stamped.status
 
     def _record(self, scope: Scope, request: Exchange, status: int, seconds: float) -> None:
-        route = request.route or getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.request(request.model, route, status, seconds)
+        self._metrics.request(request.model, request.route or "unmatched", status, seconds)
         if self._access_log:
             event(
                 _log,

@@ -11,6 +11,9 @@ import orjson
 current_request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Id of the request that the running task answers; every line logged meanwhile carries it."""
 
+current_trace_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("trace_id", default=None)
+"""Its trace, where requests are traced."""
+
 
 def event(
     logger: logging.Logger, level: int, name: str, *, exc_info: BaseException | None = None, **fields: Any
@@ -33,6 +36,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (request_id := current_request_id.get()) is not None:
             line["request_id"] = request_id
+        if (trace_id := current_trace_id.get()) is not None:
+            line["trace_id"] = trace_id
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -44,6 +49,7 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -5,13 +5,13 @@ writes into files of its own below PROMETHEUS_MULTIPROC_DIR, and whoever is aske
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from time import perf_counter
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 # From a policy's answer on the same machine to the default deadline, in seconds.
@@ -136,16 +136,23 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics of all gateway processes in Prometheus' text format."""
-        if SHARED not in os.environ:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client has no hints here
-        return generate_latest(together)
+        return generate_latest(self._together())
+
+    def families(self) -> Iterable[Metric]:
+        """The same as objects."""
+        return self._together().collect()
 
     def close(self) -> None:
         """Takes this process's gauges out of the sum."""
         if SHARED in os.environ:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # as above
+
+    def _together(self) -> CollectorRegistry:
+        if SHARED not in os.environ:
+            return self.registry
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client has no hints here
+        return together
 
     def _seconds(self, name: str, words: str, *labels: str) -> Histogram:
         return Histogram(f"marina_gateway_{name}_seconds", words, labels, buckets=BUCKETS, registry=self.registry)

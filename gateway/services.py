@@ -54,7 +54,7 @@ async def open_services(
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         trials = TrialMetrics(metrics.registry)
         splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
-        made = chain(served.engine, catalog, gateway, metrics, splits, trials)
+        made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
         splits.start()
         try:
             served.start()

@@ -1,48 +1,74 @@
-"""OpenTelemetry traces: one for each request, with a span of the gateway and one of each call to the engine.
+"""What the gateway tells a tracer about a request on its way, and the tracer that tells nothing.
 
-Optional: `requirements-otel.txt` brings the library, `gateway.tracing.endpoint` turns it on. Without it nothing is
-imported. A request of many observations belongs to the trace of the first of them.
+`gateway.tracing.endpoint` turns tracing on, and `requirements-otel.txt` brings its library; without it nothing of that
+is imported. `gateway.spans` draws the trace.
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
-
-from starlette.types import Scope
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Context
+from typing import Protocol
 
 from errors import ConfigError
+from gateway.exchange import Exchange
 from settings.schema import Tracing
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
 
-SERVICE = "marina-gateway"
+class RequestSpan(Protocol):
+    """A request of a client, while it is answered."""
+
+    def answered(self, exchange: Exchange, status: int) -> None:
+        """How it ended: what the exchange knows by now, and the status that went out."""
+        ...
+
+
+class CallSpan(Protocol):
+    """A call to the engine, while it is under way."""
+
+    def answered(self, status: int, timing: str | None) -> None:
+        """The engine's status, and the stages of the worker as `Server-Timing` names them."""
+        ...
 
 
 class Tracer(Protocol):
-    """What the gateway tells about a request on its way."""
+    """Where spans begin and end."""
 
-    def request(self, scope: Scope, request_id: str) -> AbstractContextManager[None]:
+    def request(self, method: str, exchange: Exchange) -> AbstractContextManager[RequestSpan]:
         """Spans the whole request; the client's `traceparent` is continued."""
         ...
 
-    def call(self, model: str, headers: dict[str, str]) -> AbstractContextManager[None]:
-        """Spans one call to the engine, and adds `traceparent` to its headers."""
+    def call(self, model: str, version: str | None, headers: dict[str, str]) -> AbstractContextManager[CallSpan]:
+        """Spans one call to the engine, and adds to its headers what the worker's spans need."""
+        ...
+
+    def together(self, members: Sequence[Context]) -> AbstractContextManager[None]:
+        """Spans what several requests share, in the trace of each of them; `members` are their contexts."""
         ...
 
     def close(self) -> None:
-        """Sends what is still to be sent."""
+        """Sends what is still to be sent; gives up after some seconds when nobody takes it."""
         ...
+
+
+class _Silent:
+    """A span of neither kind that is told everything and keeps nothing."""
+
+    def answered(self, *_: object) -> None:
+        """Nothing."""
 
 
 class NoTracer:
     """Tells nothing."""
 
-    def request(self, scope: Scope, request_id: str) -> AbstractContextManager[None]:
+    def request(self, method: str, exchange: Exchange) -> AbstractContextManager[RequestSpan]:
         """Nothing."""
-        return _NOTHING
+        return _UNTOLD
 
-    def call(self, model: str, headers: dict[str, str]) -> AbstractContextManager[None]:
+    def call(self, model: str, version: str | None, headers: dict[str, str]) -> AbstractContextManager[CallSpan]:
+        """Nothing."""
+        return _UNTOLD
+
+    def together(self, members: Sequence[Context]) -> AbstractContextManager[None]:
         """Nothing."""
         return _NOTHING
 
@@ -51,50 +77,8 @@ class NoTracer:
 
 
 _NOTHING = nullcontext()
-
-
-class OpenTelemetry:
-    """Tells OpenTelemetry."""
-
-    def __init__(self, provider: "TracerProvider") -> None:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        self._provider = provider
-        self._tracer = provider.get_tracer(SERVICE)
-        self._context = TraceContextTextMapPropagator()
-
-    @contextmanager
-    def request(self, scope: Scope, request_id: str) -> Iterator[None]:
-        """The span of a server."""
-        from opentelemetry.trace import SpanKind
-
-        carrier = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        attributes = {
-            "http.request.method": scope["method"],
-            "url.path": scope["path"],
-            "marina.request_id": request_id,
-        }
-        with self._tracer.start_as_current_span(
-            f"{scope['method']} {scope['path']}",
-            context=self._context.extract(carrier),
-            kind=SpanKind.SERVER,
-            attributes=attributes,
-        ):
-            yield
-
-    @contextmanager
-    def call(self, model: str, headers: dict[str, str]) -> Iterator[None]:
-        """The span of a client."""
-        from opentelemetry.trace import SpanKind
-
-        attributes = {"marina.model": model}
-        with self._tracer.start_as_current_span("engine predict", kind=SpanKind.CLIENT, attributes=attributes):
-            self._context.inject(headers)
-            yield
-
-    def close(self) -> None:
-        """Waits for the exporter."""
-        self._provider.shutdown()
+_UNTOLD = nullcontext(_Silent())
+SILENT = NoTracer()
 
 
 def tracer_for(settings: Tracing) -> Tracer:
@@ -102,12 +86,7 @@ def tracer_for(settings: Tracing) -> Tracer:
     if settings.endpoint is None:
         return NoTracer()
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from gateway.span_export import exporting
     except ImportError:
         raise ConfigError("gateway.tracing.endpoint needs `pip install -r requirements-otel.txt`") from None
-    provider = TracerProvider(resource=Resource.create({"service.name": SERVICE}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint)))
-    return OpenTelemetry(provider)
+    return exporting(settings.endpoint, settings.sample)

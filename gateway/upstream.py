@@ -98,15 +98,19 @@ class Upstream:
             headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
             # A worker does not know how long a request stood in the engine's queue, but it knows the time.
             headers["X-Deadline-At"] = str(int((time.time() + left) * 1000))
-        with self._tracer.call(request.model, headers):
+        with self._tracer.call(request.model, request.version, headers) as span:
             lines = [self._opening(request.model, request.version)]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
             answer = await self._pool.post(_head(lines), request.body)
+            span.answered(answer.status, _text(answer.headers.get(b"server-timing")))
         media_type = answer.headers.get(b"content-type", OCTETS.encode()).partition(b";")[0].strip()
-        version = answer.headers.get(b"x-model-version")
-        named = None if version is None else version.decode("latin-1")
-        return _Reply(answer.status, EngineAnswer(answer.body, media_type.decode("latin-1").lower(), named))
+        version = _text(answer.headers.get(b"x-model-version"))
+        return _Reply(answer.status, EngineAnswer(answer.body, media_type.decode("latin-1").lower(), version))
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _head(lines: list[str]) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, card, deadline, explain, golden, metrics, rows, runtimes, startup, worker_log
+from handlers import answers, card, deadline, explain, golden, metrics, rows, runtimes, startup, tracing, worker_log
 from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
 from handlers.errors import HandlerError, Internal, NotSupported
 
@@ -40,6 +40,7 @@ class ModelHandler(ABC):
     card: card.Card
     context: Any
     model: runtimes.Runtime
+    spans: tracing.Spans | None = None
     initialized = False
 
     def initialize(self, context: Any) -> None:
@@ -52,6 +53,7 @@ class ModelHandler(ABC):
         self.context = context
         self.manifest = context.manifest
         self.version = str(context.manifest["model"]["modelVersion"])
+        worker_log.structure(context.manifest["model"].get("modelName", ""), self.version)
         self.card = card.load(folder / "model.json").stamped(context.manifest["model"])
         self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
         self.configure()
@@ -59,6 +61,7 @@ class ModelHandler(ABC):
         inputs = startup.verify(golden.load(folder / "golden.json"), self.card, self._read_sample, self.forward)
         startup.warm_up(inputs, self.batch_size, self.forward)
         worker_log.quieten()
+        self.spans = tracing.spans_for(self.card.model_name, self.version)
         self.initialized = True
 
     @abstractmethod
@@ -84,8 +87,12 @@ class ModelHandler(ABC):
         if context.get_request_header(0, "describe") == "True":
             # As bytes: TorchServe asks of anything else first whether it is a tensor, and loads torch for the question.
             return [answers.encode_document(self.describe_handle())]
-        bodies = self.postprocess(self.inference(self.preprocess(data)))
-        context.metrics.add_time("HandlerTime", round((time.perf_counter() - started) * 1000, 2), None, "ms")
+        forwarded = self.inference(self.preprocess(data))
+        bodies = self.postprocess(forwarded)
+        whole_s = time.perf_counter() - started
+        context.metrics.add_time("HandlerTime", round(whole_s * 1000, 2), None, "ms")
+        if self.spans is not None:
+            self.spans.batch(context, forwarded, whole_s)
         return bodies
 
     def preprocess(self, data: list[Mapping[str, Any]]) -> Batch:
@@ -101,7 +108,7 @@ class ModelHandler(ABC):
             outputs = self._forward_together(batch)
         except Exception:
             # An edge: which request is to blame, or whether only their number was, shows when each runs alone.
-            logger.exception("forward_failed requests=%d", len(batch.readable))
+            logger.exception("forward_failed", extra={"fields": {"requests": len(batch.readable)}})
             outputs = tuple(self._apart(index, request) for index, request in enumerate(batch.requests))
         return Forwarded(outputs, batch.decode_s, time.perf_counter() - started)
 
@@ -186,8 +193,7 @@ class ModelHandler(ABC):
             outcome = worded
         self.context.set_response_status(code=outcome.status, phrase=outcome.phrase, idx=index)
         # No detail here: it may repeat parts of the request's body.
-        told = (self._request_id(index), outcome.code, outcome.status)
-        logger.warning("request_failed request_id=%r code=%s status=%d", *told)
+        logger.warning("request_failed", extra=self._about(index, code=outcome.code, status=outcome.status))
         return answers.encode_error(outcome)
 
     def _word(self, outcome: Outputs | Explained) -> bytes:
@@ -203,9 +209,8 @@ class ModelHandler(ABC):
             return error
         except Exception:
             # An edge: an error that nobody foresaw costs this request its answer, and no other request theirs.
-            logger.exception("request_broke request_id=%r", self._request_id(index))
+            logger.exception("request_broke", extra=self._about(index))
             return Internal("the model failed on this request")
 
-    def _request_id(self, index: int) -> str | None:
-        headers = self.context.get_all_request_header(index)
-        return next((value for name, value in headers.items() if name.lower() == "x-request-id"), None)
+    def _about(self, index: int, **fields: Any) -> dict[str, Any]:
+        return worker_log.about(self.context.get_all_request_header(index), **fields)

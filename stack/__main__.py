@@ -1,7 +1,6 @@
 """`python -m stack up|down|status|logs|run PART|edge [overrides]`: the local stack from the command line."""
 
 import logging
-import subprocess
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
 from settings.schema import Node
-from stack import control, ports, processes
+from stack import control, log_lines, ports, processes
 from stack.folders import Folders
 from stack.parts import edge_part, parts, started_parts
 
@@ -81,10 +80,13 @@ def _show_node(loaded: Settings, node: Node) -> bool:
 
 def _logs(overrides: tuple[str, ...]) -> int:
     folders = Folders.of(settings.load(overrides))
-    files = sorted(folders.logs.glob("*.log"))
+    # nginx writes of requests where its other files are; what it says of itself comes with the rest.
+    files = [*sorted(folders.logs.glob("*.log")), *sorted(folders.state.glob("*/access.log"))]
     if not files:
         raise StackError("no logs yet; `make up` writes them")
-    return subprocess.run(["tail", "-n", "20", "-F", *map(str, files)], check=False).returncode
+    for line in log_lines.follow(files):
+        print(line, flush=True)
+    return 0
 
 
 def _run(arguments: tuple[str, ...]) -> int:

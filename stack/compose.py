@@ -27,7 +27,7 @@ SECRETS = {
     "s3_user": 10,
     "s3_password": 20,
 }
-DATA = ("torchserve", "torchserve/model_store", "delivery", "minio", "prometheus", "grafana", "loki")
+DATA = ("torchserve", "torchserve/model_store", "delivery", "minio", "prometheus", "grafana", "loki", "tempo")
 CLIENTS = {"client": "gateway_key", "prometheus": "prometheus_key"}
 CONTAINER_USER = 10001  # for root, as whom nothing in a container shall run
 

@@ -17,13 +17,13 @@ from types import FrameType
 import requests
 
 from errors import PortInUse, StackError
-from stack import ports, processes
+from stack import log_lines, ports, processes
 from stack.folders import Folders
 from stack.parts import Part
 
 log = logging.getLogger(__name__)
 # The order in which they stop: who asks before who answers.
-NAMES = ("edge", "scaler", "follower", "gateway", "filebrowser", "s3", "torchserve")
+NAMES = ("edge", "scaler", "keeper", "gateway", "filebrowser", "s3", "torchserve")
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,10 @@ def _answers(part: Part) -> bool:
 def _last_words(name: str, folders: Folders) -> str:
     path = processes.log_file(name, folders)
     lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()] if path.exists() else []
-    return f"{lines[-1].strip() if lines else 'it said nothing'} (all of it: {path})"
+    said = lines[-1].strip() if lines else "it said nothing"
+    if line := log_lines.parsed(said):
+        said = log_lines.event_of(line) or said
+    return f"{said} (all of it: {path})"
 
 
 @contextlib.contextmanager

@@ -71,7 +71,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
                 env=s3.environment(bucket),
             )
         )
-    served += [_loop("follower", "follow", overrides)] if engine.nodes else []
+    served += [_loop("keeper", "keep", overrides)] if engine.nodes else []
     served += [_loop("scaler", "scale", overrides)] if settings.scaling.models else []
     gateway = settings.gateway
     served.append(

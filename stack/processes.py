@@ -21,6 +21,7 @@ from stack.parts import Part
 MARK = "MARINA_STACK"
 NGINX = ("filebrowser", "edge")  # parts whose folder below the state folder has their name
 STOP_TIMEOUT_S = 20.0
+LARGEST_LOG = 20 * 2**20  # what a part with a longer log begins with is a new one
 
 
 def start(part: Part, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
@@ -29,7 +30,9 @@ def start(part: Part, folders: Folders, *, foreground: bool = False) -> "subproc
     In the background its output goes to `logs/<part>.log`, in the foreground to the caller's terminal.
     """
     part.prepare()
-    env = {**os.environ, **part.env, MARK: str(folders.state), "MARINA_PART": part.name}
+    # TorchServe writes its log itself, docker/log4j2.xml says how; into the same file, where the words of Java come.
+    log = {"MARINA_LOG_TO": "console" if foreground else "file", "MARINA_LOG_FILE": str(log_file(part.name, folders))}
+    env = {**os.environ, **part.env, **log, MARK: str(folders.state), "MARINA_PART": part.name}
     with _output(part.name, folders, foreground=foreground) as output:
         process = subprocess.Popen(
             part.command,
@@ -49,7 +52,10 @@ def _output(name: str, folders: Folders, *, foreground: bool) -> Iterator[Binary
     if foreground:
         yield None
         return
-    with log_file(name, folders).open("ab") as log:
+    file = log_file(name, folders)
+    if file.exists() and file.stat().st_size > LARGEST_LOG:
+        file.replace(file.with_name(f"{file.name}.1"))
+    with file.open("ab") as log:
         yield log
 
 

@@ -12,7 +12,8 @@ from settings.schema import S3Store
 
 def command(store: S3Store) -> tuple[str, ...]:
     """Rclone in the foreground; its key pair comes by the environment, where other users cannot read it."""
-    return (_program(), "serve", "s3", "--addr", f"{store.host}:{store.port}", "--config", "", str(store.local_folder))
+    address = f"{store.host}:{store.port}"
+    return (_program(), "serve", "s3", "--use-json-log", "--addr", address, "--config", "", str(store.local_folder))
 
 
 def environment(store: S3Store) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +17,8 @@ from bench.server import Failed, Server, Wrong, serving
 from bench.targets import BOUNDARY, Sample, Target
 from settings.load import ROOT
 
-WARM_S = 2.0
+# A runtime that compiles as it goes, Java above all, needs this long to be at its speed.
+WARM_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """Unique, and fit for a folder."""
-        words = "".join(each if each.isalnum() else "-" for each in self.peer.title.lower())
-        return f"{self.peer.subject}-{self.level}-{words}-{self.workers}x{self.threads}"
+        """Unique, and fit for a folder: short, because TorchServe's sockets lie in it, whose paths have 108 bytes."""
+        which = f"{zlib.crc32(self.peer.title.encode()):08x}"
+        return f"{self.peer.subject}-{self.level}-{self.peer.folder}-{which}-{self.workers}x{self.threads}"
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ def token(node: Node, interface: Interface, title: str) -> str:
     return read(ROOT / node.key_file, title).token(interface).value
 
 
+def every(node: Node, title: str) -> set[str]:
+    """All keys of a host, for whoever looks where they must not stand. Raises EngineError when there are none."""
+    if node.key_file is None:
+        return {node.token or ""}
+    found = read(ROOT / node.key_file, title)
+    return {found.management.value, found.inference.value, found.api}
+
+
 def renewed(node: Node, interface: Interface, facts: Facts) -> str:
     """The token after the engine has replaced an expired one; as it stands now where keys are not renewed."""
     if node.key_file is None or not facts.renews_keys:

@@ -1,8 +1,9 @@
-"""The outermost layer of gRPC calls: request id, metrics, access log, and what an error becomes."""
+"""The outermost layer of gRPC calls: request id, metrics, trace, access log, and what an error becomes."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from gateway import request_id
 from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
+from gateway.tracing import SILENT, Tracer
 
 if TYPE_CHECKING:
     from gateway.api_keys import Keys
@@ -51,9 +53,10 @@ Stream = Callable[[Any, Any], AsyncIterator[Any]]
 class Edge(grpc.aio.ServerInterceptor):
     """Gives each call its id, turns errors into statuses, and counts."""
 
-    def __init__(self, metrics: Metrics, keys: "Keys | None", *, access_log: bool) -> None:
+    def __init__(self, metrics: Metrics, keys: "Keys | None", tracer: Tracer, *, access_log: bool) -> None:
         self._metrics = metrics
         self._keys = keys
+        self._tracer = tracer
         self._access_log = access_log
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
@@ -69,43 +72,53 @@ class Edge(grpc.aio.ServerInterceptor):
 
     def _unary(self, call: Call, route: str) -> Call:
         async def answered(message: Any, context: Any) -> Any:
-            counted = self._begin(context, route, getattr(message, "id", ""))
-            try:
-                self._admit(context, route)
-                return await call(message, context)
-            except RequestError as error:
-                counted.status = error.status
-                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
-            except asyncio.CancelledError:
-                counted.status = CLIENT_GONE
-                raise
-            except Exception:
-                # The edge of the process: a client gets a status and no stack trace, whatever broke.
-                counted.status = Internal.status
-                logger.exception("unexpected_error", extra={"fields": {"path": route}})
-                await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
-            finally:
-                self._end(counted)
+            with self._counted(context, route, getattr(message, "id", "")) as counted:
+                try:
+                    self._admit(context, route)
+                    return await call(message, context)
+                except RequestError as error:
+                    counted.status = error.status
+                    await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+                except asyncio.CancelledError:
+                    counted.status = CLIENT_GONE
+                    raise
+                except Exception:
+                    # The edge of the process: a client gets a status and no stack trace, whatever broke.
+                    counted.status = Internal.status
+                    logger.exception("unexpected_error", extra={"fields": {"path": route}})
+                    await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
 
         return answered
 
     def _stream(self, call: Stream, route: str) -> Stream:
         async def answered(messages: Any, context: Any) -> AsyncIterator[Any]:
-            counted = self._begin(context, route, "")
-            try:
-                self._admit(context, route)
-                async for answer in call(messages, context):
-                    yield answer
-            except RequestError as error:
-                counted.status = error.status
-                await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
-            except (asyncio.CancelledError, GeneratorExit):
-                counted.status = CLIENT_GONE
-                raise
-            finally:
-                self._end(counted)
+            with self._counted(context, route, "") as counted:
+                try:
+                    self._admit(context, route)
+                    async for answer in call(messages, context):
+                        yield answer
+                except RequestError as error:
+                    counted.status = error.status
+                    await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+                except (asyncio.CancelledError, GeneratorExit):
+                    counted.status = CLIENT_GONE
+                    raise
 
         return answered
+
+    @contextmanager
+    def _counted(self, context: Any, route: str, own_id: str) -> Iterator["_Counted"]:
+        """One call from its beginning to its end."""
+        counted = self._begin(context, route, own_id)
+        try:
+            tracer = SILENT if route.rpartition("/")[2] in OPEN else self._tracer
+            with tracer.request("gRPC", counted.call) as span:
+                try:
+                    yield counted
+                finally:
+                    span.answered(counted.call, int(counted.status))
+        finally:
+            self._end(counted)
 
     def _admit(self, context: Any, route: str) -> None:
         """Lets calls through that bring an API key, where keys are configured. Raises Unauthorized or RateLimited."""

@@ -9,6 +9,7 @@ from errors import PortInUse
 from gateway.logs import event
 from gateway.oip.context import Oip
 from gateway.server import check_host
+from gateway.tracing import Tracer
 from settings.schema import Gateway
 
 _log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ OVERHEAD_BYTES = 65536
 
 
 @asynccontextmanager
-async def grpc_server(oip: Oip, version: str) -> AsyncIterator[None]:
+async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[None]:
     """Serves while the gateway runs; at its end takes no new call and waits for those under way.
 
     Nothing when gateway.grpc_port is null. Raises PortInUse, and ConfigError when the host may not be
@@ -36,7 +37,7 @@ async def grpc_server(oip: Oip, version: str) -> AsyncIterator[None]:
     from gateway.oip.servicer import Servicer
 
     check_host(gateway)
-    edge = Edge(oip.services.metrics, oip.keys, access_log=gateway.access_log)
+    edge = Edge(oip.services.metrics, oip.keys, tracer, access_log=gateway.access_log)
     server = grpc.aio.server(interceptors=[edge], options=_options(gateway))
     servicer = Servicer(oip, version)
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)

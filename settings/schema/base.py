@@ -1,13 +1,26 @@
 """The types that the groups share: ports, names, sizes, and what every group of settings is."""
 
+import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def like(pattern: str, examples: str) -> AfterValidator:
+    """A text of this form; whoever wrote another is told what it looks like, not the pattern."""
+
+    def checked(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be like {examples}")
+        return text
+
+    return AfterValidator(checked)
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Version = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")]
+Name = Annotated[str, like(r"[a-z][a-z0-9_]*", "digits or my_model_2, in lower case")]
+Version = Annotated[str, like(r"[0-9]+(\.[0-9]+)*", "1.0 or 2.3.1")]
 PositiveInt = Annotated[int, Field(ge=1)]
 Triple = tuple[float, float, float]
 Size = tuple[PositiveInt, PositiveInt]

@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds
+from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, like
+
+Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
 
 
 class Alias(Frozen):
@@ -52,7 +54,7 @@ class ApiKey(Frozen):
 
     name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    rate: Annotated[str, Field(pattern=r"^[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)$")] | None = Field(
+    rate: Annotated[str, like(r"[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)", "100/second")] | None = Field(
         None, description="requests, e.g. 100/second, counted by each gateway process; null for no limit"
     )
 
@@ -74,11 +76,27 @@ class Security(Frozen):
 
 
 class Tracing(Frozen):
-    """OpenTelemetry traces; needs requirements-otel.txt."""
+    """OpenTelemetry traces of gateway and workers; needs requirements-otel.txt where each of them runs."""
 
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
         description="an OTLP/HTTP collector's traces URL, e.g. http://127.0.0.1:4318/v1/traces; null turns it off"
     )
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of the requests that are traced; one that brings a traceparent follows the flag in it"
+    )
+
+    @field_validator("endpoint", mode="before")
+    @classmethod
+    def _empty_is_off(cls, value: object) -> object:
+        # What a container's environment has where nothing was chosen.
+        return None if value == "" else value
+
+
+class Console(Frozen):
+    """Where the page that a browser gets at `/` leads to: addresses as browsers reach them."""
+
+    files: Link | None = Field(description="the file browser; null: the store's own, if any; '': no link")
+    grafana: Link | None = Field(description="Grafana; null or '': no link")
 
 
 class Gateway(Frozen):
@@ -108,6 +126,7 @@ class Gateway(Frozen):
     breaker: Breaker
     security: Security
     tracing: Tracing
+    console: Console
     default_vision_model: Name
     default_policy: Name
     aliases: list[Alias]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from settings.schema.base import Frozen, PositiveInt, Seconds
+from settings.schema.base import Frozen, PositiveInt, Seconds, like
 
 Numbers = Annotated[list[PositiveInt], Field(min_length=1)]
 
@@ -12,7 +12,7 @@ Numbers = Annotated[list[PositiveInt], Field(min_length=1)]
 class Tune(Frozen):
     """The search for the registration settings that serve a latency goal best, under the load of `stress`."""
 
-    slo: Annotated[str, Field(pattern=r"^p(50|90|95|99|99\.9):[0-9]+(\.[0-9]+)?(ms|s)$")] = Field(
+    slo: Annotated[str, like(r"p(50|90|95|99|99\.9):[0-9]+(\.[0-9]+)?(ms|s)", "p99:80ms or p50:0.1s")] = Field(
         description="the goal: a percentile and its limit, e.g. p99:80ms"
     )
     minutes: Annotated[float, Field(gt=0)] = Field(description="the search ends after this, resumed parts included")

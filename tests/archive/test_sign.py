@@ -48,6 +48,25 @@ def test_somebody_elses_signature_is_refused_even_where_none_is_required(
         verify(signed(tmp_path / "toy.mar", stranger), keys[1], required=False)
 
 
+def test_while_keys_are_rotated_one_file_holds_the_old_and_the_new(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+    new_private, new_public = generate_keys(tmp_path / "new")
+    _, third = generate_keys(tmp_path / "third")
+    both = tmp_path / "both.pub"
+    both.write_bytes(keys[1].read_bytes() + new_public.read_bytes())
+    for private in (keys[0], new_private):
+        verify(signed(tmp_path / "toy.mar", private), both, required=True)
+    both.write_bytes(third.read_bytes() + new_public.read_bytes())
+    with pytest.raises(ArchiveError, match="its signature is not one of"):
+        verify(signed(tmp_path / "toy.mar", keys[0]), both, required=True)
+
+
+def test_the_signature_of_another_key_makes_another_archive(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+    again, _ = generate_keys(tmp_path / "again")
+    first, second = (signed(tmp_path / "toy.mar", key).signature_sha256 for key in (keys[0], again))
+    assert signed(tmp_path / "toy.mar", keys[0]).signature_sha256 == first != second
+    assert open_archive(archive_at(tmp_path / "plain.mar")).signature_sha256 is None
+
+
 @pytest.mark.parametrize("signature", [b"", b"not base64!\n", b"AAAA\n", b"A" * 88])
 def test_a_signature_that_is_none_is_refused(tmp_path: Path, keys: tuple[Path, Path], signature: bytes) -> None:
     write_zip(checked(CONTENTS) | {"signature.ed25519": signature}, tmp_path / "toy.mar")

@@ -55,3 +55,8 @@ def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["handlers", "peers", "growth", "gateway", "edge", "tune"])
 def test_the_document_has_a_section_for_each_command(name: str) -> None:
     document.check(ROOT / "docs" / "performance.md", name)
+
+
+def test_a_document_that_is_not_there_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nowhere\.md: No such file"):
+        document.check(tmp_path / "nowhere.md", "a")

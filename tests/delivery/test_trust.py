@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 import settings
-from archive import write_zip
+from archive import open_archive, write_zip
 from archive.sign import generate_keys, signature_of
+from delivery.published import same_content
+from delivery.stores.local import LocalFolder
 from delivery.trust import open_trusted
 from errors import ArchiveError
 from settings import Settings
+from settings.schema import LocalStore
 from tests.archive.made import CHECKSUMS, CONTENTS, checked
 
 SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
@@ -54,3 +57,19 @@ def test_what_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
     write_zip(again | {SIGNATURE: signed[SIGNATURE]}, path)
     with pytest.raises(ArchiveError, match="its signature is not one of"):
         open_trusted(path, required(public))
+
+
+def test_what_is_published_stands_for_the_same_content_unless_another_key_has_signed_it(tmp_path: Path) -> None:
+    files, built = checked(WHOLE), tmp_path / "toy.mar"
+    first, second = (generate_keys(tmp_path / name)[0] for name in ("first", "second"))
+    store = LocalFolder(LocalStore(name="local", folder=str(tmp_path / "store")))
+    write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], first)}, built)
+    store.put(built, "toy-1.0.mar")
+    told = []
+    for signature in ({SIGNATURE: signature_of(files[CHECKSUMS], key)} for key in (first, second)):
+        write_zip(files | signature, built)
+        told.append(same_content(open_archive(built), {}, "toy-1.0.mar", store))
+    write_zip(files, built)
+    told.append(same_content(open_archive(built), {}, "toy-1.0.mar", store))
+    assert told == [True, False, True]
+    assert same_content(open_archive(built), {}, "toy-1.1.mar", store) is False

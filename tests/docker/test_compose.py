@@ -11,6 +11,8 @@ import yaml
 
 from settings import load
 from settings.load import ROOT
+from stack.folders import Folders
+from stack.torchserve import environment
 from tests.docker.dockerfile import Dockerfile, read
 
 FILE = ROOT / "docker" / "compose.yaml"
@@ -18,7 +20,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
 # They bring no program to ask with; nothing waits for their health.
-UNASKED = {"loki", "alloy", "bucket"}
+UNASKED = {"loki", "tempo", "alloy", "bucket"}
 each_service = pytest.mark.parametrize("name", SERVICES)
 each_built = pytest.mark.parametrize("name", BUILT)
 
@@ -137,7 +139,8 @@ def test_networks_join_those_who_speak_with_each_other() -> None:
         ("gateway", "torchserve"), ("gateway", "torchserve-gpu"), ("delivery", "torchserve"),
         ("delivery", "torchserve-gpu"), ("torchserve", "filebrowser"), ("torchserve", "minio"), ("delivery", "minio"),
         ("bucket", "minio"), ("prometheus", "gateway"), ("prometheus", "torchserve"), ("prometheus", "edge"),
-        ("grafana", "prometheus"), ("grafana", "loki"), ("alloy", "loki"),
+        ("grafana", "prometheus"), ("grafana", "loki"), ("grafana", "tempo"), ("alloy", "loki"),
+        ("gateway", "tempo"), ("torchserve", "tempo"), ("torchserve-gpu", "tempo"),
     ]:  # fmt: skip
         assert of(one) & of(other), (one, other)
 
@@ -177,3 +180,25 @@ def test_the_two_torchserves_differ_in_their_image_and_devices_alone() -> None:
     )
     assert cpu == gpu
     assert all("torchserve" in network["aliases"] for network in SERVICES["torchserve-gpu"]["networks"].values())
+
+
+def test_torchserve_is_told_of_tracing_by_the_variables_of_local_runs(tmp_path: Path) -> None:
+    local = environment(load([f"paths.state={tmp_path}"]), Folders.of(load([f"paths.state={tmp_path}"])))
+    told = SERVICES["torchserve"]["environment"]
+    assert {name for name in local if name.startswith("OTEL_")} == {name for name in told if name.startswith("OTEL_")}
+    assert local["OTEL_TRACES_SAMPLER"] == told["OTEL_TRACES_SAMPLER"]
+    # One name for gateway and workers: whoever sets it in docker/.env gets whole traces, or none.
+    for service, name in (("torchserve", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), ("gateway", "MARINA_TRACES_ENDPOINT")):
+        assert SERVICES[service]["environment"][name] == "${MARINA_TRACES_ENDPOINT:-}"
+
+
+def test_tempo_listens_where_the_documents_send_traces() -> None:
+    config = yaml.safe_load((ROOT / "docker" / "tempo" / "tempo.yml").read_text())
+    endpoint = config["distributor"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    sources = yaml.safe_load((ROOT / "docker/grafana/provisioning/datasources/marina.yml").read_text())["datasources"]
+    [asked] = [each["url"] for each in sources if each["type"] == "tempo"]
+    assert asked == f"http://tempo:{config['server']['http_listen_port']}"
+    for document in ("observability.md", "containers.md"):
+        assert f"http://tempo:{endpoint.rpartition(':')[2]}/v1/traces" in (ROOT / "docs" / document).read_text()
+    folder = config["storage"]["trace"]["local"]["path"].rpartition("/")[0]
+    assert ("./data/tempo", folder) in mounts("tempo")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.console import files as console_files
 from settings import Settings, load
 from stack.folders import Folders
 from stack.torchserve import command, environment
@@ -126,6 +127,13 @@ def test_the_gateways_image_holds_every_module_that_the_gateway_imports() -> Non
     ]
     needed = {name for path in sources if "handlers" not in path.parts for name in _imported(path)} & rooms
     assert needed <= {name.removesuffix(".py") for name in copied}
+
+
+def test_the_gateways_image_holds_the_consoles_files() -> None:
+    folder = console_files.FOLDER.relative_to(ROOT)
+    assert any(folder.is_relative_to(source.rstrip("/")) for source in FILES["Dockerfile.gateway"].copied)
+    kept_back = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if "*" in line and line != "*"]
+    assert kept_back == ["**/__pycache__"]
 
 
 def _imported(path: Path) -> set[str]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,8 +227,14 @@ def test_health_is_told(browser: FileBrowser) -> None:
 
 def test_the_access_log_is_json_with_the_answers_request_id(browser: FileBrowser) -> None:
     request_id = browser.get('/files/absent.mar?a="quoted"').headers["X-Request-Id"]
-    lines = [json.loads(line) for line in (browser.run / "access.log").read_text().splitlines()]
-    assert [line["status"] for line in lines if line["request_id"] == request_id] == [404]
+    # The line is written after the answer is sent.
+    deadline = time.monotonic() + 20
+    lines: list[str] = []
+    while not lines and time.monotonic() < deadline:
+        written = (browser.run / "access.log").read_text()
+        lines = [line for line in written.splitlines(keepends=True) if str(request_id) in line and line.endswith("\n")]
+        time.sleep(0.01)
+    assert [json.loads(line)["status"] for line in lines] == [404]
 
 
 def test_an_empty_folder_is_an_empty_list() -> None:

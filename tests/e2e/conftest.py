@@ -6,7 +6,6 @@ is marked `torchserve` with its reason, and left out then.
 """
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ import psutil
 import pytest
 
 import engines
+from bench.command import finished
+from bench.nodes import free_ports
 from demo import digits
 from engines.interface import Facts
 from engines.torchserve import key_file
@@ -87,16 +88,7 @@ class Stack:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run one of the kit's programs to its end and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=300,
-        )
+        done = finished(arguments, self.env, timeout_s=300)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -109,11 +101,7 @@ def unseen_digits() -> tuple[list[bytes], list[str]]:
 
 def new_stack(folder: Path, archives: Path) -> Stack:
     """A stack of its own ports and folders; nothing is started."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
-    numbers = [str(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    env = {**os.environ, **dict(zip(PORTS, numbers, strict=True))}
+    env = {**os.environ, **dict(zip(PORTS, free_ports(len(PORTS)), strict=True))}
     env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives), "MARINA_REPORTS": str(folder / "reports")}
     env |= {"MARINA_TUNED": "false"}  # what was tuned for this machine is no part of what is tested
     return Stack(env)

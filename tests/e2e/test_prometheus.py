@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.docker.test_kubernetes_scaling import RULES, asked
 from tests.e2e.conftest import Stack, new_stack, unseen_digits
 from tests.e2e.prometheus_server import PROMETHEUS, Prometheus, prometheus
 from tests.observability.queries import OWN, metrics, of_annotations, of_panels, of_rules
@@ -20,6 +21,8 @@ pytestmark = [
 ]
 # What did not happen in this run: a fault of the engine's own, a request that was lost, a breaker that opened.
 SILENT = {"Requests5XX", "marina_gateway_retries_total", "marina_gateway_breaker_state"}
+# Told by machines with a GPU only; their row of the dashboard is closed.
+SILENT |= {"GPUUtilization", "GPUMemoryUtilization", "GPUMemoryUsed"}
 SETTINGS = (
     "gateway.cache.max_entries=1000",
     "+gateway.admission.models.digits=2",
@@ -85,6 +88,16 @@ def test_a_rollout_marks_the_time_axis(watched: tuple[Stack, Prometheus]) -> Non
     _until(marked)
     for query in of_annotations():
         server.ask(query.filled_in("20s"))  # one that Prometheus does not take raises
+
+
+def test_what_the_autoscaler_asks_finds_its_answer(watched: tuple[Stack, Prometheus]) -> None:
+    _, server = watched
+    for name in RULES:
+        query = asked(name, 'job="gateway"').replace("[1m]", "[20s]")
+        # What it says where there is nothing is no answer here.
+        found = server.ask(query.removesuffix(" or vector(0)"))
+        assert [float(each["value"][1]) >= 0 for each in found] == [True], name
+        assert server.ask(query) != []
 
 
 def test_rules_are_worked_out_and_what_they_ask_for_is_there(watched: tuple[Stack, Prometheus]) -> None:

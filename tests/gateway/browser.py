@@ -17,6 +17,8 @@ from tests.gateway.engine import wait_for
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
 WAIT_S = 60
+# The numbers that Windows gives to keys, which is how the protocol knows them.
+VIRTUAL_KEYS = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39}
 
 
 class Page:
@@ -58,6 +60,24 @@ class Page:
         found = await self.send("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
         await self.send("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
 
+    async def drop_file(self, selector: str, file: Path) -> None:
+        """What a person does who drags a file onto an element."""
+        box = await self.evaluate(
+            f"(({{x, y, width, height}}) => [x + width / 2, y + height / 2])"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.send("Input.dispatchDragEvent", type=kind, x=box[0], y=box[1], data=data)
+
+    async def press(self, key: str, times: int = 1) -> None:
+        """A key that prints nothing, by its name in DOM's KeyboardEvent."""
+        for _ in range(times):
+            for kind in ("rawKeyDown", "keyUp"):
+                await self.send(
+                    "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=VIRTUAL_KEYS[key]
+                )
+
     def _keep(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
         if message.get("method") == "Network.requestWillBeSent":
@@ -97,5 +117,8 @@ async def open_page(port: int, url: str) -> AsyncIterator[Page]:
             page = Page(socket)
             for domain in ("Network", "Log", "Runtime", "DOM"):
                 await page.send(f"{domain}.enable")
+            # Another fragment alone would leave what the tab shows, whose errors are told once more as well.
+            await page.send("Page.navigate", url="about:blank")
+            page.errors.clear()
             await page.send("Page.navigate", url=url)
             yield page

@@ -37,6 +37,11 @@ def program(engine: Engine, log: Path, *overrides: str) -> Iterator[tuple[str, s
         process.wait(30)
 
 
+def _counted(url: str, model: str) -> dict[str, int] | None:
+    models = requests.get(f"{url}/console/state", timeout=30).json()["models"]
+    return next((each["statuses"] for each in models if each["name"] == model), None)
+
+
 def _alive(url: str) -> bool:
     try:
         return requests.get(f"{url}/healthz", timeout=5).status_code == 200
@@ -55,6 +60,8 @@ def test_the_program_answers_and_logs_json_without_bodies_or_keys(
         assert (
             requests.post(f"{url}/models/cartpole/predict", json=body, headers=headers, timeout=30).status_code == 200
         )
+        # Each look is a connection of its own, so that it may be any of the processes that tells of the request.
+        wait_for(lambda: all(_counted(url, "cartpole") == {"200": 1} for _ in range(8)))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (access,) = [line for line in lines if line["event"] == "request" and line["path"].endswith("/predict")]
     assert (access["request_id"], access["status"], access["model"]) == ("order-66", 200, "cartpole")

@@ -13,6 +13,7 @@ from gateway.engine import EngineAnswer
 from gateway.metrics import Metrics
 from gateway.observation import Reader, reader_for
 from gateway.split import split
+from gateway.tracing import NoTracer
 from settings.schema import Coalesce
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
 from tests.gateway.engine import FIELDS, Engine
@@ -24,7 +25,7 @@ READER = reader_for(CARD)
 
 def coalescer(engine: GivenEngine, metrics: Metrics | None = None, max_batch: int = 4) -> Coalescer:
     settings = Coalesce(enabled=True, max_batch=max_batch, max_delay_ms=1000)
-    return Coalescer(engine, settings, lambda *_: READER, metrics or Metrics())
+    return Coalescer(engine, settings, lambda *_: READER, metrics or Metrics(), NoTracer())
 
 
 def state(number: float) -> list[float]:
@@ -234,7 +235,9 @@ async def test_a_version_registered_with_its_own_number_travels_in_that_number()
     engine = GivenEngine()
     engine.free.clear()
     reader = reader_for({**CARD, "request_params": {"coalesce": 2}})
-    shared = Coalescer(engine, Coalesce(enabled=True, max_batch=128, max_delay_ms=1000), lambda *_: reader, Metrics())
+    shared = Coalescer(
+        engine, Coalesce(enabled=True, max_batch=128, max_delay_ms=1000), lambda *_: reader, Metrics(), NoTracer()
+    )
     waiting = [asyncio.ensure_future(shared.predict(request(state(number)))) for number in range(4)]
     await settle()
     engine.free.set()

@@ -23,6 +23,7 @@ from gateway.apikey import new_key
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine, wait_for
 from tests.gateway.triton import ROOT, Client, Served, pictures, program
+from tests.observability.collector import Collector
 
 STATE = np.array([[0.1, 0.2, 0.01, -0.2]], np.float32)
 SLEEP, BAD = b"sleep".ljust(32), b"bad".ljust(32)
@@ -162,14 +163,30 @@ def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, 
         client.call("stop_stream", cancel_requests=True)
 
 
-def test_a_call_is_logged_under_its_id_without_what_it_held(engine: Engine, tmp_path: Path) -> None:
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    made = Collector()
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_call_is_logged_and_traced_under_its_id_without_what_it_held(
+    engine: Engine, collector: Collector, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
-    with program(engine, "gateway.access_log=true", log=log) as served:
+    traced = f"gateway.tracing.endpoint={collector.url}"
+    with program(engine, "gateway.access_log=true", traced, log=log) as served:
         with Client("grpc", served.http, served.grpc) as client:
             client.call("infer", "digits", image(client, PICTURE), request_id="order-66")
         lines = [json.loads(line) for line in log.read_text().splitlines()]
     (call,) = [line for line in lines if str(line.get("path")).endswith("/ModelInfer")]
     assert (call["request_id"], call["model"], call["status"]) == ("order-66", "digits", 200)
+    # The program has ended, and has sent what it had before.
+    spans = {span.name: span for span in collector.trace(call["trace_id"])}
+    whole = spans.pop("gRPC /inference.GRPCInferenceService/ModelInfer")
+    assert {name: span.parent_id for name, span in spans.items()} == {"engine predict": whole.span_id}
+    assert whole.attributes["marina.request_id"] == "order-66"
     assert "IHDR" not in log.read_text()
 
 

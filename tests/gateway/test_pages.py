@@ -1,4 +1,4 @@
-"""Everything that is not a prediction: models, health, metrics, documentation, the front page."""
+"""Everything that is not a prediction: models, health, metrics, documentation; test_console has the front page."""
 
 from typing import Any
 
@@ -8,8 +8,6 @@ import requests
 from gateway.samples import PICTURE
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
-
-HTML = {"Accept": "text/html,application/xhtml+xml"}
 
 
 def get(url: str, **options: Any) -> requests.Response:
@@ -62,21 +60,6 @@ def test_readiness_names_an_engine_that_is_down(no_engine: Engine) -> None:
 
 def test_a_program_learns_at_the_front_door_that_all_is_well(gateway: str) -> None:
     assert get(f"{gateway}/").json()["status"] == "healthy"
-
-
-def test_a_browser_gets_a_page_with_the_models_and_the_way_to_the_rest(gateway: str) -> None:
-    answer = get(f"{gateway}/", headers=HTML)
-    assert answer.headers["content-type"].startswith("text/html")
-    assert 'href="/docs"' in answer.text
-    assert 'href="/models/digits"' in answer.text
-    assert "Echo &lt;of&gt; pictures" in answer.text
-
-
-def test_the_page_stands_without_the_engine(no_engine: Engine) -> None:
-    with gateway_for(no_engine) as gateway:
-        answer = get(f"{gateway}/", headers=HTML)
-    assert answer.status_code == 200
-    assert "does not answer" in answer.text
 
 
 def test_metrics_have_histograms_by_model_route_and_status(gateway: str) -> None:
@@ -132,7 +115,9 @@ def test_swagger_is_there(gateway: str) -> None:
     assert "swagger" in get(f"{gateway}/docs").text
 
 
-@pytest.mark.parametrize("path", ["/", "/models", "/models/cartpole", "/openapi.json", "/metrics", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/", "/models", "/models/cartpole", "/console/state", "/openapi.json", "/metrics", "/readyz"]
+)
 def test_no_page_shows_the_engines_keys_addresses_or_files(engine: Engine, gateway: str, path: str) -> None:
     text = get(gateway + path).text
     hidden = [

@@ -21,6 +21,7 @@ from gateway.metrics import Metrics
 from gateway.observation import reader_for
 from gateway.shadow import Shadow
 from gateway.splits import Splits
+from gateway.tracing import NoTracer
 from gateway.traffic import Spread, Traffic
 from gateway.trial_metrics import TrialMetrics
 from settings.schema import Breaker as BreakerSettings
@@ -211,7 +212,8 @@ async def test_observations_that_travel_together_keep_to_their_version(tmp_path:
     engine = GivenEngine()
     setting = Setting(tmp_path, engine, weight=0.3)
     reader = reader_for(CARD)
-    coalescer = Coalescer(engine, Coalesce(enabled=True, max_batch=16, max_delay_ms=1000), lambda *_: reader, Metrics())
+    together = Coalesce(enabled=True, max_batch=16, max_delay_ms=1000)
+    coalescer = Coalescer(engine, together, lambda *_: reader, Metrics(), NoTracer())
     split = setting.traffic.split("cartpole", None)
     assert split is not None
     asked = [request([number / 1000, 0, 0, 0]) for number in range(1000)]

@@ -124,9 +124,10 @@ def test_an_answer_that_is_not_finite_costs_one_request(policy_with: Load) -> No
 def test_the_request_id_of_a_failed_item_is_logged_and_its_body_is_not(
     policy: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    policy.one(parsed({"secret_field": 1}, X_Request_Id="r-17"))
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("handlers")]
-    assert told == ["request_failed request_id='r-17' code=invalid_fields status=422"]
+    policy.one(parsed({"secret_field": 1}, X_Request_Id="r-17", traceparent=f"00-{'7' * 32}-{'1' * 16}-01"))
+    [record] = [record for record in caplog.records if record.name.startswith("handlers")]
+    told = {"request_id": "r-17", "trace_id": "7" * 32, "code": "invalid_fields", "status": 422}
+    assert (record.getMessage(), record.__dict__["fields"]) == ("request_failed", told)
 
 
 def test_names_that_no_encoding_holds_are_answered(policy: Worker) -> None:

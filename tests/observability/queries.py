@@ -32,8 +32,9 @@ class Query:
 
 
 def panels(dashboard: dict[str, Any]) -> list[dict[str, Any]]:
-    """All panels but the headings between them."""
-    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    """All panels but the headings between them; a closed heading holds its own."""
+    inside = [panel for row in dashboard["panels"] if row["type"] == "row" for panel in row["panels"]]
+    return [*(panel for panel in dashboard["panels"] if panel["type"] != "row"), *inside]
 
 
 def of_panels() -> Iterator[Query]:

@@ -56,6 +56,8 @@ def test_the_five_models_of_the_contract_are_configured() -> None:
         ("served_model.output.thresholds=[0.5]", ["1 thresholds for 10 labels"]),
         ("served_model.preprocessing.std=[1,1,0]", ["std must be positive"]),
         ("stress.url=ftp://x", ["command line", "stress.url"]),
+        ("tune.slo=p99:80", ["tune.slo", "like p99:80ms", "'p99:80'"]),
+        ("served_model.model_name=Digits", ["served_model.model_name", "like digits", "'Digits'"]),
         ("served_modl=digits", ["command line", "'served_modl'", "'served_model'"]),
         ("gatway.port=1", ["command line", "'gatway'", "'gateway'"]),
         ("nonsense", ["nonsense"]),

@@ -29,7 +29,7 @@ class Classify:
         return answer
 
 
-deployment = serve.deployment(Classify, num_replicas=int(os.environ["WORKERS"]), ray_actor_options={"num_cpus": 0.5})
+deployment = serve.deployment(num_replicas=int(os.environ["WORKERS"]), ray_actor_options={"num_cpus": 0.5})(Classify)
 
 if __name__ == "__main__":
     ray.init(include_dashboard=False, log_to_driver=False, _temp_dir=os.environ["RAY_FOLDER"])

@@ -1,7 +1,7 @@
 """Runs in a worker of the test engine: answers in the shapes of the kit's handlers and repeats what it was sent.
 
 What a request asks for: the bytes `bad` are refused alone, `raise` breaks the handler, `sleep` holds the worker,
-`die` ends its process. The card it shows is the archive's model.json.
+`die` ends its process. The card it shows is the archive's model.json, whose `echo`, if any, is each prediction.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 HOLD_S = 1.5
+TRACE = ("traceparent", "X-Request-Start")
 
 
 class EchoHandler:
@@ -39,6 +40,7 @@ class EchoHandler:
             "sha256": hashlib.sha256(content).hexdigest(),
             "type": self.context.get_request_header(position, "Content-Type"),
             "request_id": self.context.get_request_header(position, "X-Request-Id"),
+            "headers": {name: value for name in TRACE if (value := self.context.get_request_header(position, name))},
             "parsed": not isinstance(sent, bytes | bytearray),
         }
         count = len(sent["instances"]) if isinstance(sent, dict) and "instances" in sent else 1
@@ -54,6 +56,8 @@ class EchoHandler:
             os._exit(1)
 
     def _prediction(self) -> dict[str, Any]:
+        if "echo" in self.card:
+            return dict(self.card["echo"])
         if self.card.get("kind") == "policy":
             return {"action": 1}
         return {"label": "7", "confidence": 0.75, "probabilities": {"7": 0.75, "1": 0.25}}

@@ -1,0 +1,121 @@
+"""`python -m bench.capacity measure | plan`: what a request costs, and how many machines a load needs.
+
+    measure [--rounds 3] [--seconds 6] [--engines 1,2,3] [--cores-each 0.4] [--costs FILE] [--write docs/scale.md]
+    plan --rate 1e6 --model digits-200kb [--cores 16] [--network 25] [--memory 64] [--busy 0.6] [--costs FILE]
+
+`measure` starts stacks of its own; it writes the measured costs as JSON, and with --write the tables of the document.
+`plan` computes from that file and starts nothing.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import document, machine, program
+from bench.capacity import costs, tables
+from bench.capacity.costs import FILE, Costs
+from bench.capacity.limits import Ground
+from bench.capacity.plan import plan
+from bench.capacity.workloads import LARGE, SMALL, STATE, WORKLOADS
+from errors import ConfigError
+from settings.load import ROOT
+
+SECTIONS = ("costs", "checks", "limits", "million")
+MILLION = 1e6
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one of the two and return its exit status."""
+    given = _parse(arguments)
+    return _measure(given, arguments) if given.command == "measure" else _plan(given)
+
+
+def _measure(given: argparse.Namespace, arguments: Sequence[str]) -> int:
+    # Imported here: a plan needs no load generator.
+    from bench.capacity.look import Options
+    from bench.capacity.measure import measure
+
+    for name in SECTIONS:
+        document.check(given.write, name)
+    rounds = f"{given.rounds} rounds of {given.seconds:g} s, medians (least to most)"
+    heading = machine.heading(["python", "-m", "bench.capacity", *arguments], rounds)
+    found = measure(Options(given.rounds, given.seconds, given.engines, given.cores_each), heading)
+    texts = _texts(found, Ground())
+    print("\n\n".join(texts.values()))
+    if given.costs is not None:
+        costs.write(given.costs, found)
+    for name, text in texts.items():
+        document.write(given.write, name, text)
+    return 0
+
+
+def _texts(found: Costs, ground: Ground) -> dict[str, str]:
+    """The sections of the document."""
+    plans = [(found.cost(name), plan(found, found.cost(name), ground, MILLION)) for name in (LARGE, SMALL, STATE)]
+    return {
+        "costs": tables.costs_table(found),
+        "checks": tables.check_table(found),
+        "limits": f"{tables.ground_words(ground)}\n\n{tables.limits_table(found, LARGE, ground)}",
+        "million": tables.plan_table(plans, ground),
+    }
+
+
+def _plan(given: argparse.Namespace) -> int:
+    try:
+        found = costs.read(given.costs)
+        cost = found.cost(given.model)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    ground = Ground(busy=given.busy, cores=given.cores, memory_gb=given.memory, network_gbit=given.network)
+    made = plan(found, cost, ground, given.rate)
+    print(f"{tables.ground_words(ground)}\n\n{tables.plan_table([(cost, made)], ground)}\n")
+    print(tables.limits_table(found, given.model, ground))
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    measure = commands.add_parser("measure", help="put load on one, two and three engines of this machine")
+    measure.add_argument("--rounds", type=int, default=3)
+    measure.add_argument("--seconds", type=_positive, default=6.0, help="of each measurement")
+    measure.add_argument("--engines", type=_counts, default=(1, 2, 3), help="numbers of engines, e.g. 1,2,3")
+    measure.add_argument("--cores-each", type=_positive, default=0.2 * machine.cores(), help="what an engine gets")
+    measure.add_argument("--costs", type=Path, metavar="FILE", help="where the measured costs go, as JSON")
+    measure.add_argument("--write", type=Path, metavar="FILE", help="replace the sections of this document")
+    ask = commands.add_parser("plan", help="processors, memory, network and machines for a rate")
+    ask.add_argument("--rate", type=_positive, required=True, help="requests a second, e.g. 1e6")
+    ask.add_argument("--model", choices=list(WORKLOADS), required=True)
+    ask.add_argument("--cores", type=int, default=Ground.cores, help="of a host")
+    ask.add_argument("--memory", type=_positive, default=Ground.memory_gb, help="of a host, in GB")
+    ask.add_argument("--network", type=_positive, default=Ground.network_gbit, help="of a host, in Gbit/s")
+    ask.add_argument("--busy", type=_share, default=Ground.busy, help="share of processors and network to plan with")
+    ask.add_argument("--costs", type=Path, metavar="FILE", default=ROOT / FILE, help="what `measure` has written")
+    return parser.parse_args(arguments)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
+    return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    found = tuple(int(each) for each in text.split(","))
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return found
+
+
+if __name__ == "__main__":
+    program.run(main)

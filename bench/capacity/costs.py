@@ -1,0 +1,149 @@
+"""The measured figures, as the file that `measure` writes and `plan` reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from errors import ConfigError
+
+FILE = Path("docs/figures/capacity.json")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One kind of request: seconds of a processor by part, bytes, and what it looked like.
+
+    Attributes:
+        request_bytes, answer_bytes: between client and gateway, headers included.
+        inside_bytes: between gateway and engine, both ways.
+        worker_mb: memory of one worker process, shared pages by halves (PSS).
+        calm_ms: median latency at half of the rate that one engine gives.
+        rate: requests a second of one engine and one gateway with the whole machine, for comparison.
+
+    """
+
+    title: str
+    model: str
+    request_bytes: float
+    answer_bytes: float
+    inside_bytes: float
+    gateway_s: float
+    frontend_s: float
+    worker_s: float
+    client_s: float
+    worker_mb: float
+    calm_ms: float
+    rate: float
+
+    @property
+    def engine_s(self) -> float:
+        """Of an engine as a whole: TorchServe's frontend and the worker."""
+        return self.frontend_s + self.worker_s
+
+    @property
+    def client_bytes(self) -> float:
+        """Between client and gateway, both ways."""
+        return self.request_bytes + self.answer_bytes
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that grows with the number of engines: `base` + `each` x engines."""
+
+    base: float
+    each: float
+
+    def at(self, engines: float) -> float:
+        """Its value with so many."""
+        return self.base + self.each * engines
+
+
+@dataclass(frozen=True)
+class Check:
+    """A prediction beside what was measured: requests a second, one measurement a round; `bound` is what bound it.
+
+    `cores_used` is what each engine used of its `cores_each`.
+    """
+
+    workload: str
+    engines: int
+    cores_each: float
+    bound: str
+    predicted: float
+    measured: tuple[float, ...]
+    cores_used: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Everything of one run.
+
+    Attributes:
+        heading: date, machine, versions and command, in Markdown.
+        quota: whether each engine was held to its share of the processors, or why not.
+        looking: a gateway's processor seconds a second for looking at the engines.
+        rollout: seconds of an upload.
+        engine_rest: cores that an engine uses while nothing is asked: checks, looks, timers.
+        gateway_series, engine_series: of Prometheus, of one gateway process and of one engine.
+
+    """
+
+    heading: str
+    quota: str
+    cores: int
+    workloads: Mapping[str, Cost]
+    checks: tuple[Check, ...]
+    looking: Line
+    rollout: Line
+    gateway_series: Line
+    engine_series: float
+    engine_rest: float
+    gateway_mb: float
+    frontend_mb: float
+    archive_mb: float
+    edge_s: float
+
+    def cost(self, name: str) -> Cost:
+        """One workload's. Raises ConfigError when it was not measured."""
+        if name not in self.workloads:
+            raise ConfigError(f"no measured workload {name!r}; there are {', '.join(self.workloads)}")
+        return self.workloads[name]
+
+
+def write(path: Path, costs: Costs) -> None:
+    """Replace the file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(json.dumps(_rounded(asdict(costs)), indent=1) + "\n")
+    beside.replace(path)
+
+
+def read(path: Path) -> Costs:
+    """Raises ConfigError for a file that is not there, or is not one of these."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return Costs(
+            **found
+            | {"workloads": {name: Cost(**each) for name, each in found["workloads"].items()}}
+            | {"checks": tuple(_check(each) for each in found["checks"])}
+            | {name: Line(**found[name]) for name in ("looking", "rollout", "gateway_series")}
+        )
+    except FileNotFoundError:
+        raise ConfigError(f"no {path}; `make bench_capacity` measures it") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigError(f"{path} is not what this version of `make bench_capacity` writes") from None
+
+
+def _check(found: Mapping[str, Any]) -> Check:
+    return Check(**{**found, "measured": tuple(found["measured"])})
+
+
+def _rounded(value: Any) -> Any:
+    """Six digits are more than was measured."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,96 @@
+"""The gateway, asked as a stranger asks it."""
+
+import grpc
+
+from delivery.doctor import ask
+from delivery.doctor.check import Check
+from delivery.doctor.deployment import Deployment
+from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+
+INDEX_RPC = "inference.GRPCInferenceService/RepositoryIndex"
+REFUSED = {401, 403}
+CLOSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+
+
+def _answers(deployment: Deployment) -> Seen:
+    url = deployment.settings.gateway.url
+    return closed(url) if ask.answers(f"{url}/healthz") else is_open(f"nothing answers at {url}")
+
+
+def _ready(deployment: Deployment) -> Seen:
+    answer = ask.plain("GET", f"{deployment.settings.gateway.url}/readyz")
+    return closed("ready") if answer.ok else is_open(f"not ready: {' '.join(answer.text.split())[:200]}")
+
+
+def _strangers(deployment: Deployment) -> Seen:
+    gateway, sockets = deployment.settings.gateway, deployment.sockets
+    if sockets.is_shut(gateway.host, gateway.port):
+        asks = ask.plain("GET", f"{gateway.url}/models").status_code in REFUSED
+        return closed("loopback only" if asks else "loopback only; behind a proxy nobody would be asked for a key")
+    outside = sockets.outside() if sockets.is_here(gateway.host) else gateway.host
+    if outside is None:
+        return not_checked("this machine has no address that others use")
+    answer = ask.plain("GET", f"http://{outside}:{gateway.port}/models")
+    if answer.status_code in REFUSED:
+        return closed(f"{outside} is refused without a key (status {answer.status_code})")
+    return is_open(f"GET /models on {outside} answers without a key")
+
+
+def _strangers_rpc(deployment: Deployment) -> Seen:
+    gateway, sockets = deployment.settings.gateway, deployment.sockets
+    if gateway.grpc_port is None:
+        return closed("no gRPC")
+    if sockets.is_shut(gateway.host, gateway.grpc_port):
+        return closed("loopback only")
+    outside = sockets.outside() if sockets.is_here(gateway.host) else gateway.host
+    code = ask.call(f"{outside}:{gateway.grpc_port}", INDEX_RPC)
+    if code in CLOSED_RPC:
+        return closed(f"{outside} is refused without a key")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return not_checked(f"nothing answers on port {gateway.grpc_port}")
+    return is_open(f"{outside}:{gateway.grpc_port} answers without a key ({code.name})")
+
+
+def _plain(deployment: Deployment) -> Seen:
+    gateway = deployment.settings.gateway
+    if deployment.sockets.is_shut(gateway.host, gateway.port):
+        return closed("loopback only")
+    return warning("it speaks HTTP to other machines: keys and pictures travel in the clear")
+
+
+def _cors(deployment: Deployment) -> Seen:
+    headers = {"Origin": ask.ORIGIN, "Access-Control-Request-Method": "POST"}
+    answer = ask.plain("OPTIONS", f"{deployment.settings.gateway.url}/models", headers=headers)
+    allowed = answer.headers.get("Access-Control-Allow-Origin")
+    if allowed in {"*", ask.ORIGIN}:
+        return is_open("the page of any site may call it from its visitors' browsers")
+    return closed("pages of other sites are not let in")
+
+
+def _size(deployment: Deployment) -> Seen:
+    gateway = deployment.settings.gateway
+    status = ask.announce("POST", f"{gateway.url}/models/{gateway.default_vision_model}/predict", {"Accept": "*/*"})
+    if status is None:
+        return is_open("16 TiB are announced, and it waits for them")
+    return closed(f"16 TiB are refused before they are sent (status {status})")
+
+
+def _control(deployment: Deployment) -> Seen:
+    url = f"{deployment.settings.gateway.url}/v2/repository/models/{ask.NOBODY}/load"
+    status = ask.plain("POST", url).status_code
+    if status in REFUSED:
+        return closed(f"refused (status {status})")
+    return warning(f"clients without a key may load and unload models (status {status} for one that nobody has)")
+
+
+KEYS = "gateway.security.api_keys, gateway.insecure=false"
+CHECKS = (
+    Check("it answers", "make up", _answers, comes_first=True),
+    Check("ready", "what it names; make status", _ready),
+    Check("strangers on other machines", KEYS, _strangers),
+    Check("strangers over gRPC", f"{KEYS}, or gateway.grpc_port=null", _strangers_rpc),
+    Check("keys in the clear", "gateway.host=127.0.0.1 and TLS in front, docs/tls.md", _plain),
+    Check("pages of other sites", "gateway.security.cors_origins=[]", _cors),
+    Check("requests of any size", "gateway.max_body_bytes", _size),
+    Check("models loaded by clients", "gateway.repository_control=false", _control),
+)

@@ -1,0 +1,88 @@
+"""The machine: room on its disks, and keys where other users can read them."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from delivery.doctor.check import Check
+from delivery.doctor.checks.files import others_read
+from delivery.doctor.deployment import Deployment
+from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from delivery.stores import credentials, put_key
+from engines.torchserve import keys
+from engines.torchserve.engine import FACTS
+from errors import MarinaError
+from settings.load import ROOT
+from settings.schema import NginxStore, S3Store
+
+LOCAL = ROOT / "config" / "local" / "default.yaml"
+FULL, FILLING = 0.02, 0.10  # of the disk that is free
+LITTLE_MEMORY = 0.05
+
+
+def _disk(deployment: Deployment) -> Seen:
+    settings = deployment.settings
+    folders = {Path(settings.paths.state), Path(settings.paths.archives), Path(tempfile.gettempdir())}
+    free = {folder: shutil.disk_usage(folder) for folder in sorted(folders) if folder.is_dir()}
+    share, folder = min((usage.free / usage.total, folder) for folder, usage in free.items())
+    words = f"{free[folder].free / 1e9:.1f} GB free under {folder} ({share:.0%})"
+    return is_open(words) if share < FULL else warning(words) if share < FILLING else closed(words)
+
+
+def _memory(_: Deployment) -> Seen:
+    found = psutil.virtual_memory()
+    words = f"{found.available / 1e9:.1f} GB of {found.total / 1e9:.1f} available"
+    return warning(words) if found.available < LITTLE_MEMORY * found.total else closed(words)
+
+
+def _process_list(deployment: Deployment) -> Seen:
+    secrets = set(filter(None, _secrets(deployment)))
+    if not secrets:
+        return not_checked("no key is known here")
+    named = [
+        f"{process.info['name']} (pid {process.pid})"
+        for process in psutil.process_iter(["name", "cmdline"])
+        if any(secret in word for word in process.info["cmdline"] or () for secret in secrets)
+    ]
+    return is_open(f"on the command line of {', '.join(named)}") if named else closed("no key on any command line")
+
+
+def _secrets(deployment: Deployment) -> Iterator[str]:
+    """Every key that this user can read; each is only compared."""
+    for node in deployment.settings.engine.hosts:
+        try:
+            found = keys.every(node, FACTS.title)
+        except MarinaError:
+            continue
+        yield from found
+    try:
+        match deployment.settings.store:
+            case NginxStore(put_key_file=str(path)):
+                yield put_key.read(Path(path))
+            case S3Store(credentials=path):
+                yield credentials.read(Path(path)).secret_key
+            case _:
+                """No key."""
+    except MarinaError:
+        """Not there, so on no command line either."""
+
+
+def _local_settings(_: Deployment) -> Seen:
+    return others_read(LOCAL) if LOCAL.is_file() and "token" in LOCAL.read_text() else closed("no token in it")
+
+
+def _signing_key(deployment: Deployment) -> Seen:
+    path = deployment.settings.signing.key
+    return others_read(Path(path)) if path else closed("none on this machine")
+
+
+CHECKS = (
+    Check("disk room", "more disk, or a lower rollout.keep_versions", _disk),
+    Check("memory", "fewer workers, or more memory", _memory),
+    Check("keys on command lines", "a file or the environment in their place; then a new key", _process_list),
+    Check("config/local/default.yaml, read by others", "chmod 600", _local_settings),
+    Check("private signing key, read by others", "chmod 600 on signing.key", _signing_key),
+)

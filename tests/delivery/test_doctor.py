@@ -1,0 +1,196 @@
+"""The parts of the doctor that need nothing running."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from delivery.doctor import Deployment, Finding, Sockets, State, examine_all, report
+from delivery.doctor.check import Check, examine
+from delivery.doctor.checks import rollouts, store
+from delivery.doctor.checks.files import others_read, others_write
+from delivery.doctor.examination import ENGINE, REST
+from delivery.doctor.finding import Seen, closed, is_open
+from delivery.doctor.process import properties
+from delivery.doctor.sockets import WIDE, Listener, reach
+from errors import EngineError
+from settings import load
+from tests.docker.filebrowser_server import NGINX, file_browser
+
+EVERYWHERE, HERE = Listener("0.0.0.0", 8081, None), Listener("127.0.0.1", 8081, 4711)
+OWN = frozenset({"127.0.0.1", "192.0.2.7"})
+
+
+@pytest.mark.parametrize(
+    ("listener", "host", "state"),
+    [
+        (HERE, "127.0.0.1", State.CLOSED),
+        (EVERYWHERE, "127.0.0.1", State.OPEN),
+        (Listener("192.0.2.7", 8081, 1), "192.0.2.7", State.OPEN),
+        (Listener("::", 8081, 1), "127.0.0.1", State.OPEN),
+        (Listener("::1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (Listener("::ffff:127.0.0.1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (Listener("::ffff:192.0.2.7", 8081, 1), "127.0.0.1", State.OPEN),
+        (HERE, "198.51.100.1", State.NOT_CHECKED),
+        (Listener("127.0.0.1", 80, 1), "127.0.0.1", State.NOT_CHECKED),
+    ],
+)
+def test_a_port_is_shut_when_only_loopback_listens(listener: Listener, host: str, state: State) -> None:
+    assert reach(Sockets((listener,), OWN), host, 8081, wide=WIDE).state is state
+
+
+def test_an_address_for_every_card_of_this_machine_is_this_machine() -> None:
+    sockets = Sockets((EVERYWHERE,), OWN)
+    assert sockets.is_here("0.0.0.0")
+    assert not sockets.is_shut("0.0.0.0", 8081)
+    assert not sockets.is_here("no-such-host.invalid")
+
+
+def test_listening_sockets_are_seen_with_their_owner() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        sockets = Sockets.of_this_machine()
+    assert sockets.on(port) == (Listener("127.0.0.1", port, os.getpid()),)
+    assert sockets.owner(port) == os.getpid()
+    assert sockets.is_shut("localhost", port)
+
+
+@pytest.mark.parametrize(
+    ("mode", "around", "state"),
+    [
+        (0o600, 0o755, State.CLOSED),
+        (0o644, 0o700, State.CLOSED),
+        (0o644, 0o755, State.OPEN),
+        (0o640, 0o750, State.OPEN),
+        (0o622, 0o700, State.OPEN),
+    ],
+)
+def test_a_secret_is_read_by_others_where_file_and_folder_let_them(
+    tmp_path: Path, mode: int, around: int, state: State
+) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("k")
+    secret.chmod(mode)
+    tmp_path.chmod(around)
+    assert others_read(secret).state is state
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o755, State.CLOSED), (0o775, State.OPEN), (0o777, State.OPEN)])
+def test_a_folder_is_written_by_others_as_its_mode_says(tmp_path: Path, mode: int, state: State) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    folder.chmod(mode)
+    assert others_write(folder).state is state
+
+
+def test_the_environment_wins_over_the_file_where_the_file_lets_it(tmp_path: Path) -> None:
+    config = tmp_path / "config.properties"
+    command, environment = ("java", "-f", str(config)), {"TS_JOB_QUEUE_SIZE": "7", "HOME": "/root"}
+    config.write_text("# a comment = nothing\njob_queue_size = 5\nenable_envvars_config=true\n")
+    assert properties(command, environment, tmp_path)["job_queue_size"] == "7"
+    config.write_text("job_queue_size=5\n")
+    assert properties(command, environment, tmp_path) == {"job_queue_size": "5"}
+    assert properties(("java",), environment, tmp_path) == {}
+
+
+def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
+    def away(_: None) -> Seen:
+        raise EngineError("no TorchServe at http://127.0.0.1:1")
+
+    def strange(_: None) -> Seen:
+        return Seen(State.CLOSED, json.loads("[]")["version"])
+
+    checks: tuple[Check[None], ...] = (
+        Check("a", "x", away),
+        Check("b", "x", strange),
+        Check("c", "x", lambda _: closed("well")),
+    )
+    found = [(one.hole, one.state, one.seen) for one in examine("engine", checks, None)]
+    assert found == [
+        ("a", State.NOT_CHECKED, "no TorchServe at http://127.0.0.1:1"),
+        ("b", State.NOT_CHECKED, "an answer that this kit does not know (TypeError)"),
+        ("c", State.CLOSED, "well"),
+    ]
+
+
+def test_each_hole_of_a_part_has_one_line_and_a_setting() -> None:
+    for checks in (ENGINE, *(checks for _, checks in REST)):
+        holes = [check.hole for check in checks]
+        assert len(set(holes)) == len(holes)
+        assert all(check.closes for check in checks)
+        assert max(map(len, holes)) < report.HOLE_WIDTH
+
+
+def test_where_a_part_is_away_its_other_checks_are_not_asked() -> None:
+    def never(_: None) -> Seen:
+        raise AssertionError
+
+    gate: Check[None] = Check("it answers", "make up", lambda _: is_open("nothing answers at x"), comes_first=True)
+    found = list(examine("store", (gate, Check("b", "x", never)), None))
+    assert [(one.state, one.seen) for one in found] == [
+        (State.OPEN, "nothing answers at x"),
+        (State.NOT_CHECKED, "nothing answers at x"),
+    ]
+
+
+def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        nobody = probe.getsockname()[1]
+    ports = [f"engine.{name}={nobody}" for name in ("inference_port", "management_port", "grpc_inference_port")]
+    ports += [f"gateway.port={nobody}", f"gateway.grpc_port={nobody}", f"store.port={nobody}"]
+    settings = load([f"paths.state={tmp_path}", f"engine.grpc_management_port={nobody}", *ports])
+    found = list(examine_all(Deployment(settings, Sockets.of_this_machine())))
+    assert len(found) == len(ENGINE) + sum(len(checks) for _, checks in REST)
+    answers = {one.part: one for one in found if one.hole == "it answers"}
+    assert {part for part, one in answers.items() if one.state is State.OPEN} == {"engine", "store", "gateway"}
+    assert all(one.seen for one in found)
+
+
+@pytest.mark.skipif(NGINX is None, reason="needs nginx")
+@pytest.mark.parametrize(
+    ("put", "key", "state"),
+    [(False, None, State.CLOSED), (True, None, State.OPEN), (False, "0123456789abcdef" * 2, State.CLOSED)],
+    ids=["off", "on", "with a key"],
+)
+def test_a_store_that_takes_uploads_from_strangers_is_open_and_gets_none(
+    tmp_path: Path, put: bool, key: str | None, state: State
+) -> None:
+    with file_browser(put=put, key=key) as running:
+        settings = load([f"paths.state={tmp_path}", f"store.port={running.port}"])
+        found = examine("store", store.CHECKS, Deployment(settings, Sockets.of_this_machine()))
+        states = {one.hole: one.state for one in found}
+        assert list(running.root.iterdir()) == []
+    assert states["uploads without a key"] is state
+    assert states["it answers"] is states["archives for everybody"] is State.CLOSED
+
+
+@pytest.mark.parametrize("node", ["", "b"])
+def test_a_journal_that_nobody_works_on_is_open_even_when_it_is_damaged(tmp_path: Path, node: str) -> None:
+    (tmp_path / "rollouts" / node).mkdir(parents=True)
+    (tmp_path / "rollouts" / node / "digits.json").write_text('{"model": ')
+    deployment = Deployment(load([f"paths.state={tmp_path}"]), Sockets((), OWN))
+    [killed] = [one for one in examine("rollouts", rollouts.CHECKS, deployment) if one.hole.endswith("killed")]
+    assert killed.state is State.OPEN
+    assert "damaged" in killed.seen
+
+
+def test_the_table_names_the_setting_of_what_is_not_closed_and_json_has_it_all() -> None:
+    found = [
+        Finding("engine", "a door", State.OPEN, "wide", "shut=true"),
+        Finding("engine", "a window", State.CLOSED, "shut", "shut=true"),
+        Finding("store", "a lid", State.NOT_CHECKED, "it is elsewhere", "shut=true"),
+    ]
+    lines = report.table(found).splitlines()
+    assert [line for line in lines if "shut=true" in line] == [lines[1]]
+    assert lines[0] == "engine"
+    assert lines[-1] == "1 open, 0 warnings, 1 not checked, 1 closed"
+    assert json.loads(report.document(found))[0] == {
+        "part": "engine",
+        "hole": "a door",
+        "state": "open",
+        "seen": "wide",
+        "closes": "shut=true",
+    }

@@ -1,0 +1,93 @@
+"""docker/kubernetes as a cluster would get it: built by kustomize itself, in a copy that has secrets of its own."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from settings.load import ROOT
+from stack.compose import prepare
+
+FOLDER = ROOT / "docker" / "kubernetes"
+OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
+# What lies above a kustomization is read only when that is allowed; `kubectl` brings a kustomize.
+ABOVE = ("--load-restrictor", "LoadRestrictionsNone")
+
+Document = dict[str, Any]
+
+
+def program() -> Sequence[str] | None:
+    """The command that builds a kustomization; None where neither kustomize nor kubectl is installed."""
+    if found := shutil.which("kustomize"):
+        return (found, "build", *ABOVE)
+    found = shutil.which("kubectl")
+    return (found, "kustomize", *ABOVE) if found else None
+
+
+@cache
+def built(overlay: str) -> tuple[Document, ...]:
+    """All objects of an overlay."""
+    command = program()
+    assert command is not None
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        out = shutil.ignore_patterns("local", "secrets", "data", ".env")
+        for folder in ("config", "docker"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=out)
+        prepare(root, os.getuid(), os.getgid())
+        target = root / "docker" / "kubernetes" / "overlays" / overlay
+        done = subprocess.run([*command, target], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+@cache
+def written() -> tuple[Document, ...]:
+    """All whole objects as they stand in the files, before kustomize names and joins them."""
+    places = [*sorted((FOLDER / "base").glob("*.yaml")), *sorted((FOLDER / "components").glob("*/network.yaml"))]
+    places += [FOLDER / "components" / "upload" / "job.yaml"]
+    files = [path for path in places if path.name != "kustomization.yaml"]
+    return tuple(document for path in files for document in yaml.safe_load_all(path.read_text()))
+
+
+def one(kind: str, name: str, documents: Sequence[Document] | None = None) -> Document:
+    """The one object of this kind and name."""
+    found = [each for each in documents or written() if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    assert len(found) == 1, (kind, name)
+    return found[0]
+
+
+def pods(documents: Sequence[Document]) -> Iterator[tuple[str, Document]]:
+    """Name and pod template of everything that makes pods."""
+    for each in documents:
+        spec = each.get("spec", {})
+        if template := spec.get("template"):
+            yield each["metadata"]["name"], template
+        if each["kind"] == "RayCluster":
+            yield "ray-head", spec["headGroupSpec"]["template"]
+            yield from ((f"ray-{group['groupName']}", group["template"]) for group in spec["workerGroupSpecs"])
+
+
+def container(name: str, documents: Sequence[Document] | None = None) -> Document:
+    """The container of a workload."""
+    template = dict(pods(documents or written()))[name]
+    [found] = template["spec"]["containers"]
+    return dict(found)
+
+
+def environment(found: Document) -> dict[str, str]:
+    """What a container's environment says outright."""
+    return {each["name"]: each["value"] for each in found.get("env", ()) if "value" in each}
+
+
+def generated(section: str, name: str, kustomization: str = "base") -> list[str]:
+    """Files or literals that a generated ConfigMap or Secret is made of."""
+    content = yaml.safe_load((FOLDER / kustomization / "kustomization.yaml").read_text())
+    [found] = [each for each in content[section] if each["name"] == name]
+    return list(found.get("files", ())) + list(found.get("literals", ()))

