@@ -25,7 +25,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
   build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
   bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
-  kubernetes_render kubernetes_apply
+  bench_engines kubernetes_render kubernetes_apply
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,9 +48,10 @@ test: lint ## everything the project tests
 test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
 	$(PY) -m pytest -m slow $(ARGS)
 
-test_ray: setup ## the main job's tests with engine=ray
-	$(PY) -m pip install -q -r requirements-ray.txt
+test_ray: setup ## engine=ray: the main job's tests, a cluster of three nodes, a node that dies; installs Ray when it is missing
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	MARINA_ENGINE=ray $(PY) -m pytest tests/e2e $(ARGS)
+	MARINA_ENGINE=ray $(PY) -m pytest -m ray $(ARGS)
 
 lint: setup ## ruff, mypy, and hadolint over the Dockerfiles
 	$(PY) -m ruff check . && $(PY) -m ruff format --check .
@@ -190,3 +191,7 @@ bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and Fas
 
 bench_capacity: setup ## what a request costs each part, and how many machines a load needs, into docs/scale.md
 	$(PY) -m bench.capacity measure --costs docs/figures/capacity.json --write docs/scale.md $(ARGS)
+
+bench_engines: setup ## engine=ray beside engine=torchserve, into docs/performance.md; installs Ray when it is missing
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	$(PY) -m bench.engines --write docs/performance.md $(ARGS)

@@ -19,9 +19,10 @@ from settings.load import ROOT
 
 PORTS = (
     *("GATEWAY", "GATEWAY_GRPC", "EDGE", "FILES"),
-    *("INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT"),
+    *("INFERENCE", "MANAGEMENT", "METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT", "RAY"),
 )
 READY_S = 30
+NO_VARIABLES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,16 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def ground(models: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> Iterator[Ground]:
-    """A stack with these models (name → overrides of its upload) and a gateway with these overrides."""
+def ground(
+    models: Mapping[str, Sequence[str]], overrides: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES
+) -> Iterator[Ground]:
+    """A stack with these models (name → overrides of its upload) and a gateway with these overrides.
+
+    `variables` are of its environment: MARINA_ENGINE names another engine.
+    """
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
         first = free_ports(len(PORTS))
-        env = {**os.environ, "MARINA_STATE": f"{folder}/state", "MARINA_ARCHIVES": f"{folder}/archives"}
+        env = {**os.environ, **variables, "MARINA_STATE": f"{folder}/state", "MARINA_ARCHIVES": f"{folder}/archives"}
         env |= {f"MARINA_{name}_PORT": str(first + at) for at, name in enumerate(PORTS)}
         made = Ground(env)
         Path(env["MARINA_ARCHIVES"]).mkdir()

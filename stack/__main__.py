@@ -10,7 +10,7 @@ from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
 from settings.schema import Node
-from stack import control, log_lines, ports, processes
+from stack import control, log_lines, ports, processes, rayserve
 from stack.folders import Folders
 from stack.parts import edge_part, parts, started_parts
 
@@ -40,7 +40,7 @@ def _up(overrides: tuple[str, ...]) -> int:
     started = control.up(stack, folders, ready=lambda name: print(f"{name} is ready", flush=True))
     if not started:
         print("everything runs already")
-    if engines.of(loaded).facts.part in started:
+    if {engines.of(loaded).facts.part, rayserve.MANAGER} & set(started):
         for outcome in restore(loaded):
             on = f" on {outcome.where}" if outcome.where else ""
             print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)

@@ -23,7 +23,7 @@ from stack.parts import Part
 
 log = logging.getLogger(__name__)
 # The order in which they stop: who asks before who answers.
-NAMES = ("edge", "scaler", "keeper", "gateway", "filebrowser", "s3", "torchserve")
+NAMES = ("edge", "scaler", "keeper", "gateway", "filebrowser", "s3", "torchserve", "rayserve", "ray")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ class Folders:
         return self.state / "torchserve"
 
     @property
+    def ray(self) -> Path:
+        """Keys of the manager of engine=ray; Ray's own files are temporary ones."""
+        return self.state / "ray"
+
+    @property
     def filebrowser(self) -> Path:
         """The rendered nginx.conf, its pid and its temporary files."""
         return self.state / "filebrowser"
@@ -73,6 +78,6 @@ class Folders:
 
     def remove_temporary(self) -> None:
         """Remove what a stopped stack needs no more: sockets, unpacked and fetched archives, keys."""
-        for folder in (self.temporary, self.torchserve, self.filebrowser, self.edge):
+        for folder in (self.temporary, self.torchserve, self.ray, self.filebrowser, self.edge):
             shutil.rmtree(folder, ignore_errors=True)
         self.forget_fetched()

@@ -11,8 +11,8 @@ from engines.torchserve.engine import FACTS
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Engine, Gateway
-from stack import filebrowser, s3, torchserve
+from settings.schema import Engine, Gateway, RayServe, TorchServe
+from stack import filebrowser, rayserve, s3, torchserve
 from stack.folders import Folders
 
 
@@ -45,7 +45,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     """
     folders = Folders.of(settings)
     engine = settings.engine
-    served = [] if _elsewhere(engine) else [_torchserve(settings, folders)]
+    served = [] if _elsewhere(engine) else _engine(settings, folders, overrides)
     if settings.store.name == "nginx":
         store = settings.store
         served.append(
@@ -91,8 +91,41 @@ def _elsewhere(engine: Engine) -> bool:
     return all(node.inference_url != engine.inference_url for node in engine.nodes) if engine.nodes else False
 
 
-def _torchserve(settings: Settings, folders: Folders) -> Part:
-    engine = settings.engine
+def _engine(settings: Settings, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
+    if isinstance(settings.engine, RayServe):
+        return _rayserve(settings.engine, folders, overrides)
+    return [_torchserve(settings, settings.engine, folders)]
+
+
+def _rayserve(engine: RayServe, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
+    """A head, unless there is a cluster to join, and the manager; Ray's proxy listens for requests."""
+    manager = Part(
+        name=rayserve.MANAGER,
+        command=rayserve.manager_command(overrides),
+        ports=(
+            Port(engine.management_port, "engine.management_port"),
+            Port(engine.metrics_port, "engine.metrics_port"),
+        ),
+        ready_url=engine.inference_url + paths.PING,
+        timeout_s=2 * engine.start_timeout_s,
+        prepare=lambda: rayserve.prepare(folders),
+        env=rayserve.manager_environment(engine, folders),
+    )
+    if engine.address is not None:
+        return [manager]
+    head = Part(
+        name=rayserve.HEAD,
+        command=rayserve.head_command(engine, folders),
+        ports=(Port(engine.ray_port, "engine.ray_port"), Port(engine.inference_port, "engine.inference_port")),
+        ready_url=None,
+        timeout_s=engine.start_timeout_s,
+        prepare=lambda: rayserve.prepare(folders),
+        env=rayserve.environment(engine, folders),
+    )
+    return [head, manager]
+
+
+def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Part:
     return Part(
         name=FACTS.part,
         command=torchserve.command(folders),

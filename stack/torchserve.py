@@ -9,7 +9,7 @@ from engines.torchserve import key_file
 from engines.torchserve.engine import FACTS
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Tracing
+from settings.schema import TorchServe, Tracing
 from stack.folders import Folders
 
 DOCKER = ROOT / "docker"
@@ -36,6 +36,7 @@ def command(folders: Folders) -> tuple[str, ...]:
 def environment(settings: Settings, folders: Folders) -> dict[str, str]:
     """What config.properties leaves to TS_* variables, where Java is, and where temporary files go."""
     engine = settings.engine
+    assert isinstance(engine, TorchServe)
     return {
         "JAVA_HOME": engine.java_home or _bundled_java(),
         "TMPDIR": str(folders.temporary),

@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "handlers": set(),
     "errors": set(),
     "settings": {"errors"},
-    "engines": {"errors", "settings"},
+    "engines": {"errors", "settings", "archive", "handlers"},
     "archive": {"errors"},
     "serialize": {"errors", "settings", "archive", "handlers"},
     "delivery": {"errors", "settings", "archive", "handlers", "engines"},

@@ -1,9 +1,14 @@
 """What may stand in `config/`, key by key: the types, ranges and meanings of every setting, one file a group."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size, Triple, Version
 from settings.schema.edge import Edge
 from settings.schema.engine import Engine, Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
+from settings.schema.ray import RayServe
 from settings.schema.rollout import Rollout, Signing
 from settings.schema.scaling import Scaling, WorkerLimits
 from settings.schema.served_model import (
@@ -47,6 +52,7 @@ __all__ = [
     "Port",
     "PositiveInt",
     "Preprocessing",
+    "RayServe",
     "RequestParams",
     "Rollout",
     "S3Store",
@@ -82,7 +88,7 @@ class Settings(Frozen):
     """Everything that `config/` says, for one model, engine and store."""
 
     served_model: ServedModel
-    engine: TorchServe
+    engine: Annotated[TorchServe | RayServe, Field(discriminator="name")]
     store: Store
     gateway: Gateway
     edge: Edge

@@ -35,6 +35,7 @@ PORTS = (
     "MARINA_METRICS_PORT",
     "MARINA_GRPC_INFERENCE_PORT",
     "MARINA_GRPC_MANAGEMENT_PORT",
+    "MARINA_RAY_PORT",
 )
 ENGINE: Facts = engines.of(load()).facts
 """What the tests run on."""

@@ -1,0 +1,204 @@
+"""`python -m bench.engines [--rounds 5] [--seconds 6] [--starts 3] [--write FILE] [overrides]`: Ray Serve ÷ TorchServe.
+
+Two stacks of the same archives, settings and clients stand side by side, one on each engine, and take turns; the median
+of the rounds' ratios counts. Every answer is checked against what TorchServe's stack said before. Processor time is
+that of all processes of a stack, the load generator's not among them: noise disturbs it less than it does a rate.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import psutil
+import requests
+
+from bench import document, drive, machine, program, targets
+from bench.client import Job
+from bench.figures import Row, markdown, median_ratio, ratio_row, spread
+from bench.ground import Ground, ground
+from bench.targets import Sample, Target
+from bench.worker_start import kit_scaler
+from settings import Settings, load
+
+log = logging.getLogger("bench.engines")
+
+SECTION = "engines"
+ENGINES = ("ray", "torchserve")
+WORKERS, CLIENTS = 2, 16
+SAME = "served_model.request_params"
+MODELS: Mapping[str, Sequence[str]] = {
+    "digits": (f"{SAME}.initial_workers={WORKERS}", f"{SAME}.batch_size=8"),
+    "cartpole": (f"{SAME}.initial_workers={WORKERS}",),
+}
+# Whoever waits here waits for the engine: nothing is refused, and no answer comes from a cache.
+OPEN = ("gateway.deadline_ms=60000", "gateway.admission.max_wait_ms=60000")
+LOADS = {"pictures": ("digits", "image/jpeg", "pictures/s"), "states": ("cartpole", "application/json", "states/s")}
+
+
+@dataclass
+class Found:
+    """What the rounds found: by load and engine, answers a second and processor seconds of each; and starts, in s."""
+
+    rates: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    starts: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One engine's stack."""
+
+    engine: str
+    stack: Ground
+    settings: Settings
+
+    def target(self, model: str) -> Target:
+        """The gateway, as clients see it."""
+        return targets.gateway(self.settings, model)
+
+    def processor_s(self) -> float:
+        """Processor time of all its processes so far."""
+        total = 0.0
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("MARINA_STACK") == self.stack.env["MARINA_STATE"]:
+                    times = process.cpu_times()
+                    total += times.user + times.system
+        return total
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; 1 when a figure is missed."""
+    given = _parse(arguments)
+    document.check(given.write, SECTION)
+    with contextlib.ExitStack() as opened:
+        sides = [opened.enter_context(_side(engine, given.overrides)) for engine in ENGINES]
+        found = _measured(sides, given)
+    measured = (
+        f"{given.rounds} rounds of {given.seconds:g} s in turn, {given.starts} worker starts, medians and (least to "
+        f"most); {CLIENTS} clients, {WORKERS} workers of each model, JPEGs of 1200 x 727, single states"
+    )
+    rows = _rows(found)
+    heading = machine.heading(["python", "-m", "bench.engines", *arguments], measured)
+    text = f"{heading}\n\n{markdown(rows)}\n\n{_reported(found)}"
+    print(text)
+    document.write(given.write, SECTION, text)
+    return 1 if any(row.reached is False for row in rows) else 0
+
+
+@contextlib.contextmanager
+def _side(engine: str, overrides: Sequence[str]) -> Iterator[Side]:
+    with ground(MODELS, (*OPEN, *overrides), {"MARINA_ENGINE": engine}) as stack:
+        log.info("the stack with engine=%s is up", engine)
+        yield Side(engine, stack, _settings(stack))
+
+
+def _settings(stack: Ground) -> Settings:
+    before = dict(os.environ)
+    os.environ.update(stack.env)
+    try:
+        return load()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _measured(sides: Sequence[Side], given: argparse.Namespace) -> Found:
+    found = Found()
+    jobs = {(load_, side.engine): job for load_ in LOADS for side, job in _jobs(load_, sides, given.seconds)}
+    for number in range(given.rounds):
+        for load_ in LOADS:
+            for side in _turned(sides, number):
+                rate, spent = _round(side, jobs[load_, side.engine])
+                found.rates.setdefault((load_, side.engine), []).append(rate)
+                found.spent.setdefault((load_, side.engine), []).append(spent)
+                log.info("round %d, %s, %s: %.4g/s, %.3g ms each", number + 1, load_, side.engine, rate, spent * 1e3)
+    for number in range(given.starts):
+        for side in _turned(sides, number):
+            took = kit_scaler(side.settings, "cartpole", WORKERS).start_one()
+            found.starts.setdefault(side.engine, []).append(took)
+            log.info("start %d, %s: %.2f s", number + 1, side.engine, took)
+    return found
+
+
+def _turned(sides: Sequence[Side], number: int) -> list[Side]:
+    """Each round in another order."""
+    at = number % len(sides)
+    return [*sides[at:], *sides[:at]]
+
+
+def _round(side: Side, job: Job) -> tuple[float, float]:
+    before = side.processor_s()
+    result = drive.checked(drive.run(job))
+    return result.good / result.seconds, (side.processor_s() - before) / result.good
+
+
+def _jobs(load_: str, sides: Sequence[Side], seconds: float) -> Iterator[tuple[Side, Job]]:
+    """The same requests and the same right answers for each side, which is warm after this."""
+    model, media_type, _ = LOADS[load_]
+    samples = targets.pictures() if load_ == "pictures" else targets.states()[:512]
+    right = next(side for side in sides if side.engine == "torchserve")
+    known = _with_answers(right.target(model), samples, media_type)
+    for side in sides:
+        target = side.target(model)
+        job = target.job(target.requests(known, media_type), known, CLIENTS, seconds)
+        drive.checked(drive.run(replace(job, seconds=2)))
+        yield side, job
+
+
+def _with_answers(target: Target, samples: Sequence[Sample], media_type: str) -> list[Sample]:
+    """What an answer must hold: the label or action that TorchServe's stack gives, each different input asked once."""
+    found: dict[bytes, str] = {}
+    url = f"http://{target.host}:{target.port}{target.path}"
+    with requests.Session() as session:
+        for sample in samples:
+            key = sample.body[:-4] if media_type != "application/json" else sample.body
+            if key not in found:
+                answer = session.post(url, sample.body, headers={"Content-Type": media_type}, timeout=60)
+                answer.raise_for_status()
+                [prediction] = answer.json()["predictions"]
+                name = "label" if "label" in prediction else "action"
+                found[key] = json.dumps({name: prediction[name]}, separators=(",", ":"))[1:-1]
+    keys = [each.body[:-4] if media_type != "application/json" else each.body for each in samples]
+    return [replace(sample, expected=found[key]) for sample, key in zip(samples, keys, strict=True)]
+
+
+def _rows(found: Found) -> list[Row]:
+    rows = []
+    for load_, (_, _, unit) in LOADS.items():
+        ray, torchserve = (found.rates[load_, engine] for engine in ENGINES)
+        what = f"{load_} through the gateway: engine=ray ÷ engine=torchserve"
+        rows.append(ratio_row(what, ray, torchserve, unit, 1.0))
+    return rows
+
+
+def _reported(found: Found) -> str:
+    """What no figure was wanted for."""
+    lines = []
+    for load_ in LOADS:
+        ray, torchserve = ([each * 1e3 for each in found.spent[load_, engine]] for engine in ENGINES)
+        each = f"{spread(ray)} ÷ {spread(torchserve)} ms"
+        lines.append(f"- processor time of the whole stack, {load_}: {each} = **{median_ratio(ray, torchserve):.2f}**")
+    ray, torchserve = (found.starts[engine] for engine in ENGINES)
+    starts = f"{spread(ray)} ÷ {spread(torchserve)} s = **{median_ratio(ray, torchserve):.2f}**"
+    lines.append(f"- start of a model's first worker, its archive already fetched: {starts}")
+    return "Reported, engine=ray ÷ engine=torchserve:\n\n" + "\n".join(lines)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench.engines")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--starts", type=int, default=3, help="worker starts of each engine")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="replace its section `bench:engines`")
+    parser.add_argument("overrides", nargs="*", help="of both stacks")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    program.run(main)

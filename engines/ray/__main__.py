@@ -1,0 +1,93 @@
+"""`python -m engines.ray [overrides]`: joins a Ray cluster and runs the Manager there, until it is stopped.
+
+What it has deployed runs on without it: requests go to Ray's proxies. Started anew, it finds what it had registered.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+import settings
+from errors import ConfigError, EngineError, MarinaError
+from settings import Settings
+from settings.load import ROOT
+from settings.schema import RayServe
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until SIGTERM or Ctrl-C and return the exit status."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    try:
+        loaded = settings.load(arguments)
+        if not isinstance(loaded.engine, RayServe):
+            raise ConfigError(f"engine={loaded.engine.name}: this is the manager of engine=ray")
+        _run(loaded, loaded.engine)
+    except MarinaError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        """Asked to stop."""
+    return 0
+
+
+def _run(loaded: Settings, engine: RayServe) -> None:
+    try:
+        # Imported here, where the settings are known to be right: Ray takes a second.
+        from engines.ray import cluster, tokens
+        from engines.ray.management_api import ManagementApi
+        from engines.ray.manager import Manager
+        from engines.ray.refusals import Refusal
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise EngineError("Ray is not installed: pip install -r requirements-ray.txt") from None
+    keys = ROOT / engine.key_file
+    secret = tokens.own_secret(keys.with_name("secret"))
+    signer = tokens.Tokens(secret)
+    key_file = tokens.KeyFile(keys, signer, engine.token_expiration_min * 60)
+    try:
+        cluster.connect(engine.address or f"{engine.host}:{engine.ray_port}", engine.start_timeout_s)
+        source = _source(loaded)
+        serving = cluster.Cluster(engine, source, secret)
+        manager = Manager(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
+        manager.start()
+    except Refusal as refusal:
+        raise EngineError(str(refusal)) from None
+    key_file.renew(("management", "inference"), time.time())
+    api = ManagementApi(manager, signer, key_file, engine.job_queue_size, engine.response_timeout_s)
+    metrics = _server(api.metrics(), engine.host, engine.metrics_port)
+    threading.Thread(target=metrics.run, name="metrics", daemon=True).start()
+    _server(api.application(), engine.host, engine.management_port).run()
+
+
+def _source(loaded: Settings) -> Any:
+    from engines.ray.fetch import Source
+
+    folder = loaded.store.folder if loaded.store.name == "local" else None
+    return Source(loaded.store.allowed_urls, folder, loaded.rollout.max_unpacked_bytes)
+
+
+def _trust(loaded: Settings) -> Any:
+    from engines.ray.checked import Trust
+
+    return Trust(loaded.rollout.max_unpacked_bytes, loaded.signing.public_key, loaded.signing.required)
+
+
+def _server(application: Any, host: str, port: int) -> uvicorn.Server:
+    return uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    # Ray's own ending would wait for threads that a stopped manager has no more use for.
+    os._exit(status)

@@ -1,0 +1,216 @@
+"""Serve as the Manager sees it: its applications, their workers, and the Front.
+
+Everything here blocks and belongs to one thread at a time. Serve's own waiting looks once a second; a rollout has some
+ten steps, so this one looks more often.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.schema import ApplicationStatus
+
+from engines.ray.counts import together
+from engines.ray.fetch import Source
+from engines.ray.front import Front, InferenceApi, Limits
+from engines.ray.line import AT_A_WORKER
+from engines.ray.refusals import Failed
+from engines.ray.table import Entry, Table
+from engines.ray.worker import Worker
+from settings.schema import RayServe
+
+log = logging.getLogger(__name__)
+
+FRONT = "marina"
+POLL_S = 0.05
+FRONT_S = 120.0
+LOOPBACK = {"127.0.0.1", "localhost"}
+HEAD = {"node:__internal_head__": 0.001}
+"""Ray's name for the head node as a resource: what stands there goes down with nothing but the whole cluster."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A worker that takes requests: where it runs, and since when (seconds since 1970)."""
+
+    replica_id: str
+    pid: int
+    node: str
+    started: float
+    ready: bool
+
+
+class Cluster:
+    """One Serve instance."""
+
+    def __init__(self, settings: RayServe, source: Source, secret: bytes) -> None:
+        self._settings = settings
+        self._source = source
+        self._secret = secret
+
+    def start(self) -> Table:
+        """Start Serve and the Front where they do not run yet; returns what is registered."""
+        location = "HeadOnly" if self._settings.proxies == "head" else "EveryNode"
+        serve.start(
+            proxy_location=location,
+            http_options={
+                "host": self._settings.host,
+                "port": self._settings.inference_port,
+                "keep_alive_timeout_s": 3600,
+            },
+            logging_config={"log_level": "WARNING", "enable_access_log": False},
+        )
+        known = serve.status().applications.get(FRONT)
+        table = Table()
+        if known is not None and known.status == ApplicationStatus.RUNNING:
+            table = Table.of_plain(self.report()["table"])
+        self.publish(table)
+        return table
+
+    def publish(self, table: Table) -> None:
+        """Give the Front this table; returns when it follows it, and has answered what it held for what is gone."""
+        front = serve.deployment(serve.ingress(InferenceApi())(Front), name="Front").options(
+            num_replicas=self._settings.fronts,
+            max_ongoing_requests=100_000,
+            ray_actor_options={"num_cpus": 0, **({"resources": HEAD} if self._settings.fronts == 1 else {})},
+            user_config={"secret": self._secret.hex(), "table": table.plain()},
+            graceful_shutdown_wait_loop_s=0.1,
+        )
+        longest_s = self._settings.response_timeout_s
+        _keep(front)
+        limits = Limits(self._settings.max_request_bytes, self._settings.job_queue_size, longest_s)
+        self._deploy(FRONT, front.bind(limits), "/")
+        self._await(FRONT, FRONT_S + longest_s)
+
+    def run(self, entry: Entry, timeout_s: float) -> None:
+        """Have a version run with its workers; returns when all are ready.
+
+        Raises Failed with the reason when they are not within `timeout_s`; what ran before is then back.
+        """
+        registration = entry.registration
+        worker = serve.deployment(Worker, name="Worker").options(
+            **_replicas(entry),
+            max_ongoing_requests=AT_A_WORKER,
+            ray_actor_options={"num_cpus": self._settings.worker_cpus, "num_gpus": self._settings.worker_gpus},
+            graceful_shutdown_timeout_s=registration.response_timeout_s,
+            graceful_shutdown_wait_loop_s=0.1,
+            health_check_period_s=5,
+            health_check_timeout_s=30,
+        )
+        _keep(worker)
+        self._deploy(registration.application, worker.bind(registration, self._source), None)
+        self._await(registration.application, timeout_s)
+
+    def stop(self, entry: Entry) -> None:
+        """End a version's workers, each after what it was given; unknown is fine."""
+        name = entry.registration.application
+        if name in serve.status().applications:
+            serve.delete(name, _blocking=False)
+            deadline = time.monotonic() + entry.registration.response_timeout_s + FRONT_S
+            while name in serve.status().applications and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+
+    def replicas(self, entry: Entry) -> list[Replica]:
+        """The workers of a version that have been started."""
+        details = _client().get_serve_details()["applications"].get(entry.registration.application)
+        deployment = (details or {}).get("deployments", {}).get("Worker", {})
+        return [
+            Replica(
+                str(each["replica_id"]),
+                int(each.get("pid") or 0),
+                str(each.get("node_id") or ""),
+                float(each.get("start_time_s") or 0),
+                str(getattr(each["state"], "value", each["state"])) == "RUNNING",
+            )
+            for each in deployment.get("replicas", [])
+        ]
+
+    def describe(self, entry: Entry, timeout_s: float) -> Any:
+        """What the handler tells about its model."""
+        handle = serve.get_deployment_handle("Worker", entry.registration.application)
+        return handle.describe.remote().result(timeout_s=timeout_s)
+
+    def report(self) -> dict[str, Any]:
+        """What the Fronts tell: their table, and what each version has inside and has counted."""
+        told = serve.get_app_handle(FRONT).broadcast("report").results(timeout_s=10)
+        if not told:
+            raise Failed("no Front answers")
+        return {"table": told[0]["table"], "lines": together([each["lines"] for each in told])}
+
+    def _deploy(self, name: str, application: Any, route: str | None) -> None:
+        serve.run_many(
+            [serve.RunTarget(application, name=name, route_prefix=route)],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+
+    def _await(self, name: str, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            found = serve.status().applications.get(name)
+            if found is not None and found.status == ApplicationStatus.RUNNING:
+                return
+            if found is not None and found.status == ApplicationStatus.DEPLOY_FAILED:
+                raise Failed(_reason(found))
+            if time.monotonic() >= deadline:
+                raise Failed(f"not ready within {timeout_s:g} s: {_reason(found) if found else 'no application'}")
+            time.sleep(POLL_S)
+
+
+def _replicas(entry: Entry) -> dict[str, Any]:
+    """A fixed number, or one that Ray adapts to the batches that wait and run."""
+    if entry.max_workers <= entry.min_workers:
+        return {"num_replicas": entry.min_workers}
+    return {
+        "autoscaling_config": {
+            "min_replicas": entry.min_workers,
+            "initial_replicas": entry.min_workers,
+            "max_replicas": entry.max_workers,
+            "target_ongoing_requests": 1.2,
+            "upscale_delay_s": 2.0,
+            "downscale_delay_s": 30.0,
+            "metrics_interval_s": 1.0,
+            "look_back_period_s": 4.0,
+        }
+    }
+
+
+def _reason(application: Any) -> str:
+    """The last line of what Serve tells about a deployment that is not well."""
+    messages = [each.message for each in application.deployments.values() if each.message] or [application.message]
+    lines = [line.strip() for message in messages for line in (message or "").splitlines() if line.strip()]
+    return lines[-1][:500] if lines else "no reason was given"
+
+
+def _keep(deployment: Any) -> None:
+    """Have replicas stay when only their number or the table changes.
+
+    Serve gives each deployment from a program a version of its own, and starts everything anew for it; one that is set
+    is kept, but no public parameter sets it. What a replica is made from is in its application's name.
+    """
+    deployment._version = "1"
+
+
+def _client() -> Any:
+    from ray.serve.context import _get_global_client
+
+    return _get_global_client()
+
+
+def connect(address: str, wait_s: float, ended: Callable[[], bool] = lambda: False) -> None:
+    """Join the cluster at `address`, which may still be on its way up. Raises Failed when it is not there in time."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            host = address.rpartition(":")[0]
+            own = {"_node_ip_address": host} if host in LOOPBACK else {}
+            ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING, **own)
+            return
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if ended() or time.monotonic() >= deadline:
+                raise Failed(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
+            time.sleep(0.2)

@@ -1,0 +1,60 @@
+"""Brings an archive from the store, and from nowhere else, into a file."""
+
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from engines.ray.refusals import NoSuchArchive
+
+CHUNK = 1024 * 1024
+TIMEOUT_S = 60.0  # of silence, not of the whole fetch
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where archives may come from: URLs that match `pattern` whole, and the files of `folder` where there is one."""
+
+    pattern: str
+    folder: str | None
+    limit: int
+
+    def fetch(self, url: str, target: Path) -> str:
+        """Write the archive to `target` and return its sha256.
+
+        Raises NoSuchArchive for a URL that is not one of the store, and when nothing can be fetched there.
+        """
+        try:
+            if re.fullmatch(r"[A-Za-z0-9_.-]+\.mar", url) and self.folder is not None:
+                shutil.copyfile(Path(self.folder) / url, target)
+            elif re.fullmatch(self.pattern, url):
+                self._download(url, target)
+            else:
+                raise NoSuchArchive(f"Given URL {_shown(url)} does not match any allowed URL(s)")
+        except requests.RequestException as error:
+            raise NoSuchArchive(f"Failed to download archive from {_shown(url)}: {type(error).__name__}") from None
+        except OSError as error:
+            raise NoSuchArchive(f"Failed to fetch archive {_shown(url)}: {error.strerror or error}") from None
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _download(self, url: str, target: Path) -> None:
+        # A redirect could lead anywhere, so none is followed.
+        with requests.get(url, stream=True, timeout=TIMEOUT_S, allow_redirects=False) as answer:
+            if answer.status_code != 200:
+                raise NoSuchArchive(f"Failed to download archive from {_shown(url)}: status {answer.status_code}")
+            written = 0
+            with target.open("wb") as file:
+                for chunk in answer.iter_content(CHUNK):
+                    written += len(chunk)
+                    if written > self.limit:
+                        raise NoSuchArchive(f"Archive at {_shown(url)} is larger than {self.limit} bytes")
+                    file.write(chunk)
+
+
+def _shown(url: str) -> str:
+    """Without its query, which is the signature of a signed URL."""
+    return url.partition("?")[0][:300]

@@ -1,0 +1,94 @@
+"""Ray Serve as two parts of the local stack: the head of a cluster, and the Manager that is spoken to."""
+
+import os
+import secrets
+import socket
+import sys
+
+from engines.chosen import check_installed
+from engines.ray_serve import FACTS
+from settings.load import ROOT
+from settings.schema import RayServe
+from stack.folders import Folders
+
+HEAD = FACTS.part
+MANAGER = "rayserve"
+LOOPBACK = frozenset({"127.0.0.1", "localhost"})
+CLUSTER_FILE = "cluster_token"  # of Ray's own ports
+
+
+def head_command(engine: RayServe, folders: Folders) -> tuple[str, ...]:
+    """A head in the foreground, which ends every process of its node when it ends."""
+    offered = () if engine.cpus is None else (f"--num-cpus={engine.cpus:g}",)
+    board = (
+        ("--include-dashboard=false",)
+        if engine.dashboard_port is None
+        else ("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={engine.dashboard_port}")
+    )
+    return (
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
+        # No autoscaler of machines, no workers' output on a driver's screen. A port for remote drivers cannot be had
+        # not to be: so it is one that nobody else has, instead of the same for every stack.
+        *("--no-monitor", "--include-log-monitor=false", f"--ray-client-server-port={_free_port()}"),
+        f"--node-ip-address={engine.host}",
+        f"--port={engine.ray_port}",
+        f"--object-store-memory={engine.object_store_bytes}",
+        f"--temp-dir={folders.temporary / 'ray'}",
+        *offered,
+        *board,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """What speaks the Management API."""
+    return (sys.executable, "-m", "engines.ray", *overrides)
+
+
+def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
+    """What every process of the cluster gets from its head; other nodes are to be started with the same."""
+    return {
+        # Ray's word for a node that stays on loopback; else it takes the address that others reach, and says so.
+        **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if engine.host in LOOPBACK else {}),
+        "PYTHONPATH": os.fspath(ROOT),
+        "TMPDIR": os.fspath(folders.temporary),
+        "RAY_TMPDIR": os.fspath(folders.temporary),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Whoever reaches Ray's ports may run what he likes: so nobody does without this stack's token.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": os.fspath(folders.ray / CLUSTER_FILE),
+        # One event loop instead of two in proxy and replica, log lines written in hundreds: more requests a second.
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+        # A handler that fails its golden answers fails them again.
+        "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
+        # Nobody reads Ray's own metrics here, and collecting them costs a process its time.
+        "RAY_enable_metrics_collection": "0",
+        "RAY_enable_open_telemetry": "0",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+    }
+
+
+def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
+    """The same for the Manager, whose threads have no event loop that a handle could share."""
+    return {**environment(engine, folders), "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
+
+
+def prepare(folders: Folders) -> None:
+    """Make the folders. Raises ConfigError where Ray is not installed."""
+    check_installed(FACTS)
+    folders.make_temporary()
+    folders.forget_fetched()
+    folders.ray.mkdir(parents=True, exist_ok=True)
+    folders.ray.chmod(0o700)
+    token = folders.ray / CLUSTER_FILE
+    if not token.exists():
+        draft = token.with_name(f".{CLUSTER_FILE}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        draft.replace(token)

@@ -1,0 +1,42 @@
+"""What is registered: pure values that travel to the Front and back."""
+
+import json
+
+import pytest
+
+from engines.ray.table import Entry, Registration, Table
+
+
+def entry(version: str, model: str = "digits", workers: int = 1) -> Entry:
+    made = Registration(model, version, f"http://store/{model}-{version}.mar", "0" * 64, 8, 5, 120)
+    return Entry(made, workers, workers)
+
+
+def test_the_first_version_becomes_the_default_and_the_second_does_not() -> None:
+    table = Table().put(entry("1.0")).put(entry("1.1"))
+    assert table.defaults == {"digits": "1.0"}
+    assert table.find("digits", None) == entry("1.0")
+    assert table.with_default("digits", "1.1").find("digits", None) == entry("1.1")
+
+
+def test_an_entry_that_is_put_again_keeps_its_place() -> None:
+    table = Table().put(entry("1.0")).put(entry("1.1")).put(entry("1.0", workers=3))
+    assert table.entries == (entry("1.0", workers=3), entry("1.1"))
+
+
+def test_a_model_goes_with_its_last_version() -> None:
+    table = Table().put(entry("1.0")).put(entry("1.1")).put(entry("2.0", "cartpole"))
+    assert table.models() == ["cartpole", "digits"]
+    left = table.without(entry("1.1")).without(entry("2.0", "cartpole"))
+    assert (left.models(), left.defaults) == (["digits"], {"digits": "1.0"})
+    assert left.without(entry("1.0")) == Table()
+
+
+@pytest.mark.parametrize("version", ["9.9", None])
+def test_what_is_not_registered_is_not_found(version: str | None) -> None:
+    assert Table().put(entry("1.0")).find("nobody", version) is None
+
+
+def test_a_table_comes_back_from_json_as_it_was() -> None:
+    table = Table().put(entry("1.0")).put(entry("2.0", "cartpole", 4)).with_default("digits", "1.0")
+    assert Table.of_plain(json.loads(json.dumps(table.plain()))) == table

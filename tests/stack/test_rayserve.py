@@ -1,0 +1,53 @@
+"""engine=ray as parts of the stack."""
+
+from pathlib import Path
+
+import pytest
+
+from errors import ConfigError
+from settings import load
+from stack import rayserve
+from stack.folders import Folders
+from stack.parts import Part, parts
+
+
+def made(*overrides: str) -> dict[str, Part]:
+    settings = load(["engine=ray", *overrides])
+    return {part.name: part for part in parts(settings, ("engine=ray", *overrides))}
+
+
+def test_a_head_and_a_manager_stand_in_torchserves_place() -> None:
+    assert list(made()) == ["ray", "rayserve", "filebrowser", "gateway"]
+
+
+def test_a_cluster_that_runs_already_is_joined_and_not_started() -> None:
+    assert list(made("engine.address=10.0.0.1:6379")) == ["rayserve", "filebrowser", "gateway"]
+
+
+def test_hosts_elsewhere_need_no_engine_here() -> None:
+    away = "{name: a, inference_url: 'http://10.0.0.1:8080', management_url: 'http://10.0.0.1:8081', token: t}"
+    assert "ray" not in made(f"engine.nodes=[{away}]")
+
+
+def test_the_head_stays_on_loopback_keeps_its_files_in_the_stacks_folder_and_reports_to_nobody() -> None:
+    head = made("engine.ray_port=7001", "engine.cpus=0")["ray"]
+    folders = Folders.of(load(["engine=ray"]))
+    assert "--node-ip-address=127.0.0.1" in head.command
+    assert {"--port=7001", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats"} <= set(head.command)
+    assert f"--temp-dir={folders.temporary / 'ray'}" in head.command
+    assert head.env["RAY_USAGE_STATS_ENABLED"] == "0"
+    # A Unix socket's path has 107 bytes; Ray adds the session and the socket's name.
+    longest = folders.temporary / "ray" / "session_2026-11-21_13-14-04_123456_1234567" / "sockets" / "plasma_store"
+    assert len(str(longest)) <= 107
+
+
+def test_the_dashboard_is_there_when_it_is_asked_for_and_on_loopback() -> None:
+    command = made("engine.dashboard_port=8265")["ray"].command
+    assert {"--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8265"} <= set(command)
+
+
+def test_without_ray_a_start_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.chosen.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
+        rayserve.prepare(Folders(tmp_path, tmp_path / "store", keeps_model_store=False))
+    assert list(tmp_path.iterdir()) == []
