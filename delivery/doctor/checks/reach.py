@@ -7,9 +7,11 @@ from delivery.doctor.check import Check
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import WIDE, place, reach
+from settings.schema import TorchServe
 
 MANAGEMENT_RPC = "org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels"
 INFERENCE_RPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
+NO_GRPC = not_checked("this engine speaks no gRPC of its own")
 TOKENS = "disable_token_authorization=false in docker/config.properties, and no --disable-token-auth"
 
 
@@ -57,7 +59,8 @@ def _other_ports(host: Host) -> Seen:
     """Ports that no setting names: a debugger, JMX, or another TorchServe's defaults."""
     process = host.process
     engine = host.deployment.settings.engine
-    known = {engine.metrics_port, engine.grpc_inference_port, engine.grpc_management_port}
+    known = {engine.metrics_port}
+    known |= {engine.grpc_inference_port, engine.grpc_management_port} if isinstance(engine, TorchServe) else set()
     known |= {place(url)[1] for url in (host.node.inference_url, host.node.management_url)}
     others = [one for one in host.deployment.sockets.listeners if one.pid == process.pid and one.port not in known]
     words = ", ".join(f"{one.address}:{one.port}" for one in others)
@@ -74,11 +77,13 @@ def _cors(host: Host) -> Seen:
 
 
 def _grpc_management(host: Host) -> Seen:
-    return _grpc(host, host.deployment.settings.engine.grpc_management_port, MANAGEMENT_RPC)
+    engine = host.deployment.settings.engine
+    return _grpc(host, engine.grpc_management_port, MANAGEMENT_RPC) if isinstance(engine, TorchServe) else NO_GRPC
 
 
 def _grpc_inference(host: Host) -> Seen:
-    return _grpc(host, host.deployment.settings.engine.grpc_inference_port, INFERENCE_RPC)
+    engine = host.deployment.settings.engine
+    return _grpc(host, engine.grpc_inference_port, INFERENCE_RPC) if isinstance(engine, TorchServe) else NO_GRPC
 
 
 def _grpc(host: Host, port: int, method: str) -> Seen:

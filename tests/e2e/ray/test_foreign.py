@@ -116,9 +116,7 @@ def test_a_handler_that_raises_is_told_in_torchserves_words(engine: Engine, tmp_
 
 
 def test_a_worker_that_does_not_start_is_a_failed_registration(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "never.py").write_text(
-        "def handle(data, context):\n    raise ValueError('golden answers are not met')\n"
-    )
+    (tmp_path / "never.py").write_text("def handle(data, context):\n    raise ValueError('no answer is right')\n")
     answer = engine.register(pack(engine.stack.archives, "never", tmp_path / "never.py"))
     assert answer.status_code == 500
     assert "Failed to start workers for model never version: 1.0" in answer.json()["message"]
