@@ -150,7 +150,7 @@ def scale(cluster: Cluster, model: str, least: int, most: int) -> None:
         found = host.default(model)
     assert found is not None
     address = f"{cluster.settings.engine.management_url}/models/{model}/{found.version}"
-    key = json.loads(cluster.stack.key_file.read_text())["management"]["key"]
+    key = json.loads(Path(cluster.settings.engine.key_file).read_text())["management"]["key"]
     query: dict[str, str | int] = {"min_worker": least, "max_worker": most, "synchronous": "true"}
     answer = requests.put(address, params=query, headers={"Authorization": f"Bearer {key}"}, timeout=180)
     assert answer.status_code == 200, answer.text
