@@ -43,7 +43,7 @@ demo: setup ## the whole main job: train, pack, serve, predict
 	$(PY) -m demo predict $(ARGS)
 
 test: lint ## everything the project tests
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(PY) -m pytest -n 2 $(ARGS)
 
 test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
 	$(PY) -m pytest -m slow $(ARGS)

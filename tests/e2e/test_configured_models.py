@@ -24,8 +24,8 @@ def picture() -> bytes:
     ("model", "classes", "listed", "example"),
     [
         ("genre_classifier", 24, 24, "Sci-Fi"),
-        ("weather", 11, 11, "sandstorm"),
-        ("imagenet_resnet18", 1000, 5, "tabby"),
+        pytest.param("weather", 11, 11, "sandstorm", marks=pytest.mark.slow),
+        pytest.param("imagenet_resnet18", 1000, 5, "tabby", marks=pytest.mark.slow),
     ],
 )
 def test_a_model_without_weights_is_refused_and_with_random_ones_named_random(
