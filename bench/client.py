@@ -30,6 +30,8 @@ class Job:
         expected: for each request what its answer must hold; an answer with status 200 without it is wrong.
         clients: connections of a closed loop.
         rate: requests a second of an open loop; None for a closed one.
+        stamp: so many bytes at a request's end take its running number, so that no two requests are the same and
+            none is spared by the answer to another; for bodies whose last bytes say nothing.
 
     """
 
@@ -40,6 +42,7 @@ class Job:
     clients: int
     seconds: float
     rate: float | None = None
+    stamp: int = 0
 
 
 @dataclass
@@ -83,7 +86,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
         self._keep = True
-        self._transport.write(self._load.requests[number % len(self._load.requests)])
+        self._transport.writelines(self._load.request(number))
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -115,7 +118,7 @@ class _Load:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.requests = [base64.b64decode(each) for each in job.requests]
+        self._requests = [memoryview(base64.b64decode(each)) for each in job.requests]
         self._expected = [each.encode() for each in job.expected]
         self._idle: deque[_Connection] = deque()
         self._due: deque[tuple[int, float]] = deque()
@@ -127,6 +130,11 @@ class _Load:
         self._connecting: set[asyncio.Task[None]] = set()
         self._running = True
         self._finished = asyncio.Event()
+
+    def request(self, number: int) -> tuple[bytes | memoryview, ...]:
+        """The request of this number, in pieces."""
+        whole, stamp = self._requests[number % len(self._requests)], self._job.stamp
+        return (whole[:-stamp], number.to_bytes(stamp, "big")) if stamp else (whole,)
 
     async def run(self) -> Result:
         began, used = time.perf_counter(), time.process_time()
