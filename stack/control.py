@@ -42,8 +42,10 @@ def up(stack: tuple[Part, ...], folders: Folders, *, ready: Callable[[str], None
     Raises StackError with one line that says why a part does not start.
     """
     with _locked(folders), interruptible():
-        missing = [part for part in stack if not processes.find(part.name, folders)]
+        missing = [part for part in stack if not processes.runs(part.name, folders)]
         for part in missing:
+            if processes.stop_part(part.name, folders):
+                log.warning("what was left of %s, whose first process had ended, is stopped", part.name)
             ports.check(part)
         try:
             started = [(part, processes.start(part, folders)) for part in missing]

@@ -75,6 +75,16 @@ def find(name: str, folders: Folders) -> list[psutil.Process]:
     return sorted(found.values(), key=_started)
 
 
+def runs(name: str, folders: Folders) -> bool:
+    """Whether the part is up: what the process that was started has left behind does not make a whole part.
+
+    Without a record of that process, any of the part's counts.
+    """
+    found = find(name, folders)
+    recorded = _record_of(name, folders)
+    return bool(found) and (recorded is None or recorded[0] in {process.pid for process in found})
+
+
 def main_process(name: str, folders: Folders) -> psutil.Process | None:
     """The process that stands for the part in `status`: the one started first, if it still runs."""
     found = find(name, folders)
@@ -135,14 +145,23 @@ def _is_marked(process: psutil.Process, name: str, folders: Folders) -> bool:
 
 def _recorded(name: str, folders: Folders, running: dict[int, psutil.Process]) -> set[int]:
     """Members of the session that the record names, unless its number has passed to a stranger."""
+    record = _record_of(name, folders)
+    if record is None:
+        return set()
+    pid, created = record
+    leader = running.get(pid)
+    if leader is not None and abs(_started(leader) - created) > 1:
+        return set()
+    return {p for p, process in running.items() if _session(p) == pid and _started(process) >= created - 1}
+
+
+def _record_of(name: str, folders: Folders) -> tuple[int, float] | None:
+    """Process number and start (seconds since 1970) of the process that was started; None without a record."""
     try:
         pid, created = _record(name, folders).read_text().split()
+        return int(pid), float(created)
     except (OSError, ValueError):
-        return set()
-    leader = running.get(int(pid))
-    if leader is not None and abs(_started(leader) - float(created)) > 1:
-        return set()
-    return {p for p, process in running.items() if _session(p) == int(pid) and _started(process) >= float(created) - 1}
+        return None
 
 
 def _record(name: str, folders: Folders) -> Path:

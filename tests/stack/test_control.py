@@ -100,6 +100,17 @@ def test_down_finds_the_children_of_a_part_that_was_killed(folders: Folders) -> 
     assert not child.is_running()
 
 
+def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -> None:
+    stack = (server("torchserve", folders, PARENT),)
+    control.up(stack, folders)
+    parent, child = processes.find("torchserve", folders)
+    parent.kill()
+    wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
+    assert control.up(stack, folders) == ["torchserve"]
+    assert not child.is_running()
+    assert control.up(stack, folders) == []
+
+
 def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:
     control.up((server("torchserve", folders),), folders)
     (folders.state / "torchserve.pid").unlink()
