@@ -19,10 +19,10 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 class JsonFormatter(logging.Formatter):
     """A log record as one line of JSON; its fields are what was logged with `extra={"fields": {...}}`."""
 
-    def __init__(self, model: str, version: str) -> None:
+    def __init__(self, model: str | None = None, version: str | None = None) -> None:
+        """Every line names the model, where it is one's."""
         super().__init__()
-        self._model = model
-        self._version = version
+        self._about = {} if model is None else {"model": model, "version": version}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line without its end; metrics stay as the frontend reads them."""
@@ -34,8 +34,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": event,
-            "model": self._model,
-            "version": self._version,
+            **self._about,
             **getattr(record, "fields", {}),
         }
         if record.exc_info:

@@ -1,6 +1,6 @@
 """`python -m engines.ray [overrides]`: joins a Ray cluster and runs the Manager there, until it is stopped.
 
-What it has deployed runs on without it: requests go to Ray's proxies. Started anew, it finds what it had registered.
+What it has deployed runs on without it: requests go to the Front. Started anew, it finds what it had registered.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 import settings
+from engines.ray import logs
 from errors import ConfigError, EngineError, MarinaError
 from settings import Settings
 from settings.load import ROOT
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or Ctrl-C and return the exit status."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logs.structure_manager()
     try:
         loaded = settings.load(arguments)
         if not isinstance(loaded.engine, RayServe):
@@ -46,6 +47,9 @@ def _run(loaded: Settings, engine: RayServe) -> None:
         from engines.ray.management_api import ManagementApi
         from engines.ray.manager import Manager
         from engines.ray.refusals import Refusal
+
+        # Again: with its import, Ray has set up loggers of its own.
+        logs.structure_manager()
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

@@ -4,6 +4,7 @@ Everything here blocks and belongs to one thread at a time. Serve's own waiting 
 ten steps, so this one looks more often.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,12 +13,15 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
 from engines.ray.counts import together
 from engines.ray.fetch import Source
 from engines.ray.front import Front, InferenceApi, Limits
 from engines.ray.line import AT_A_WORKER
+from engines.ray.listener import Address
 from engines.ray.refusals import Failed
 from engines.ray.table import Entry, Table
 from engines.ray.worker import Worker
@@ -28,6 +32,8 @@ log = logging.getLogger(__name__)
 FRONT = "marina"
 POLL_S = 0.05
 FRONT_S = 120.0
+REPORT_S = 10.0
+PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
 LOOPBACK = {"127.0.0.1", "localhost"}
 HEAD = {"node:__internal_head__": 0.001}
 """Ray's name for the head node as a resource: what stands there goes down with nothing but the whole cluster."""
@@ -54,9 +60,8 @@ class Cluster:
 
     def start(self) -> Table:
         """Start Serve and the Front where they do not run yet; returns what is registered."""
-        location = "HeadOnly" if self._settings.proxies == "head" else "EveryNode"
         serve.start(
-            proxy_location=location,
+            proxy_location=PROXIES[self._settings.proxies],
             http_options={
                 "host": self._settings.host,
                 "port": self._settings.inference_port,
@@ -73,17 +78,20 @@ class Cluster:
 
     def publish(self, table: Table) -> None:
         """Give the Front this table; returns when it follows it, and has answered what it held for what is gone."""
+        settings = self._settings
+        straight = settings.proxies == "none"
         front = serve.deployment(serve.ingress(InferenceApi())(Front), name="Front").options(
-            num_replicas=self._settings.fronts,
+            num_replicas=settings.fronts,
             max_ongoing_requests=100_000,
-            ray_actor_options={"num_cpus": 0, **({"resources": HEAD} if self._settings.fronts == 1 else {})},
+            ray_actor_options={"num_cpus": 0, **({"resources": HEAD} if straight or settings.fronts == 1 else {})},
             user_config={"secret": self._secret.hex(), "table": table.plain()},
             graceful_shutdown_wait_loop_s=0.1,
         )
-        longest_s = self._settings.response_timeout_s
+        longest_s = settings.response_timeout_s
         _keep(front)
-        limits = Limits(self._settings.max_request_bytes, self._settings.job_queue_size, longest_s)
-        self._deploy(FRONT, front.bind(limits), "/")
+        limits = Limits(settings.max_request_bytes, settings.job_queue_size, longest_s)
+        address = Address(settings.host, settings.inference_port) if straight else None
+        self._deploy(FRONT, front.bind(limits, address), "/")
         self._await(FRONT, FRONT_S + longest_s)
 
     def run(self, entry: Entry, timeout_s: float) -> None:
@@ -135,11 +143,18 @@ class Cluster:
         return handle.describe.remote().result(timeout_s=timeout_s)
 
     def report(self) -> dict[str, Any]:
-        """What the Fronts tell: their table, and what each version has inside and has counted."""
-        told = serve.get_app_handle(FRONT).broadcast("report").results(timeout_s=10)
-        if not told:
-            raise Failed("no Front answers")
-        return {"table": told[0]["table"], "lines": together([each["lines"] for each in told])}
+        """What the Fronts tell: their table, and what each version has inside and has counted.
+
+        Raises Failed when none answers. One that takes over a new table is not to be asked for that moment.
+        """
+        deadline = time.monotonic() + REPORT_S
+        while True:
+            with contextlib.suppress(RayError, RayServeException, TimeoutError):
+                if told := serve.get_app_handle(FRONT).broadcast("report").results(timeout_s=REPORT_S):
+                    return {"table": told[0]["table"], "lines": together([each["lines"] for each in told])}
+            if time.monotonic() >= deadline:
+                raise Failed("no Front answers")
+            time.sleep(POLL_S)
 
     def _deploy(self, name: str, application: Any, route: str | None) -> None:
         serve.run_many(

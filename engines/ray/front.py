@@ -20,6 +20,8 @@ from ray import serve
 
 from engines.ray.asked import Asked, Headers, Told
 from engines.ray.line import Line
+from engines.ray.listener import Address, Listener
+from engines.ray.memory import keep_memory, settle
 from engines.ray.refusals import (
     Failed,
     KeyRefused,
@@ -56,8 +58,12 @@ class Limits:
 class Front:
     """Knows what is registered, and has a line of requests for each version."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, address: Address | None = None) -> None:
+        """Without an address, requests come by Ray's proxies."""
+        keep_memory()
         self._limits = limits
+        self._address = address
+        self._listener: Listener | None = None
         self._table = Table()
         self._tokens = Tokens(b"")
         self._lines: dict[tuple[str, str], Line] = {}
@@ -81,7 +87,16 @@ class Front:
         gone = [line for key, line in self._lines.items() if lines.get(key) is not line or line.workers == 0]
         # From here on, without an await between, requests see the new table and nothing of the old one.
         self._table, self._lines = table, lines
+        if self._address is not None and self._listener is None:
+            self._listener = Listener(self._address, self._application)
+            self._listener.start()
+            settle()
         await asyncio.gather(*(line.emptied(self._limits.drain_s) for line in gone))
+
+    async def __del__(self) -> None:
+        """Serve calls and awaits it before it ends a replica in good order."""
+        if self._listener is not None:
+            await self._listener.stop()
 
     async def report(self) -> dict[str, Any]:
         """What each version has inside and has counted, and the table that is followed."""
@@ -107,6 +122,10 @@ class Front:
             }
         )
         await send({"type": "http.response.body", "body": told.body})
+
+    async def _application(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self.answer(scope, receive, send)
 
     async def _told(self, scope: Mapping[str, Any], receive: Receive) -> Told:
         parts = scope["path"].split("/")[1:]

@@ -16,6 +16,8 @@ import ray
 from engines.ray.asked import Asked, Told
 from engines.ray.checked import manifest_of
 from engines.ray.fetch import Source
+from engines.ray.logs import structure_worker
+from engines.ray.memory import keep_memory, settle
 from engines.ray.recorded import Sample
 from engines.ray.table import Registration
 from engines.ray.unpacked import Unpacked
@@ -40,6 +42,8 @@ class Worker:
     """
 
     def __init__(self, registration: Registration, source: Source) -> None:
+        keep_memory()
+        structure_worker(registration.model, registration.version)
         self._unpacked = Unpacked(registration, source)
         folder = self._unpacked.folder
         # Read by OpenMP, and so by torch, when a handler loads it.
@@ -51,6 +55,7 @@ class Worker:
         logging.getLogger("ts").setLevel(logging.WARNING)
         self._handler = Handler(folder, registration, str(METRICS), 0 if ray.get_gpu_ids() else None)
         self._one_at_a_time = ThreadPoolExecutor(1, "handler")
+        settle()
 
     async def answer(self, batch: Sequence[Asked]) -> Answered:
         """The answers to a batch, in its order."""

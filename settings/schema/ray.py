@@ -16,7 +16,9 @@ class RayServe(Engine):
     name: Literal["ray"]
     address: Address | None = Field(None, description="HOST:PORT of a cluster that runs already; null: one of our own")
     ray_port: Port = Field(description="where the head of our own cluster is found by its other nodes")
-    proxies: Literal["head", "every"] = Field(description="which nodes take requests: the head, or each one")
+    proxies: Literal["none", "head", "every"] = Field(
+        description="who takes requests: the Front itself, on the head; or Ray's proxies, on the head or on every node"
+    )
     fronts: PositiveInt = Field(description="processes that read requests and form batches")
     cpus: Annotated[float, Field(ge=0)] | None = Field(None, description="cores that the head offers; null: all")
     worker_cpus: Annotated[float, Field(ge=0)] = Field(description="cores that Ray sets aside for a worker")

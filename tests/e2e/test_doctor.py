@@ -19,7 +19,7 @@ from delivery.doctor import Deployment, Sockets
 from delivery.doctor.checks.deadlines import judge
 from delivery.doctor.finding import State
 from settings import load
-from tests.e2e.conftest import Stack, new_stack
+from tests.e2e.conftest import ENGINE, Stack, new_stack
 from tests.e2e.test_rollout import kill_upload
 
 pytestmark = pytest.mark.e2e
@@ -45,6 +45,30 @@ max_request_size=2147483647
 """
 
 
+EVERY_ENGINES = {
+    "it answers",
+    "predictions without a key",
+    "Management API without a key",
+    "Management API beyond this machine",
+    "models from any address (CVE-2023-43654)",
+    "workflows from any address (CVE-2023-43654)",
+    "a way round allowed_urls (CVE-2024-35198)",
+    "key file that others read",
+    "keys that are not accepted",
+    "requests of any size",
+}
+TORCHSERVES = {
+    "gRPC Management API (CVE-2024-35199)",
+    "gRPC Inference API (CVE-2024-35199)",
+    "paths in archives (CVE-2023-48299)",
+    "code in model-config.yaml (CVE-2022-1471)",
+    "packages out of archives",
+    "log that fills the disk",
+    "Java",
+}
+"""What only TorchServe can have open."""
+
+
 def doctor(stack: Stack, *overrides: str) -> tuple[Findings, int, str]:
     """Findings by part and hole, the exit status, and all that was printed."""
     asked = stack.start("-m", "delivery", "doctor", "--json", *overrides)
@@ -63,30 +87,12 @@ def test_nothing_is_open_on_a_stack_as_make_up_starts_it(stack: Stack) -> None:
     still_open = {place for place in in_state(found, State.OPEN) if place[0] != "machine"}
     assert {place: found[place]["seen"] for place in still_open} == {}
     assert status == int(any(each["state"] == State.OPEN for each in found.values()))
-    expected = {
-        ("engine", hole)
-        for hole in (
-            "it answers",
-            "predictions without a key",
-            "Management API without a key",
-            "Management API beyond this machine",
-            "gRPC Management API (CVE-2024-35199)",
-            "gRPC Inference API (CVE-2024-35199)",
-            "models from any address (CVE-2023-43654)",
-            "workflows from any address (CVE-2023-43654)",
-            "a way round allowed_urls (CVE-2024-35198)",
-            "paths in archives (CVE-2023-48299)",
-            "code in model-config.yaml (CVE-2022-1471)",
-            "packages out of archives",
-            "key file that others read",
-            "keys that are not accepted",
-            "requests of any size",
-            "log that fills the disk",
-            "Java",
-        )
-    } | {("gateway", "requests of any size"), ("store", "uploads without a key"), ("rollouts", "record of what serves")}
+    holes = EVERY_ENGINES | (TORCHSERVES if ENGINE.part == "torchserve" else set())
+    expected = {("engine", hole) for hole in holes}
+    expected |= {("gateway", "requests of any size"), ("store", "uploads without a key")}
+    expected |= {("rollouts", "record of what serves")}
     assert expected - in_state(found, State.CLOSED) == set()
-    keys = json.loads((stack.state / "torchserve" / "key_file.json").read_text())
+    keys = json.loads(stack.key_file.read_text())
     assert not [kind for kind, each in keys.items() if each["key"] in printed]
 
 
@@ -140,6 +146,7 @@ def test_a_rollout_that_was_killed_is_named_with_what_it_left(stack: Stack) -> N
     assert after["engine", "versions left over"]["state"] == State.CLOSED
 
 
+@pytest.mark.torchserve(reason="what is opened here is TorchServe's")
 def test_an_open_torchserve_is_called_open_and_missing_parts_missing(tmp_path: Path) -> None:
     stack = new_stack(tmp_path, tmp_path / "archives")
     with _open_torchserve(stack, tmp_path):

@@ -10,17 +10,20 @@ import requests
 
 from settings.load import ROOT
 from stack.log_lines import worded
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ENGINE, Stack
 from tests.e2e.test_faults import wait_for
 
 pytestmark = pytest.mark.e2e
-# What TorchServe prints beside its log when it starts, and cannot be kept from.
-AT_START = (
-    "Warning: TorchServe is using non-default JVM parameters",
-    "WARNING: sun.reflect.Reflection.getCallerClass is not supported",
-    "nvidia-smi not available or failed",
-    "Model server started.",
-)
+# What an engine prints beside its log when it starts, and cannot be kept from.
+AT_START = {
+    "torchserve": (
+        "Warning: TorchServe is using non-default JVM parameters",
+        "WARNING: sun.reflect.Reflection.getCallerClass is not supported",
+        "nvidia-smi not available or failed",
+        "Model server started.",
+    ),
+    "ray": ("20", "[20"),  # each of these lines begins with the year
+}[ENGINE.part]
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
 
 
@@ -40,11 +43,11 @@ def ask(stack: Stack, body: Any, request_id: str) -> int:
 
 def test_a_request_that_went_well_is_in_no_log(stack: Stack) -> None:
     assert ask(stack, STATE, "before") == 200
-    before = {part: len(log(stack, part)) for part in ("torchserve", "gateway", "filebrowser")}
+    before = {part: len(log(stack, part)) for part in (ENGINE.part, "gateway", "filebrowser")}
     assert [ask(stack, STATE | {"cart_position": n / 1000}, f"well-{n}") for n in range(32)] == [200] * 32
     # The refused one comes after them, in each log; what they had written would stand before it.
     assert ask(stack, {**STATE, "pole_angle": "steep"}, "refused") == 422
-    wait_for(lambda: '"refused"' in log(stack, "torchserve")[before["torchserve"] :])
+    wait_for(lambda: '"refused"' in log(stack, ENGINE.part)[before[ENGINE.part] :])
     for part, length in before.items():
         written = [json.loads(line) for line in log(stack, part)[length:].splitlines()]
         assert [line for line in written if line.get("request_id") != "refused" and line["level"] == "info"] == []
@@ -53,9 +56,9 @@ def test_a_request_that_went_well_is_in_no_log(stack: Stack) -> None:
 
 def test_every_line_is_json_under_the_names_that_alloy_looks_for(stack: Stack) -> None:
     assert ask(stack, {**STATE, "pole_angle": "steep"}, "refused") == 422
-    wait_for(lambda: '"refused"' in log(stack, "torchserve"))
+    wait_for(lambda: '"refused"' in log(stack, ENGINE.part))
     files = [*(stack.state / "logs").glob("*.log"), *stack.state.glob("*/access.log")]
-    assert {file.stem for file in files} >= {"torchserve", "gateway", "filebrowser", "access"}
+    assert {file.stem for file in files} >= {ENGINE.part, "gateway", "filebrowser", "access"}
     names: set[str] = set()
     for file in files:
         for line in (line for line in file.read_text().splitlines() if not line.startswith(AT_START)):
@@ -74,7 +77,7 @@ def test_the_logs_of_all_parts_can_be_followed(stack: Stack) -> None:
     assert following.stdout is not None
     try:
         parts: set[str] = set()
-        while not parts >= {"torchserve", "gateway", "filebrowser"}:
+        while not parts >= {ENGINE.part, "gateway", "filebrowser"}:
             parts |= set(re.findall(r"^\S+ +\w+ +(\w+) ", following.stdout.readline()))
     finally:
         # Its `tail` has the same output, which ends when both have gone.

@@ -21,6 +21,8 @@ def _model_urls(host: Host) -> Seen:
 
 
 def _workflow_urls(host: Host) -> Seen:
+    if host.manage("GET", "/workflows").status_code == 404:
+        return closed("there are no workflows")
     return _fetches(host, "/workflows", "war")
 
 
@@ -65,6 +67,8 @@ def _model_api(host: Host) -> Seen:
 
 def _version(host: Host) -> Seen:
     answer = host.manage("OPTIONS", "/")
+    if not answer.ok:
+        return not_checked("it does not tell its version")
     found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", str(answer.json()["info"]["version"]))
     if found is None:
         return not_checked("it does not tell its version")

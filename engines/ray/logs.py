@@ -1,0 +1,34 @@
+"""What the processes of this engine write: one JSON object a line, and none for a request that went well."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from handlers.worker_log import JsonFormatter
+
+FILE = "MARINA_LOG_FILE"
+"""Names the log of the part of the stack whose process this is; Ray hands it on to all that it starts."""
+
+
+def structure_manager() -> None:
+    """Have the Manager write JSON to its standard error, and of Ray's own words the warnings only."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in ("ray", "ray.serve"):
+        rays = logging.getLogger(name)
+        rays.handlers.clear()
+        rays.propagate = True
+        rays.setLevel(logging.WARNING)
+
+
+def structure_worker(model: str, version: str) -> None:
+    """Have a worker's warnings go into the stack's log, and on other machines into Ray's own of the process."""
+    file = os.environ.get(FILE)
+    there = file is not None and Path(file).parent.is_dir()
+    handler = logging.FileHandler(file) if file is not None and there else logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(model, version))
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
