@@ -67,6 +67,8 @@ def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         # A handler that fails its golden answers fails them again.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
+        # Ray would have its workers stand behind everything else that this machine does.
+        "RAY_worker_niceness": "0",
         # Nobody reads Ray's own metrics here, and collecting them costs a process its time.
         "RAY_enable_metrics_collection": "0",
         "RAY_enable_open_telemetry": "0",

@@ -13,6 +13,7 @@ import uvicorn
 
 KEEP_ALIVE_S = 3600
 STOP_S = 15
+BACKLOG = 2048
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,7 @@ class Listener:
 
     def __init__(self, address: Address, application: Any) -> None:
         """Take the port; raises OSError when somebody else has it. Other Fronts of this machine share it."""
-        self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._socket.bind((address.host, address.port))
+        self._socket = _bound(address)
         config = uvicorn.Config(
             application,
             http="httptools",
@@ -59,3 +57,16 @@ class Listener:
         if self._serving is not None:
             await self._serving
         self._socket.close()
+
+
+def _bound(address: Address) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((address.host, address.port))
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made

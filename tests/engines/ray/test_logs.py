@@ -1,0 +1,47 @@
+"""A worker's warnings stand as JSON in the log of the stack, with the model that they are about."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engines.ray.logs import FILE, structure_worker
+
+
+@pytest.fixture(autouse=True)
+def own_handlers() -> Iterator[None]:
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in root.handlers:
+        if handler not in before:
+            root.removeHandler(handler)
+            handler.close()
+    logging.captureWarnings(False)
+
+
+def test_a_warning_is_one_json_line_in_the_file_that_the_stack_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ray.log"
+    file.write_text("what Ray itself has said\n")
+    monkeypatch.setenv(FILE, str(file))
+    structure_worker("digits", "1.0")
+    logging.getLogger("handlers").warning("refused", extra={"fields": {"request_id": "order-66"}})
+    first, second = file.read_text().splitlines()
+    assert first == "what Ray itself has said"
+    line = json.loads(second)
+    assert (line["event"], line["level"], line["request_id"]) == ("refused", "warning", "order-66")
+    assert (line["model"], line["version"]) == ("digits", "1.0")
+
+
+def test_on_a_machine_without_that_folder_it_goes_to_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(FILE, str(tmp_path / "elsewhere" / "ray.log"))
+    structure_worker("digits", "1.0")
+    logging.getLogger("handlers").warning("refused")
+    assert json.loads(capsys.readouterr().out)["event"] == "refused"
+    assert list(tmp_path.iterdir()) == []
