@@ -50,10 +50,14 @@ class _Seldom(logging.Filter):
 
 
 def _close_at_exit(provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
-    """Send what is left when TorchServe hangs up or SIGTERM comes, which would end the worker on the spot."""
+    """Send what is left when TorchServe hangs up or SIGTERM comes, which would end the worker on the spot.
+
+    Where models are loaded beside the first thread, signals are the engine's own matter.
+    """
 
     def close() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if _in_first_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # The exporter would go on trying for longer than anybody waits for this worker to end.
         giving_up = threading.Timer(CLOSE_S, exporter.shutdown)
         giving_up.daemon = True
@@ -62,4 +66,9 @@ def _close_at_exit(provider: TracerProvider, exporter: OTLPSpanExporter) -> None
         giving_up.cancel()
 
     atexit.register(close)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if _in_first_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def _in_first_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

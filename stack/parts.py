@@ -12,7 +12,7 @@ from errors import StackError
 from settings import Settings
 from settings.load import ROOT
 from settings.schema import Engine, Gateway, RayServe, TorchServe
-from stack import filebrowser, rayserve, s3, torchserve
+from stack import filebrowser, rayserve, s3, torchserve, tracing
 from stack.folders import Folders
 
 
@@ -93,11 +93,11 @@ def _elsewhere(engine: Engine) -> bool:
 
 def _engine(settings: Settings, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
     if isinstance(settings.engine, RayServe):
-        return _rayserve(settings.engine, folders, overrides)
+        return _rayserve(settings, settings.engine, folders, overrides)
     return [_torchserve(settings, settings.engine, folders)]
 
 
-def _rayserve(engine: RayServe, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
+def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
     """A head, unless there is a cluster to join, and the manager; Ray's proxy listens for requests."""
     manager = Part(
         name=rayserve.MANAGER,
@@ -120,7 +120,7 @@ def _rayserve(engine: RayServe, folders: Folders, overrides: tuple[str, ...]) ->
         ready_url=None,
         timeout_s=engine.start_timeout_s,
         prepare=lambda: rayserve.prepare(folders),
-        env=rayserve.environment(engine, folders),
+        env=rayserve.environment(engine, folders) | tracing.environment(settings.gateway.tracing),
     )
     return [head, manager]
 

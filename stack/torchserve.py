@@ -9,7 +9,8 @@ from engines.torchserve import key_file
 from engines.torchserve.engine import FACTS
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import TorchServe, Tracing
+from settings.schema import TorchServe
+from stack import tracing
 from stack.folders import Folders
 
 DOCKER = ROOT / "docker"
@@ -55,18 +56,9 @@ def environment(settings: Settings, folders: Folders) -> dict[str, str]:
         "TS_DEFAULT_RESPONSE_TIMEOUT": str(engine.response_timeout_s),
         "TS_ALLOWED_URLS": settings.store.allowed_urls,
         "TS_METRICS_CONFIG": str(DOCKER / "metrics.yaml"),
-        **_tracing(settings.gateway.tracing),
+        **tracing.environment(settings.gateway.tracing),
         # A worker must import what its archive holds, not what happens to lie in the caller's folder.
         "PYTHONPATH": "",
-    }
-
-
-def _tracing(tracing: Tracing) -> dict[str, str]:
-    """What workers are told of tracing, which TorchServe hands on; the caller's own environment has no say in it."""
-    return {
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": tracing.endpoint or "",
-        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-        "OTEL_TRACES_SAMPLER_ARG": str(tracing.sample),
     }
 
 

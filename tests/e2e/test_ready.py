@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from settings.load import ROOT
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import ENGINE, Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -19,7 +19,7 @@ def asked(stack: Stack, live: Path, address: str | None = None) -> tuple[int, st
     env = {"TS_MANAGEMENT_ADDRESS": address or f"http://127.0.0.1:{stack.env['MARINA_MANAGEMENT_PORT']}"}
     done = subprocess.run(
         [sys.executable, "-I", "-S", ROOT / "docker" / "torchserve" / "ready.py", live],
-        cwd=stack.state / "torchserve",
+        cwd=stack.key_file.parent,
         env=env | {"PATH": os.environ["PATH"]},
         text=True,
         capture_output=True,
@@ -55,11 +55,11 @@ def test_an_engine_that_does_not_answer_and_a_damaged_list_are_not_ready(stack: 
 
 
 def test_a_key_that_has_expired_says_nothing_about_models(stack: Stack, tmp_path: Path) -> None:
-    keys = json.loads((stack.state / "torchserve" / "key_file.json").read_text())
+    keys = json.loads(stack.key_file.read_text())
     keys["management"]["key"] = "expired"
     (tmp_path / "live").mkdir()
     (tmp_path / "live" / "absent.json").write_text('["1.0"]')
-    (tmp_path / "torchserve").mkdir()
-    (tmp_path / "torchserve" / "key_file.json").write_text(json.dumps(keys))
+    (tmp_path / ENGINE.part).mkdir()
+    (tmp_path / ENGINE.part / "key_file.json").write_text(json.dumps(keys))
     moved = Stack({**stack.env, "MARINA_STATE": str(tmp_path)})
     assert asked(moved, tmp_path / "live") == (0, "")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.conftest import Stack, new_stack
+from tests.e2e.conftest import ENGINE, Stack, new_stack
 from tests.e2e.test_faults import wait_for
 from tests.e2e.test_logs import json_lines
 from tests.observability.collector import Collector, Span
@@ -121,8 +121,8 @@ def test_a_refused_request_has_one_id_in_both_logs_and_a_status_in_its_spans(tra
     def lines(part: str) -> list[dict[str, Any]]:
         return [line for line in traced.log(part) if ids.items() <= line.items()]
 
-    wait_for(lambda: bool(lines("gateway") and lines("torchserve")))
-    [by_gateway], [by_worker] = lines("gateway"), lines("torchserve")
+    wait_for(lambda: bool(lines("gateway") and lines(ENGINE.part)))
+    [by_gateway], [by_worker] = lines("gateway"), lines(ENGINE.part)
     assert (by_gateway["event"], by_gateway["status"]) == ("request", 422)
     assert (by_worker["event"], by_worker["status"], by_worker["code"]) == ("request_failed", 422, "invalid_fields")
     assert (by_worker["model"], by_worker["version"]) == ("cartpole", spans["worker"].attributes["marina.version"])
@@ -193,7 +193,7 @@ def test_a_collector_that_is_away_costs_no_answer_and_gets_what_comes_later(trac
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: traced.ask(STATE), range(64)))
     assert {answer.status_code for answer in answers} == {200}
-    exporters = [line["logger"] for part in ("gateway", "torchserve") for line in traced.log(part)]
+    exporters = [line["logger"] for part in ("gateway", ENGINE.part) for line in traced.log(part)]
     # Both have said by now, or say yet, that nobody takes their spans; neither does at each attempt.
     assert sum("opentelemetry" in name for name in exporters) <= 4
     traced.collector.start()

@@ -1,0 +1,12 @@
+"""What workers are told of tracing, on whichever engine they run."""
+
+from settings.schema import Tracing
+
+
+def environment(tracing: Tracing) -> dict[str, str]:
+    """Variables that an engine hands on to its workers; the caller's own environment has no say in it."""
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": tracing.endpoint or "",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(tracing.sample),
+    }
