@@ -65,6 +65,8 @@ def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
         # One event loop instead of two in proxy and replica, log lines written in hundreds: more requests a second.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+        # Of a batch on its way to a worker, and of its answers: not gRPC's 4 MB, but the most that it can do.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
         # A handler that fails its golden answers fails them again.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
         # Ray would have its workers stand behind everything else that this machine does.

@@ -136,6 +136,8 @@ class Line:
                 log.exception("a worker of %s %s broke", name.model, name.version)
                 raise Failed(f"Worker broke: {type(error).__name__}") from None
             except LOST as error:
+                if isinstance(error, grpc.RpcError) and error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise Failed("A batch or its answers are larger than this cluster's messages may be.") from None
                 log.warning("a worker of %s %s was lost: %s", name.model, name.version, type(error).__name__)
                 self.counts.lost += 1
                 if time.monotonic() + PAUSE_S >= deadline:

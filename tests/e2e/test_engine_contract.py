@@ -193,6 +193,15 @@ def test_a_bad_request_is_answered_with_its_own_status(registered: Host) -> None
     assert registered.predict(MODEL, OTHER, STATE).status == 200
 
 
+def test_a_body_as_large_as_clients_may_send_reaches_the_handler(stage: Stage) -> None:
+    serving = stage.host.default("digits")
+    assert serving is not None
+    no_picture = Request(b"\0" * stage.settings.gateway.max_body_bytes, "image/png")
+    answer = stage.host.predict("digits", serving.version, no_picture, timeout_s=100)
+    assert answer.status == 400, answer.text
+    assert "unreadable_input" in answer.text
+
+
 def test_every_worker_is_warmed(registered: Host, stage: Stage) -> None:
     found = registered.find(MODEL, OTHER)
     assert found is not None
