@@ -1,7 +1,7 @@
 """Ray Serve as the engine: the archives that TorchServe takes, on one machine or on many.
 
-    client ──HTTP──▶ Ray's proxy ──▶ Front ── one batch ──▶ Worker ──▶ handle(data, context)
-                                     keys, batches, retries     a replica: archive unpacked, handler loaded
+    client ──HTTP──▶ Front ── one batch ──▶ Worker ──▶ handle(data, context)
+                     keys, batches, retries     a replica: archive unpacked, handler loaded
     delivery ──Management API──▶ Manager ──▶ Serve's controller: one application a version, and the Front's table
 
 Front and Manager speak TorchServe's own Inference and Management API, so nothing in front of them knows the difference.

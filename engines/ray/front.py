@@ -5,6 +5,7 @@
     POST /explanations/{model}[/{version}]
 
 Bare, because a framework costs more processor time than all that is done here; the body passes as the bytes it came in.
+It has a port of its own, or stands behind Ray's proxies.
 """
 
 import asyncio
