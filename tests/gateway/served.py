@@ -12,7 +12,8 @@ from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
 from gateway.tracing import Tracer
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine, free_port
+from tests.polling import wait_for
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import pytest
 import requests
 
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine, free_port
+from tests.polling import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

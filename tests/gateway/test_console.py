@@ -17,8 +17,9 @@ from gateway.apikey import new_key
 from gateway.console.files import FOLDER
 from gateway.console.state import counts_are_whole
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, wait_for
+from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
 from tests.settings.splits import given_split
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}

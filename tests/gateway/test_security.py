@@ -21,8 +21,9 @@ from gateway import server
 from gateway.apikey import new_key
 from gateway.picture_size import size_of
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine, free_port
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "/models/digits/predict"

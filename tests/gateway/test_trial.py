@@ -11,8 +11,9 @@ import requests
 from delivery.counted import Counted
 from delivery.traffic import Splits
 from settings.traffic import Split
-from tests.gateway.engine import FIELDS, Engine, wait_for
+from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
 from tests.settings.splits import given_split
 
 PICTURE = b"\x89PNG\r\n\x1a\n trial"

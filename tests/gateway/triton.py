@@ -20,7 +20,8 @@ import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
 
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine, free_port
+from tests.polling import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS: dict[str, tuple[ModuleType, ModuleType]] = {

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,7 @@ from errors import PortInUse, StackError
 from stack import control, processes
 from stack.folders import Folders
 from stack.parts import Part, Port
+from tests.polling import wait_for
 
 SERVER = (
     "import http.server as http, sys;http.test(http.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))"
@@ -50,13 +51,6 @@ def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float 
         timeout_s=timeout_s,
         cwd=Path("/"),
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 10 s"
-        time.sleep(0.02)
 
 
 def running(folders: Folders) -> list[psutil.Process]:
