@@ -19,6 +19,7 @@ from bench.cpu_share import share
 from bench.figures import percentile
 from bench.nodes import Nodes
 from bench.targets import Sample
+from bench.turns import turned
 from errors import MarinaError
 
 _log = logging.getLogger(__name__)
@@ -156,8 +157,7 @@ def _rates(
         for engine in stack.engines if cores_each is not None else ():
             held.enter_context(share(cores_each or 0.0)).hold(engine.processes())
         for number in range(options.rounds):
-            names = list(WORKLOADS)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            for name in turned(list(WORKLOADS), number):
                 rounds[name].append(_round(stack, WORKLOADS[name], sent[name], found, options.seconds))
                 _log.info("%s, %d engines: %.1f/s, %.2f cores each", name, len(stack.engines), *rounds[name][-1])
     return {name: tuple(each) for name, each in rounds.items()}
