@@ -187,13 +187,16 @@ def _edge(stack: Nodes, samples: list[Sample], options: Options) -> float:
 def _wait_for(stack: Nodes) -> None:
     """Until every engine gets requests."""
     deadline = time.monotonic() + RETURN_S
-    wanted = [f'marina_gateway_node_in_traffic{{node="{engine.name}"}} 1.0' for engine in stack.engines]
-    while time.monotonic() < deadline:
-        text = requests.get("http://{}:{}/metrics".format(*stack.gateway), timeout=10).text
-        if all(line in text for line in wanted):
-            return
+    while away := _without_requests(stack):
+        if time.monotonic() > deadline:
+            raise MarinaError(f"no requests reach engine {', '.join(away)} after {RETURN_S:g} s")
         time.sleep(0.2)
-    raise MarinaError("not every engine gets requests")
+
+
+def _without_requests(stack: Nodes) -> list[str]:
+    text = requests.get("http://{}:{}/metrics".format(*stack.gateway), timeout=10).text
+    names = [engine.name for engine in stack.engines]
+    return [name for name in names if f'marina_gateway_node_in_traffic{{node="{name}"}} 1.0' not in text]
 
 
 def _series(url: str) -> int:

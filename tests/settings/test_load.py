@@ -52,7 +52,7 @@ def test_the_five_models_of_the_contract_are_configured() -> None:
         ("served_model.artifact=onx", ["served_model.artifact", "'onnx'", "'onx'"]),
         ("served_model.handler=nowhere.py", ["command line", "served_model.handler", "no file 'nowhere.py'"]),
         ("served_model.preprocessing.resize=64", ["preprocessing", "shorter side needs a crop"]),
-        ("served_model.labels=[a,a]", ["labels must differ"]),
+        ("served_model.labels=[a,a]", ["labels must differ", "more than once: a"]),
         ("served_model.output.thresholds=[0.5]", ["1 thresholds for 10 labels"]),
         ("served_model.preprocessing.std=[1,1,0]", ["std must be positive"]),
         ("stress.url=ftp://x", ["command line", "stress.url"]),
