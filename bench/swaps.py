@@ -165,13 +165,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = options.parser("bench.swaps", SECTION)
     parser.add_argument("--swaps", type=options.count, default=SWAPS)
     parser.add_argument("--two-nodes", action="store_true", help="two engines, one of which is killed again and again")
-    chosen, overrides = parser.parse_known_args(arguments)
+    parser.add_argument("overrides", nargs="*", help="of the running stack's settings")
+    chosen = parser.parse_args(arguments)
     document.check(chosen.write, SECTION)
-    loaded = settings.load(overrides)
+    loaded = settings.load(chosen.overrides)
     if chosen.two_nodes:
-        measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, overrides)
+        measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, chosen.overrides)
     else:
-        measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), overrides))
+        measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), chosen.overrides))
         more = ""
     words = f"{len(measured.swaps)} swaps of digits and cartpole in turn, and as much time at rest"
     text = f"{machine.heading(['python', '-m', 'bench.swaps', *arguments], words)}\n\n{table(measured)}{more}"

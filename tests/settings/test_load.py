@@ -60,7 +60,9 @@ def test_the_five_models_of_the_contract_are_configured() -> None:
         ("served_model.model_name=Digits", ["served_model.model_name", "like digits", "'Digits'"]),
         ("served_modl=digits", ["command line", "'served_modl'", "'served_model'"]),
         ("gatway.port=1", ["command line", "'gatway'", "'gateway'"]),
-        ("nonsense", ["nonsense"]),
+        ("nonsense", ["command line", "'nonsense'", "NAME=VALUE"]),
+        ("--rounds", ["command line", "'--rounds'", "NAME=VALUE"]),
+        ("gateway.aliases=[", ["command line", "'gateway.aliases=['", "quotes"]),
         ("served_model.checkpoint=${nowhere}", ["nowhere"]),
     ],
 )
