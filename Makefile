@@ -163,8 +163,8 @@ run_ts_cuda: ## the same with every GPU of this machine
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) --gpus all marina-torchserve:cuda
 
-bench_tune: setup ## the search of make tune beside the full grid, into docs/performance.md
-	$(PY) -m bench.tune $(ARGS)
+bench_tune: setup ## the search of make tune beside the full grid
+	$(PY) -m bench.tune --write docs/performance.md $(ARGS)
 
 bench: setup ## Marina beside its peers; --only NAME,... and --rounds N in ARGS
 	$(PY) -m bench.peers --write docs/performance.md $(ARGS)
@@ -176,22 +176,22 @@ bench_growth: setup ## what more clients, larger pictures, more models and large
 	$(PY) -m bench.growth --write docs/performance.md $(ARGS)
 
 bench_gateway: setup ## the gateway's figures beside TorchServe's
-	$(PY) -m bench.gateway $(ARGS)
+	$(PY) -m bench.gateway --write docs/performance.md $(ARGS)
 
 bench_tracing: train_demo ## what traces cost a worker: off, on, and on for a request that is not sampled
 	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.tracing --write docs/observability.md $(ARGS)
 
 bench_swaps: setup ## twenty swaps under load, on the running stack with both demo models
-	$(PY) -m bench.swaps $(ARGS)
+	$(PY) -m bench.swaps --write docs/performance.md $(ARGS)
 
 bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and FastAPI
 	$(PY) -m serialize served_model=cartpole
-	$(PY) -m bench.edge $(ARGS)
+	$(PY) -m bench.edge --write docs/performance.md $(ARGS)
 
 bench_capacity: setup ## what a request costs each part, and how many machines a load needs, into docs/scale.md
 	$(PY) -m bench.capacity measure --costs docs/figures/capacity.json --write docs/scale.md $(ARGS)
 
-bench_engines: setup ## engine=ray beside engine=torchserve, into docs/performance.md; installs Ray when it is missing
+bench_engines: setup ## engine=ray beside engine=torchserve; installs Ray when it is missing
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	$(PY) -m bench.engines --write docs/performance.md $(ARGS)

@@ -6,7 +6,12 @@
     python -m bench.gateway    the gateway beside TorchServe alone
     python -m bench.edge       the policy edge beside nginx, Rust, TorchServe and FastAPI
     python -m bench.swaps      rollouts under load
+    python -m bench.capacity   what a request costs each part, and how many machines a load needs
+    python -m bench.engines    Ray Serve beside TorchServe
+    python -m bench.tracing    what traces cost a worker
+    python -m bench.tune       the search for settings beside the full grid
 
-What they share: `client` and `drive` put the load on, `targets` and `pictures` make what is sent, `assets` the model in
-every form, `server` starts and ends a server, `ground` a stack, `figures`, `machine` and `document` write it down.
+What they share: `options` reads what is asked for, `client` and `drive` put the load on, `targets` and `pictures` make
+what is sent, `answers` says what is right, `assets` makes the model in every form, `server` starts and ends a server,
+`ground` a stack, sides of a comparison take `turns`, and `figures`, `machine` and `document` write it down.
 """

@@ -35,7 +35,7 @@ def finish(process: "subprocess.Popen[str]") -> Result:
     """The result of a generator that was started."""
     printed, _ = process.communicate()
     if process.returncode:
-        raise Failed("the load generator failed")
+        raise Failed(f"the load generator ended with status {process.returncode}")
     return Result(**json.loads(printed))
 
 

@@ -1,20 +1,16 @@
-"""`python -m bench.edge [rounds=3] [seconds=5] [write=docs/performance.md] [overrides]`: the edge beside its peers.
+"""`python -m bench.edge [--rounds 3] [--seconds 5] [--write FILE] [overrides]`: the edge beside its peers.
 
 Needs wrk and taskset; for the Rust peer also `apt-get install cargo librust-hyper-dev librust-tokio-dev
 librust-serde-json-dev`, for the edge in Lua libnginx-mod-http-lua. One core for the server and one for wrk, 64 clients,
-rounds interleaved. A ratio is the median of those of the rounds. Processor time is that of the server's processes,
-which noise from elsewhere disturbs less than it does the rate.
+each round in another order. A ratio is the median of those of the rounds. Processor time is that of the server's
+processes, which noise from elsewhere disturbs less than it does the rate.
 """
 
 import contextlib
-import datetime as dt
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -28,9 +24,11 @@ import requests
 
 import settings
 from archive import open_archive
-from bench import document, edge_peers, program
+from bench import document, edge_peers, machine, options, program
 from bench.edge_peers import Peer
 from bench.figures import median_ratio
+from bench.ports import free_ports
+from bench.turns import turned
 from edge.build import Built, build
 from edge.network import read_policy
 from edge.programs import nginx_program
@@ -67,50 +65,35 @@ class Run:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the tables, and write them into a document where one is given."""
-    given = {"rounds": 3, "seconds": 5}
-    overrides, path = [], None
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name in given:
-            given[name] = int(value)
-        elif name == "write":
-            path = Path(value)
-        else:
-            overrides.append(argument)
-    document.check(path, SECTION)
+    parser = options.parser("bench.edge", SECTION, rounds=3, seconds=5.0)
+    parser.add_argument("overrides", nargs="*", help="of the edge's settings")
+    given = parser.parse_args(arguments)
+    document.check(given.write, SECTION)
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
-        loads = _loads(Path(folder), overrides)
+        loads = _loads(Path(folder), given.overrides)
         runs: dict[str, list[Run]] = {name: [] for name in loads}
-        for number in range(given["rounds"]):
-            for name, load in loads.items():
+        for number in range(given.rounds):
+            for name, load in turned(list(loads.items()), number):
                 with _running(load.peer, Path(folder)) as server:
                     _check(load)
-                    found = _measure(load, server, Path(folder), given["seconds"])
+                    found = _measure(load, server, Path(folder), given.seconds)
                 runs[name].append(found)
                 told = f"{found.rate:.0f} observations/s, {found.processor * 1e6:.2f} µs each"
                 print(f"round {number + 1}: {name} {told}", file=sys.stderr, flush=True)
-    command = " ".join(("python -m bench.edge", *(f"{name}={value}" for name, value in given.items()), *overrides))
-    text = f"{_ground(command)}\n\n{_table(runs)}"
+    measured = f"nginx {_nginx_version()}; {given.rounds} rounds of {given.seconds:g} s, {CLIENTS} clients"
+    text = f"{machine.heading(['python', '-m', 'bench.edge', *arguments], measured)}\n\n{_table(runs)}"
     print(text)
-    document.write(path, SECTION, text)
+    document.write(given.write, SECTION, text)
     return 0
 
 
-def _ground(command: str) -> str:
-    """When, where and with what."""
-    cores = os.cpu_count()
-    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
-    nginx = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1]
-    packages = ("torch", "torchserve", "fastapi", "uvicorn")
-    versions = [f"{package} {importlib.metadata.version(package)}" for package in packages]
-    return (
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, {model[1] if model else platform.machine()}, {cores} cores; "
-        f"nginx {nginx.strip()}, {', '.join(versions)}, Python {platform.python_version()}; `{command}`"
-    )
+def _nginx_version() -> str:
+    told = subprocess.run([nginx_program(), "-v"], capture_output=True, text=True, check=True).stderr
+    return told.rpartition("/")[2].strip()
 
 
 def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
-    port = _free_ports()
+    port = free_ports(20)
     cores = os.cpu_count() or 1
     state = ["served_model=cartpole", f"edge.port={port}", f"paths.state={folder / 'state'}", *overrides]
     loaded = settings.load(state)
@@ -193,14 +176,16 @@ def _check(load: Load) -> None:
         raise SystemExit(f"{load.peer.name} answers {answer.status_code}: {answer.text[:200]}")
 
 
-def _measure(load: Load, server: int, folder: Path, seconds: int) -> Run:
+def _measure(load: Load, server: int, folder: Path, seconds: float) -> Run:
     """Refuses a run with errors."""
     script = folder / "post.lua"
     script.write_text(SCRIPT % load.body)
     base = ["taskset", "-c", load.generator, "wrk", "-t1", f"-c{CLIENTS}", "-s", str(script)]
     subprocess.run([*base, "-d1s", load.peer.url], check=True, capture_output=True)  # warm
     before = _processor_s(server)
-    said = subprocess.run([*base, f"-d{seconds}s", load.peer.url], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [*base, f"-d{max(1, round(seconds))}s", load.peer.url], check=True, capture_output=True, text=True
+    ).stdout
     spent = _processor_s(server) - before
     rate, count = re.search(r"Requests/sec:\s+([\d.]+)", said), re.search(r"(\d+) requests in", said)
     if rate is None or count is None or "Non-2xx" in said or "Socket errors" in said:
@@ -256,16 +241,6 @@ def _ratio(runs: Mapping[str, Sequence[Run]], what: str, above: str, below: str,
     spent = median_ratio([run.processor for run in runs[below]], [run.processor for run in runs[above]])
     reached = "" if least is None else "yes" if rate >= least else "no"
     return f"| {what} | **{rate:.2f}** | {spent:.2f} | {words} | {reached} |"
-
-
-def _free_ports() -> int:
-    """The first of twenty ports that nobody listens on now."""
-    for start in range(21000, 30000, 20):
-        with contextlib.suppress(OSError):
-            for port in range(start, start + 20):
-                socket.create_server(("127.0.0.1", port)).close()
-            return start
-    raise SystemExit("no free ports")
 
 
 if __name__ == "__main__":

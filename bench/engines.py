@@ -7,23 +7,20 @@ that of all processes of a stack, the load generator's not among them: noise dis
 
 import argparse
 import contextlib
-import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import psutil
-import requests
 
-from bench import document, drive, machine, program, targets
+from bench import answers, document, drive, machine, options, program, targets
 from bench.client import Job
 from bench.figures import Row, markdown, median_ratio, ratio_row, spread
 from bench.ground import Ground, ground
-from bench.targets import Sample, Target
+from bench.targets import Target
+from bench.turns import take_turns, turned
 from bench.worker_start import kit_scaler
-from settings import Settings, load
+from settings import Settings
 
 log = logging.getLogger("bench.engines")
 
@@ -95,17 +92,7 @@ def main(arguments: Sequence[str]) -> int:
 def _side(engine: str, overrides: Sequence[str]) -> Iterator[Side]:
     with ground(MODELS, (*OPEN, *overrides), {"MARINA_ENGINE": engine}) as stack:
         log.info("the stack with engine=%s is up", engine)
-        yield Side(engine, stack, _settings(stack))
-
-
-def _settings(stack: Ground) -> Settings:
-    before = dict(os.environ)
-    os.environ.update(stack.env)
-    try:
-        return load()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+        yield Side(engine, stack, stack.settings())
 
 
 def _measured(sides: Sequence[Side], given: argparse.Namespace) -> Found:
@@ -113,23 +100,14 @@ def _measured(sides: Sequence[Side], given: argparse.Namespace) -> Found:
     jobs = {(load_, side.engine): job for load_ in LOADS for side, job in _jobs(load_, sides, given.seconds)}
     for number in range(given.rounds):
         for load_ in LOADS:
-            for side in _turned(sides, number):
+            for side in turned(sides, number):
                 rate, spent = _round(side, jobs[load_, side.engine])
                 found.rates.setdefault((load_, side.engine), []).append(rate)
                 found.spent.setdefault((load_, side.engine), []).append(spent)
                 log.info("round %d, %s, %s: %.4g/s, %.3g ms each", number + 1, load_, side.engine, rate, spent * 1e3)
-    for number in range(given.starts):
-        for side in _turned(sides, number):
-            took = kit_scaler(side.settings, "cartpole", WORKERS).start_one()
-            found.starts.setdefault(side.engine, []).append(took)
-            log.info("start %d, %s: %.2f s", number + 1, side.engine, took)
+    starts = {side.engine: kit_scaler(side.settings, "cartpole", WORKERS).start_one for side in sides}
+    found.starts.update(take_turns(starts, given.starts, log))
     return found
-
-
-def _turned(sides: Sequence[Side], number: int) -> list[Side]:
-    """Each round in another order."""
-    at = number % len(sides)
-    return [*sides[at:], *sides[:at]]
 
 
 def _round(side: Side, job: Job) -> tuple[float, float]:
@@ -143,29 +121,12 @@ def _jobs(load_: str, sides: Sequence[Side], seconds: float) -> Iterator[tuple[S
     model, media_type, _ = LOADS[load_]
     samples = targets.pictures() if load_ == "pictures" else targets.states()[:512]
     right = next(side for side in sides if side.engine == "torchserve")
-    known = _with_answers(right.target(model), samples, media_type)
+    known = answers.as_told(right.target(model), samples, media_type)
     for side in sides:
         target = side.target(model)
         job = target.job(target.requests(known, media_type), known, CLIENTS, seconds)
         drive.checked(drive.run(replace(job, seconds=2)))
         yield side, job
-
-
-def _with_answers(target: Target, samples: Sequence[Sample], media_type: str) -> list[Sample]:
-    """What an answer must hold: the label or action that TorchServe's stack gives, each different input asked once."""
-    found: dict[bytes, str] = {}
-    url = f"http://{target.host}:{target.port}{target.path}"
-    with requests.Session() as session:
-        for sample in samples:
-            key = sample.body[:-4] if media_type != "application/json" else sample.body
-            if key not in found:
-                answer = session.post(url, sample.body, headers={"Content-Type": media_type}, timeout=60)
-                answer.raise_for_status()
-                [prediction] = answer.json()["predictions"]
-                name = "label" if "label" in prediction else "action"
-                found[key] = json.dumps({name: prediction[name]}, separators=(",", ":"))[1:-1]
-    keys = [each.body[:-4] if media_type != "application/json" else each.body for each in samples]
-    return [replace(sample, expected=found[key]) for sample, key in zip(samples, keys, strict=True)]
 
 
 def _rows(found: Found) -> list[Row]:
@@ -191,11 +152,8 @@ def _reported(found: Found) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.engines")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--starts", type=int, default=3, help="worker starts of each engine")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace its section `bench:engines`")
+    parser = options.parser("bench.engines", SECTION, rounds=5, seconds=6.0)
+    parser.add_argument("--starts", type=options.count, default=3, help="worker starts of each engine")
     parser.add_argument("overrides", nargs="*", help="of both stacks")
     return parser.parse_args(arguments)
 

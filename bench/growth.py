@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench import answers, document, drive, machine, options, pictures, program, targets
 from bench import assets as made
-from bench import document, drive, machine, pictures, program, targets
 from bench.assets import Assets
 from bench.client import Job
 from bench.figures import percentile
 from bench.ground import Ground, ground
 from bench.growth_figure import Point, Series, svg, table
-from bench.peers import answers
 from bench.server import Failed
 from bench.targets import Sample, Target
 
@@ -172,19 +171,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.growth")
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--only", type=_names, default=list(SERIES), help=",".join(SERIES))
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace its section `bench:growth`")
+    parser = options.parser("bench.growth", SECTION, seconds=4.0)
+    parser.add_argument("--only", type=options.some_of(SERIES), default=list(SERIES), help=",".join(SERIES))
     parser.add_argument("overrides", nargs="*", help="of the model's settings")
     return parser.parse_args(arguments)
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - set(SERIES):
-        raise argparse.ArgumentTypeError(f"no series {', '.join(sorted(unknown))}; there are {', '.join(SERIES)}")
-    return names
 
 
 if __name__ == "__main__":

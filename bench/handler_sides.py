@@ -6,13 +6,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
+from bench import answers, drive, targets
 from bench import assets as made
-from bench import drive, targets
 from bench.assets import Assets
 from bench.bare_workers import BareWorkers, Mode, bare_workers
 from bench.client import Job
 from bench.ground import Ground
-from bench.peers import answers
 from bench.peers.measure import launched
 from bench.peers.peer import PORTS, Level, Site, Start
 from bench.peers.torchserve import peer as torchserve

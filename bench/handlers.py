@@ -8,17 +8,18 @@ rounds' ratios counts. Every answer is checked. `overrides` are settings of the 
 import argparse
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench import assets as made
-from bench import document, forward, machine, program
+from bench import document, forward, machine, options, program
 from bench.assets import Assets
 from bench.figures import Row, markdown, missing_row, ratio_row, share_row
 from bench.ground import ground
 from bench.handler_sides import CLIENTS, Sides
 from bench.peers.peer import Level
+from bench.turns import take_turns
 
 _log = logging.getLogger("bench.handlers")
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         assets = made.make(Path(folder), given.overrides)
         sides = Sides(assets, stack.enter_context(ground({}, ())), stack, given.seconds)
         sides.start()
-        rates, starts = _take_turns(sides.rates, given.rounds), _take_turns(sides.starts, given.starts)
+        rates, starts = (take_turns(sides.rates, given.rounds, _log), take_turns(sides.starts, given.starts, _log))
         rows = _rows(assets, rates, starts)
     rows += forward.rows()
     measured = (
@@ -46,18 +47,6 @@ def main(arguments: Sequence[str]) -> int:
     print(text)
     document.write(given.write, SECTION, text)
     return 1 if any(row.reached is False for row in rows) else 0
-
-
-def _take_turns(sides: Mapping[str, Callable[[], float]], rounds: int) -> Found:
-    """Each side once a round, each round in another order."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds):
-        names = list(sides)
-        at = number % len(names)
-        for name in names[at:] + names[:at]:
-            found[name].append(sides[name]())
-            _log.info("round %d, %s: %.4g", number + 1, name, found[name][-1])
-    return found
 
 
 def _rows(assets: Assets, rates: Found, starts: Found) -> list[Row]:
@@ -88,11 +77,8 @@ def _rows(assets: Assets, rates: Found, starts: Found) -> list[Row]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.handlers")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--starts", type=int, default=3, help="worker starts of each side")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="replace its section `bench:handlers`")
+    parser = options.parser("bench.handlers", SECTION, rounds=5, seconds=6.0)
+    parser.add_argument("--starts", type=options.count, default=3, help="worker starts of each side")
     parser.add_argument("overrides", nargs="*", help="of the picture model's settings")
     return parser.parse_args(arguments)
 

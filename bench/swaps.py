@@ -6,7 +6,6 @@ runs, which both models have been rolled out on; with `--two-nodes` it is one of
 the built archives, and one of the engines is killed and started again all the while.
 """
 
-import argparse
 import asyncio
 import os
 import shutil
@@ -20,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 import settings
-from bench import document, machine
+from bench import document, machine, options, program
 from bench.mixed_load import Answer, Load
 from bench.power_cuts import PowerCuts
 from bench.two_nodes import two_nodes
@@ -161,26 +160,20 @@ def _at(values: Sequence[float], share: float) -> float:
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Measure and print the table; fails when a request failed or was answered by a version that was not live."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.swaps", description="what clients notice of swaps under load"
-    )
-    parser.add_argument("--swaps", type=int, default=SWAPS)
+    parser = options.parser("bench.swaps", SECTION)
+    parser.add_argument("--swaps", type=options.count, default=SWAPS)
     parser.add_argument("--two-nodes", action="store_true", help="two engines, one of which is killed again and again")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{SECTION}`")
-    chosen, overrides = parser.parse_known_args(arguments)
+    parser.add_argument("overrides", nargs="*", help="of the running stack's settings")
+    chosen = parser.parse_args(arguments)
     document.check(chosen.write, SECTION)
-    try:
-        loaded = settings.load(overrides)
-        if chosen.two_nodes:
-            measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, overrides)
-        else:
-            measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), overrides))
-            more = ""
-    except MarinaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    loaded = settings.load(chosen.overrides)
+    if chosen.two_nodes:
+        measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, chosen.overrides)
+    else:
+        measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), chosen.overrides))
+        more = ""
     words = f"{len(measured.swaps)} swaps of digits and cartpole in turn, and as much time at rest"
     text = f"{machine.heading(['python', '-m', 'bench.swaps', *arguments], words)}\n\n{table(measured)}{more}"
     print(text)
@@ -206,4 +199,4 @@ def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Mea
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run(main)

@@ -14,6 +14,7 @@ from settings import Settings
 
 PICTURE_SIZE = (727, 1200)  # height, width in pixels
 BOUNDARY = "marina-bench-boundary"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
 PICTURES, VARIANTS, STATES = 8, 128, 2048
 
 
@@ -40,6 +41,13 @@ def states() -> list[Sample]:
     ]
 
 
+def form_of(sample: Sample) -> Sample:
+    """The picture as the file `data` of a form, sent as FORM."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="data"; filename="p.jpg"\r\n'
+    head += "Content-Type: image/jpeg\r\n\r\n"
+    return replace(sample, body=head.encode() + sample.body + f"\r\n--{BOUNDARY}--\r\n".encode())
+
+
 @dataclass(frozen=True)
 class Target:
     """Where requests go, and the headers that they need there."""
@@ -55,10 +63,7 @@ class Target:
 
     def multipart(self, samples: Sequence[Sample]) -> list[str]:
         """The same with each picture as the file of a form."""
-        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="data"; filename="p.jpg"\r\n'
-        head += "Content-Type: image/jpeg\r\n\r\n"
-        forms = [replace(each, body=head.encode() + each.body + f"\r\n--{BOUNDARY}--\r\n".encode()) for each in samples]
-        return self.requests(forms, f"multipart/form-data; boundary={BOUNDARY}")
+        return self.requests([form_of(sample) for sample in samples], FORM)
 
     def with_headers(self, more: str) -> "Target":
         """The same with one more header line."""

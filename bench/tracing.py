@@ -5,7 +5,6 @@ one whose requests are all sampled and sent to a collector that throws them away
 counts, the exporter's thread included, because what it takes the handler does not have.
 """
 
-import argparse
 import http.server
 import json
 import os
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import settings
-from bench import document, machine
+from bench import document, machine, options, program
 from bench.figures import Row, markdown, share_row
 from bench.server import Failed
 from settings.load import ROOT
@@ -136,23 +135,17 @@ def sink() -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print the table; fails when the workers answer differently."""
-    parser = argparse.ArgumentParser(prog="python -m bench.tracing", description="what tracing costs a worker")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--requests", type=int, default=REQUESTS, help="of each worker in a round")
-    parser.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{SECTION}`")
+    parser = options.parser("bench.tracing", SECTION, rounds=ROUNDS)
+    parser.add_argument("--requests", type=options.count, default=REQUESTS, help="of each worker in a round")
     chosen = parser.parse_args(arguments)
     document.check(chosen.write, SECTION)
     archive = Path(settings.load().paths.archives) / "cartpole.mar"
-    try:
-        if not archive.is_file():
-            raise Failed(f"no archive {archive}; `make generate_mar MODEL=cartpole` builds it")
-        with tempfile.TemporaryDirectory(prefix="marina-tracing-") as folder, sink() as endpoint:
-            with zipfile.ZipFile(archive) as packed:
-                packed.extractall(folder)
-            rows = measure(Path(folder), endpoint, chosen.rounds, chosen.requests)
-    except Failed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if not archive.is_file():
+        raise Failed(f"no archive {archive}; `make generate_mar MODEL=cartpole` builds it")
+    with tempfile.TemporaryDirectory(prefix="marina-tracing-") as folder, sink() as endpoint:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(folder)
+        rows = measure(Path(folder), endpoint, chosen.rounds, chosen.requests)
     words = f"{chosen.rounds} rounds of {chosen.requests} requests, one a batch, cartpole"
     text = f"{machine.heading(['python', '-m', 'bench.tracing', *arguments], words)}\n\n{markdown(rows)}"
     print(text)
@@ -161,4 +154,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run(main)

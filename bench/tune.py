@@ -4,7 +4,6 @@ On a stack of its own: every setting of a small grid is brought to serve and mea
 quarter of the time that took. Then the best of both are measured again in turn, and the verdict knows the noise.
 """
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import document
+from bench import document, options, program
 from bench.ground import ground
 from loadtest.machine import Machine
 from loadtest.tune import search
@@ -29,6 +28,7 @@ from loadtest.tune.tuner import Tuner
 from loadtest.verdict import Verdict, judge
 from settings import Settings, load
 
+SECTION = "tune"
 GRID = ("tune.threads=[1,2]", "tune.max_batch_delay=[0,5]", "tune.coalesce=[1,128]")
 LOAD = ("stress.clients=16", "stress.picture_size=[727,1200]")
 TURNS = 4  # of the last comparison; each look has `tune.rounds` rounds
@@ -52,14 +52,11 @@ class Result:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the section, and write it where asked; 1 when the search found less, or took longer."""
-    parser = argparse.ArgumentParser(prog="bench.tune")
+    parser = options.parser("bench.tune", SECTION, rounds=3, seconds=1.5)
     parser.add_argument("--model", default="digits", choices=("digits", "cartpole"))
-    parser.add_argument("--seconds", type=float, default=1.5, help="of a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--workers", type=options.count, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=options.count, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--slo", default="p99:500ms")
-    parser.add_argument("--write", type=Path, help="document whose section is replaced")
     given = parser.parse_args(arguments)
     overrides = (
         f"served_model={given.model}",
@@ -72,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         f"tune.rounds={given.rounds}",
         "stress.warmup=32",
     )
-    document.check(given.write, "tune")
+    document.check(given.write, SECTION)
     with ExitStack() as stack:
         stage = stack.enter_context(ground({given.model: []}, []))
         # Settings come from the environment, in this process and in every upload that it starts.
@@ -80,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         result, settings = asyncio.run(_measure(overrides))
     text = section(result, settings, " ".join(["python -m bench.tune", *arguments]))
     sys.stdout.write(text)
-    document.write(given.write, "tune", text)
+    document.write(given.write, SECTION, text)
     return 0 if result.verdict.kind != "lower" and result.search_s <= WANTED * result.grid_s * 1.05 else 1
 
 
@@ -188,4 +185,4 @@ def _row(name: str, tried: int, seconds: float, setting: Setting, measured: Meas
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    program.run(main)

@@ -1,6 +1,6 @@
 """What an engine tells about what it serves, whichever engine it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from settings.schema import RequestParams
 
@@ -82,4 +82,4 @@ class Address:
     """Where predictions of one model are posted, for whoever sends them by a client of their own."""
 
     url: str
-    authorization: str
+    authorization: str = field(repr=False)  # a key, which no log may show

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -67,6 +67,11 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
     try:
         with initialize_config_dir(str(config), version_base="1.3"):
             composed = compose("config", overrides=[_added(override) for override in overrides])
+    except OverrideParseException as error:
+        # What Hydra says of it are words of its parser.
+        given = error.override.removeprefix("++")
+        how = "a setting is NAME=VALUE, and a value with spaces or signs stands in quotes of its own"
+        raise ConfigError(f"command line: {given!r} cannot be read; {how}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain_composition(error, config)) from None
     except yaml.YAMLError as error:

@@ -96,9 +96,10 @@ def _run(arguments: tuple[str, ...]) -> int:
     name, *overrides = arguments
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
-    chosen = next((part for part in started_parts(loaded, tuple(overrides)) if part.name == name), None)
+    known = {part.name: part for part in started_parts(loaded, tuple(overrides))}
+    chosen = known.get(name)
     if chosen is None:
-        raise StackError(f"no part {name!r}; there are {', '.join(part.name for part in parts(loaded))}")
+        raise StackError(f"no part {name!r}; there are {', '.join(known)}")
     ports.check(chosen)
     where = "" if chosen.ready_url is None else f" on {chosen.ready_url.rsplit('/', 1)[0]}/"
     print(f"{name}{where} (Ctrl-C ends it)", flush=True)

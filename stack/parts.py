@@ -11,7 +11,7 @@ from engines.torchserve.engine import FACTS
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Engine, Gateway, RayServe, TorchServe
+from settings.schema import Engine, Gateway, NginxStore, RayServe, S3Store, Store, TorchServe
 from stack import filebrowser, rayserve, s3, torchserve, tracing
 from stack.folders import Folders
 
@@ -46,31 +46,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     folders = Folders.of(settings)
     engine = settings.engine
     served = [] if _elsewhere(engine) else _engine(settings, folders, overrides)
-    if settings.store.name == "nginx":
-        store = settings.store
-        served.append(
-            Part(
-                name="filebrowser",
-                command=filebrowser.command(_program("nginx", "/usr/sbin/nginx"), folders),
-                ports=(Port(store.port, "store.port"),),
-                ready_url=f"{store.url}/healthz",
-                timeout_s=15,
-                prepare=lambda: filebrowser.prepare(store, folders),
-            )
-        )
-    if settings.store.name == "s3" and settings.store.local_folder is not None:
-        bucket = settings.store
-        served.append(
-            Part(
-                name="s3",
-                command=s3.command(bucket),
-                ports=(Port(bucket.port, "store.endpoint"),),
-                ready_url=f"{bucket.endpoint}/{bucket.bucket}",
-                timeout_s=15,
-                prepare=lambda: s3.prepare(bucket),
-                env=s3.environment(bucket),
-            )
-        )
+    served += _store(settings.store, folders)
     served += [_loop("keeper", "keep", overrides)] if engine.nodes else []
     served += [_loop("scaler", "scale", overrides)] if settings.scaling.models else []
     gateway = settings.gateway
@@ -141,6 +117,40 @@ def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Par
         prepare=lambda: torchserve.prepare(folders),
         env=torchserve.environment(settings, folders),
         cwd=folders.torchserve,
+    )
+
+
+def _store(store: Store, folders: Folders) -> list[Part]:
+    """The server that the store's archives are fetched from, where it is one of this machine."""
+    match store:
+        case NginxStore():
+            return [_filebrowser(store, folders)]
+        case S3Store() if store.local_folder is not None:
+            return [_s3(store)]
+        case _:
+            return []
+
+
+def _filebrowser(store: NginxStore, folders: Folders) -> Part:
+    return Part(
+        name="filebrowser",
+        command=filebrowser.command(_program("nginx", "/usr/sbin/nginx"), folders),
+        ports=(Port(store.port, "store.port"),),
+        ready_url=f"{store.url}/healthz",
+        timeout_s=15,
+        prepare=lambda: filebrowser.prepare(store, folders),
+    )
+
+
+def _s3(bucket: S3Store) -> Part:
+    return Part(
+        name="s3",
+        command=s3.command(bucket),
+        ports=(Port(bucket.port, "store.endpoint"),),
+        ready_url=f"{bucket.endpoint}/{bucket.bucket}",
+        timeout_s=15,
+        prepare=lambda: s3.prepare(bucket),
+        env=s3.environment(bucket),
     )
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import document, machine, program
+from bench import document, machine, options, program
 from bench.capacity import costs, tables
 from bench.capacity.costs import FILE, Costs
 from bench.capacity.limits import Ground
@@ -79,42 +79,25 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     measure = commands.add_parser("measure", help="put load on one, two and three engines of this machine")
-    measure.add_argument("--rounds", type=int, default=3)
-    measure.add_argument("--seconds", type=_positive, default=6.0, help="of each measurement")
-    measure.add_argument("--engines", type=_counts, default=(1, 2, 3), help="numbers of engines, e.g. 1,2,3")
-    measure.add_argument("--cores-each", type=_positive, default=0.2 * machine.cores(), help="what an engine gets")
+    measure.add_argument("--rounds", type=options.count, default=3)
+    measure.add_argument("--seconds", type=options.positive, default=6.0, help="of each measurement")
+    measure.add_argument("--engines", type=options.counts, default=(1, 2, 3), help="numbers of engines, e.g. 1,2,3")
+    measure.add_argument(
+        "--cores-each", type=options.positive, default=0.2 * machine.cores(), help="what an engine gets"
+    )
     measure.add_argument("--costs", type=Path, metavar="FILE", help="where the measured costs go, as JSON")
     measure.add_argument("--write", type=Path, metavar="FILE", help="replace the sections of this document")
     ask = commands.add_parser("plan", help="processors, memory, network and machines for a rate")
-    ask.add_argument("--rate", type=_positive, required=True, help="requests a second, e.g. 1e6")
+    ask.add_argument("--rate", type=options.positive, required=True, help="requests a second, e.g. 1e6")
     ask.add_argument("--model", choices=list(WORKLOADS), required=True)
-    ask.add_argument("--cores", type=int, default=Ground.cores, help="of a host")
-    ask.add_argument("--memory", type=_positive, default=Ground.memory_gb, help="of a host, in GB")
-    ask.add_argument("--network", type=_positive, default=Ground.network_gbit, help="of a host, in Gbit/s")
-    ask.add_argument("--busy", type=_share, default=Ground.busy, help="share of processors and network to plan with")
+    ask.add_argument("--cores", type=options.count, default=Ground.cores, help="of a host")
+    ask.add_argument("--memory", type=options.positive, default=Ground.memory_gb, help="of a host, in GB")
+    ask.add_argument("--network", type=options.positive, default=Ground.network_gbit, help="of a host, in Gbit/s")
+    ask.add_argument(
+        "--busy", type=options.share, default=Ground.busy, help="share of processors and network to plan with"
+    )
     ask.add_argument("--costs", type=Path, metavar="FILE", default=ROOT / FILE, help="what `measure` has written")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return number
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
-    return number
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    found = tuple(int(each) for each in text.split(","))
-    if min(found) < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return found
 
 
 if __name__ == "__main__":

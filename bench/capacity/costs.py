@@ -42,11 +42,6 @@ class Cost:
         """Of an engine as a whole: TorchServe's frontend and the worker."""
         return self.frontend_s + self.worker_s
 
-    @property
-    def client_bytes(self) -> float:
-        """Between client and gateway, both ways."""
-        return self.request_bytes + self.answer_bytes
-
 
 @dataclass(frozen=True)
 class Line:

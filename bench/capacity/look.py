@@ -19,6 +19,7 @@ from bench.cpu_share import share
 from bench.figures import percentile
 from bench.nodes import Nodes
 from bench.targets import Sample
+from bench.turns import turned
 from errors import MarinaError
 
 _log = logging.getLogger(__name__)
@@ -156,8 +157,7 @@ def _rates(
         for engine in stack.engines if cores_each is not None else ():
             held.enter_context(share(cores_each or 0.0)).hold(engine.processes())
         for number in range(options.rounds):
-            names = list(WORKLOADS)
-            for name in names[number % len(names) :] + names[: number % len(names)]:
+            for name in turned(list(WORKLOADS), number):
                 rounds[name].append(_round(stack, WORKLOADS[name], sent[name], found, options.seconds))
                 _log.info("%s, %d engines: %.1f/s, %.2f cores each", name, len(stack.engines), *rounds[name][-1])
     return {name: tuple(each) for name, each in rounds.items()}
@@ -187,13 +187,16 @@ def _edge(stack: Nodes, samples: list[Sample], options: Options) -> float:
 def _wait_for(stack: Nodes) -> None:
     """Until every engine gets requests."""
     deadline = time.monotonic() + RETURN_S
-    wanted = [f'marina_gateway_node_in_traffic{{node="{engine.name}"}} 1.0' for engine in stack.engines]
-    while time.monotonic() < deadline:
-        text = requests.get("http://{}:{}/metrics".format(*stack.gateway), timeout=10).text
-        if all(line in text for line in wanted):
-            return
+    while away := _without_requests(stack):
+        if time.monotonic() > deadline:
+            raise MarinaError(f"no requests reach engine {', '.join(away)} after {RETURN_S:g} s")
         time.sleep(0.2)
-    raise MarinaError("not every engine gets requests")
+
+
+def _without_requests(stack: Nodes) -> list[str]:
+    text = requests.get("http://{}:{}/metrics".format(*stack.gateway), timeout=10).text
+    names = [engine.name for engine in stack.engines]
+    return [name for name in names if f'marina_gateway_node_in_traffic{{node="{name}"}} 1.0' not in text]
 
 
 def _series(url: str) -> int:

@@ -1,16 +1,14 @@
 """The kinds of requests whose cost is measured, with what is right for each."""
 
 import base64
-import json
 import random
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bench import pictures
+from bench import answers, pictures
 from bench.client import Job
 from bench.nodes import Nodes
-from bench.peers import answers
 from bench.targets import Sample, Target, states
 from demo import digits
 
@@ -28,7 +26,6 @@ class Workload:
     model: str
     content_type: str
     clients: int
-    key: str
     make: Callable[[], list[Sample]]
 
     def target(self, stack: Nodes) -> Target:
@@ -38,16 +35,12 @@ class Workload:
 
     def samples(self, stack: Nodes) -> list[Sample]:
         """The inputs with what the stack answers to each alone: under load it must say the same."""
-        return [replace(sample, expected=self._right(stack, sample)) for sample in self.make()]
+        return answers.as_told(self.target(stack), self.make(), self.content_type)
 
     def job(self, stack: Nodes, samples: list[Sample], seconds: float, clients: int | None = None) -> Job:
         """A closed loop."""
         target = self.target(stack)
         return target.job(target.requests(samples, self.content_type), samples, clients or self.clients, seconds)
-
-    def _right(self, stack: Nodes, sample: Sample) -> str:
-        said = json.loads(answers.ask(self.target(stack), sample, self.content_type))["predictions"][0]
-        return json.dumps({self.key: said[self.key]}, separators=(",", ":"))[1:-1]
 
 
 def _large() -> list[Sample]:
@@ -61,9 +54,9 @@ def _small() -> list[Sample]:
 
 
 WORKLOADS: Mapping[str, Workload] = {
-    LARGE: Workload("pictures of 200 KB", "digits", "image/jpeg", 16, "label", _large),
-    SMALL: Workload("pictures of 128 x 128", "digits", "image/png", 16, "label", _small),
-    STATE: Workload("single states", "cartpole", "application/json", 256, "action", states),
+    LARGE: Workload("pictures of 200 KB", "digits", "image/jpeg", 16, _large),
+    SMALL: Workload("pictures of 128 x 128", "digits", "image/png", 16, _small),
+    STATE: Workload("single states", "cartpole", "application/json", 256, states),
 }
 
 

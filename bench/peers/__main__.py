@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import assets as made
-from bench import document, machine, program, targets
+from bench import document, machine, options, program, targets
 from bench.assets import Assets
 from bench.bare_workers import bare_workers
 from bench.peers import environment, report
@@ -23,6 +23,7 @@ from bench.peers.peer import LEVELS, PORTS, Level, Peer, Subject, discover
 from bench.peers.report import BARE, BARE_WANTED, Burden, Entry
 from bench.ports import free_ports
 from bench.server import Failed
+from bench.turns import turned
 from errors import MarinaError
 
 _log = logging.getLogger("bench.peers")
@@ -53,8 +54,7 @@ class Race:
         entries = [entry for entry, _ in chosen.values()]
         bare = Entry(BARE, subject, level, BARE_WANTED)
         for number in range(self._given.rounds):
-            order = list(chosen.values())
-            for entry, contender in order[number % len(order) :] + order[: number % len(order)]:
+            for entry, contender in turned(list(chosen.values()), number):
                 if contender is not None and not entry.failed:
                     self._once(entry, contender, number)
             if subject == "pictures" and not bare.failed:
@@ -176,21 +176,15 @@ def _command(arguments: Sequence[str]) -> list[str]:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench.peers")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--clients", type=int, default=16, help="of pictures")
-    parser.add_argument("--state-clients", type=int, default=64)
-    parser.add_argument("--only", type=_words, help="folders of bench/peers, by commas; Marina is always there")
-    parser.add_argument("--levels", type=_words, default=list(LEVELS), help="of decoding: exact,fast")
-    parser.add_argument("--subjects", type=_words, default=list(SUBJECTS), help="pictures,states")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="document whose section `bench:peers` is replaced")
+    folders = {peer.folder: None for peer in discover()}
+    parser = options.parser("bench.peers", SECTION, rounds=3, seconds=5.0)
+    parser.add_argument("--clients", type=options.count, default=16, help="of pictures")
+    parser.add_argument("--state-clients", type=options.count, default=64)
+    parser.add_argument("--only", type=options.some_of(folders), help=f"{','.join(folders)}; marina is always there")
+    parser.add_argument("--levels", type=options.some_of(LEVELS), default=list(LEVELS), help="of decoding: exact,fast")
+    parser.add_argument("--subjects", type=options.some_of(SUBJECTS), default=list(SUBJECTS), help="pictures,states")
     parser.add_argument("overrides", nargs="*", help="of Marina's settings")
     return parser.parse_args(arguments)
-
-
-def _words(text: str) -> list[str]:
-    return text.split(",")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from bench import drive
+from bench import answers, drive
 from bench.assets import WORKERS, Assets
 from bench.figures import percentile
-from bench.peers import answers, environment
+from bench.peers import environment
 from bench.peers.peer import Level, Peer, Site, Start
 from bench.server import Failed, Server, Wrong, serving
-from bench.targets import BOUNDARY, Sample, Target
+from bench.targets import FORM, Sample, Target, form_of
 from settings.load import ROOT
 
 # A runtime that compiles as it goes, Java above all, needs this long to be at its speed.
@@ -151,15 +151,8 @@ def _samples(peer: Peer, inputs: Inputs) -> tuple[list[Sample], str]:
     if peer.form == "base64":
         return [answers.base64_json(sample) for sample in inputs.pictures], "application/json"
     if peer.form == "multipart":
-        return [form_of(sample) for sample in inputs.pictures], f"multipart/form-data; boundary={BOUNDARY}"
+        return [form_of(sample) for sample in inputs.pictures], FORM
     return list(inputs.pictures), "image/jpeg"
-
-
-def form_of(sample: Sample) -> Sample:
-    """The picture as the file `data` of a form."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="data"; filename="p.jpg"\r\n'
-    head += "Content-Type: image/jpeg\r\n\r\n"
-    return replace(sample, body=head.encode() + sample.body + f"\r\n--{BOUNDARY}--\r\n".encode())
 
 
 def _checked(

@@ -13,7 +13,7 @@ from delivery.doctor.process import EngineProcess, find
 from delivery.doctor.sockets import Sockets
 from engines.described import Version
 from engines.interface import Host as Engine
-from engines.torchserve import keys
+from engines.torchserve import keys, paths
 from engines.torchserve.engine import FACTS
 from errors import EngineError
 from settings import Settings
@@ -79,7 +79,7 @@ class Host:
 
     def infer(self, version: Version, body: bytes, headers: Mapping[str, str]) -> requests.Response:
         """One request to a version's workers."""
-        url = f"{self.node.inference_url}/predictions/{version.model}/{version.version}"
+        url = self.node.inference_url + paths.prediction(version.model, version.version)
         known = {} if self.is_open else {"Authorization": f"Bearer {keys.token(self.node, 'inference', TITLE)}"}
         return ask.plain("POST", url, headers={**headers, **known}, body=body)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -68,17 +69,17 @@ class Calls:
     def _attempt(
         self, method: str, url: str, headers: Mapping[str, str], token: str, options: dict[str, Any]
     ) -> requests.Response:
-        title = self._facts.title
+        title, place = self._facts.title, urlsplit(url)
         try:
             return self._session.request(
                 method, url, headers={**headers, "Authorization": f"Bearer {token}"}, **options
             )
         except requests.ReadTimeout:
-            raise EngineError(f"{title} did not answer {method} in {options['timeout']:g} s") from None
+            raise EngineError(f"{title} did not answer {method} {place.path} in {options['timeout']:g} s") from None
         except (requests.ConnectionError, requests.ConnectTimeout):
-            raise EngineError(f"no {title} at {self._node.management_url}; `make up` starts it") from None
+            raise EngineError(f"no {title} at {place.scheme}://{place.netloc}; `make up` starts it") from None
         except requests.RequestException as error:
-            raise EngineError(f"{title} did not answer {method}: {type(error).__name__}") from None
+            raise EngineError(f"{title} did not answer {method} {place.path}: {type(error).__name__}") from None
 
 
 def _refused(answer: requests.Response) -> bool:

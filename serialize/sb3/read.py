@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from errors import BuildError
-from serialize.sb3.spaces import ActionSpace, Space, read_action_space, read_space
+from serialize.sb3.spaces import ActionSpace, Space
+from serialize.sb3.stored_spaces import read_action_space, read_space
 from serialize.tensors import load_tensors
 
 SETTINGS = "data"

@@ -1,6 +1,8 @@
 """The types that the groups share: ports, names, sizes, and what every group of settings is."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -15,6 +17,13 @@ def like(pattern: str, examples: str) -> AfterValidator:
         return text
 
     return AfterValidator(checked)
+
+
+def check_differ(what: str, names: Iterable[str]) -> None:
+    """Raises ValueError, with the ones that stand twice, when not all `names` differ."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f"{what} must differ from each other; more than once: {', '.join(twice)}")
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from settings.schema.base import Frozen, Port, PositiveInt, Seconds
+from settings.schema.base import Frozen, Port, PositiveInt, Seconds, check_differ
 
 Url = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+$")]
 
@@ -24,7 +24,7 @@ class Node(Frozen):
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
         if (self.key_file is None) == (self.token is None):
-            raise ValueError("a node has either a key_file or a token")
+            raise ValueError(f"node {self.name} must have either a key_file or a token")
         return self
 
 
@@ -51,8 +51,7 @@ class Engine(Frozen):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        if len({node.name for node in self.nodes}) != len(self.nodes):
-            raise ValueError("the names of the nodes must differ")
+        check_differ("names of nodes", (node.name for node in self.nodes))
         return self
 
     @property

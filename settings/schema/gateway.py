@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, like
+from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, check_differ, like
 
 Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
 
@@ -70,8 +70,7 @@ class Security(Frozen):
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Self:
-        if len({key.name for key in self.api_keys}) != len(self.api_keys):
-            raise ValueError("the names of the keys must differ")
+        check_differ("names of keys", (key.name for key in self.api_keys))
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version
+from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version, check_differ
 
 FORMATS = Path(__file__).resolve().parents[2] / "serialize" / "formats"
 
@@ -135,8 +135,7 @@ class VisionModel(_Model):
     @model_validator(mode="after")
     def _thresholds_fit_labels(self) -> Self:
         if isinstance(self.labels, list):
-            if len(set(self.labels)) != len(self.labels):
-                raise ValueError("labels must differ from each other")
+            check_differ("labels", self.labels)
             if isinstance(self.output.thresholds, list) and len(self.output.thresholds) != len(self.labels):
                 raise ValueError(f"{len(self.output.thresholds)} thresholds for {len(self.labels)} labels")
         return self

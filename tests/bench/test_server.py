@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.peers import answers
+from bench import answers
 from bench.server import Failed, Wrong, serving
 
 # A server that ignores SIGTERM and has started a helper in a session of its own, which does so as well.

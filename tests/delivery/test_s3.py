@@ -20,6 +20,7 @@ from delivery.stores.s3 import Bucket
 from errors import StoreError
 from settings.schema import S3Store
 from stack import s3
+from tests.ports import free_port
 
 NAME = "digits-1.0.mar"
 
@@ -42,11 +43,6 @@ def settings_of(folder: Path, port: int, timeout_s: float = 20) -> S3Store:
         cache=str(folder / "cache"),
         local_folder=str(folder / "data"),
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

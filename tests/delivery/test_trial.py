@@ -1,7 +1,6 @@
 """What was counted of a version under trial, and what is concluded from it."""
 
 from pathlib import Path
-from time import time
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,10 +11,12 @@ from delivery.trial import in_words, step_of
 from delivery.verdict import Evidence, judge, table
 from gateway.trial_metrics import FINE, TrialMetrics
 from settings import load
-from settings.traffic import Split, read
+from settings.traffic import read
+from tests.settings.splits import given_split
 
 SETTINGS = load(["canary.weight=0.1", "shadow.share=1"])
 NOTHING = Side({}, {})
+SPLIT = given_split()
 ALIKE = Compared(same=500)
 
 
@@ -130,19 +131,6 @@ def test_a_gateway_that_is_started_anew_begins_at_nothing() -> None:
 
 def test_without_a_gateway_nothing_is_counted_and_nothing_is_lost() -> None:
     assert not Counted("http://127.0.0.1:1", "digits").look()
-
-
-SPLIT = Split(
-    stable="1.0",
-    trial="1.1",
-    weight=0.1,
-    sticky_header=None,
-    copies=0,
-    max_copies=8,
-    copy_timeout_s=10,
-    tolerance=0.001,
-    until=time() + 60,
-)
 
 
 def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:

@@ -37,6 +37,17 @@ def test_every_page_is_reached_from_the_front_page_or_the_index_of_operations() 
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - reached == set()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_programs_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text()
+    modules = {ROOT / name.replace(".", "/") for name in re.findall(r"python3? -m ([a-z][\w.]+)", text)}
+    modules = {module for module in modules if module.name not in {"pytest", "pip"}}
+    missing = {module for module in modules if not (module / "__main__.py").exists()}
+    assert {module.name for module in missing if not module.with_suffix(".py").exists()} == set()
+    scripts = re.findall(r"python3? (\w+\.py)", text)
+    assert {name for name in scripts if not (ROOT / name).exists()} == set()
+
+
 def test_the_operations_index_and_the_troubles_name_alerts_and_checks_that_there_are() -> None:
     troubles = (ROOT / "docs" / "troubleshooting.md").read_text()
     alerts = set(re.findall(r"alert: (\w+)", (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()))

@@ -16,6 +16,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from tests.ports import free_port
+
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 NOBODY = 65534
@@ -93,7 +95,7 @@ def file_browser(*, user: int | None = None, put: bool = False, key: str | None 
             root.chmod(0o777)  # started by root, nginx has workers of another user
         if user is not None:
             os.chown(run, user, user)
-        port = _free_port()
+        port = free_port()
         conf = base / "nginx.conf"
         conf.write_text(
             render(
@@ -116,12 +118,6 @@ def file_browser(*, user: int | None = None, put: bool = False, key: str | None 
             _, errors = nginx.communicate(timeout=10)
         assert "[emerg]" not in errors
         assert "[crit]" not in errors
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, nginx: "subprocess.Popen[str]") -> None:

@@ -9,13 +9,9 @@ from delivery.stores.base import put_into_folder
 from delivery.stores.sidecar import write_sidecar
 from tests.archive.made import archive_at
 from tests.docker.filebrowser_server import FileBrowser, file_browser
-from tests.gateway.browser import CHROMIUM, browser, open_page
+from tests.gateway.browser import IN_BROWSER, browser, open_page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.anyio,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-]
+pytestmark = IN_BROWSER
 ROWS = "[...document.querySelectorAll('#archives > li')]"
 SHOWN = f"{ROWS}.filter(each => !each.hidden)"
 

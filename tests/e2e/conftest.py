@@ -21,7 +21,7 @@ from bench.nodes import free_ports
 from demo import digits
 from engines.interface import Facts
 from engines.torchserve import key_file
-from settings import load
+from settings import Settings, load
 from settings.load import ROOT
 from stack.ports import listeners
 
@@ -59,6 +59,10 @@ class Stack:
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self.env['MARINA_GATEWAY_PORT']}"
 
+    def predict_url(self, model: str) -> str:
+        """The gateway's route of a model."""
+        return f"{self.gateway}/models/{model}/predict"
+
     @property
     def files(self) -> str:
         return f"http://127.0.0.1:{self.env['MARINA_FILES_PORT']}"
@@ -75,6 +79,12 @@ class Stack:
     def key_file(self) -> Path:
         """The engine's."""
         return self.state / ENGINE.part / key_file.NAME
+
+    def use(self, patch: pytest.MonkeyPatch) -> None:
+        """Settings that this process loads are the stack's as long as the patch holds."""
+        for name, value in self.env.items():
+            if name.startswith("MARINA_"):
+                patch.setenv(name, value)
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start one of the kit's programs."""
@@ -131,6 +141,19 @@ def stack(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         made.run("-m", "stack", "down")
     assert left_running(made) == []
+
+
+@pytest.fixture
+def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As the stack's own programs load them for cartpole."""
+    stack.use(monkeypatch)
+    return load(["served_model=cartpole"])
+
+
+@pytest.fixture
+def kept(stack: Stack) -> list[Path]:
+    """The archives in the store before the test."""
+    return sorted(stack.archives.iterdir())
 
 
 def left_running(stack: Stack) -> list[psutil.Process]:

@@ -1,25 +1,19 @@
 """A broken archive of each kind is refused in one line while traffic flows; one that breaks later is taken back."""
 
-import hashlib
-import threading
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import requests
 
 import engines
 from archive import write_zip
 from archive.sign import generate_keys
-from settings import Settings, load
+from settings import Settings
+from tests.e2e.clients import asking
 from tests.e2e.conftest import Stack
+from tests.e2e.tampered import HANDLER, contents, summed
 
 pytestmark = pytest.mark.e2e
-STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
-HANDLER, CHECKSUMS, MANIFEST = "policy_handler.py", "checksums.sha256", "MAR-INF/MANIFEST.json"
-Files = dict[str, bytes]
 
 # Answers as it should until it has proven itself, then every further batch fails.
 BREAKS_LATER = b"""
@@ -33,53 +27,10 @@ PolicyHandler.postprocess = broken
 """
 
 
-@pytest.fixture
-def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in stack.env.items():
-        if name.startswith("MARINA_"):
-            monkeypatch.setenv(name, value)
-    return load(["served_model=cartpole"])
-
-
 def versions(settings: Settings) -> list[tuple[str, frozenset[int]]]:
     """Registered versions and their workers."""
     with engines.of(settings).open() as engine:
         return [(found.version, found.pids) for found in engine.versions("cartpole")]
-
-
-@contextmanager
-def traffic(stack: Stack) -> Iterator[list[tuple[int, str]]]:
-    """Four clients; yields the status and version of each answer."""
-    answers: list[tuple[int, str]] = []
-    over = threading.Event()
-
-    def keep_asking() -> None:
-        with requests.Session() as session:
-            while not over.is_set():
-                answer = session.post(f"{stack.gateway}/models/cartpole/predict", json=STATE, timeout=30)
-                answers.append((answer.status_code, answer.json().get("version", "")))
-
-    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
-    for client in clients:
-        client.start()
-    try:
-        yield answers
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
-
-
-def contents(source: Path) -> Files:
-    with zipfile.ZipFile(source) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def summed(files: Files) -> Files:
-    """The files with the list of their checksums made right."""
-    names = sorted(files.keys() - {CHECKSUMS, MANIFEST})
-    lines = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in names)
-    return files | {CHECKSUMS: lines.encode()}
 
 
 def upload(stack: Stack, archives: Path, *overrides: str) -> str:
@@ -94,6 +45,8 @@ BROKEN = {
     "handler that does not parse": "is not Python in line",
     "worker that never starts": "was not rolled out",
     "checksum off": "says",
+    "a bit turned over": "",
+    "cut short": "",
     "unsigned where signatures are required": "is not signed",
     "path escape": "leaves the folder",
     "10 GB claimed": "claims",
@@ -130,9 +83,19 @@ def break_it(kind: str, built: Path, target: Path) -> None:
         with zipfile.ZipFile(target, "a") as archive:
             archive.writestr("weights.bin", b"x")
             archive.infolist()[-1].file_size = 10 * 1024**3
+    content = bytearray(target.read_bytes())
+    if kind == "a bit turned over":
+        content[len(content) // 2] ^= 1
+    target.write_bytes(content[:-1000] if kind == "cut short" else content)
 
 
-QUICK = ("wrong golden answer", "unsigned where signatures are required")
+QUICK = (
+    "wrong golden answer",
+    "handler that raises",
+    "unsigned where signatures are required",
+    "a bit turned over",
+    "cut short",
+)
 
 
 @pytest.mark.parametrize(
@@ -146,14 +109,14 @@ def test_a_broken_archive_is_refused_and_traffic_does_not_notice(
     more = [f"signing.public_key={public}", "signing.required=true"] if "unsigned" in kind else []
     more += ["rollout.workers_timeout_s=5"] if "never" in kind else []
     before, files = versions(settings), sorted(stack.archives.iterdir())
-    with traffic(stack) as answers:
+    with asking(stack.predict_url("cartpole")) as answers:
         printed = upload(stack, tmp_path, *more)
     last = printed.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert BROKEN[kind] in last
     assert versions(settings) == before
     assert sorted(stack.archives.iterdir()) == files
-    assert set(answers) == {(200, before[0][0])}
+    assert answers.kinds == {(200, before[0][0])}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +133,7 @@ def test_a_version_that_breaks_under_traffic_is_taken_back(
     files[HANDLER] += BREAKS_LATER % breaking.encode()
     write_zip(summed(files), tmp_path / "cartpole.mar")
     before, kept = versions(settings), sorted(stack.archives.iterdir())
-    with traffic(stack) as answers:
+    with asking(stack.predict_url("cartpole")) as answers:
         printed = upload(stack, tmp_path, "rollout.watch_s=20")
     last = printed.strip().splitlines()[-1]
     assert "was taken back: " in last
@@ -178,4 +141,4 @@ def test_a_version_that_breaks_under_traffic_is_taken_back(
     assert last.endswith(f"version {before[0][0]} serves again")
     assert versions(settings) == before
     assert sorted(stack.archives.iterdir()) == kept
-    assert answers[-1] == (200, before[0][0])
+    assert (answers.seen[-1].status, answers.seen[-1].version) == (200, before[0][0])

@@ -50,9 +50,7 @@ def test_a_model_without_weights_is_refused_and_with_random_ones_named_random(
         assert len(prediction["probabilities"]) == listed
         assert set(prediction["probabilities"]) <= set(version["labels"])
     finally:
-        for name, value in stack.env.items():
-            if name.startswith("MARINA_"):
-                monkeypatch.setenv(name, value)
+        stack.use(monkeypatch)
         remove(model, load())
         for archive in stack.archives.glob(f"{model}*"):
             archive.unlink()

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Stack, unseen_digits
-from tests.gateway.browser import CHROMIUM, browser, open_page
+from tests.gateway.browser import IN_BROWSER, browser, open_page
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.anyio,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-]
+pytestmark = [pytest.mark.e2e, *IN_BROWSER]
 BARS = "[...document.querySelectorAll('#bars li')]"
 VERDICT = "document.getElementById('verdict').innerText"
 

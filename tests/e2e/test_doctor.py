@@ -20,7 +20,7 @@ from delivery.doctor.checks.deadlines import judge
 from delivery.doctor.finding import State
 from settings import load
 from tests.e2e.conftest import ENGINE, Stack, new_stack
-from tests.e2e.test_rollout import kill_upload
+from tests.e2e.uploads import kill_upload
 
 pytestmark = pytest.mark.e2e
 Findings = dict[tuple[str, str], dict[str, Any]]
@@ -110,9 +110,7 @@ def test_the_table_has_a_line_for_each_hole_and_the_setting_that_closes_it(stack
 
 @pytest.fixture
 def deployment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    for name, value in stack.env.items():
-        if name.startswith("MARINA_"):
-            monkeypatch.setenv(name, value)
+    stack.use(monkeypatch)
     return Deployment(load(), Sockets.of_this_machine())
 
 

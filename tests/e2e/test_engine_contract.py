@@ -3,7 +3,6 @@
 A second version of cartpole stands beside the one that serves, and is gone at the end.
 """
 
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownMode
 from loadtest import scrape
 from settings import Settings, load
 from settings.schema import Node, RequestParams
+from tests.e2e.clients import asking
 from tests.e2e.conftest import ENGINE, Stack
 
 pytestmark = pytest.mark.e2e
@@ -53,9 +53,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(stack: Stack) -> Iterator[Stage]:
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in stack.env.items():
-            if name.startswith("MARINA_"):
-                patch.setenv(name, value)
+        stack.use(patch)
         settings = load([f"served_model={MODEL}"])
     store, archive = open_store(settings), open_archive(stack.archives / f"{MODEL}.mar")
     publish(archive, OTHER, store, settings)
@@ -292,19 +290,8 @@ async def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
 
 
 def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: Host, stage: Stage) -> None:
-    address, answers, over = registered.address(MODEL), [], threading.Event()
-    headers = {"Authorization": address.authorization, "Content-Type": STATE.content_type}
-
-    def keep_asking() -> None:
-        with requests.Session() as session:
-            while not over.is_set():
-                answer = session.post(address.url, data=STATE.body, headers=headers, timeout=60)
-                answers.append((answer.status_code, answer.json().get("version", answer.text)))
-
-    clients = [threading.Thread(target=keep_asking) for _ in range(4)]
-    for client in clients:
-        client.start()
-    try:
+    address = registered.address(MODEL)
+    with asking(address.url, headers={"Authorization": address.authorization}) as answers:
         registered.set_default(MODEL, OTHER)
         default = registered.default(MODEL)
         registered.set_default(MODEL, stage.serving)
@@ -315,10 +302,6 @@ def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: Host, stage:
         assert registered.drain(old, request_of(stage.archive), WORKERS_S)
         registered.unregister(MODEL, OTHER)
         assert registered.find(MODEL, OTHER) is None
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
-    assert {status for status, _ in answers} == {200}
-    assert {version for _, version in answers} <= {stage.serving, OTHER}
-    assert answers[-1] == (200, stage.serving)
+    assert answers.statuses == {200}
+    assert {answer.version for answer in answers.seen} <= {stage.serving, OTHER}
+    assert answers.seen[-1].version == stage.serving

@@ -3,8 +3,6 @@
 import json
 import shutil
 import socket
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,16 +11,10 @@ import requests
 from stack import processes
 from stack.folders import Folders
 from tests.e2e.conftest import ENGINE, Stack, left_running, new_stack
+from tests.polling import wait_for
 
 pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def ask(stack: Stack) -> requests.Response:

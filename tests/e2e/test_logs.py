@@ -11,7 +11,7 @@ import requests
 from settings.load import ROOT
 from stack.log_lines import worded
 from tests.e2e.conftest import ENGINE, Stack
-from tests.e2e.test_faults import wait_for
+from tests.polling import wait_for
 
 pytestmark = pytest.mark.e2e
 # What an engine prints beside its log when it starts, and cannot be kept from.

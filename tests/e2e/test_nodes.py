@@ -5,8 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from bench.two_nodes import TwoNodes, two_nodes
 from settings.load import ROOT
 from stack import processes
 from stack.folders import Folders
+from tests.polling import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
@@ -100,13 +100,6 @@ def ask(nodes: TwoNodes) -> str:
 def in_traffic(nodes: TwoNodes) -> list[str]:
     text = requests.get(f"{nodes.gateway}/metrics", timeout=30).text
     return [name for name in "ab" if f'marina_gateway_node_in_traffic{{node="{name}"}} 1.0' in text]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_both_nodes_are_shown_and_share_the_requests(nodes: TwoNodes) -> None:

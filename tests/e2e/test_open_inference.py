@@ -82,7 +82,7 @@ def test_the_server_says_how_its_models_are(client: Client) -> None:
 def test_models_are_unloaded_and_loaded_where_that_is_allowed(stack: Stack) -> None:
     """A second gateway over the same engine, which alone may roll models out."""
     from tests.e2e.conftest import new_stack
-    from tests.gateway.engine import wait_for
+    from tests.polling import wait_for
 
     env = dict(stack.env)
     for name in ("MARINA_GATEWAY_PORT", "MARINA_GATEWAY_GRPC_PORT"):
@@ -90,7 +90,7 @@ def test_models_are_unloaded_and_loaded_where_that_is_allowed(stack: Stack) -> N
     other = Stack(env)
     gateway = other.start("app.py", "gateway.repository_control=true")
     try:
-        wait_for(lambda: _answers(other), 60)
+        wait_for(lambda: _answers(other))
         addresses = (f"127.0.0.1:{env[name]}" for name in ("MARINA_GATEWAY_PORT", "MARINA_GATEWAY_GRPC_PORT"))
         http, grpc = addresses
         with Client("http", http, grpc) as client:

@@ -1,65 +1,20 @@
 """A rollout that is killed at any step is ended by the next one, and says what it does."""
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 
-import engines
 from delivery.journal import Step
 from delivery.record import Record
-from engines.described import Version
-from settings import Settings, load
-from settings.load import ROOT
+from settings import Settings
 from tests.e2e.conftest import Stack
+from tests.e2e.uploads import DELAY, QUICK, kill_upload, registered
 
 pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
-QUICK = ("rollout.watch_s=0.5", "rollout.warm_requests=1")
-DELAY = "served_model.request_params.max_batch_delay"
 TRIAL = {Step.SHADOW, Step.CANARY}  # only on demand: test_canary.py
-
-# Runs an upload that dies as a power cut would: just before or just after the journal names a step.
-KILLED = """
-import os, signal, sys
-from delivery.journal import Journal
-import upload_model
-write, (when, step, *overrides) = Journal.write, sys.argv[1:]
-
-def write_and_die(journal, entry):
-    if when == "before" and entry.step == step:
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(journal, entry)
-    if when == "after" and entry.step == step:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Journal.write = write_and_die
-sys.exit(upload_model.main(overrides))
-"""
-
-
-@pytest.fixture
-def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in stack.env.items():
-        if name.startswith("MARINA_"):
-            monkeypatch.setenv(name, value)
-    return load(["served_model=cartpole"])
-
-
-def registered(settings: Settings) -> list[Version]:
-    with engines.of(settings).open() as engine:
-        return engine.versions("cartpole")
-
-
-def kill_upload(stack: Stack, when: str, step: str, *overrides: str) -> None:
-    command = [sys.executable, "-c", KILLED, when, step, "served_model=cartpole", *QUICK, *overrides]
-    env = stack.env | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def ask(stack: Stack) -> str:

@@ -31,9 +31,7 @@ def test_archives_go_through_the_stacks_own_s3_server(
     stack.env["MARINA_S3_PORT"] = new_stack(tmp_path, built).env["MARINA_FILES_PORT"]
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         stack.env.pop(name, None)
-    for name, value in stack.env.items():
-        if name.startswith("MARINA_"):
-            monkeypatch.setenv(name, value)
+    stack.use(monkeypatch)
     store = load(["store=s3"]).store
     assert store.name == "s3"
     assert store.local_folder is not None

@@ -27,9 +27,7 @@ SCALING = (
 
 @pytest.fixture
 def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name, value in stack.env.items():
-        if name.startswith("MARINA_"):
-            monkeypatch.setenv(name, value)
+    stack.use(monkeypatch)
     return load(["served_model=digits"])
 
 

@@ -17,7 +17,8 @@ from settings import load
 from settings.load import ROOT
 from tests.e2e.conftest import Stack
 from tests.e2e.tls_server import NAME, Tls, tls
-from tests.gateway.engine import free_port, wait_for
+from tests.polling import wait_for
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.e2e,
@@ -113,7 +114,7 @@ def started(stack: Stack, port: str, *keys: str) -> "subprocess.Popen[bytes]":
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_for(lambda: _is_ready(port), 60)
+    wait_for(lambda: _is_ready(port))
     return process
 
 

@@ -11,9 +11,9 @@ import pytest
 import requests
 
 from tests.e2e.conftest import ENGINE, Stack, new_stack
-from tests.e2e.test_faults import wait_for
 from tests.e2e.test_logs import json_lines
 from tests.observability.collector import Collector, Span
+from tests.polling import wait_for
 
 pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}

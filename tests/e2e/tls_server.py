@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from settings.load import ROOT
-from tests.gateway.engine import free_port, wait_for
+from tests.polling import wait_for
+from tests.ports import free_port
 
 NAME = "models.example.org"
 HTTP = """

@@ -41,7 +41,7 @@ class Served:
 
     def run(self, module: str, *arguments: str, status: int = 0) -> str:
         command = [sys.executable, "-m", module, *arguments, "served_model=cartpole", *self.options]
-        done = subprocess.run(command, cwd=ROOT, env=self.env, text=True, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(command, cwd=ROOT, env=self.env, text=True, capture_output=True, check=False, timeout=600)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 

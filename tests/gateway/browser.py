@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
-from tests.gateway.engine import wait_for
+from tests.polling import wait_for
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
+IN_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.anyio,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
+]
 WAIT_S = 60
 # The numbers that Windows gives to keys, which is how the protocol knows them.
 VIRTUAL_KEYS = {"Tab": 9, "Enter": 13, "ArrowLeft": 37, "ArrowRight": 39}

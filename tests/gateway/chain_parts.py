@@ -53,6 +53,12 @@ class GivenEngine:
         return answer(*(next(iter(each.values())) if isinstance(each, dict) else each[0] for each in many))
 
 
+def failing(engine: GivenEngine, error: Exception, times: int = 1_000) -> None:
+    """The engine gives this error so often, and then answers."""
+    left = [error] * times
+    engine.fail = lambda _: left.pop() if left else None
+
+
 def sample(metrics: Metrics, name: str, **labels: str) -> float:
     return metrics.registry.get_sample_value(f"marina_gateway_{name}", labels) or 0.0
 

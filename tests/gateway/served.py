@@ -12,7 +12,9 @@ from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
 from gateway.tracing import Tracer
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine
+from tests.polling import wait_for
+from tests.ports import free_port
 
 
 @contextmanager

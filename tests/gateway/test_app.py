@@ -13,7 +13,9 @@ import pytest
 import requests
 
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine
+from tests.polling import wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from gateway.apikey import new_key
 from gateway.console.files import FOLDER
 from gateway.console.state import counts_are_whole
 from gateway.samples import PICTURE
-from settings.traffic import Split
-from tests.gateway.engine import Engine, wait_for
+from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
+from tests.settings.splits import given_split
 
 HTML = {"Accept": "text/html,application/xhtml+xml"}
 KEY, DIGEST = new_key()
@@ -114,21 +114,10 @@ def test_the_state_tells_versions_workers_and_queues_as_models_does(gateway: str
 
 
 def test_a_trial_is_told_with_its_share_and_what_it_answered(engine: Engine, tmp_path: Path) -> None:
-    split = Split(
-        stable="1.0",
-        trial="2.0",
-        weight=0.5,
-        sticky_header=None,
-        copies=0,
-        max_copies=8,
-        copy_timeout_s=10,
-        tolerance=0.001,
-        until=time.time() + 600,
-    )
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         wait_for(lambda: bool(model(gateway, "digits")))
         assert model(gateway, "digits")["split"] is None
-        Splits(tmp_path / "traffic.json").put("digits", split)
+        Splits(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.5))
         wait_for(lambda: model(gateway, "digits")["split"] is not None)
         told = model(gateway, "digits")["split"]
         assert (told["stable"], told["trial"], told["weight"], told["copies"]) == ("1.0", "2.0", 0.5, 0)

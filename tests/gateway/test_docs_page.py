@@ -1,6 +1,5 @@
 """The documentation page in a real browser that has no internet."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,7 +8,7 @@ import pytest
 import requests
 
 from gateway.samples import PICTURE
-from tests.gateway.browser import CHROMIUM, browser, open_page
+from tests.gateway.browser import CHROMIUM, open_page
 
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 BLOCK = (
@@ -24,12 +23,6 @@ KINDS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"
 def paths(gateway: str) -> dict[str, Any]:
     found: dict[str, Any] = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
     return found
-
-
-@pytest.fixture
-def devtools(tmp_path: Path) -> Iterator[int]:
-    with browser(tmp_path / "profile") as port:
-        yield port
 
 
 def test_the_page_and_its_files_come_from_the_gateway_itself(gateway: str) -> None:

@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.samples import PICTURE
 from tests.gateway.conftest import register_all
-from tests.gateway.engine import Engine, wait_for
+from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
 
 FRAGILE = "/models/fragile/predict"
 
@@ -58,7 +59,7 @@ def test_a_client_that_hangs_up_frees_its_place(engine: Engine) -> None:
 def test_a_worker_that_dies_is_no_success_and_the_model_answers_again(gateway: str) -> None:
     died = requests.post(gateway + FRAGILE, data=b"die", timeout=30)
     assert (died.status_code, died.json()["error"]) == (503, "no_worker")
-    wait_for(lambda: requests.post(gateway + FRAGILE, data=PICTURE, timeout=30).status_code == 200, 60)
+    wait_for(lambda: requests.post(gateway + FRAGILE, data=PICTURE, timeout=30).status_code == 200)
 
 
 @pytest.mark.parametrize("path", ["/models/digits/predict", "/predict_proba"])

@@ -21,9 +21,10 @@ from tritonclient.utils import InferenceServerException
 
 from gateway.apikey import new_key
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, wait_for
+from tests.gateway.engine import Engine
 from tests.gateway.triton import ROOT, Client, Served, pictures, program
 from tests.observability.collector import Collector
+from tests.polling import wait_for
 
 STATE = np.array([[0.1, 0.2, 0.01, -0.2]], np.float32)
 SLEEP, BAD = b"sleep".ljust(32), b"bad".ljust(32)

@@ -16,8 +16,6 @@ from tests.gateway.served import gateway_for
 CARTPOLE, DIGITS, FRAGILE = (f"/v2/models/{name}/infer" for name in ("cartpole", "digits", "fragile"))
 STATE = [0.1, 0.2, 0.01, -0.2]
 LIMIT = 4096
-RAISE = b"raise".ljust(30)
-RAW_8 = {"parameters": {"binary_data_size": 8}}
 
 
 def observation(**changes: Any) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from gateway import server
 from gateway.apikey import new_key
 from gateway.picture_size import size_of
 from gateway.samples import PICTURE
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = "/models/digits/predict"

@@ -11,9 +11,10 @@ import pytest
 import requests
 
 from gateway.hooks import Business, PredictionRequest
-from tests.gateway.engine import FIELDS, POLICY, Engine, wait_for
+from tests.gateway.engine import FIELDS, POLICY, Engine
 from tests.gateway.served import gateway_for
 from tests.gateway.test_faults import metric
+from tests.polling import wait_for
 
 STATE = dict(zip(FIELDS, [0.0, 0.0, 0.1, 0.5], strict=True))
 PATHS = ("/predict", "/models/cartpole/predict", "/models/cartpole/versions/1.0/predict")

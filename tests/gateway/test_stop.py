@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.gateway.engine import VISION, Engine, wait_for
+from tests.gateway.engine import VISION, Engine
 from tests.gateway.test_app import program
 from tests.gateway.test_faults import metric
+from tests.polling import wait_for
 
 PICTURES = "/models/digits/predict"
 STATE = {"cart_position": 0, "cart_velocity": 0, "pole_angle": 0, "pole_angular_velocity": 0}

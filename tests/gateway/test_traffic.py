@@ -1,84 +1,25 @@
-"""A version under trial gets its share of the requests or copies of them, and no client pays for what it does wrong."""
+"""A version under trial gets its share of the requests, and no client pays for what it does wrong."""
 
 import asyncio
-import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from errors import DeadlinePassed, Internal, InvalidFields, NoWorker, OverCapacity, UnknownModel, WorkerLost
 from gateway.breaker import Breaker
 from gateway.coalesce import Coalescer
-from gateway.compare import compare
-from gateway.engine import EngineAnswer
-from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
 from gateway.observation import reader_for
-from gateway.shadow import Shadow
-from gateway.splits import Splits
 from gateway.tracing import NoTracer
-from gateway.traffic import Spread, Traffic
-from gateway.trial_metrics import TrialMetrics
 from settings.schema import Breaker as BreakerSettings
 from settings.schema import Coalesce
-from settings.traffic import Split
-from settings.traffic import Traffic as File
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, now, request, settle
+from tests.gateway.trial_parts import STABLE, TRIAL, Hanging, Setting, fails_on_trial
 
 pytestmark = pytest.mark.anyio
-
-STABLE, TRIAL = "1.0", "1.1"
-SPLIT = Split(
-    stable=STABLE,
-    trial=TRIAL,
-    weight=0.1,
-    sticky_header=None,
-    copies=0,
-    max_copies=8,
-    copy_timeout_s=10,
-    tolerance=0.001,
-    until=time.time() + 600,
-)
-
-
-class Setting:
-    """Everything around an engine that a test gives, following a file that it writes."""
-
-    def __init__(self, folder: Path, engine: GivenEngine, **changes: object) -> None:
-        self.file = folder / "traffic.json"
-        self.registry = CollectorRegistry()
-        self.engine = engine
-        metrics = TrialMetrics(self.registry)
-        self.splits = Splits(self.file, lambda model, split: metrics.begun(model, split.trial))
-        self.shadow = Shadow(engine, self.splits, metrics)
-        self.traffic = Traffic(engine, self.splits, self.shadow, metrics)
-        # Elsewhere they begin by chance, so that several processes do not choose alike.
-        self.traffic._canaries, self.traffic._copies = Spread(0.0), Spread(0.0)
-        self.write(**changes)
-
-    def write(self, **changes: object) -> None:
-        split = SPLIT.model_copy(update=changes)
-        draft = self.file.with_suffix(".draft")
-        draft.write_text(File(models={"cartpole": split}).model_dump_json())
-        draft.replace(self.file)
-        self.splits.look()
-
-    async def answered_by(self, one: PredictionRequest) -> str | None:
-        """Which version the engine was last asked for."""
-        await self.traffic.predict(one)
-        return self.engine.seen[-1].version
-
-    def count(self, name: str, **labels: str) -> float:
-        found = self.registry.get_sample_value(f"marina_gateway_{name}", {"model": "cartpole", **labels})
-        return found or 0.0
-
-    def counted(self, version: str, way: str = "live", status: int = 200) -> float:
-        return self.count("version_seconds_count", version=version, way=way, status=str(status))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.01, 0.1, 0.5, 0.99])
@@ -123,12 +64,6 @@ async def test_a_client_stays_on_its_side_and_the_sides_have_their_sizes(tmp_pat
             assert await setting.answered_by(replace(request([1]), sticky=f"user {number}")) == TRIAL
 
 
-def fails_on_trial(error: Callable[[], Exception]) -> GivenEngine:
-    engine = GivenEngine()
-    engine.fail = lambda one: error() if one.version == TRIAL else None
-    return engine
-
-
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -155,16 +90,6 @@ async def test_a_new_version_without_a_place_is_passed_over_and_not_blamed(tmp_p
         assert await setting.traffic.predict(request([number])) == answer(number)
     assert setting.counted(TRIAL, status=429) == 0
     assert setting.count("fallbacks_total", version=TRIAL) == pytest.approx(10, abs=1)
-
-
-class Hanging(GivenEngine):
-    """Never answers for one version."""
-
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
-        if request.version == TRIAL:
-            self.seen.append(request)
-            await asyncio.Event().wait()
-        return await super().predict(request)
 
 
 async def test_a_new_version_that_hangs_leaves_half_the_time_to_the_old_one(tmp_path: Path) -> None:
@@ -225,114 +150,3 @@ async def test_observations_that_travel_together_keep_to_their_version(tmp_path:
     assert members[TRIAL] == pytest.approx(300, abs=3)
     assert len(engine.seen) < 80
     assert (setting.counted(TRIAL), setting.counted(STABLE)) == (members[TRIAL], members[None])
-
-
-@pytest.mark.parametrize("content", ["", '{"schema_version": 1, "mod', '{"schema_version": 2, "models": {}}', "\0"])
-async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) -> None:
-    setting = Setting(tmp_path, GivenEngine())
-    setting.file.write_text(content)
-    setting.splits.look()
-    setting.splits.look()
-    assert setting.splits.find("cartpole") is not None
-    setting.write(weight=0.7)
-    found = setting.splits.find("cartpole")
-    assert found is not None
-    assert found.weight == 0.7
-
-
-async def test_a_file_that_is_gone_ends_every_trial(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, GivenEngine())
-    setting.file.unlink()
-    setting.splits.look()
-    assert setting.splits.find("cartpole") is None
-
-
-async def test_a_trial_that_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, GivenEngine(), until=time.time() + 0.1)
-    assert setting.splits.find("cartpole") is not None
-    setting.splits.start()
-    deadline = now() + 5
-    while setting.splits.find("cartpole") is not None:
-        assert now() < deadline
-        await asyncio.sleep(0.01)
-    setting.splits.close()
-
-
-async def copies_done(setting: Setting) -> None:
-    deadline = now() + 5
-    while setting.shadow._under_way:
-        assert now() < deadline
-        await asyncio.sleep(0.001)
-
-
-async def test_copies_are_compared_and_clients_get_the_old_version_only(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, GivenEngine(), weight=0.0, copies=0.5)
-    for number in range(20):
-        assert await setting.traffic.predict(request([number])) == answer(number)
-        await copies_done(setting)
-    copies = [one.version for one in setting.engine.seen].count(TRIAL)
-    assert copies == pytest.approx(10, abs=1)
-    assert setting.count("shadow_total", version=TRIAL, result="same") == copies
-    assert setting.counted(TRIAL, way="shadow") == copies
-    assert setting.counted(TRIAL) == 0
-
-
-async def test_copies_that_hang_are_few_and_keep_nobody_waiting(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, Hanging(), weight=0.0, copies=1.0, max_copies=3)
-    for number in range(20):
-        assert await setting.traffic.predict(request([number])) == answer(number)
-    await settle()
-    assert [one.version for one in setting.engine.seen].count(TRIAL) == 3
-    assert setting.count("shadow_total", version=TRIAL, result="dropped") == 17
-    await setting.shadow.close()
-    assert not setting.shadow._under_way
-
-
-async def test_copies_that_fail_or_come_too_late_are_counted_and_nobody_sees_them(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, fails_on_trial(lambda: Internal("x")), weight=0.0, copies=1.0)
-    assert await setting.traffic.predict(request([1])) == answer(1)
-    await copies_done(setting)
-    setting = Setting(tmp_path, Hanging(), weight=0.0, copies=1.0, copy_timeout_s=0.05)
-    assert await setting.traffic.predict(request([1])) == answer(1)
-    await copies_done(setting)
-    assert setting.count("shadow_total", version=TRIAL, result="failed") == 1
-    assert setting.counted(TRIAL, way="shadow", status=504) == 1
-
-
-def predictions(*each: object) -> bytes:
-    return json.dumps({"model": "m", "version": "1", "predictions": each}).encode()
-
-
-def picture(label: str, sure: float) -> dict[str, object]:
-    return {"label": label, "confidence": sure, "probabilities": {label: sure, "other": 1 - sure}}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "differs", "change"),
-    [
-        ([picture("7", 0.9)], [picture("7", 0.6)], False, 0.3),
-        ([picture("7", 0.9)], [picture("1", 0.9)], True, 0.0),
-        ([{"labels": ["a"], "probabilities": {"a": 0.6}}], [{"labels": [], "probabilities": {"a": 0.4}}], True, 0.2),
-        ([{"action": 0}], [{"action": 0}], False, 0.0),
-        ([{"action": 0}], [{"action": 1}], True, 0.0),
-        ([{"action": 0}, {"action": 1}], [{"action": 0}, {"action": 0}], True, 0.0),
-        ([{"action": [0.5, -1.0]}], [{"action": [0.5004, -1.0]}], False, 0.0004),
-        ([{"action": [0.5, -1.0]}], [{"action": [0.6, -1.0]}], True, 0.1),
-        ([{"action": [1, 0]}], [{"action": [1, 1]}], True, 0.0),
-        ([{"action": 0}], [], True, 0.0),
-        ([{"own": 1}], [{"own": 2}], True, 0.0),
-        ([1], [1], False, 0.0),
-    ],
-)
-def test_answers_differ_by_what_is_acted_upon(
-    old: list[object], new: list[object], differs: bool, change: float
-) -> None:
-    found = compare(predictions(*old), predictions(*new), 0.001)
-    assert found.differs is differs
-    assert found.change == pytest.approx(change)
-
-
-def test_what_is_no_answer_differs_from_all_but_itself() -> None:
-    assert compare(b"x", b"y", 0.1).differs
-    assert not compare(b"x", b"x", 0.1).differs
-    assert compare(b"[]", b"{}", 0.1).differs

@@ -1,11 +1,9 @@
 """A trial as clients of a running gateway see it: over every route, in one process and in several at once."""
 
 import json
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -13,26 +11,13 @@ import requests
 from delivery.counted import Counted
 from delivery.traffic import Splits
 from settings.traffic import Split
-from tests.gateway.engine import FIELDS, Engine, wait_for
+from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
+from tests.settings.splits import given_split
 
 PICTURE = b"\x89PNG\r\n\x1a\n trial"
 STATE = dict(zip(FIELDS, [0.0, 0.0, 0.1, 0.5], strict=True))
-
-
-def split(trial: str, **changes: Any) -> Split:
-    made = Split(
-        stable="1.0",
-        trial=trial,
-        weight=0.25,
-        sticky_header=None,
-        copies=0,
-        max_copies=8,
-        copy_timeout_s=10,
-        tolerance=0.001,
-        until=time.time() + 600,
-    )
-    return made.model_copy(update=changes)
 
 
 def follows(gateway: str, path: Path, model: str, trial: Split) -> Counted:
@@ -48,7 +33,7 @@ def follows(gateway: str, path: Path, model: str, trial: Split) -> Counted:
 def test_states_on_the_shortcut_are_shared_out_and_none_is_lost(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         # No such version: each that is chosen falls back, and after the first none is chosen any more.
-        counted = follows(gateway, tmp_path / "traffic.json", "cartpole", split("9.9", weight=0.9))
+        counted = follows(gateway, tmp_path / "traffic.json", "cartpole", given_split("9.9", weight=0.9))
         with ThreadPoolExecutor(8) as pool:
             asked = [pool.submit(requests.post, f"{gateway}/predict", json=STATE, timeout=30) for _ in range(64)]
         assert {each.result().status_code for each in asked} == {200}
@@ -69,13 +54,13 @@ def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_pat
         return str(got.headers["x-model-version"])
 
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
-        counted = follows(gateway, path, "digits", split("2.0"))
+        counted = follows(gateway, path, "digits", given_split("2.0", weight=0.25))
         seen = Counter(ask(number) for number in range(80))
         assert seen["2.0"] == pytest.approx(20, abs=2)
         assert counted.look()
         assert counted.side("2.0", "live").answers == {200: seen["2.0"]}
         assert counted.side("1.0", "live").answers == {200: seen["1.0"]}
-        Splits(path).put("digits", split("2.0", weight=0.5, sticky_header="X-User"))
+        Splits(path).put("digits", given_split("2.0", weight=0.5, sticky_header="X-User"))
         wait_for(lambda: {ask(0) for _ in range(8)} == {"1.0"})  # without the header: the old version
         sides = {user: {ask(number, **{"X-User": f"user {user}"}) for number in range(3)} for user in range(12)}
         assert {len(side) for side in sides.values()} == {1}
@@ -88,7 +73,7 @@ def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_pat
 
 def test_copies_are_compared_and_clients_see_one_version(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
-        counted = follows(gateway, tmp_path / "traffic.json", "digits", split("2.0", weight=0.0, copies=1.0))
+        counted = follows(gateway, tmp_path / "traffic.json", "digits", given_split("2.0", weight=0.0, copies=1.0))
         for number in range(12):
             body = PICTURE + str(number).encode()
             headers = {"Content-Type": "image/png"}

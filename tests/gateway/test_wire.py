@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool, tcp
-from tests.gateway.engine import free_port
+from tests.ports import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 HEAD = b"POST /predictions/digits HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"

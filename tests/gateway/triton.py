@@ -20,7 +20,9 @@ import tritonclient.grpc.aio
 import tritonclient.http
 import tritonclient.http.aio
 
-from tests.gateway.engine import Engine, free_port, wait_for
+from tests.gateway.engine import Engine
+from tests.polling import wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS: dict[str, tuple[ModuleType, ModuleType]] = {

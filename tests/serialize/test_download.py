@@ -3,7 +3,6 @@
 import hashlib
 import os
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 
 from errors import BuildError
 from serialize.download.fetch import ATTEMPTS, fetch
+from tests.ports import free_port
 from tests.serialize.file_server import FileServer, serving
 
 DATA = random.Random(0).randbytes(3_000_000)
@@ -130,9 +130,7 @@ def test_a_server_in_trouble_is_asked_again_but_not_for_ever(server: FileServer,
 
 
 def test_a_server_that_is_not_there_is_named(target: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with pytest.raises(BuildError, match=f"127.0.0.1:{port}.*refused"):
         fetch(f"http://127.0.0.1:{port}/x.pth", target, None, pause=lambda seconds: None)
 

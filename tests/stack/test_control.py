@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,8 @@ from errors import PortInUse, StackError
 from stack import control, processes
 from stack.folders import Folders
 from stack.parts import Part, Port
+from tests.polling import wait_for
+from tests.ports import free_port
 
 SERVER = (
     "import http.server as http, sys;http.test(http.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))"
@@ -34,12 +36,6 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     control.down(made)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Part:
     port = free_port()
     return Part(
@@ -50,13 +46,6 @@ def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float 
         timeout_s=timeout_s,
         cwd=Path("/"),
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 10 s"
-        time.sleep(0.02)
 
 
 def running(folders: Folders) -> list[psutil.Process]:

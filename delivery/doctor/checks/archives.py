@@ -7,7 +7,7 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
-from delivery.record import History, Record
+from delivery.record import History, Record, Served
 from delivery.stores import open_store
 from delivery.stores.base import VERSIONED
 from delivery.trust import open_trusted
@@ -20,9 +20,13 @@ def recorded(deployment: Deployment) -> dict[str, History]:
     return Record.of(deployment.settings).all()
 
 
+def _served(deployment: Deployment) -> list[Served]:
+    """What serves, and what a rollback could bring back."""
+    return [each for history in recorded(deployment).values() for each in (history.serving, *history.before)]
+
+
 def _there(deployment: Deployment) -> Seen:
-    store = open_store(deployment.settings)
-    served = [each for history in recorded(deployment).values() for each in (history.serving, *history.before)]
+    store, served = open_store(deployment.settings), _served(deployment)
     missing = [each.archive for each in served if store.path(each.archive) is None]
     if missing:
         return is_open(f"a restart or a rollback would miss {', '.join(missing)}")
@@ -34,8 +38,7 @@ def _signed(deployment: Deployment) -> Seen:
     if signing.public_key is None:
         return warning("nobody signs: whoever writes into the store decides what runs")
     store, refused = open_store(deployment.settings), []
-    served = [each for history in recorded(deployment).values() for each in (history.serving, *history.before)]
-    paths = [store.path(each.archive) for each in served]
+    paths = [store.path(each.archive) for each in _served(deployment)]
     for path in filter(None, paths):
         try:
             open_trusted(path, deployment.settings)
@@ -61,7 +64,7 @@ def _kept(deployment: Deployment) -> Seen:
     folder = _folder(deployment)
     if folder is None:
         return not_checked("a bucket is not listed; its own life-cycle rules clear it")
-    known = {each.archive for history in recorded(deployment).values() for each in (history.serving, *history.before)}
+    known = {each.archive for each in _served(deployment)}
     old = [path for path in folder.glob("*.mar") if VERSIONED.fullmatch(path.name) and path.name not in known]
     if not old:
         return closed("only what serves or may serve again")

@@ -2,6 +2,7 @@
 
 from delivery.doctor import ask
 from delivery.doctor.check import Check
+from delivery.doctor.checks.strangers import any_size
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked
 from delivery.doctor.sockets import reach
@@ -21,10 +22,7 @@ def _strangers(deployment: Deployment) -> Seen:
 
 
 def _size(deployment: Deployment) -> Seen:
-    status = ask.announce("POST", f"{deployment.settings.edge.url}/predict")
-    if status is None:
-        return is_open("16 TiB are announced, and it waits for them")
-    return closed(f"16 TiB are refused before they are sent (status {status})")
+    return any_size(f"{deployment.settings.edge.url}/predict")
 
 
 CHECKS = (

@@ -15,11 +15,12 @@ from settings.load import ROOT
 LONG = timedelta(days=1)
 STRONG_BITS = 128
 BITS_A_CHARACTER = 6  # the keys are URL-safe base64
+NO_FILE = not_checked("a token in place of a key file")
 
 
 def _readers(host: Host) -> Seen:
     if host.node.key_file is None:
-        return not_checked("a token in place of a key file")
+        return NO_FILE
     return others_read(_path(host))
 
 
@@ -30,6 +31,8 @@ def _accepted(host: Host) -> Seen:
 
 
 def _lifetime(host: Host) -> Seen:
+    if host.node.key_file is None:
+        return NO_FILE
     now = datetime.now(UTC)
     left = {kind: _expiry(host, kind) - now for kind in ("management", "inference")}
     longest = max(left.values())

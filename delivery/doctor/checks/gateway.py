@@ -4,6 +4,7 @@ import grpc
 
 from delivery.doctor import ask
 from delivery.doctor.check import Check
+from delivery.doctor.checks.strangers import any_size, other_sites
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 
@@ -59,20 +60,13 @@ def _plain(deployment: Deployment) -> Seen:
 
 
 def _cors(deployment: Deployment) -> Seen:
-    headers = {"Origin": ask.ORIGIN, "Access-Control-Request-Method": "POST"}
-    answer = ask.plain("OPTIONS", f"{deployment.settings.gateway.url}/models", headers=headers)
-    allowed = answer.headers.get("Access-Control-Allow-Origin")
-    if allowed in {"*", ask.ORIGIN}:
-        return is_open("the page of any site may call it from its visitors' browsers")
-    return closed("pages of other sites are not let in")
+    asked = {"Access-Control-Request-Method": "POST"}
+    return other_sites("OPTIONS", f"{deployment.settings.gateway.url}/models", asked)
 
 
 def _size(deployment: Deployment) -> Seen:
     gateway = deployment.settings.gateway
-    status = ask.announce("POST", f"{gateway.url}/models/{gateway.default_vision_model}/predict", {"Accept": "*/*"})
-    if status is None:
-        return is_open("16 TiB are announced, and it waits for them")
-    return closed(f"16 TiB are refused before they are sent (status {status})")
+    return any_size(f"{gateway.url}/models/{gateway.default_vision_model}/predict", {"Accept": "*/*"})
 
 
 def _control(deployment: Deployment) -> Seen:

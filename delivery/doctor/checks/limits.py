@@ -8,6 +8,7 @@ import psutil
 from delivery.doctor import ask
 from delivery.doctor.check import Check
 from delivery.doctor.checks.deadlines import judge
+from delivery.doctor.checks.strangers import any_size
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
@@ -21,10 +22,7 @@ _LOGGER = re.compile(r'<(?:Root|Logger name="([^"]+)") level="(\w+)"')
 
 
 def _request_size(host: Host) -> Seen:
-    status = ask.announce("POST", f"{host.node.inference_url}/predictions/{ask.NOBODY}")
-    if status is None:
-        return is_open("16 TiB are announced, and it waits for them")
-    return closed(f"16 TiB are refused before they are sent (status {status})")
+    return any_size(f"{host.node.inference_url}/predictions/{ask.NOBODY}")
 
 
 def _number(host: Host, name: str, default: int) -> int:

@@ -4,6 +4,7 @@ import grpc
 
 from delivery.doctor import ask
 from delivery.doctor.check import Check
+from delivery.doctor.checks.strangers import other_sites
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import WIDE, place, reach
@@ -70,10 +71,7 @@ def _other_ports(host: Host) -> Seen:
 
 
 def _cors(host: Host) -> Seen:
-    answer = ask.plain("GET", f"{host.node.inference_url}/ping", headers={"Origin": ask.ORIGIN})
-    if answer.headers.get("Access-Control-Allow-Origin") in {"*", ask.ORIGIN}:
-        return is_open("the page of any site may call it from its visitors' browsers")
-    return closed("pages of other sites are not let in")
+    return other_sites("GET", f"{host.node.inference_url}/ping")
 
 
 def _grpc_management(host: Host) -> Seen:

@@ -62,8 +62,19 @@ def test_a_plan_is_asked_for_on_the_command_line(tmp_path: Path, capsys: pytest.
     assert "make bench_capacity" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("--rate", "0"), ("--rate", "nan"), ("--rate", "1", "--busy", "1.5"), ()])
-def test_a_plan_for_nothing_is_refused(words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rate", "0"), "'0' is not a number above 0"),
+        (("--rate", "x"), "argument --rate: 'x' is not a number above 0"),
+        (("--rate", "nan"), "'nan' is not a number above 0"),
+        (("--rate", "1", "--busy", "1.5"), "'1.5' is not a number above 0 and at most 1"),
+        (("--rate", "1", "--cores", "0"), "'0' is not a whole number of 1 or more"),
+        ((), "required: --rate"),
+    ],
+)
+def test_a_plan_for_nothing_is_refused(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["plan", "--model", "digits", *words])
     assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -32,6 +32,17 @@ def ask(target: Target, sample: Sample, content_type: str) -> str:
     return answer.text
 
 
+def as_told(target: Target, samples: Sequence[Sample], content_type: str) -> list[Sample]:
+    """The samples with the label or action that this server gives each alone: asked otherwise it must say the same."""
+    return [replace(sample, expected=_told(ask(target, sample, content_type))) for sample in samples]
+
+
+def _told(text: str) -> str:
+    [prediction] = json.loads(text)["predictions"]
+    name = "label" if "label" in prediction else "action"
+    return json.dumps({name: prediction[name]}, separators=(",", ":"))[1:-1]
+
+
 def label(text: str) -> str:
     """The label of an answer, as it is written there; raises Wrong when there is none."""
     found = _LABEL.search(text)

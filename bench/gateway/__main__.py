@@ -1,0 +1,48 @@
+"""`python -m bench.gateway [--rounds N] [--seconds S] [--overload-seconds S] [--write FILE]`: what the gateway costs.
+
+One run on one machine, each figure beside what it is compared with: the two take turns, in as many rounds as asked
+for, and the median of the rounds' ratios counts. Every answer is checked against what TorchServe says when it is asked
+alone. Prints one table as Markdown, and with `--write docs/performance.md` puts it there as well.
+"""
+
+from collections.abc import Sequence
+
+from bench import document, machine, options, program
+from bench.figures import markdown
+from bench.gateway.costs import at_rest, coalescing, latency_added, pictures_per_second, states_per_second
+from bench.gateway.distress import killed_worker, overload
+from bench.gateway.under_test import Bench, pictures, states
+from bench.ground import ground, running
+
+MODELS = {"digits": ["served_model.request_params.initial_workers=2"], "cartpole": []}
+SECTION = "gateway"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the table; 1 when a figure is not reached."""
+    parser = options.parser("bench.gateway", SECTION, rounds=5, seconds=5.0)
+    parser.add_argument("--overload-seconds", type=options.positive, default=30.0)
+    parser.add_argument("--running", action="store_true", help="use the running stack; digits needs two workers")
+    parser.add_argument("overrides", nargs="*", help="of the gateway's settings, e.g. gateway.processes=2")
+    given = parser.parse_args(arguments)
+    document.check(given.write, SECTION)
+    with running() if given.running else ground(MODELS, given.overrides) as stack:
+        bench = Bench(stack.settings(), given.rounds, given.seconds, given.overload_seconds)
+        rows = [at_rest(bench)]
+        shown, asked = pictures(bench), states(bench)
+        rows += pictures_per_second(bench, shown)
+        rows.append(latency_added(bench, shown, asked))
+        rows.append(states_per_second(bench, asked))
+        rows.append(coalescing(bench, stack, asked))
+        rows += overload(bench, shown)
+        rows.append(killed_worker(bench, shown))
+    measured = f"{bench.rounds} rounds of {bench.seconds:g} s in turns, median (least to most) and median of the ratios"
+    heading = machine.heading(["python", "-m", "bench.gateway", *arguments], measured)
+    text = f"{heading}\n\n{markdown(rows)}"
+    print(text)
+    document.write(given.write, SECTION, text)
+    return 0 if all(row.reached for row in rows) else 1
+
+
+if __name__ == "__main__":
+    program.run(main)

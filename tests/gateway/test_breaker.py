@@ -1,0 +1,83 @@
+"""What failed at the engine: sent once more when it was lost, and not at all while the model rests."""
+
+import asyncio
+
+import pytest
+
+from errors import Internal, NoWorker, WorkerLost
+from gateway.breaker import Breaker
+from gateway.metrics import Metrics
+from gateway.retry import Retry
+from settings.schema import Breaker as BreakerSettings
+from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_was_lost_is_sent_once_more_and_no_more_than_that() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    failing(engine, WorkerLost("died"), times=1)
+    assert await Retry(engine, metrics).predict(request([1])) == answer(1)
+    assert sample(metrics, "retries_total", model="cartpole") == 1
+    failing(engine, WorkerLost("died"))
+    engine.seen.clear()
+    with pytest.raises(WorkerLost):
+        await Retry(engine, metrics).predict(request([1]))
+    assert len(engine.seen) == 2
+
+
+@pytest.mark.parametrize(("error", "within_s"), [(Internal("handler"), 60), (NoWorker("x"), 60), (WorkerLost("x"), -1)])
+async def test_what_failed_otherwise_or_is_too_late_is_not_sent_again(error: Exception, within_s: float) -> None:
+    engine = GivenEngine()
+    failing(engine, error)
+    with pytest.raises(type(error)):
+        await Retry(engine, Metrics()).predict(request([1], within_s=within_s))
+    assert len(engine.seen) == 1
+
+
+async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_that_tries_succeeds() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    breaker = Breaker(engine, BreakerSettings(failures=3, open_ms=60_000), metrics)
+    failing(engine, NoWorker("gone"), times=4)
+    for _ in range(5):
+        with pytest.raises(NoWorker):
+            await breaker.predict(request([1]))
+    assert len(engine.seen) == 3
+    assert breaker.state("cartpole") == "open"
+    assert sample(metrics, "breaker_state", model="cartpole") == 2
+    breaker._settings = BreakerSettings(failures=3, open_ms=1)  # the time is over
+    await asyncio.sleep(0.002)
+    with pytest.raises(NoWorker, match="gone"):
+        await breaker.predict(request([1]))
+    assert breaker.state("cartpole") == "open"
+    await asyncio.sleep(0.002)
+    assert await breaker.predict(request([1])) == answer(1)
+    assert breaker.state("cartpole") == "closed"
+    assert breaker.state("other") == "closed"
+
+
+async def test_while_one_tries_the_others_are_refused() -> None:
+    engine = GivenEngine()
+    breaker = Breaker(engine, BreakerSettings(failures=1, open_ms=1), Metrics())
+    failing(engine, NoWorker("gone"), times=1)
+    with pytest.raises(NoWorker):
+        await breaker.predict(request([1]))
+    await asyncio.sleep(0.002)
+    engine.free.clear()
+    trial = asyncio.ensure_future(breaker.predict(request([1])))
+    await settle()
+    assert breaker.state("cartpole") == "half_open"
+    with pytest.raises(NoWorker, match="rests"):
+        await breaker.predict(request([2]))
+    engine.free.set()
+    assert await trial == answer(1)
+
+
+async def test_errors_of_requests_do_not_open_the_breaker() -> None:
+    engine = GivenEngine()
+    breaker = Breaker(engine, BreakerSettings(failures=1, open_ms=60_000), Metrics())
+    failing(engine, Internal("this request broke it"))
+    for _ in range(3):
+        with pytest.raises(Internal):
+            await breaker.predict(request([1]))
+    assert breaker.state("cartpole") == "closed"

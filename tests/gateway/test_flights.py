@@ -1,0 +1,56 @@
+"""Like requests in flight at once reach the engine as one."""
+
+import asyncio
+
+import pytest
+
+from errors import NoWorker
+from gateway.content import sketch_of
+from gateway.flights import Flights
+from gateway.metrics import Metrics
+from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_identical_requests_in_flight_are_computed_once() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    flights = Flights(engine, metrics)
+    answers = await asyncio.gather(*(flights.predict(request([1])) for _ in range(5)), flights.predict(request([2])))
+    assert answers == [answer(1)] * 5 + [answer(2)]
+    assert len(engine.seen) == 2
+    assert sample(metrics, "joined_total", model="cartpole") == 4
+    await flights.predict(request([1]))
+    assert len(engine.seen) == 3
+
+
+async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same() -> None:
+    engine = GivenEngine()
+    flights = Flights(engine, Metrics())
+    bodies = [b"[" + b" " * 500 + digit + b" " * 1000 + b"]" for digit in (b"1", b"2")]
+    assert sketch_of(request(bodies[0])) == sketch_of(request(bodies[1]))
+    given = await asyncio.gather(*(flights.predict(request(body)) for body in bodies))
+    assert given == [answer(1), answer(2)]
+
+
+async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_its_place() -> None:
+    engine = GivenEngine()
+    engine.free.clear()
+    flights = Flights(engine, Metrics())
+    waiting = [asyncio.ensure_future(flights.predict(request([1]))) for _ in range(3)]
+    await settle()
+    waiting[0].cancel()
+    await settle()
+    engine.free.set()
+    assert await asyncio.gather(*waiting[1:]) == [answer(1)] * 2
+    assert len(engine.seen) == 2
+    assert engine.cancelled == 1
+
+
+async def test_identical_requests_share_a_refusal() -> None:
+    engine = GivenEngine()
+    failing(engine, NoWorker("gone"))
+    flights = Flights(engine, Metrics())
+    given = await asyncio.gather(*(flights.predict(request([1])) for _ in range(3)), return_exceptions=True)
+    assert {type(each) for each in given} == {NoWorker}
+    assert len(engine.seen) == 1

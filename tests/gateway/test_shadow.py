@@ -1,0 +1,53 @@
+"""Copies of requests for a version under trial: compared with what clients got, and never in their way."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from errors import Internal
+from tests.gateway.chain_parts import GivenEngine, answer, now, request, settle
+from tests.gateway.trial_parts import TRIAL, Hanging, Setting, fails_on_trial
+
+pytestmark = pytest.mark.anyio
+
+
+async def copies_done(setting: Setting) -> None:
+    deadline = now() + 5
+    while setting.shadow._under_way:
+        assert now() < deadline
+        await asyncio.sleep(0.001)
+
+
+async def test_copies_are_compared_and_clients_get_the_old_version_only(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, GivenEngine(), weight=0.0, copies=0.5)
+    for number in range(20):
+        assert await setting.traffic.predict(request([number])) == answer(number)
+        await copies_done(setting)
+    copies = [one.version for one in setting.engine.seen].count(TRIAL)
+    assert copies == pytest.approx(10, abs=1)
+    assert setting.count("shadow_total", version=TRIAL, result="same") == copies
+    assert setting.counted(TRIAL, way="shadow") == copies
+    assert setting.counted(TRIAL) == 0
+
+
+async def test_copies_that_hang_are_few_and_keep_nobody_waiting(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, Hanging(), weight=0.0, copies=1.0, max_copies=3)
+    for number in range(20):
+        assert await setting.traffic.predict(request([number])) == answer(number)
+    await settle()
+    assert [one.version for one in setting.engine.seen].count(TRIAL) == 3
+    assert setting.count("shadow_total", version=TRIAL, result="dropped") == 17
+    await setting.shadow.close()
+    assert not setting.shadow._under_way
+
+
+async def test_copies_that_fail_or_come_too_late_are_counted_and_nobody_sees_them(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, fails_on_trial(lambda: Internal("x")), weight=0.0, copies=1.0)
+    assert await setting.traffic.predict(request([1])) == answer(1)
+    await copies_done(setting)
+    setting = Setting(tmp_path, Hanging(), weight=0.0, copies=1.0, copy_timeout_s=0.05)
+    assert await setting.traffic.predict(request([1])) == answer(1)
+    await copies_done(setting)
+    assert setting.count("shadow_total", version=TRIAL, result="failed") == 1
+    assert setting.counted(TRIAL, way="shadow", status=504) == 1

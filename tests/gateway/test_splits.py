@@ -1,0 +1,43 @@
+"""The file that says which requests a version under trial gets, as each gateway process follows it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.chain_parts import GivenEngine, now
+from tests.gateway.trial_parts import Setting
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("content", ["", '{"schema_version": 1, "mod', '{"schema_version": 2, "models": {}}', "\0"])
+async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) -> None:
+    setting = Setting(tmp_path, GivenEngine())
+    setting.file.write_text(content)
+    setting.splits.look()
+    setting.splits.look()
+    assert setting.splits.find("cartpole") is not None
+    setting.write(weight=0.7)
+    found = setting.splits.find("cartpole")
+    assert found is not None
+    assert found.weight == 0.7
+
+
+async def test_a_file_that_is_gone_ends_every_trial(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, GivenEngine())
+    setting.file.unlink()
+    setting.splits.look()
+    assert setting.splits.find("cartpole") is None
+
+
+async def test_a_trial_that_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+    setting = Setting(tmp_path, GivenEngine(), until=time.time() + 0.1)
+    assert setting.splits.find("cartpole") is not None
+    setting.splits.start()
+    deadline = now() + 5
+    while setting.splits.find("cartpole") is not None:
+        assert now() < deadline
+        await asyncio.sleep(0.01)
+    setting.splits.close()
