@@ -22,7 +22,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test_slow test_ray lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models doctor run_stress tune \
-  build_ts_cpu build_ts_cuda build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
+  build_ts_cpu build_ts_cuda build_ray build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
   compose_upload compose_rollback edge build_edge run_edge \
   bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
   bench_engines kubernetes_render kubernetes_apply
@@ -127,6 +127,9 @@ build_ts_cpu: ## image of TorchServe for CPUs; TORCH_INDEX= names an index of CP
 build_ts_cuda: ## image of TorchServe for GPUs; CUDA_VERSION= the one that torch must be made for
 	docker build -f docker/Dockerfile.torchserve --build-arg TORCH_INDEX=$(TORCH_INDEX) --build-arg CUDA_VERSION=$(CUDA_VERSION) -t marina-torchserve:cuda .
 
+build_ray: ## image of engine=ray for a cluster; TORCH_INDEX= as above, ARGS="--build-arg CUDA_VERSION=..." for GPUs
+	docker build -f docker/Dockerfile.ray --build-arg TORCH_INDEX=$(TORCH_INDEX) -t marina-ray $(ARGS) .
+
 build_images: ## every image that docker/compose.yaml builds, TorchServe's for CPUs
 	$(COMPOSE) --profile edge build $(ARGS)
 
@@ -149,7 +152,7 @@ compose_upload: ## MODEL=name: roll an archive of model_mars/ out inside the con
 compose_rollback: ## MODEL=name: back to the version before, inside the containers
 	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
 
-kubernetes_render: ## OVERLAY=core, s3, gpu, upload: the manifests, after `make compose_secrets`; needs kubectl
+kubernetes_render: ## OVERLAY=core, s3, gpu, upload, ray, rayservice: the manifests, after `make compose_secrets`; needs kubectl
 	@$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY)
 
 kubernetes_apply: compose_secrets ## the same, into the cluster that kubectl speaks to

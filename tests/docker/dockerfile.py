@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,21 @@ class Dockerfile:
         """Sources that come from the project, in any stage."""
         copies = [one.words for stage in self.stages for one in stage if one.name == "COPY"]
         return [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
+
+
+def lay_out(image: Dockerfile, root: Path, folder: Path) -> None:
+    """Copy what the image's working directory gets from the project at `root`, and nothing else, into `folder`."""
+    for copy in image.all("COPY"):
+        *sources, target = copy.words
+        if sources[0].startswith("--from") or target.startswith("/"):
+            continue
+        for source in (root / each for each in sources):
+            if source.is_dir():
+                shutil.copytree(source, folder / target, ignore=shutil.ignore_patterns("__pycache__", "local"))
+            else:
+                place = folder / target / source.name if target.endswith("/") else folder / target
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, place)
 
 
 def read(path: Path) -> Dockerfile:

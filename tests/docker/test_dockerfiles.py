@@ -38,6 +38,7 @@ def test_there_is_an_image_for_each_part() -> None:
         "Dockerfile.delivery",
         "Dockerfile.filebrowser",
         "Dockerfile.edge",
+        "Dockerfile.ray",
     }
 
 
