@@ -1,12 +1,14 @@
-"""`python -m delivery put FILE.mar | rollback | models | restore | keep | scale | doctor [overrides]`.
+"""`python -m delivery put FILE.mar | rollback | models | restore | keep | scale | doctor | publish | declare NAMES`.
 
 `put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
 `restore` brings every engine host back to what is recorded as serving, once; `keep` stays and does that whenever an
 engine has come back without it. `scale` stays, too, and gives models the workers that their queues ask for. `doctor`
-says what is open on the running deployment (`--json` for programs).
+says what is open on the running deployment (`--json` for programs). `publish` and `declare` are for models that are
+declared to Ray Serve instead of rolled out. Each takes overrides.
 """
 
 import contextlib
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from threading import Event
 import engines
 import settings
 from delivery import json_log
+from delivery.declare import declare, publish
 from delivery.keep import keep
 from delivery.rollout import restore, roll_back
 from delivery.scale import scale
@@ -38,6 +41,8 @@ usage: python -m delivery COMMAND [hydra overrides]
   restore          bring every engine host back to what is recorded as serving, once
   keep             stay, and restore whenever TorchServe has come back without its models or was away in a rollout
   scale            stay, and give models the workers that their queues ask for
+  publish          the built archive into the store under a version of its own, registered nowhere (served_model=NAME)
+  declare NAMES    Ray Serve's configuration for NAMES, such as digits-1.1,1.0: the first version answers
   doctor [--json]  what is open on the running deployment, and the setting that closes it; exit status 0: nothing"""
 
 LASTING = {"keep", "scale"}
@@ -56,8 +61,15 @@ def main(arguments: Sequence[str]) -> int:
                 return _models(overrides)
             case ["restore", *overrides]:
                 return _restore(overrides)
-            case ["scale" | "keep" | "doctor" as word, *overrides]:
-                return {"scale": _scale, "keep": _keep, "doctor": _doctor}[word](overrides)
+            case ["scale" | "keep" | "doctor" | "publish" | "declare" as word, *words]:
+                commands = {
+                    "scale": _scale,
+                    "keep": _keep,
+                    "doctor": _doctor,
+                    "publish": _publish,
+                    "declare": _declare,
+                }
+                return commands[word](words)
             case _:
                 print(USAGE, file=sys.stderr)
                 return 2
@@ -123,6 +135,20 @@ def _keep(overrides: list[str]) -> int:
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     keep(loaded, stop)
+    return 0
+
+
+def _publish(overrides: list[str]) -> int:
+    loaded = settings.load(overrides, registering=True)
+    model, version = publish(loaded)
+    print(f"{model}-{version} is in the store: {open_store(loaded).url(file_name(model, version)).partition('?')[0]}")
+    return 0
+
+
+def _declare(arguments: list[str]) -> int:
+    names = [word for word in arguments if "=" not in word]
+    written = declare(names, [word for word in arguments if "=" in word])
+    print(f"# python -m delivery declare {shlex.join(arguments)}\n{written}", end="")
     return 0
 
 

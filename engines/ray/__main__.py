@@ -44,8 +44,10 @@ def _run(loaded: Settings, engine: RayServe) -> None:
     try:
         # Imported here, where the settings are known to be right: Ray takes a second.
         from engines.ray import cluster, tokens
+        from engines.ray.fetch import Source
         from engines.ray.management_api import ManagementApi
         from engines.ray.manager import Manager
+        from engines.ray.read_only import ReadOnlyManager
         from engines.ray.refusals import Refusal
 
         # Again: with its import, Ray has set up loggers of its own.
@@ -60,9 +62,10 @@ def _run(loaded: Settings, engine: RayServe) -> None:
     key_file = tokens.KeyFile(keys, signer, engine.token_expiration_min * 60)
     try:
         cluster.connect(engine.address or f"{engine.host}:{engine.ray_port}", engine.start_timeout_s)
-        source = _source(loaded)
+        source = Source.of(loaded)
         serving = cluster.Cluster(engine, source, secret)
-        manager = Manager(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
+        kind = ReadOnlyManager if engine.declared else Manager
+        manager = kind(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
         manager.start()
     except Refusal as refusal:
         raise EngineError(str(refusal)) from None
@@ -71,13 +74,6 @@ def _run(loaded: Settings, engine: RayServe) -> None:
     metrics = _server(api.metrics(), engine.host, engine.metrics_port)
     threading.Thread(target=metrics.run, name="metrics", daemon=True).start()
     _server(api.application(), engine.host, engine.management_port).run()
-
-
-def _source(loaded: Settings) -> Any:
-    from engines.ray.fetch import Source
-
-    folder = loaded.store.folder if loaded.store.name == "local" else None
-    return Source(loaded.store.allowed_urls, folder, loaded.rollout.max_unpacked_bytes)
 
 
 def _trust(loaded: Settings) -> Any:

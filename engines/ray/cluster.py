@@ -17,26 +17,22 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
+from engines.ray import deployments
 from engines.ray.counts import together
 from engines.ray.fetch import Source
-from engines.ray.front import Front, InferenceApi, Limits
-from engines.ray.line import AT_A_WORKER
+from engines.ray.front import Limits
 from engines.ray.listener import Address
 from engines.ray.refusals import Failed
+from engines.ray.serve_config import FRONT, instance
 from engines.ray.table import Entry, Table
-from engines.ray.worker import Worker
 from settings.schema import RayServe
 
 log = logging.getLogger(__name__)
 
-FRONT = "marina"
 POLL_S = 0.05
 FRONT_S = 120.0
 REPORT_S = 10.0
-PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
 LOOPBACK = {"127.0.0.1", "localhost"}
-HEAD = {"node:__internal_head__": 0.001}
-"""Ray's name for the head node as a resource: what stands there goes down with nothing but the whole cluster."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +56,7 @@ class Cluster:
 
     def start(self) -> Table:
         """Start Serve and the Front where they do not run yet; returns what is registered."""
-        serve.start(
-            proxy_location=PROXIES[self._settings.proxies],
-            http_options={
-                "host": self._settings.host,
-                "port": self._settings.inference_port,
-                "keep_alive_timeout_s": 3600,
-            },
-            logging_config={"log_level": "WARNING", "enable_access_log": False},
-        )
+        serve.start(**instance(self._settings))
         known = serve.status().applications.get(FRONT)
         table = Table()
         if known is not None and known.status == ApplicationStatus.RUNNING:
@@ -80,12 +68,8 @@ class Cluster:
         """Give the Front this table; returns when it follows it, and has answered what it held for what is gone."""
         settings = self._settings
         straight = settings.proxies == "none"
-        front = serve.deployment(serve.ingress(InferenceApi())(Front), name="Front").options(
-            num_replicas=settings.fronts,
-            max_ongoing_requests=100_000,
-            ray_actor_options={"num_cpus": 0, **({"resources": HEAD} if straight or settings.fronts == 1 else {})},
-            user_config={"secret": self._secret.hex(), "table": table.plain()},
-            graceful_shutdown_wait_loop_s=0.1,
+        front = deployments.front(settings.fronts, on_head=straight).options(
+            user_config={"secret": self._secret.hex(), "table": table.plain()}
         )
         longest_s = settings.response_timeout_s
         _keep(front)
@@ -100,15 +84,7 @@ class Cluster:
         Raises Failed with the reason when they are not within `timeout_s`; what ran before is then back.
         """
         registration = entry.registration
-        worker = serve.deployment(Worker, name="Worker").options(
-            **_replicas(entry),
-            max_ongoing_requests=AT_A_WORKER,
-            ray_actor_options={"num_cpus": self._settings.worker_cpus, "num_gpus": self._settings.worker_gpus},
-            graceful_shutdown_timeout_s=registration.response_timeout_s,
-            graceful_shutdown_wait_loop_s=0.1,
-            health_check_period_s=5,
-            health_check_timeout_s=30,
-        )
+        worker = deployments.worker(entry, self._settings.worker_cpus, self._settings.worker_gpus)
         _keep(worker)
         self._deploy(registration.application, worker.bind(registration, self._source), None)
         self._await(registration.application, timeout_s)
@@ -174,24 +150,6 @@ class Cluster:
             if time.monotonic() >= deadline:
                 raise Failed(f"not ready within {timeout_s:g} s: {_reason(found) if found else 'no application'}")
             time.sleep(POLL_S)
-
-
-def _replicas(entry: Entry) -> dict[str, Any]:
-    """A fixed number, or one that Ray adapts to the batches that wait and run."""
-    if entry.max_workers <= entry.min_workers:
-        return {"num_replicas": entry.min_workers}
-    return {
-        "autoscaling_config": {
-            "min_replicas": entry.min_workers,
-            "initial_replicas": entry.min_workers,
-            "max_replicas": entry.max_workers,
-            "target_ongoing_requests": 1.2,
-            "upscale_delay_s": 2.0,
-            "downscale_delay_s": 30.0,
-            "metrics_interval_s": 1.0,
-            "look_back_period_s": 4.0,
-        }
-    }
 
 
 def _reason(application: Any) -> str:

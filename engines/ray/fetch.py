@@ -5,10 +5,14 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import requests
 
 from engines.ray.refusals import NoSuchArchive
+
+if TYPE_CHECKING:  # a worker fetches as well, and starts without settings
+    from settings import Settings
 
 CHUNK = 1024 * 1024
 TIMEOUT_S = 60.0  # of silence, not of the whole fetch
@@ -21,6 +25,12 @@ class Source:
     pattern: str
     folder: str | None
     limit: int
+
+    @classmethod
+    def of(cls, settings: "Settings") -> Self:
+        """The store of these settings."""
+        folder = settings.store.folder if settings.store.name == "local" else None
+        return cls(settings.store.allowed_urls, folder, settings.rollout.max_unpacked_bytes)
 
     def fetch(self, url: str, target: Path) -> str:
         """Write the archive to `target` and return its sha256.

@@ -4,11 +4,13 @@ TorchServe keeps its keys in one process. Here every Front checks them, on which
 what it is for and how long; renewing one does not end the one before.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,11 +75,19 @@ class KeyFile:
 
 
 def own_secret(path: Path) -> bytes:
-    """The secret in `path`, made when there is none: a manager that is started anew accepts the tokens before it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """The secret in `path`, made when there is none: a manager that is started anew accepts the tokens before it.
+
+    Of several that make it at once, one does, and all read that one's.
+    """
     if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        draft.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        draft = Path(name)
+        try:
+            with os.fdopen(number, "w") as file:
+                file.write(secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink()
     return bytes.fromhex(path.read_text())

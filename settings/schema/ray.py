@@ -15,6 +15,9 @@ class RayServe(Engine):
 
     name: Literal["ray"]
     address: Address | None = Field(None, description="HOST:PORT of a cluster that runs already; null: one of our own")
+    declared: bool = Field(
+        False, description="whether models are declared to Serve, and the manager describes them and changes nothing"
+    )
     ray_port: Port = Field(description="where the head of our own cluster is found by its other nodes")
     proxies: Literal["none", "head", "every"] = Field(
         description="who takes requests: the Front itself, on the head; or Ray's proxies, on the head or on every node"

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,10 @@ def test_a_secret_is_made_once_and_shows_nowhere(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "ray" / "secret").stat().st_mode) == 0o600
     assert made.hex() not in repr(Tokens(made))
     assert "secret" not in repr(TOKENS)
+
+
+def test_of_many_that_make_the_secret_at_once_all_have_the_same(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(own_secret, [tmp_path / "ray" / "secret"] * 64))
+    assert len(found) == 1
+    assert [path.name for path in (tmp_path / "ray").iterdir()] == ["secret"]

@@ -1,0 +1,88 @@
+"""Models that are declared to Ray Serve instead of rolled out: archives into the store, and the text that names them.
+
+publish: model_mars/NAME.mar ──▶ NAME-VERSION.mar in the store
+declare: NAME-VERSION.mar, ... ──▶ Serve's configuration, for `serve deploy` or a RayService of KubeRay
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import settings
+from delivery.lock import alone
+from delivery.published import assign_version
+from delivery.published import publish as put
+from delivery.stores import open_store
+from delivery.stores.base import Store, file_name
+from delivery.trust import open_trusted
+from engines.ray.serve_config import text
+from engines.ray.table import Entry, Registration, Table
+from errors import ConfigError, StoreError
+from settings import Settings
+from settings.schema import RayServe
+
+NAMED = re.compile(r"([a-z][a-z0-9_]*)-([0-9.]+(?:,[0-9.]+)*)")
+
+
+def publish(loaded: Settings) -> tuple[str, str]:
+    """Put the built archive of the chosen model into the store, registered nowhere.
+
+    Returns model and version: the archive's own, or the next free one when that is taken by other content.
+    """
+    name = loaded.served_model.model_name
+    built = Path(loaded.paths.archives) / f"{name}.mar"
+    if not built.is_file():
+        raise StoreError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
+    archive, store = open_trusted(built, loaded), open_store(loaded)
+    with alone(archive.model_name, loaded):
+        version = assign_version(archive, loaded.served_model.request_params.stamped, (), store)
+        put(archive, version, store, loaded)
+    return archive.model_name, version
+
+
+def declare(names: Sequence[str], overrides: Sequence[str]) -> str:
+    """Serve's configuration as YAML for models named as `digits-1.1,1.0`: the first version answers.
+
+    Batch settings and workers are those of `config/served_model/`. Raises ConfigError for a model or a setting that is
+    none, StoreError for an archive that is not in the store, ArchiveError for one that is broken or not trusted.
+    """
+    loaded = settings.load(overrides)
+    engine, table = _engine(loaded), Table()
+    for name in names:
+        found = NAMED.fullmatch(name)
+        if found is None:
+            raise ConfigError(f"{name!r} names no versions; MODEL-VERSION or MODEL-VERSION,VERSION does")
+        model, versions = found[1], found[2].split(",")
+        of_model = settings.load([f"served_model={model}", *overrides], registering=True)
+        for version in versions:
+            table = table.put(_entry(version, of_model, open_store(of_model), engine.response_timeout_s))
+    return text(table, loaded, engine)
+
+
+def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int) -> Entry:
+    model, params = loaded.served_model.model_name, loaded.served_model.request_params
+    name = file_name(model, version)
+    path = store.path(name)
+    if path is None:
+        raise StoreError(f"{name} is not in the store; `python -m delivery publish served_model={model}` puts it there")
+    archive = open_trusted(path, loaded)
+    if (archive.model_name, archive.version) != (model, version):
+        raise StoreError(f"{path} holds {archive.model_name} {archive.version}")
+    registration = Registration(
+        model=model,
+        version=version,
+        url=store.url(name),
+        sha256=archive.sha256,
+        batch_size=params.batch_size,
+        max_batch_delay=params.max_batch_delay,
+        response_timeout_s=response_timeout_s,
+    )
+    return Entry(registration, params.initial_workers, params.initial_workers)
+
+
+def _engine(loaded: Settings) -> RayServe:
+    if not isinstance(loaded.engine, RayServe):
+        raise ConfigError(f"engine={loaded.engine.name}: it is Ray Serve that takes a declaration; add engine=ray")
+    if loaded.store.name == "s3":
+        raise ConfigError("store=s3: its links end after presign_s, and a declaration stays; use the file browser")
+    return loaded.engine
