@@ -69,9 +69,16 @@ def pods(documents: Sequence[Document]) -> Iterator[tuple[str, Document]]:
         spec = each.get("spec", {})
         if template := spec.get("template"):
             yield each["metadata"]["name"], template
-        if each["kind"] == "RayCluster":
-            yield "ray-head", spec["headGroupSpec"]["template"]
-            yield from ((f"ray-{group['groupName']}", group["template"]) for group in spec["workerGroupSpecs"])
+        if each["kind"] in {"RayCluster", "RayService"}:
+            cluster = ray_cluster(each)
+            yield "ray-head", cluster["headGroupSpec"]["template"]
+            yield from ((f"ray-{group['groupName']}", group["template"]) for group in cluster["workerGroupSpecs"])
+
+
+def ray_cluster(document: Document) -> Document:
+    """The cluster that a RayCluster is, or that a RayService has."""
+    spec: Document = document["spec"]
+    return spec["rayClusterConfig"] if document["kind"] == "RayService" else spec
 
 
 def container(name: str, documents: Sequence[Document] | None = None) -> Document:

@@ -7,13 +7,13 @@ from functools import cache
 import kubernetes_validate
 import pytest
 
-from tests.docker.manifests import OVERLAYS, Document, built, container, one, pods, program, written
+from tests.docker.manifests import OVERLAYS, Document, built, container, one, pods, program, ray_cluster, written
 
 OLDEST, NEWEST = "1.28", "1.37"
 needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl or kustomize")
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-# KubeRay's; its definition is in no package: its own words are those of its published types, its pods are Kubernetes'.
-FOREIGN = "RayCluster"
+# KubeRay's; their definitions are in no package: their words are those of the published types, their pods Kubernetes'.
+FOREIGN = {"RayCluster", "RayService"}
 RAY_WORDS = {"rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"}
 GROUP_WORDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
 
@@ -46,16 +46,17 @@ def test_each_overlay_builds_and_all_of_it_is_what_kubernetes_takes(overlay: str
     documents = built(overlay)
     assert len({named(each) for each in documents}) == len(documents)
     for document in documents:
-        if document["kind"] != FOREIGN:
+        if document["kind"] not in FOREIGN:
             valid(json.dumps(document), NEWEST)
         assert document["metadata"].get("namespace", document["metadata"]["name"]) == "marina"
 
 
 @needs_kustomize
-def test_rays_cluster_has_words_that_kuberay_knows_and_pods_that_kubernetes_takes() -> None:
-    cluster = one(FOREIGN, "ray", built("ray"))
-    assert cluster["apiVersion"] == "ray.io/v1"
-    spec = cluster["spec"]
+@pytest.mark.parametrize("overlay", ["ray", "rayservice"])
+def test_rays_cluster_has_words_that_kuberay_knows_and_pods_that_kubernetes_takes(overlay: str) -> None:
+    [found] = [each for each in built(overlay) if each["kind"] in FOREIGN]
+    assert found["apiVersion"] == "ray.io/v1"
+    spec = ray_cluster(found)
     assert set(spec) <= RAY_WORDS
     assert set(spec["autoscalerOptions"]) <= {"idleTimeoutSeconds", "securityContext"}
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]

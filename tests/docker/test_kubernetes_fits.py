@@ -10,8 +10,10 @@ import yaml
 from gateway.api_keys import OPEN
 from settings import Settings, load
 from settings.load import ROOT
-from settings.schema import S3Store
+from settings.schema import RayServe, S3Store
+from stack import rayserve
 from stack.compose import SECRETS
+from stack.folders import Folders
 from tests.docker.dockerfile import Instruction, read
 from tests.docker.manifests import FOLDER, container, environment, generated, one, pods, written
 
@@ -217,8 +219,11 @@ def test_rays_manager_is_a_program_of_the_kit_and_reads_what_it_is_given() -> No
     assert (python, flag) == ("python", "-m")
     assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
     known = "".join(path.read_text() for path in (ROOT / "config").rglob("*.yaml"))
-    for name in [*environment(manager), *literals("components/ray")]:
-        assert f"oc.env:{name}," in known, name
+    settings = load(["engine=ray"])
+    assert isinstance(settings.engine, RayServe)
+    local = rayserve.manager_environment(settings.engine, Folders.of(settings))
+    for name in [*environment(manager), *literals("components/ray"), *literals("components/rayservice")]:
+        assert f"oc.env:{name}," in known or name in local, name
     load([f"engine={environment(manager)['MARINA_ENGINE']}", *manager["args"]])
     pinned = re.search(r"^ray\[serve\]==(\S+)", (ROOT / "requirements-ray.txt").read_text(), re.MULTILINE)
     assert pinned is not None
