@@ -82,9 +82,10 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
             Port(engine.management_port, "engine.management_port"),
             Port(engine.metrics_port, "engine.metrics_port"),
         ),
-        ready_url=engine.inference_url + paths.PING,
+        # Its own, not that of the requests, which are answered without it. It answers once both can.
+        ready_url=engine.management_url + paths.PING,
         timeout_s=2 * engine.start_timeout_s,
-        prepare=lambda: rayserve.prepare(folders),
+        prepare=lambda: rayserve.prepare(folders, engine),
         env=rayserve.manager_environment(engine, folders),
     )
     if engine.address is not None:

@@ -7,11 +7,10 @@ ten steps, so this one looks more often.
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
@@ -22,19 +21,18 @@ from engines.ray.fetch import Source
 from engines.ray.front import Front, InferenceApi, Limits
 from engines.ray.line import AT_A_WORKER
 from engines.ray.listener import Address
+from engines.ray.recovered import amiss, registered
 from engines.ray.refusals import Failed
-from engines.ray.table import Entry, Table
+from engines.ray.table import FRONT, Entry, Table
 from engines.ray.worker import Worker
 from settings.schema import RayServe
 
 log = logging.getLogger(__name__)
 
-FRONT = "marina"
 POLL_S = 0.05
 FRONT_S = 120.0
 REPORT_S = 10.0
 PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
-LOOPBACK = {"127.0.0.1", "localhost"}
 HEAD = {"node:__internal_head__": 0.001}
 """Ray's name for the head node as a resource: what stands there goes down with nothing but the whole cluster."""
 
@@ -59,7 +57,10 @@ class Cluster:
         self._secret = secret
 
     def start(self) -> Table:
-        """Start Serve and the Front where they do not run yet; returns what is registered."""
+        """Start Serve and the Front where they do not run yet; returns what is registered.
+
+        What a change that was interrupted left half is undone. Raises Failed where another Serve is in the way.
+        """
         serve.start(
             proxy_location=PROXIES[self._settings.proxies],
             http_options={
@@ -69,12 +70,25 @@ class Cluster:
             },
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
-        known = serve.status().applications.get(FRONT)
-        table = Table()
-        if known is not None and known.status == ApplicationStatus.RUNNING:
-            table = Table.of_plain(self.report()["table"])
+        self._check_place()
+        found = applications()
+        table = registered(found)
+        left = amiss(found, table)
+        for name in left.strangers:
+            log.warning("%s was left half-way and goes", name)
+            serve.delete(name, _blocking=False)
+        for entry in left.entries:
+            log.warning("%s gets its workers", entry.registration.application)
+            self._start(entry)
         self.publish(table)
         return table
+
+    def _check_place(self) -> None:
+        """Serve is one for a cluster, and its proxies listen where they were told when it was first started."""
+        there, here = _client().http_config, (self._settings.host, self._settings.inference_port)
+        if self._settings.proxies in ("head", "every") and (there.host, there.port) != here:
+            words = f"engine.host={there.host} engine.inference_port={there.port}"
+            raise Failed(f"Serve runs in this cluster already, with {words}; it cannot listen on {here[0]}:{here[1]}")
 
     def publish(self, table: Table) -> None:
         """Give the Front this table; returns when it follows it, and has answered what it held for what is gone."""
@@ -99,6 +113,11 @@ class Cluster:
 
         Raises Failed with the reason when they are not within `timeout_s`; what ran before is then back.
         """
+        _gone(entry.registration.application, timeout_s)
+        self._start(entry)
+        self._await(entry.registration.application, timeout_s)
+
+    def _start(self, entry: Entry) -> None:
         registration = entry.registration
         worker = serve.deployment(Worker, name="Worker").options(
             **_replicas(entry),
@@ -111,20 +130,14 @@ class Cluster:
         )
         _keep(worker)
         self._deploy(registration.application, worker.bind(registration, self._source), None)
-        self._await(registration.application, timeout_s)
 
     def stop(self, entry: Entry) -> None:
         """End a version's workers, each after what it was given; unknown is fine."""
-        name = entry.registration.application
-        if name in serve.status().applications:
-            serve.delete(name, _blocking=False)
-            deadline = time.monotonic() + entry.registration.response_timeout_s + FRONT_S
-            while name in serve.status().applications and time.monotonic() < deadline:
-                time.sleep(POLL_S)
+        take_away([entry.registration.application], entry.registration.response_timeout_s + FRONT_S)
 
     def replicas(self, entry: Entry) -> list[Replica]:
         """The workers of a version that have been started."""
-        details = _client().get_serve_details()["applications"].get(entry.registration.application)
+        details = applications().get(entry.registration.application)
         deployment = (details or {}).get("deployments", {}).get("Worker", {})
         return [
             Replica(
@@ -176,6 +189,32 @@ class Cluster:
             time.sleep(POLL_S)
 
 
+def applications() -> Mapping[str, Any]:
+    """Serve's details of all that it runs; raises RayServeException where there is no Serve."""
+    found: Mapping[str, Any] = _client().get_serve_details()["applications"]
+    return found
+
+
+def take_away(names: Sequence[str], timeout_s: float = FRONT_S) -> None:
+    """End applications, each after what it was asked; unknown ones are fine."""
+    known = serve.status().applications
+    for name in names:
+        if name in known:
+            serve.delete(name, _blocking=False)
+    for name in names:
+        _gone(name, timeout_s)
+
+
+def _gone(name: str, timeout_s: float) -> None:
+    """Wait for an application of that name that is on its way out, so that nothing of it is taken over."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = serve.status().applications.get(name)
+        if found is None or found.status != ApplicationStatus.DELETING:
+            return
+        time.sleep(POLL_S)
+
+
 def _replicas(entry: Entry) -> dict[str, Any]:
     """A fixed number, or one that Ray adapts to the batches that wait and run."""
     if entry.max_workers <= entry.min_workers:
@@ -214,18 +253,3 @@ def _client() -> Any:
     from ray.serve.context import _get_global_client
 
     return _get_global_client()
-
-
-def connect(address: str, wait_s: float, ended: Callable[[], bool] = lambda: False) -> None:
-    """Join the cluster at `address`, which may still be on its way up. Raises Failed when it is not there in time."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            host = address.rpartition(":")[0]
-            own = {"_node_ip_address": host} if host in LOOPBACK else {}
-            ray.init(address=address, namespace="serve", log_to_driver=False, logging_level=logging.WARNING, **own)
-            return
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            if ended() or time.monotonic() >= deadline:
-                raise Failed(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
-            time.sleep(0.2)
