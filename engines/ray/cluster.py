@@ -1,21 +1,19 @@
-"""Serve as the Manager sees it: its applications, their workers, and the Front.
+"""Serve as the Manager sees it: the workers of each version, and the Front.
 
-Everything here blocks and belongs to one thread at a time. Serve's own waiting looks once a second; a rollout has some
-ten steps, so this one looks more often.
+Everything here blocks and belongs to one thread at a time.
 """
 
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
-from ray.serve.schema import ApplicationStatus
 
+from engines.ray import applications
 from engines.ray.counts import together
 from engines.ray.fetch import Source
 from engines.ray.front import Front, InferenceApi, Limits
@@ -71,12 +69,12 @@ class Cluster:
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         self._check_place()
-        found = applications()
+        found = applications.details()
         table = registered(found)
         left = amiss(found, table)
-        for name in left.strangers:
-            log.warning("%s was left half-way and goes", name)
-            serve.delete(name, _blocking=False)
+        if left.strangers:
+            log.warning("left half-way, and ended: %s", ", ".join(left.strangers))
+            applications.end(left.strangers)
         for entry in left.entries:
             log.warning("%s gets its workers", entry.registration.application)
             self._start(entry)
@@ -85,9 +83,9 @@ class Cluster:
 
     def _check_place(self) -> None:
         """Serve is one for a cluster, and its proxies listen where they were told when it was first started."""
-        there, here = _client().http_config, (self._settings.host, self._settings.inference_port)
-        if self._settings.proxies in ("head", "every") and (there.host, there.port) != here:
-            words = f"engine.host={there.host} engine.inference_port={there.port}"
+        there, here = applications.door(), (self._settings.host, self._settings.inference_port)
+        if self._settings.proxies in ("head", "every") and there != here:
+            words = f"engine.host={there[0]} engine.inference_port={there[1]}"
             raise Failed(f"Serve runs in this cluster already, with {words}; it cannot listen on {here[0]}:{here[1]}")
 
     def publish(self, table: Table) -> None:
@@ -102,20 +100,19 @@ class Cluster:
             graceful_shutdown_wait_loop_s=0.1,
         )
         longest_s = settings.response_timeout_s
-        _keep(front)
         limits = Limits(settings.max_request_bytes, settings.job_queue_size, longest_s)
         address = Address(settings.host, settings.inference_port) if straight else None
-        self._deploy(FRONT, front.bind(limits, address), "/")
-        self._await(FRONT, FRONT_S + longest_s)
+        applications.deploy(FRONT, applications.kept(front).bind(limits, address), "/")
+        applications.wait_until_running(FRONT, FRONT_S + longest_s)
 
     def run(self, entry: Entry, timeout_s: float) -> None:
         """Have a version run with its workers; returns when all are ready.
 
         Raises Failed with the reason when they are not within `timeout_s`; what ran before is then back.
         """
-        _gone(entry.registration.application, timeout_s)
+        applications.wait_until_gone([entry.registration.application], timeout_s)
         self._start(entry)
-        self._await(entry.registration.application, timeout_s)
+        applications.wait_until_running(entry.registration.application, timeout_s)
 
     def _start(self, entry: Entry) -> None:
         registration = entry.registration
@@ -128,16 +125,17 @@ class Cluster:
             health_check_period_s=5,
             health_check_timeout_s=30,
         )
-        _keep(worker)
-        self._deploy(registration.application, worker.bind(registration, self._source), None)
+        applications.deploy(registration.application, applications.kept(worker).bind(registration, self._source))
 
     def stop(self, entry: Entry) -> None:
         """End a version's workers, each after what it was given; unknown is fine."""
-        take_away([entry.registration.application], entry.registration.response_timeout_s + FRONT_S)
+        applications.end([entry.registration.application])
+        longest_s = entry.registration.response_timeout_s + applications.END_S
+        applications.wait_until_gone([entry.registration.application], longest_s)
 
     def replicas(self, entry: Entry) -> list[Replica]:
         """The workers of a version that have been started."""
-        details = applications().get(entry.registration.application)
+        details = applications.details().get(entry.registration.application)
         deployment = (details or {}).get("deployments", {}).get("Worker", {})
         return [
             Replica(
@@ -169,51 +167,6 @@ class Cluster:
                 raise Failed("no Front answers")
             time.sleep(POLL_S)
 
-    def _deploy(self, name: str, application: Any, route: str | None) -> None:
-        serve.run_many(
-            [serve.RunTarget(application, name=name, route_prefix=route)],
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
-
-    def _await(self, name: str, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            found = serve.status().applications.get(name)
-            if found is not None and found.status == ApplicationStatus.RUNNING:
-                return
-            if found is not None and found.status == ApplicationStatus.DEPLOY_FAILED:
-                raise Failed(_reason(found))
-            if time.monotonic() >= deadline:
-                raise Failed(f"not ready within {timeout_s:g} s: {_reason(found) if found else 'no application'}")
-            time.sleep(POLL_S)
-
-
-def applications() -> Mapping[str, Any]:
-    """Serve's details of all that it runs; raises RayServeException where there is no Serve."""
-    found: Mapping[str, Any] = _client().get_serve_details()["applications"]
-    return found
-
-
-def take_away(names: Sequence[str], timeout_s: float = FRONT_S) -> None:
-    """End applications, each after what it was asked; unknown ones are fine."""
-    known = serve.status().applications
-    for name in names:
-        if name in known:
-            serve.delete(name, _blocking=False)
-    for name in names:
-        _gone(name, timeout_s)
-
-
-def _gone(name: str, timeout_s: float) -> None:
-    """Wait for an application of that name that is on its way out, so that nothing of it is taken over."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = serve.status().applications.get(name)
-        if found is None or found.status != ApplicationStatus.DELETING:
-            return
-        time.sleep(POLL_S)
-
 
 def _replicas(entry: Entry) -> dict[str, Any]:
     """A fixed number, or one that Ray adapts to the batches that wait and run."""
@@ -231,25 +184,3 @@ def _replicas(entry: Entry) -> dict[str, Any]:
             "look_back_period_s": 4.0,
         }
     }
-
-
-def _reason(application: Any) -> str:
-    """The last line of what Serve tells about a deployment that is not well."""
-    messages = [each.message for each in application.deployments.values() if each.message] or [application.message]
-    lines = [line.strip() for message in messages for line in (message or "").splitlines() if line.strip()]
-    return lines[-1][:500] if lines else "no reason was given"
-
-
-def _keep(deployment: Any) -> None:
-    """Have replicas stay when only their number or the table changes.
-
-    Serve gives each deployment from a program a version of its own, and starts everything anew for it; one that is set
-    is kept, but no public parameter sets it. What a replica is made from is in its application's name.
-    """
-    deployment._version = "1"
-
-
-def _client() -> Any:
-    from ray.serve.context import _get_global_client
-
-    return _get_global_client()

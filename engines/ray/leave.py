@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engines.ray.joining import join
 from engines.ray.recovered import owner
-from engines.ray.refusals import Refusal, Unavailable
+from engines.ray.refusals import Failed, Refusal, Unavailable
 from engines.ray.table import FRONT, is_ours
 
 WAIT_S = 10.0
@@ -37,16 +37,18 @@ def _leave(secret: str) -> None:
     from ray import serve
     from ray.serve.exceptions import RayServeException
 
-    from engines.ray.cluster import applications, take_away
+    from engines.ray import applications
 
     try:
-        found = applications()
+        found = applications.details()
     except RayServeException:
         return  # no Serve, so nothing of ours
     if owner(found) != secret:
         return
     ours = [name for name in found if name == FRONT or is_ours(name)]
-    take_away(ours)
+    applications.end(ours)
+    if not applications.wait_until_gone(ours):
+        raise Failed("they answer what they were asked, and end after it")
     if len(ours) == len(found):
         serve.shutdown()
 
