@@ -55,7 +55,8 @@ def _edge(overrides: tuple[str, ...]) -> int:
 
 
 def _down(overrides: tuple[str, ...]) -> int:
-    stopped = control.down(Folders.of(settings.load(overrides)))
+    folders = Folders.of(settings.load(overrides))
+    stopped = control.down(folders, last=lambda: rayserve.leave(folders))
     print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
     return 0
 

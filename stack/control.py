@@ -59,10 +59,14 @@ def up(stack: tuple[Part, ...], folders: Folders, *, ready: Callable[[str], None
         return [part.name for part in missing]
 
 
-def down(folders: Folders) -> list[str]:
-    """Stop every part, whoever started it and however it lost its starter; returns the names of those that ran."""
+def down(folders: Folders, *, last: Callable[[], None] = lambda: None) -> list[str]:
+    """Stop every part, whoever started it and however it lost its starter; returns the names of those that ran.
+
+    `last` is done when they have stopped and their keys are still there; what it raises keeps the files.
+    """
     with _locked(folders):
         stopped = [name for name in NAMES if processes.stop_part(name, folders)]
+        last()
         folders.remove_temporary()
     return stopped
 

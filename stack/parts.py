@@ -85,7 +85,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
         # Its own, not that of the requests, which are answered without it. It answers once both can.
         ready_url=engine.management_url + paths.PING,
         timeout_s=2 * engine.start_timeout_s,
-        prepare=lambda: rayserve.prepare(folders),
+        prepare=lambda: rayserve.prepare(folders, engine),
         env=rayserve.manager_environment(engine, folders),
     )
     if engine.address is not None:

@@ -3,10 +3,12 @@
 import os
 import secrets
 import socket
+import subprocess
 import sys
 
 from engines.chosen import check_installed
 from engines.ray_serve import FACTS
+from errors import StackError
 from settings.load import ROOT
 from settings.schema import RayServe
 from stack.folders import Folders
@@ -15,6 +17,8 @@ HEAD = FACTS.part
 MANAGER = "rayserve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 CLUSTER_FILE = "cluster_token"  # of Ray's own ports
+JOINED = "joined"  # names a cluster that is not ours, as long as something of ours may run in it
+LEAVE_S = 300.0
 
 
 def head_command(engine: RayServe, folders: Folders) -> tuple[str, ...]:
@@ -53,15 +57,12 @@ def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
 def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
     """What every process of the cluster gets from its head; other nodes are to be started with the same."""
     return {
-        # Ray's word for a node that stays on loopback; else it takes the address that others reach, and says so.
-        **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if engine.host in LOOPBACK else {}),
+        **_near(engine.host),
         "PYTHONPATH": os.fspath(ROOT),
         "TMPDIR": os.fspath(folders.temporary),
         "RAY_TMPDIR": os.fspath(folders.temporary),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Whoever reaches Ray's ports may run what he likes: so nobody does without this stack's token.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": os.fspath(folders.ray / CLUSTER_FILE),
+        **_token(engine, folders),
         # One event loop instead of two in proxy and replica, log lines written in hundreds: more requests a second.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
@@ -78,21 +79,56 @@ def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
     }
 
 
+def _near(host: str) -> dict[str, str]:
+    """Ray's word for a node that stays on loopback; else it takes the address that others reach, and says so."""
+    return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in LOOPBACK else {}
+
+
+def _token(engine: RayServe, folders: Folders) -> dict[str, str]:
+    """Whoever reaches Ray's ports may run what he likes: so nobody does without this stack's token.
+
+    A cluster of others has a token of its own, or none; the environment names it as Ray wants it named.
+    """
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": os.fspath(folders.ray / CLUSTER_FILE)}
+    return own if engine.address is None else {}
+
+
 def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
     """The same for the Manager, whose threads have no event loop that a handle could share."""
-    return {**environment(engine, folders), "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
+    near = {} if engine.address is None else _near(engine.address.rpartition(":")[0])
+    return {**environment(engine, folders), **near, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 
 
-def prepare(folders: Folders) -> None:
-    """Make the folders. Raises ConfigError where Ray is not installed."""
+def prepare(folders: Folders, engine: RayServe | None = None) -> None:
+    """Make the folders; `engine` is given where a cluster may be joined. Raises ConfigError where Ray is missing."""
     check_installed(FACTS)
     folders.make_temporary()
     folders.forget_fetched()
     folders.ray.mkdir(parents=True, exist_ok=True)
     folders.ray.chmod(0o700)
+    if engine is not None and engine.address is not None:
+        (folders.ray / JOINED).write_text(f"{engine.address}\n{(ROOT / engine.key_file).with_name('secret')}\n")
     token = folders.ray / CLUSTER_FILE
     if not token.exists():
         draft = token.with_name(f".{CLUSTER_FILE}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
         draft.replace(token)
+
+
+def leave(folders: Folders) -> None:
+    """Take what is ours out of a cluster that was joined; one of our own went with its head.
+
+    Raises StackError with the reason when it is still there.
+    """
+    joined = folders.ray / JOINED
+    if not joined.exists():
+        return
+    address, secret = joined.read_text().splitlines()
+    command = (sys.executable, "-m", "engines.ray.leave", address, secret)
+    env = {**os.environ, **_near(address.rpartition(":")[0]), "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LEAVE_S, check=False)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or ["it said nothing"]
+        raise StackError(f"models may run on in the cluster at {address}: {said[-1].removeprefix('error: ')}")
+    joined.unlink()

@@ -23,6 +23,8 @@ from settings.schema import RayServe
 
 log = logging.getLogger(__name__)
 
+JOIN_S = 20.0  # for a cluster that is said to run already
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or Ctrl-C and return the exit status."""
@@ -41,34 +43,49 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(loaded: Settings, engine: RayServe) -> None:
+    # Imported in steps: a cluster is looked for first, because Ray is slow to load, slower to find that there is none,
+    # and wants to know before whether the cluster asks for a token.
     try:
-        # Imported here, where the settings are known to be right: Ray takes a second.
-        from engines.ray import cluster, tokens
-        from engines.ray.fetch import Source
-        from engines.ray.management_api import ManagementApi
-        from engines.ray.manager import Manager
-        from engines.ray.read_only import ReadOnlyManager
+        from engines.ray.joining import join
         from engines.ray.refusals import Refusal
-
-        # Again: with its import, Ray has set up loggers of its own.
-        logs.structure_manager()
     except ModuleNotFoundError as error:
-        if error.name != "ray":
+        if error.name != "grpc":
             raise
         raise EngineError("Ray is not installed: pip install -r requirements-ray.txt") from None
+    try:
+        if engine.address is None:
+            join(f"{engine.host}:{engine.ray_port}", engine.start_timeout_s)
+        else:
+            join(engine.address, JOIN_S)
+        _manage(loaded, engine)
+    except Refusal as refusal:
+        raise EngineError(str(refusal)) from None
+
+
+def _manage(loaded: Settings, engine: RayServe) -> None:
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    from engines.ray import cluster, tokens
+    from engines.ray.fetch import Source
+    from engines.ray.management_api import ManagementApi
+    from engines.ray.manager import Manager
+    from engines.ray.read_only import ReadOnlyManager
+
+    # Again: with its import, Ray has set up loggers of its own.
+    logs.structure_manager()
     keys = ROOT / engine.key_file
     secret = tokens.own_secret(keys.with_name("secret"))
     signer = tokens.Tokens(secret)
     key_file = tokens.KeyFile(keys, signer, engine.token_expiration_min * 60)
+    source = Source.of(loaded)
+    serving = cluster.Cluster(engine, source, secret)
+    kind = ReadOnlyManager if engine.declared else Manager
+    manager = kind(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
     try:
-        cluster.connect(engine.address or f"{engine.host}:{engine.ray_port}", engine.start_timeout_s)
-        source = Source.of(loaded)
-        serving = cluster.Cluster(engine, source, secret)
-        kind = ReadOnlyManager if engine.declared else Manager
-        manager = kind(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
         manager.start()
-    except Refusal as refusal:
-        raise EngineError(str(refusal)) from None
+    except (RayError, RayServeException) as error:
+        raise EngineError(f"Ray Serve does not start: {str(error).strip().splitlines()[-1]}") from None
     key_file.renew(("management", "inference"), time.time())
     api = ManagementApi(manager, signer, key_file, engine.job_queue_size, engine.response_timeout_s)
     metrics = _server(api.metrics(), engine.host, engine.metrics_port)

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
@@ -17,7 +19,7 @@ from starlette.routing import Route
 from engines.ray.described import described
 from engines.ray.exposition import exposition
 from engines.ray.manager import Manager, Wanted
-from engines.ray.refusals import BadRequest, Failed, KeyRefused, NoSuchMethod, NoSuchResource, Refusal
+from engines.ray.refusals import BadRequest, Failed, KeyRefused, NoSuchMethod, NoSuchResource, Refusal, Unavailable
 from engines.ray.table import Entry
 from engines.ray.tokens import KeyFile, Kind, Tokens, bearer
 
@@ -56,11 +58,13 @@ class ManagementApi:
                 Route(path, self._with_key(self._scale), methods=["PUT"]),
                 Route(path, self._with_key(self._unregister), methods=["DELETE"]),
             ]
-        return Starlette(routes=routes, exception_handlers={Refusal: _refused, HTTPException: _not_routed})
+        refusals = {Refusal: _refused, HTTPException: _not_routed, RayError: _lost, RayServeException: _lost}
+        return Starlette(routes=routes, exception_handlers=refusals)
 
     def metrics(self) -> Starlette:
         """The ASGI application of the metrics port."""
-        return Starlette(routes=[Route("/metrics", self._metrics)], exception_handlers={HTTPException: _not_routed})
+        handlers = {Refusal: _refused, HTTPException: _not_routed}
+        return Starlette(routes=[Route("/metrics", self._metrics)], exception_handlers=handlers)
 
     def _with_key(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
@@ -198,6 +202,12 @@ async def _ping(request: Request) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     refusal = error if isinstance(error, Refusal) else Failed(str(error))
     return Response(refusal.body(), refusal.status, media_type="application/json")
+
+
+async def _lost(request: Request, error: Exception) -> Response:
+    """Serve itself was lost on the way, or said no; it comes back by itself, and what was asked may be asked again."""
+    log.warning("%s %s: %s", request.method, request.url.path, str(error).strip()[:500])
+    return await _refused(request, Unavailable(f"Ray Serve did not do it: {type(error).__name__}"))
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

@@ -75,7 +75,7 @@ class Manager:
                 entry = Entry(registration, wanted.workers, wanted.workers)
                 self._run(entry, None)
             self._publish(lambda table: table.put(entry))
-        log.info("%s is registered", registration.application)
+        log.info("%s %s is registered", registration.model, registration.version)
         return registration
 
     def scale(self, model: str, version: str | None, least: int, most: int) -> None:
@@ -167,7 +167,7 @@ class Manager:
         try:
             self._cluster.run(entry, self._start_timeout_s)
         except Failed as reason:
-            log.warning("workers of %s do not start: %s", name.application, reason)
+            log.warning("workers of %s %s do not start: %s", name.model, name.version, reason)
             with contextlib.suppress(Failed):
                 self._go_back(entry, before)
             raise Failed(f"Failed to start workers for model {name.model} version: {name.version}: {reason}") from None

@@ -9,12 +9,11 @@ from typing import Any
 import yaml
 
 from engines.ray.fetch import Source
-from engines.ray.table import Entry, Table
+from engines.ray.table import FRONT, Entry, Table
 from settings import Settings
 from settings.load import ROOT
 from settings.schema import RayServe
 
-FRONT = "marina"
 BUILDERS = "engines.ray.declared"
 PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
 KEEP_ALIVE_S = 3600

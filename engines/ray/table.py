@@ -6,6 +6,11 @@ It travels as plain JSON values in the Front's `user_config`, where Serve's cont
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from urllib.parse import quote
+
+FRONT = "marina"
+"""Name of the Front's application, and what the names of the others here begin with."""
+BETWEEN = "@"
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,16 @@ class Registration:
 
     @property
     def application(self) -> str:
-        """Name of the Serve application that runs it."""
-        return f"{self.model}-{self.version}"
+        """Name of the Serve application that runs it, unlike that of any other version and of others' applications.
+
+        Quoted, no name has the sign between them, nor one that a path or Ray's own names would stumble over.
+        """
+        return BETWEEN.join((FRONT, quote(self.model, safe=""), quote(self.version, safe="")))
+
+
+def is_ours(application: str) -> bool:
+    """Whether an application of a cluster runs a version here; others may share the cluster."""
+    return application.startswith(FRONT + BETWEEN)
 
 
 @dataclass(frozen=True)

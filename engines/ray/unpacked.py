@@ -11,7 +11,7 @@ from archive import private_folder
 from engines.ray.checked import unpack
 from engines.ray.fetch import Source
 from engines.ray.refusals import InvalidArchive
-from engines.ray.table import Registration
+from engines.ray.table import BETWEEN, Registration
 
 IN_USE = ".in-use"
 
@@ -25,7 +25,7 @@ class Unpacked:
         Raises InvalidArchive when the store has other bytes now than those that were registered.
         """
         place = Path(tempfile.gettempdir()) / "archives"
-        self.folder = place / f"{registration.application}-{registration.sha256[:16]}"
+        self.folder = place / f"{registration.application}{BETWEEN}{registration.sha256[:16]}"
         with private_folder(place, "unpacking") as work:
             _sweep(place, registration.application)
             if not self.folder.is_dir():
@@ -39,7 +39,9 @@ class Unpacked:
     def _make(self, registration: Registration, source: Source, work: Path) -> None:
         file, draft = work / "archive.mar", work / "unpacked"
         if source.fetch(registration.url, file) != registration.sha256:
-            raise InvalidArchive(f"the store has another {registration.application} than was registered")
+            raise InvalidArchive(
+                f"the store has another {registration.model} {registration.version} than was registered"
+            )
         draft.mkdir()
         unpack(file, draft)
         (draft / IN_USE).touch()
@@ -55,7 +57,7 @@ def _held(folder: Path) -> int:
 def _sweep(place: Path, kept: str) -> None:
     """Remove what no worker holds; the lock of a worker that was killed is gone with it."""
     for mark in place.glob(f"*/{IN_USE}"):
-        if mark.parent.name.startswith(f"{kept}-"):
+        if mark.parent.name.startswith(kept + BETWEEN):
             continue
         with contextlib.suppress(OSError), mark.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,6 +6,7 @@ import pytest
 
 from errors import ConfigError
 from settings import load
+from settings.schema import RayServe
 from stack import rayserve
 from stack.folders import Folders
 from stack.parts import Part, parts
@@ -22,6 +23,29 @@ def test_a_head_and_a_manager_stand_in_torchserves_place() -> None:
 
 def test_a_cluster_that_runs_already_is_joined_and_not_started() -> None:
     assert list(made("engine.address=10.0.0.1:6379")) == ["rayserve", "filebrowser", "gateway"]
+
+
+def test_the_token_of_a_cluster_that_is_joined_is_the_users_own_affair() -> None:
+    assert made()["rayserve"].env["RAY_AUTH_TOKEN_PATH"].endswith("/ray/cluster_token")
+    joined = made("engine.address=127.0.0.1:6379")["rayserve"].env
+    assert [name for name in joined if name.startswith("RAY_AUTH")] == []
+    assert joined["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+
+
+def test_the_manager_is_ready_when_it_answers_and_not_when_the_requests_before_it_do() -> None:
+    assert made("engine.management_port=7002")["rayserve"].ready_url == "http://127.0.0.1:7002/ping"
+
+
+def test_a_cluster_that_was_joined_is_remembered_until_it_is_left(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    engine = load(["engine=ray", "engine.address=127.0.0.1:1", f"engine.key_file={tmp_path}/ray/key_file.json"]).engine
+    assert isinstance(engine, RayServe)
+    folders = Folders(tmp_path, tmp_path / "store", keeps_model_store=False)
+    rayserve.prepare(folders, engine)
+    assert (folders.ray / rayserve.JOINED).read_text().splitlines()[0] == "127.0.0.1:1"
+    rayserve.leave(folders)
+    assert not (folders.ray / rayserve.JOINED).exists()
+    folders.remove_temporary()
 
 
 def test_hosts_elsewhere_need_no_engine_here() -> None:

@@ -1,10 +1,11 @@
 """What is registered: pure values that travel to the Front and back."""
 
 import json
+import re
 
 import pytest
 
-from engines.ray.table import Entry, Registration, Table
+from engines.ray.table import FRONT, Entry, Registration, Table, is_ours
 
 
 def entry(version: str, model: str = "digits", workers: int = 1) -> Entry:
@@ -40,3 +41,29 @@ def test_what_is_not_registered_is_not_found(version: str | None) -> None:
 def test_a_table_comes_back_from_json_as_it_was() -> None:
     table = Table().put(entry("1.0")).put(entry("2.0", "cartpole", 4)).with_default("digits", "1.0")
     assert Table.of_plain(json.loads(json.dumps(table.plain()))) == table
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("a-1", "2"), ("a", "1-2")),
+        (("a@1", "2"), ("a", "1@2")),
+        (("a%401", "2"), ("a@1", "2")),
+        (("a/1", "2"), ("a", "1/2")),
+    ],
+)
+def test_no_two_versions_share_the_name_of_their_application(one: tuple[str, str], other: tuple[str, str]) -> None:
+    names = {entry(version, model).registration.application for model, version in (one, other)}
+    assert len(names) == 2
+    assert all(is_ours(name) for name in names)
+
+
+@pytest.mark.parametrize(("model", "version"), [("../../etc", "1"), ("a", "../b"), ("a#b:c", "1"), ("ü", "1.0")])
+def test_an_applications_name_is_a_plain_file_name(model: str, version: str) -> None:
+    name = entry(version, model).registration.application
+    assert re.fullmatch(r"[A-Za-z0-9_.~%@-]+", name)
+    assert name.split("@")[0] == FRONT
+
+
+def test_the_front_is_no_version_and_others_applications_are_not_ours() -> None:
+    assert [name for name in (FRONT, "default", "marina2", "marina-digits-1") if is_ours(name)] == []
