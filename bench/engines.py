@@ -1,4 +1,4 @@
-"""`python -m bench.engines [--rounds 5] [--seconds 6] [--starts 3] [--write FILE] [overrides]`: Ray Serve ÷ TorchServe.
+"""`python -m bench.engines [--starts 3] [--ray WORD] [--write FILE] [overrides]`: Ray Serve ÷ TorchServe.
 
 Two stacks of the same archives, settings and clients stand side by side, one on each engine, and take turns; the median
 of the rounds' ratios counts. Every answer is checked against what TorchServe's stack said before. Processor time is
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     given = _parse(arguments)
     document.check(given.write, SECTION)
     with contextlib.ExitStack() as opened:
-        sides = [opened.enter_context(_side(engine, given.overrides)) for engine in ENGINES]
+        own = {"ray": given.ray, "torchserve": []}
+        sides = [opened.enter_context(_side(engine, (*given.overrides, *own[engine]))) for engine in ENGINES]
         found = _measured(sides, given)
     measured = (
         f"{given.rounds} rounds of {given.seconds:g} s in turn, {given.starts} worker starts, medians and (least to "
@@ -154,6 +155,7 @@ def _reported(found: Found) -> str:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = options.parser("bench.engines", SECTION, rounds=5, seconds=6.0)
     parser.add_argument("--starts", type=options.count, default=3, help="worker starts of each engine")
+    parser.add_argument("--ray", action="append", default=[], metavar="OVERRIDE", help="of the stack with engine=ray")
     parser.add_argument("overrides", nargs="*", help="of both stacks")
     return parser.parse_args(arguments)
 
