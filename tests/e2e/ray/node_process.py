@@ -8,13 +8,14 @@ import signal
 import sys
 import tempfile
 
-from ray._private.node import Node
-from ray._private.parameter import RayParams
-
 READY = "the node has joined"
 
 
 def main(address: str, name: str, cpus: str) -> None:
+    # Imported here: who collects the tests reads this file, and may have no Ray.
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
     # Names of its own: those that Ray picks are the same for two nodes that start together.
     sockets = f"{tempfile.gettempdir()}/{name}-{os.getpid()}"
     params = RayParams(
