@@ -108,6 +108,8 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     image = tmp_path_factory.mktemp("image")
     lay_out(read(ROOT / "docker" / "Dockerfile.ray"), ROOT, image)
     env = {**os.environ, **rayserve.environment(settings.engine, folders), "PYTHONPATH": os.fspath(image)}
+    # The stack joins it as a cluster of others, whose token the environment names.
+    made.env.update({name: env[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")})
     found = Declared(made, f"http://127.0.0.1:{dashboard}", env)
     words = (f"engine.address=127.0.0.1:{made.env['MARINA_RAY_PORT']}", "engine.declared=true", *PATIENT)
     with contextlib.ExitStack() as ending:
