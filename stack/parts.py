@@ -74,7 +74,7 @@ def _engine(settings: Settings, folders: Folders, overrides: tuple[str, ...]) ->
 
 
 def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
-    """A head, unless there is a cluster to join, and the manager; Ray's proxy listens for requests."""
+    """A head, unless there is a cluster to join, and the manager; the Front, or Ray's proxy, listens in the head."""
     manager = Part(
         name=rayserve.MANAGER,
         command=rayserve.manager_command(overrides),

@@ -89,7 +89,7 @@ class Front:
         # From here on, without an await between, requests see the new table and nothing of the old one.
         self._table, self._lines = table, lines
         if self._address is not None and self._listener is None:
-            self._listener = Listener(self._address, self._application)
+            self._listener = Listener(self._address, self.answer)
             self._listener.start()
             settle()
         await asyncio.gather(*(line.emptied(self._limits.drain_s) for line in gone))
@@ -123,10 +123,6 @@ class Front:
             }
         )
         await send({"type": "http.response.body", "body": told.body})
-
-    async def _application(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self.answer(scope, receive, send)
 
     async def _told(self, scope: Mapping[str, Any], receive: Receive) -> Told:
         parts = scope["path"].split("/")[1:]

@@ -1,7 +1,7 @@
 """The Front's own port: requests come to it straight, and not by a proxy of Ray's.
 
-Between a proxy and a replica Ray carries each HTTP request as a stream of its own messages, which costs more processor
-time than most models need; docs/ray.md has the measurement.
+Between a proxy and a replica Ray carries each HTTP request as a stream of its own messages; docs/ray.md says what that
+costs, and with which command it was measured.
 """
 
 import asyncio
@@ -28,7 +28,10 @@ class Listener:
     """An HTTP server inside the event loop that is running."""
 
     def __init__(self, address: Address, application: Any) -> None:
-        """Take the port; raises OSError when somebody else has it. Other Fronts of this machine share it."""
+        """Take the port for an ASGI application, which is asked for HTTP and nothing else.
+
+        Raises OSError when somebody else has it. Other Fronts of this machine share it.
+        """
         self._socket = _bound(address)
         config = uvicorn.Config(
             application,

@@ -13,7 +13,7 @@ def keep_memory() -> None:
     """Have the C library keep what it is given back, where that is glibc.
 
     What another thread than the first gives back, it returns to the kernel at once, and the kernel clears and maps it
-    anew for the next request: for pictures of 200 KB a tenth of all that a worker does.
+    anew for the next request: hundreds of pages for each picture.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

@@ -55,9 +55,7 @@ def cluster(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made = new_stack(tmp_path_factory.mktemp("state"), archives)
     made.env["MARINA_ENGINE"] = "ray"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in made.env.items():
-            if name.startswith("MARINA_"):
-                patch.setenv(name, value)
+        made.use(patch)
         settings = load([*PATIENT, *PLACED])
     assert isinstance(settings.engine, RayServe)
     env = rayserve.environment(settings.engine, Folders.of(settings))

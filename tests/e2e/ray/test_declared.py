@@ -99,9 +99,7 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made.env["MARINA_ENGINE"] = "ray"
     [dashboard] = free_ports(1)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in made.env.items():
-            if name.startswith("MARINA_"):
-                patch.setenv(name, value)
+        made.use(patch)
         settings = load([f"engine.dashboard_port={dashboard}"])
     assert isinstance(settings.engine, RayServe)
     folders = Folders.of(settings)
