@@ -1,4 +1,7 @@
-"""`python3 -m stack.setup`: a `.venv` with the pinned requirements, and nginx. Needs nothing but Python itself."""
+"""`python3 -m stack.setup`: a `.venv` with the pinned requirements, and the programs that the stack starts.
+
+`python3 -m stack.setup PACKAGE...` installs further packages of Debian instead. Needs nothing but Python itself.
+"""
 
 import contextlib
 import hashlib
@@ -7,25 +10,30 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "requirements-dev.txt"
 OLDEST_PYTHON = (3, 11)
+# Program: Debian's package that has it. TorchServe runs `kill` when it ends a worker, and fails where there is none.
+PROGRAMS = {"nginx": "nginx-light", "kill": "procps"}
 
 
 class SetupError(Exception):
     """Something is missing that only the user can install; the text says how."""
 
 
-def main() -> int:
+def main(packages: Sequence[str]) -> int:
     """Set up what is missing and return the exit status; a second run finds nothing to do."""
     try:
+        if packages:
+            _apt_install(*(package for package in packages if not _is_installed(package)))
+            return 0
         _check_python()
         _install_requirements()
-        _install_nginx()
+        _apt_install(*(package for program, package in PROGRAMS.items() if not _finds(program)))
     except (SetupError, subprocess.CalledProcessError) as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -62,19 +70,28 @@ def _make_venv() -> None:
     venv.create(VENV, clear=True, with_pip=True)
 
 
-def _install_nginx() -> None:
-    if shutil.which("nginx") or shutil.which("/usr/sbin/nginx"):
+def _finds(program: str) -> bool:
+    """Say whether a program is there; the folders of system programs are not on every user's path."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
+    except FileNotFoundError:
+        raise SetupError(f"{package} is missing, and this is no Debian: install it as this system does") from None
+
+
+def _apt_install(*packages: str) -> None:
+    if not packages:
         return
-    _apt_install("nginx-light")
-
-
-def _apt_install(package: str) -> None:
-    by_hand = f"{package} is missing; install it with: apt-get install {package}"
+    by_hand = f"missing: {', '.join(packages)}; install with: apt-get install {' '.join(packages)}"
     if os.getuid() != 0 or shutil.which("apt-get") is None:
         raise SetupError(by_hand)
-    print(f"install Debian's {package}", flush=True)
+    print(f"install Debian's {', '.join(packages)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["install", "-y", "-qq", "--no-install-recommends", package]
+    install = ["install", "-y", "-qq", "--no-install-recommends", *packages]
     try:
         with _no_service_start():
             for arguments in (["update", "-qq"], install):
@@ -85,7 +102,7 @@ def _apt_install(package: str) -> None:
 
 @contextlib.contextmanager
 def _no_service_start() -> Iterator[None]:
-    """Keep Debian from starting nginx on port 80 after installing it: the kit starts its own, where it is told to."""
+    """Keep Debian from starting what it installs, nginx on port 80 say: the kit starts its own where it is told to."""
     policy = Path("/usr/sbin/policy-rc.d")
     if policy.exists():
         yield
@@ -107,4 +124,4 @@ def _fingerprint() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""`python -m stack.setup`: what it does where nothing may be installed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings.load import ROOT
+
+
+def setup(folder: Path, *packages: str) -> "subprocess.CompletedProcess[str]":
+    """Run it with the programs of `folder` alone."""
+    command = [sys.executable, "-m", "stack.setup", *packages]
+    return subprocess.run(command, cwd=ROOT, env={"PATH": str(folder)}, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    query = shutil.which("dpkg-query")
+    assert query is not None
+    (tmp_path / "dpkg-query").symlink_to(query)
+    return tmp_path
+
+
+def test_setup_package_is_there_does_nothing(folder: Path) -> None:
+    done = setup(folder, "dpkg")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_setup_packages_missing_and_nobody_to_install_names_each_with_the_command(folder: Path) -> None:
+    done = setup(folder, "dpkg", "no-such-package", "nor-this")
+    assert done.returncode == 1
+    words = "setup: missing: no-such-package, nor-this; install with: apt-get install no-such-package nor-this\n"
+    assert done.stderr == words
+
+
+def test_setup_on_another_system_says_so(tmp_path: Path) -> None:
+    done = setup(tmp_path, "dpkg")
+    assert done.returncode == 1
+    assert done.stderr == "setup: dpkg is missing, and this is no Debian: install it as this system does\n"
