@@ -6,6 +6,7 @@ from PIL import Image
 from handlers import preprocessing
 from handlers.card import Preprocessing
 from handlers.torchvision_ops import ensure_torchvision_ops
+from serialize.samples import picture
 from tests.handlers.archives import noise
 
 Size = tuple[int, int]
@@ -46,8 +47,15 @@ def reference(pixels: NDArray[np.uint8], resize: Size | int, crop: Size | None, 
     return np.asarray(v2.Compose(steps)(Image.fromarray(pixels)))
 
 
-def differing(size: Size, resize: Size | int, crop: Size | None, name: str) -> NDArray[np.int64]:
-    pixels = noise(*size)
+def unrelated(height: int, width: int) -> NDArray[np.uint8]:
+    """Pixels that say nothing of their neighbours, where every rounding shows."""
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def differing(
+    size: Size, resize: Size | int, crop: Size | None, name: str, pixels: NDArray[np.uint8] | None = None
+) -> NDArray[np.int64]:
+    pixels = noise(*size) if pixels is None else pixels
     expected = reference(pixels, resize, crop, name)
     result = preprocessing.apply(pixels, Preprocessing(resize, name, crop))  # type: ignore[arg-type]  # a parameter
     assert result.dtype == np.uint8
@@ -81,10 +89,45 @@ def test_a_result_resampled_whole_is_bit_equal(size: Size, resize: Size | int, c
     assert differing(size, resize, crop, name).max() == 0
 
 
-@pytest.mark.parametrize("size", [(727, 1200), (800, 1200), (1024, 768), (480, 640), (2000, 1500)], ids=label)
-def test_a_photograph_cropped_after_the_shorter_side_differs_at_almost_no_pixel(size: Size) -> None:
-    off = differing(size, 256, (224, 224), "bilinear")
-    assert (off > 0).mean() <= 0.001
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("resize", "crop"), [(256, (224, 224)), (232, (224, 224)), (64, (56, 56))], ids=label)
+@pytest.mark.parametrize("size", [(727, 1200), (800, 1200), (1024, 768), (720, 498), (2000, 1500)], ids=label)
+def test_a_crop_after_the_shorter_side_differs_at_few_values(size: Size, resize: int, crop: Size, name: str) -> None:
+    for pixels, share in ((noise(*size), 0.003), (picture(*size, 3), 0.01)):
+        off = differing(size, resize, crop, name, pixels)
+        assert (off > 0).mean() <= share
+        assert off.max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "crop", "name"),
+    [
+        ((128, 176), 480, (224, 224), "bilinear"),
+        ((980, 309), 232, (224, 224), "bicubic"),
+        ((51, 144), 40, (40, 40), "bilinear"),
+        ((300, 400), 342, (299, 299), "bilinear"),
+    ],
+    ids=label,
+)
+def test_a_crop_at_a_simple_ratio_of_sizes_differs_at_one_value_in_ten(
+    size: Size, resize: int, crop: Size, name: str
+) -> None:
+    for pixels in (unrelated(*size), picture(*size, 2)):
+        off = differing(size, resize, crop, name, pixels)
+        assert (off > 0).mean() <= 0.1
+        assert off.max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "crop"),
+    [((400, 112), 96, (64, 64)), ((670, 305), 256, (224, 224)), ((305, 670), 256, (224, 224))],
+    ids=label,
+)
+@pytest.mark.parametrize("name", ["bilinear", "bicubic"])
+def test_a_tall_picture_is_resized_in_the_order_of_the_whole(size: Size, resize: int, crop: Size, name: str) -> None:
+    off = differing(size, resize, crop, name, unrelated(*size))
+    assert (off > 0).mean() <= 0.03
+    assert off.max() <= 1
 
 
 def test_a_long_thin_picture_is_not_resized_as_a_whole() -> None:
