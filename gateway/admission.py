@@ -1,14 +1,13 @@
 """Bounded admission: how many requests of one model may be inside the gateway, waiting or in the engine.
 
 The bound is `max_places`, and less where the model is slow: while it is saturated its speed is measured, and a request
-that would have to wait longer than `max_wait_ms`, or than most of its own deadline, is refused at once. Those who are
-in wait in order of arrival: with so short a queue that is fair, and nobody in it is too late already.
+that would have to wait longer than `max_wait_ms`, or than most of its own deadline, is refused at once. Requests inside
+wait in order of arrival: with so short a queue that is fair, and none of them is too late already.
 """
 
-import asyncio
 import math
+import time
 from collections.abc import Callable
-from time import monotonic
 
 from errors import OverCapacity
 from gateway.engine import Engine, EngineAnswer
@@ -35,56 +34,64 @@ class _Model:
         self.speed = Speed()
 
     def wait_s(self) -> float:
-        """How long one more request would wait, as far as the model's speed is known."""
+        """Return how long one more request would wait, as far as the model's speed is known."""
         rate = self.speed.per_second
-        return 0.0 if rate is None else self.inside / rate
+        return self.inside / rate if rate else 0.0
 
 
 class Place:
     """One request's place with its model, from its making until it is left."""
 
-    __slots__ = ("_metrics", "_model", "_name", "_parallel")
+    __slots__ = ("_admission", "_load", "_model")
 
-    def __init__(self, name: str, model: _Model, parallel: int, metrics: Metrics) -> None:
-        self._name = name
+    def __init__(self, admission: "Admission", load: Load, model: _Model) -> None:
+        self._admission = admission
+        self._load = load
         self._model = model
-        self._parallel = parallel
-        self._metrics = metrics
         model.inside += 1
-        metrics.admitted(name)
-        self._look()
+        admission.metrics.admitted(load[0])
+        admission.look(load, model)
 
     def leave(self, *, answered: bool) -> None:
-        """Frees the place; an answer counts for the model's speed."""
+        """Free the place; an answer counts for the model's speed."""
         if answered:
             self._model.speed.answered()
         self._model.inside -= 1
-        self._metrics.left(self._name)
-        self._look()
-
-    def _look(self) -> None:
-        self._model.speed.look(monotonic(), saturated=self._model.inside > self._parallel)
+        self._admission.metrics.left(self._load[0])
+        self._admission.look(self._load, self._model)
 
 
 class Admission:
-    """Lets requests in while there is room for them."""
+    """Lets requests in while there is room for them.
 
-    def __init__(self, engine: Engine, limits: Limits, parallel: Parallel, metrics: Metrics, processes: int) -> None:
+    `processes` share the places of each model; `clock` tells seconds, from the same start as deadlines do.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        parallel: Parallel,
+        metrics: Metrics,
+        processes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._limits = limits
         self._parallel = parallel
-        self._metrics = metrics
+        self.metrics = metrics
         self._processes = processes
+        self._clock = clock
         self._models: dict[Load, _Model] = {}
 
     def check(self, model: str, deadline: float) -> None:
-        """Raises OverCapacity when a request that comes now has no place; for before its body is read."""
+        """Raise OverCapacity when a request that comes now has no place; for before its body is read."""
         counted = self._models.get((model, None))
-        if counted is not None and counted.inside:
-            self._refuse_beyond(model, counted, deadline)
+        if counted is not None:
+            self._refuse_beyond((model, None), counted, deadline)
 
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
-        """The engine's answer. Raises OverCapacity without a wait when there is no place."""
+        """Return the engine's answer. Raises OverCapacity without a wait when there is no place."""
         place = self.enter(request.load, request.deadline)
         answered = False
         try:
@@ -94,23 +101,33 @@ class Admission:
         finally:
             place.leave(answered=answered)
 
-    def enter(self, load: Load, deadline: float) -> "Place":
-        """A place inside, to be left again. Raises OverCapacity when there is none."""
+    def enter(self, load: Load, deadline: float) -> Place:
+        """Return a place inside, to be left again. Raises OverCapacity when there is none."""
         model = self._models.get(load) or self._open(load)
-        self._refuse_beyond(load[0], model, deadline)
-        return Place(load[0], model, self._parallel(load), self._metrics)
+        self._refuse_beyond(load, model, deadline)
+        return Place(self, load, model)
+
+    def look(self, load: Load, model: _Model) -> None:
+        """Note who is inside now."""
+        model.speed.look(self._clock(), model.inside, self._parallel(load))
 
     def _open(self, load: Load) -> _Model:
         places = self._limits.models.get(load[0], self._limits.max_places)
         model = self._models[load] = _Model(max(1, places // self._processes))
         return model
 
-    def _refuse_beyond(self, name: str, model: _Model, deadline: float) -> None:
-        full = model.inside >= model.max_places
-        if not full and model.speed.per_second is not None:
-            left = (deadline - asyncio.get_running_loop().time()) * SHARE_OF_DEADLINE
-            full = model.wait_s() > min(self._limits.max_wait_ms / 1000, left) and model.inside > 1
-        if full:
-            self._metrics.shed(name)
-            after = str(max(1, math.ceil(model.wait_s() / 2)))
-            raise OverCapacity(f"too many requests wait for model {name}", headers={"retry-after": after})
+    def _refuse_beyond(self, load: Load, model: _Model, deadline: float) -> None:
+        wait_s = model.wait_s()
+        # What the workers can have before them waits for nobody; without it a speed once measured too low would stay.
+        at_work = model.inside <= self._parallel(load)
+        if model.inside < model.max_places and (at_work or wait_s <= self._bearable_s(deadline)):
+            return
+        self.metrics.shed(load[0])
+        after = str(max(1, math.ceil(wait_s / 2)))
+        raise OverCapacity(f"too many requests wait for model {load[0]}", headers={"retry-after": after})
+
+    def _bearable_s(self, deadline: float) -> float:
+        """Return how long a request with this deadline may wait."""
+        longest = self._limits.max_wait_ms
+        left = (deadline - self._clock()) * SHARE_OF_DEADLINE
+        return left if longest is None else min(longest / 1000, left)

@@ -23,7 +23,9 @@ class Admission(Frozen):
     """How much a model may have before it: beyond it the gateway answers 429 at once."""
 
     max_places: PositiveInt = Field(description="requests of one model in the gateway, waiting or in the engine")
-    max_wait_ms: PositiveInt = Field(description="a request that would have to wait longer is refused")
+    max_wait_ms: PositiveInt | None = Field(
+        description="a request that would have to wait longer is refused; null: as long as its deadline allows"
+    )
     models: dict[Name, PositiveInt] = Field(description="max_places of single models, by name")
 
 

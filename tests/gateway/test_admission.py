@@ -4,12 +4,11 @@ import asyncio
 
 import pytest
 
-from errors import OverCapacity
-from gateway.admission import Admission
+from errors import NoWorker, OverCapacity
+from gateway.admission import SHARE_OF_DEADLINE, Admission, Place
 from gateway.metrics import Metrics
-from gateway.speed import Speed
 from settings.schema import Admission as AdmissionSettings
-from tests.gateway.chain_parts import GivenEngine, answer, now, request, sample, settle
+from tests.gateway.chain_parts import GivenEngine, answer, failing, now, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -54,47 +53,130 @@ async def test_a_single_model_may_have_its_own_limit() -> None:
     await first
 
 
-async def test_a_request_that_would_wait_past_its_deadline_is_refused() -> None:
-    engine = GivenEngine()
-    door = admission(engine, Metrics(), places=1000)
-    slow = door._open(("cartpole", None))  # its speed is given here: measuring one takes time
-    slow.inside = 10
-    for tick in range(100):
-        slow.speed.look(tick / 10, saturated=True)
-        slow.speed.answered()
-    door.check("cartpole", now() + 60)
-    with pytest.raises(OverCapacity):
-        door.check("cartpole", now() + 0.5)
+class Door:
+    """An admission by a clock that the test holds, and how many of its requests can be at work."""
+
+    PARALLEL = 2
+    LOAD = ("cartpole", None)
+
+    def __init__(self, places: int = 1000, wait_ms: int | None = None, processes: int = 1) -> None:
+        self.now = 100.0
+        self.metrics = Metrics()
+        limits = AdmissionSettings(max_places=places, max_wait_ms=wait_ms, models={})
+        self.admission = Admission(
+            GivenEngine(), limits, lambda _: self.PARALLEL, self.metrics, processes, clock=lambda: self.now
+        )
+
+    def enter(self, within_s: float = 1e6) -> Place:
+        return self.admission.enter(self.LOAD, self.now + within_s)
+
+    def limit(self, wait_ms: int) -> None:
+        self.admission._limits = AdmissionSettings(max_places=1000, max_wait_ms=wait_ms, models={})
+
+    def fill(self, count: int, *, a_second: float) -> None:
+        """Bring `count` inside after its speed is known."""
+        inside = [self.enter() for _ in range(count)]
+        for number in range(400):
+            self.now += 1 / a_second
+            inside[number % count].leave(answered=True)
+            inside[number % count] = self.enter()
+
+    def refusal(self, within_s: float) -> OverCapacity | None:
+        try:
+            self.admission.check("cartpole", self.now + within_s)
+        except OverCapacity as error:
+            return error
+        return None
 
 
-async def test_the_speed_of_a_model_is_measured_only_while_it_has_more_to_do() -> None:
-    speed = Speed()
-    for tick in range(100):
-        speed.look(tick / 10, saturated=False)
-        speed.answered()
-    assert speed.per_second is None
-    for tick in range(100):
-        speed.look(10 + tick / 10, saturated=True)
-        speed.answered()
-    assert speed.per_second == pytest.approx(10, rel=0.05)
+@pytest.mark.parametrize("wait_ms", [None, 60_000])
+async def test_admission_wait_longer_than_a_share_of_the_deadline_is_refused(wait_ms: int | None) -> None:
+    door = Door(wait_ms=wait_ms)
+    door.fill(100, a_second=50)  # the next waits two seconds
+    assert door.refusal(within_s=2 / SHARE_OF_DEADLINE * 1.05) is None
+    assert door.refusal(within_s=2 / SHARE_OF_DEADLINE * 0.95) is not None
 
 
-async def test_a_first_slow_answer_says_nothing_of_the_speed() -> None:
-    speed = Speed()
-    speed.look(0, saturated=True)
-    speed.answered()
-    speed.look(1, saturated=True)
-    early = speed.per_second
-    for _ in range(40):
-        speed.answered()
-    speed.look(1.1, saturated=True)
-    assert early is None
-    assert speed.per_second == pytest.approx(40, rel=0.2)
+async def test_admission_wait_longer_than_the_setting_is_refused_whatever_the_deadline() -> None:
+    door = Door()
+    door.fill(100, a_second=50)
+    door.limit(wait_ms=1900)
+    assert door.refusal(within_s=1000) is not None
+    door.limit(wait_ms=2100)
+    assert door.refusal(within_s=1000) is None
 
 
-async def test_a_slow_model_is_known_after_a_while() -> None:
-    speed = Speed()
-    for second in range(5):
-        speed.look(second, saturated=True)
-        speed.answered()
-    assert speed.per_second == pytest.approx(1, rel=0.5)
+async def test_admission_refusal_comes_back_after_half_the_wait() -> None:
+    door = Door()
+    door.fill(500, a_second=51)
+    door.limit(wait_ms=1)
+    refused = door.refusal(within_s=1000)
+    assert refused is not None
+    assert refused.headers["retry-after"] == "5"
+    assert sample(door.metrics, "shed_total", model="cartpole") >= 1
+
+
+async def test_admission_model_of_unknown_speed_is_refused_by_places_alone() -> None:
+    door = Door(places=3)
+    inside = [door.enter(within_s=0.001) for _ in range(3)]
+    refused = door.refusal(within_s=1000)
+    assert refused is not None
+    assert refused.headers["retry-after"] == "1"
+    inside[0].leave(answered=True)
+    assert door.refusal(within_s=0.001) is None
+
+
+async def test_admission_requests_that_can_be_at_work_have_a_place_however_slow_the_model() -> None:
+    door = Door()
+    door.fill(10, a_second=0.1)
+    model = door.admission._models[door.LOAD]
+    model.inside = door.PARALLEL
+    assert door.refusal(within_s=0.001) is None
+    model.inside = door.PARALLEL + 1
+    assert door.refusal(within_s=0.001) is not None
+
+
+async def test_admission_model_once_measured_far_too_slow_is_measured_again() -> None:
+    door = Door()
+    door.fill(10, a_second=0.1)
+    for place in [door.enter() for _ in range(3)]:
+        place.leave(answered=False)
+    door.admission._models[door.LOAD].inside = 0
+    for _ in range(200):
+        inside = [door.enter(within_s=1) for _ in range(door.PARALLEL + 1)]
+        door.now += 0.1
+        for place in inside:
+            place.leave(answered=True)
+    rate = door.admission._models[door.LOAD].speed.per_second
+    assert rate is not None
+    assert rate > 5
+
+
+async def test_admission_processes_share_the_places_and_each_has_one_at_least() -> None:
+    halved, crowded = Door(places=9, processes=2), Door(places=2, processes=8)
+    for door, places in ((halved, 4), (crowded, 1)):
+        for _ in range(places):
+            assert door.refusal(within_s=1000) is None
+            door.enter()
+        assert door.refusal(within_s=1000) is not None
+
+
+async def test_admission_answers_alone_count_for_the_speed() -> None:
+    door = Door()
+    inside = [door.enter() for _ in range(10)]
+    for place in inside[:5]:
+        door.now += 10
+        place.leave(answered=False)
+    assert door.admission._models[door.LOAD].speed.per_second is None
+
+
+async def test_admission_failed_request_leaves_its_place_and_counts_for_no_speed() -> None:
+    engine, metrics = GivenEngine(), Metrics()
+    door = admission(engine, metrics, places=1, parallel=0)
+    failing(engine, NoWorker("gone"), times=1)
+    with pytest.raises(NoWorker):
+        await door.predict(request([1]))
+    assert door._models["cartpole", None].speed._seen == 0
+    assert await door.predict(request([2])) == answer(2)
+    assert door._models["cartpole", None].speed._seen == 1
+    assert sample(metrics, "requests_admitted", model="cartpole") == 0
