@@ -28,7 +28,8 @@ class Speed:
         self._last = 0.0
         self._saturated = False
         self._parallel = 0
-        self._forget()
+        self._best = self._answers = self._seconds = self._seen_s = 0.0
+        self._seen = 0
 
     @property
     def per_second(self) -> float | None:
@@ -73,5 +74,5 @@ class Speed:
             self._best = max(self._best, self._answers / self._seconds)
 
     def _forget(self) -> None:
-        self._answers = self._seconds = self._seen_s = self._best = 0.0
+        self._best = self._answers = self._seconds = self._seen_s = 0.0
         self._seen = 0
