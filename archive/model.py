@@ -1,16 +1,31 @@
 """What a checked archive is: its files, manifest, model card and golden answers."""
 
+import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from archive.container import Container, naming
+from errors import ArchiveError
+
 MANIFEST = "MAR-INF/MANIFEST.json"
+FIXED = "MAR-INF/FIXED.json"
+"""The manifest without what a publication assigns; a file like any other, so checksums and signature cover it."""
 CARD = "model.json"
 GOLDEN = "golden.json"
 CHECKSUMS = "checksums.sha256"
 SIGNATURE = "signature.ed25519"
+UNLISTED = (MANIFEST, CHECKSUMS, SIGNATURE)
+"""The files that the list of checksums does not name."""
+VERSION_KEY = "modelVersion"
 REGISTRATION = ("threads", "coalesce")
-"""What a manifest may say of a registration beyond TorchServe's own parameters; each a whole number from 1."""
+"""What a manifest may say of a registration beyond TorchServe's own parameters; each a whole number from 1 to MOST."""
+MOST = 4096
+NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+# TorchServe compares versions as numbers between dots and refuses others. Short, as they are part of file names.
+VERSION = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9}){0,5}")
 
 
 @dataclass(frozen=True)
@@ -26,8 +41,8 @@ class Entry:
 class Archive:
     """A .mar whose structure and checksums hold.
 
-    `sha256` covers the whole file; `content_sha256` covers `checksums.sha256` and with it every file but the
-    manifest, so it stays the same when only the version is stamped anew.
+    `sha256` covers the whole file; `content_sha256` covers `checksums.sha256` and with it every file, so it stays the
+    same when only version and registration are stamped anew.
     """
 
     path: Path
@@ -52,4 +67,26 @@ class Archive:
     @property
     def version(self) -> str:
         """The version that TorchServe registers, from the manifest."""
-        return str(self.manifest["model"]["modelVersion"])
+        return str(self.manifest["model"][VERSION_KEY])
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one file, which are those that were checked.
+
+        Raises ArchiveError for a file that the archive does not have, and when it was changed since.
+        """
+        with naming(self.path), Container.open(self.path) as container:
+            entry = next((file for file in self.files if file.name == name), None)
+            if entry is None:
+                raise ArchiveError(f"has no {name}")
+            return b"".join(verified(container, entry))
+
+
+def verified(container: Container, file: Entry) -> Iterator[bytes]:
+    """Yield the bytes of a file of a checked archive; raises ArchiveError, at the latest at its end, for any others."""
+    member, digest = container.member(file.name), hashlib.sha256()
+    if member.size == file.size:
+        for block in container.chunks(member):
+            digest.update(block)
+            yield block
+    if digest.hexdigest() != file.sha256:
+        raise ArchiveError(f"{file.name} was changed after it had been checked")

@@ -1,91 +1,76 @@
 """Reads a .mar and checks all that can be checked without running anything in it."""
 
 import hashlib
-import json
 import re
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, REGISTRATION, SIGNATURE, Archive, Entry
+from archive.container import Container, naming
+from archive.documents import object_of, text_of
+from archive.manifest import check_card, check_manifest
+from archive.model import CARD, CHECKSUMS, FIXED, GOLDEN, MANIFEST, UNLISTED, Archive, Entry
 from archive.structure import Limits, check_structure
 from errors import ArchiveError
+from handlers import golden
 
-CHUNK = 1024 * 1024
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # the format of sha256sum
 SCHEMA_VERSION = 1
 DEFAULT_LIMITS = Limits()
+DOCUMENTS = (MANIFEST, CARD, GOLDEN, CHECKSUMS, FIXED)
 
 
 def open_archive(path: Path, limits: Limits = DEFAULT_LIMITS) -> Archive:
-    """The archive at `path`, wholly checked: structure, checksums, manifest, model card.
+    """Return the archive at `path`, wholly checked: structure, checksums, manifest, model card, golden answers.
 
     Raises ArchiveError, one line that opens with the path, when anything is missing, unsafe or differs.
     """
-    try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        with zipfile.ZipFile(path) as source:
-            return _read(path, source, sha256, limits)
-    except ArchiveError as error:
-        raise ArchiveError(f"{path}: {error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise ArchiveError(f"{path}: not a readable archive: {error}") from None
-    except OSError as error:
-        raise ArchiveError(f"{path}: {error.strerror or error}") from None
+    with naming(path), Container.open(path) as container:
+        check_structure(container.members, limits)
+        _check_documents(container, limits)
+        files, documents = _digested(container)
+        _check_sums(files, text_of(documents[CHECKSUMS], CHECKSUMS))
+        manifest, card, answers = (object_of(documents[name], name) for name in (MANIFEST, CARD, GOLDEN))
+        check_manifest(manifest, documents[MANIFEST], documents[FIXED], {file.name for file in files})
+        check_card(card, manifest, SCHEMA_VERSION)
+        _check_golden(answers)
+        content = next(file.sha256 for file in files if file.name == CHECKSUMS)
+        container.file.seek(0)
+        sha256 = hashlib.file_digest(container.file, "sha256").hexdigest()
+        return Archive(path, container.file.tell(), sha256, content, files, manifest, card, answers)
 
 
-def _read(path: Path, source: zipfile.ZipFile, sha256: str, limits: Limits) -> Archive:
-    entries = source.infolist()
-    check_structure(entries, limits)
-    for needed in (MANIFEST, CARD, GOLDEN, CHECKSUMS):
-        if needed not in source.namelist():
-            raise ArchiveError(f"has no {needed}")
-    files = tuple(Entry(entry.filename, entry.file_size, _digest(source, entry)) for entry in entries)
-    _check_sums(files, _document(source, CHECKSUMS, limits))
-    manifest, card, golden = (_json(source, name, limits) for name in (MANIFEST, CARD, GOLDEN))
-    _check_manifest(manifest, {file.name for file in files})
-    _check_card(card, manifest)
-    content = next(file.sha256 for file in files if file.name == CHECKSUMS)
-    return Archive(path, path.stat().st_size, sha256, content, files, manifest, card, golden)
+def _check_documents(container: Container, limits: Limits) -> None:
+    sizes = {member.name: member.size for member in container.members}
+    for name in DOCUMENTS:
+        if name == FIXED and name not in sizes:
+            raise ArchiveError("is of an earlier version, whose manifest no checksum covers: build and sign it again")
+        if name not in sizes:
+            raise ArchiveError(f"has no {name}")
+        if sizes[name] > limits.document:
+            raise ArchiveError(f"{name} is larger than {limits.document} bytes")
 
 
-def _digest(source: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    digest = hashlib.sha256()
-    with source.open(entry) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _document(source: zipfile.ZipFile, name: str, limits: Limits) -> str:
-    if source.getinfo(name).file_size > limits.document:
-        raise ArchiveError(f"{name} is larger than {limits.document} bytes")
-    try:
-        return source.read(name).decode("utf-8")
-    except UnicodeDecodeError:
-        raise ArchiveError(f"{name} is not UTF-8 text") from None
-
-
-def _json(source: zipfile.ZipFile, name: str, limits: Limits) -> dict[str, Any]:
-    try:
-        document = json.loads(_document(source, name, limits))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ArchiveError(f"{name} is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ArchiveError(f"{name} is not a JSON object")
-    return document
+def _digested(container: Container) -> tuple[tuple[Entry, ...], dict[str, bytes]]:
+    """All files, and the bytes of the documents: those very bytes that were digested."""
+    files, documents = [], {}
+    for member in container.members:
+        digest, kept = hashlib.sha256(), []
+        for block in container.chunks(member):
+            digest.update(block)
+            if member.name in DOCUMENTS:
+                kept.append(block)
+        files.append(Entry(member.name, member.size, digest.hexdigest()))
+        documents[member.name] = b"".join(kept)
+    return tuple(files), documents
 
 
 def _check_sums(files: tuple[Entry, ...], text: str) -> None:
     listed: dict[str, str] = {}
     for line in text.splitlines():
         match = CHECKSUM_LINE.fullmatch(line)
-        if match is None:
+        if match is None or match[2] in listed:
             raise ArchiveError(f"{CHECKSUMS} has the unreadable line {line[:80]!r}")
         listed[match[2]] = match[1]
-    present = {file.name: file.sha256 for file in files if file.name not in (MANIFEST, CHECKSUMS, SIGNATURE)}
+    present = {file.name: file.sha256 for file in files if file.name not in UNLISTED}
     for name in sorted(present.keys() ^ listed.keys()):
         raise ArchiveError(f"{name} is {'not listed in' if name in present else 'missing, but listed in'} {CHECKSUMS}")
     for name, sha256 in present.items():
@@ -93,25 +78,8 @@ def _check_sums(files: tuple[Entry, ...], text: str) -> None:
             raise ArchiveError(f"{name} has sha256 {sha256}, {CHECKSUMS} says {listed[name]}")
 
 
-def _check_manifest(manifest: dict[str, Any], names: set[str]) -> None:
-    model = manifest.get("model")
-    if not isinstance(model, dict):
-        raise ArchiveError(f"{MANIFEST} has no model")
-    for key in ("modelName", "modelVersion", "handler", "serializedFile"):
-        if not isinstance(model.get(key), str) or not model[key]:
-            raise ArchiveError(f"{MANIFEST} has no model.{key}")
-    for key in ("handler", "serializedFile", "configFile"):
-        if (name := model.get(key)) is not None and name not in names:
-            raise ArchiveError(f"{MANIFEST} names {name!r} as {key}, which is not in the archive")
-    for key in REGISTRATION:
-        if (number := model.get(key)) is not None and (type(number) is not int or number < 1):
-            raise ArchiveError(f"{MANIFEST} has {number!r} as model.{key}, which must be a whole number from 1")
-
-
-def _check_card(card: dict[str, Any], manifest: dict[str, Any]) -> None:
-    if card.get("schema_version") != SCHEMA_VERSION:
-        raise ArchiveError(f"{CARD} has schema_version {card.get('schema_version')!r}, this kit reads {SCHEMA_VERSION}")
-    if card.get("model_name") != manifest["model"]["modelName"]:
-        raise ArchiveError(
-            f"{CARD} describes {card.get('model_name')!r}, {MANIFEST} {manifest['model']['modelName']!r}"
-        )
+def _check_golden(document: dict[str, object]) -> None:
+    try:
+        golden.of(document, GOLDEN)
+    except ValueError as error:
+        raise ArchiveError(str(error)) from None

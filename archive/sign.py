@@ -1,14 +1,13 @@
 """Ed25519 signatures: who built an archive, proven by a file inside it.
 
-`signature.ed25519` signs the bytes of `checksums.sha256` and so every file but the manifest, which is stamped with
-another version when an archive is published: a signature holds for all versions of the same content.
+`signature.ed25519` signs the bytes of `checksums.sha256` and so every file but the manifest, which says what
+`MAR-INF/FIXED.json` says and a version: a signature holds for all versions of the same content.
 """
 
 import base64
 import binascii
 import os
 import re
-import zipfile
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -61,12 +60,11 @@ def verify(archive: Archive, key_file: Path, *, required: bool) -> None:
     Raises ArchiveError for an archive that is unsigned or signed by somebody else, ConfigError for a key that is none.
     """
     keys = _public_keys(key_file)
-    with zipfile.ZipFile(archive.path) as source:
-        if SIGNATURE not in source.namelist():
-            if required:
-                raise ArchiveError(f"{archive.path}: is not signed, and signing.required asks for it")
-            return
-        written, checksums = source.read(SIGNATURE), source.read(CHECKSUMS)
+    if archive.signature_sha256 is None:
+        if required:
+            raise ArchiveError(f"{archive.path}: is not signed, and signing.required asks for it")
+        return
+    written, checksums = archive.read(SIGNATURE), archive.read(CHECKSUMS)
     if not any(_is_by(key, written, checksums) for key in keys):
         raise ArchiveError(f"{archive.path}: its signature is not one of {key_file}")
 

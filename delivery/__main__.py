@@ -18,9 +18,11 @@ from threading import Event
 
 import engines
 import settings
+from archive import stamped
 from delivery import json_log
 from delivery.declare import declare, publish
 from delivery.keep import keep
+from delivery.published import rewritten
 from delivery.rollout import restore, roll_back
 from delivery.scale import scale
 from delivery.stores import open_store
@@ -86,14 +88,16 @@ def _put(file: Path, overrides: list[str]) -> int:
     # By HTTP nothing that is published is replaced, so each version has its own name.
     name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     place = store.url(name).partition("?")[0]
-    if (stored := store.path(name)) is not None and stored.samefile(file):
-        print(f"{name} is in the store already: {place}")
-        return 0
-    if uploads and isinstance(store, FileBrowser):
-        store.upload(file, name)
-    else:
-        store.put(file, name)
-    print(f"{name} ({archive.size} bytes, sha256 {archive.sha256}) is in the store: {place}")
+    with rewritten(archive, archive.version, stamped(archive), loaded) as copy:
+        stored = store.path(name)
+        if stored is not None and stored.samefile(file) and copy.sha256 == archive.sha256:
+            print(f"{name} is in the store already: {place}")
+            return 0
+        if uploads and isinstance(store, FileBrowser):
+            store.upload(copy.path, name)
+        else:
+            store.put(copy.path, name)
+    print(f"{name} ({copy.size} bytes, sha256 {copy.sha256}) is in the store: {place}")
     return 0
 
 

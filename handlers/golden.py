@@ -1,7 +1,6 @@
 """Golden answers: requests that travel in the archive with the framework's predictions, and how answers compare."""
 
 import base64
-import binascii
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -10,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from handlers.section import Section
+
+WIDEST = 1.0
+"""The widest tolerance; with more than that, answers would not be compared."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,19 @@ class Difference:
 
 def load(path: Path) -> Golden:
     """Read a `golden.json`; raises ValueError with what is wrong with it."""
-    root = Section.of_file(path)
-    tolerance, samples = root.get("tolerance"), root.get("samples")
-    if not isinstance(tolerance, int | float) or isinstance(tolerance, bool) or not 0 <= tolerance < math.inf:
-        raise root.fault("tolerance", "must be a number that is not negative")
+    return _read(Section.of_file(path))
+
+
+def of(document: Mapping[str, Any], place: str) -> Golden:
+    """Read the content of a `golden.json`; raises ValueError, opening with `place`, with what is wrong with it."""
+    return _read(Section(document, place))
+
+
+def _read(root: Section) -> Golden:
+    tolerance, samples = root.number("tolerance", 0, WIDEST), root.get("samples")
     if not isinstance(samples, list) or not samples:
         raise root.fault("samples", "must be a list that is not empty")
-    return Golden(float(tolerance), tuple(_sample(item, f"{root.place}: sample {n}") for n, item in enumerate(samples)))
+    return Golden(tolerance, tuple(_sample(item, f"{root.place}: sample {n}") for n, item in enumerate(samples)))
 
 
 def differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Difference]:
@@ -88,9 +96,10 @@ def outside(expected: Any, actual: Any, tolerance: float) -> Difference | None:
 
 def _sample(item: Any, place: str) -> Sample:
     section = Section(item if isinstance(item, dict) else {}, place)
+    text = section.text("body")
     try:
-        body = base64.b64decode(section.text("body"), validate=True)
-    except binascii.Error:
+        body = base64.b64decode(text, validate=True)
+    except ValueError:  # binascii's own, or that of text beyond ASCII
         raise section.fault("body", "is not base64") from None
     predictions = section.get("predictions")
     if not isinstance(predictions, list) or not predictions:

@@ -1,11 +1,10 @@
 """Packs a model into NAME.mar: torch-model-archiver lays the files out, then they are zipped reproducibly.
 
-    staged files ──torch-model-archiver──▶ folder with manifest ──checksums, zip──▶ NAME.mar
+    staged files ──torch-model-archiver──▶ folder with manifest ──sealed, zip──▶ NAME.mar
 
 The archiver's own zip would carry the times of the files, in the order of the folder.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,9 +16,8 @@ from typing import Any
 
 import yaml
 
-from archive import Archive, open_archive, write_zip
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST, SIGNATURE
-from archive.stamp import manifest_bytes
+from archive import Archive, open_archive, sealed, write_zip
+from archive.model import CARD, GOLDEN, MANIFEST
 from archive.workplace import publish
 from errors import BuildError
 from serialize.checkpoints import ROOT
@@ -65,23 +63,11 @@ def pack(contents: Contents, staged: Path, work: Path, target: Path) -> Archive:
     """Makes `target` of a staged folder, atomically, inside the private folder `work`; returns it checked."""
     files = _files(_archived(contents, staged, work))
     manifest = json.loads(files.pop(MANIFEST)) | {"createdOn": CREATED_ON}
-    files[CHECKSUMS] = checksums(files)
-    if contents.signing_key is not None:
-        # Imported here: who signs nothing needs no cryptography.
-        from archive.sign import signature_of
-
-        files[SIGNATURE] = signature_of(files[CHECKSUMS], contents.signing_key)
-    files[MANIFEST] = manifest_bytes(manifest)
     finished = work / target.name
-    write_zip(files, finished)
+    write_zip(sealed(files, manifest, contents.signing_key), finished)
     open_archive(finished)
     publish(finished, target)
     return open_archive(target)
-
-
-def checksums(files: dict[str, bytes]) -> bytes:
-    """The list that `sha256sum -c` reads, sorted by name."""
-    return "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files)).encode()
 
 
 def json_bytes(document: dict[str, Any]) -> bytes:

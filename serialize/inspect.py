@@ -4,9 +4,7 @@ import json
 from pathlib import Path
 
 from archive import Archive, open_archive
-from archive.model import CHECKSUMS, MANIFEST, SIGNATURE
-
-UNLISTED = (MANIFEST, CHECKSUMS, SIGNATURE)
+from archive.model import SIGNATURE, UNLISTED
 
 
 def describe(path: Path, public_key: Path | None = None) -> str:

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "errors": set(),
     "settings": {"errors"},
     "engines": {"errors", "settings", "archive", "handlers"},
-    "archive": {"errors"},
+    "archive": {"errors", "handlers"},
     "serialize": {"errors", "settings", "archive", "handlers"},
     "delivery": {"errors", "settings", "archive", "handlers", "engines"},
     "gateway": {"errors", "settings", "engines"},

@@ -94,7 +94,7 @@ def _manage(loaded: Settings, engine: RayServe) -> None:
 
 
 def _trust(loaded: Settings) -> Any:
-    from engines.ray.checked import Trust
+    from archive import Trust
 
     return Trust(loaded.rollout.max_unpacked_bytes, loaded.signing.public_key, loaded.signing.required)
 

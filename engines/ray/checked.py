@@ -1,31 +1,24 @@
 """What is believed of an archive before anything in it is run.
 
-TorchServe checks nothing. Here an archive must be safe to unpack, whoever made it; where it lists checksums, they and
-all the rest that the kit's archives promise must hold; and where signatures are required, it must bear one.
+TorchServe checks nothing. Here an archive must be safe to unpack and readable in one way only, whoever made it; where
+it lists checksums, it is opened as the kit's own are, by `archive.open_trusted`; and where signatures are required, it
+must bear one.
 """
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archive import Limits, open_archive
+from archive import Limits, Trust, open_trusted
+from archive.container import Container, lay_out, naming
+from archive.documents import object_of
 from archive.model import CHECKSUMS, MANIFEST
 from archive.structure import check_structure
 from engines.ray.refusals import InvalidArchive
 from errors import ArchiveError, MarinaError
 
 MANIFEST_BYTES = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Trust:
-    """Limits of what is unpacked, and the public key of those whose archives are run; None: anybody's."""
-
-    unpacked_bytes: int
-    public_key: str | None = None
-    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,26 +31,26 @@ class Named:
 
 def check(path: Path, trust: Trust) -> Named:
     """Check an archive and return its names; raises InvalidArchive for one that is broken, unsafe or not trusted."""
-    limits = Limits(total=trust.unpacked_bytes)
     try:
-        with zipfile.ZipFile(path) as source:
-            check_structure(source.infolist(), limits)
-            ours = CHECKSUMS in source.namelist()
-            manifest = _manifest(source)
+        with naming(path), Container.open(path) as container:
+            check_structure(container.members, Limits(total=trust.unpacked_bytes))
+            manifest = _manifest(container)
+            ours = any(member.name == CHECKSUMS for member in container.members)
         if ours:
-            _verify(path, limits, trust)
+            open_trusted(path, trust)
         elif trust.required:
             raise ArchiveError("is not signed, and signing.required asks for it")
-    except (MarinaError, zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise InvalidArchive(f"Archive {path.name} is refused: {error}") from None
-    model = manifest["model"]
-    return Named(str(model["modelName"]), str(model.get("modelVersion") or "1.0"))
+    except MarinaError as error:
+        words = str(error).removeprefix(f"{path}: ")
+        raise InvalidArchive(f"Archive {path.name} is refused: {words}") from None
+    return manifest
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive, whose names `check` has seen, into an empty folder."""
-    with zipfile.ZipFile(path) as source:
-        source.extractall(folder)
+    """Unpack an archive whose bytes are those that `check` has seen, by their sha256, into an empty folder."""
+    with Container.open(path) as container:
+        for member in container.members:
+            lay_out(container.chunks(member), folder, member.name)
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
@@ -66,23 +59,14 @@ def manifest_of(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _verify(path: Path, limits: Limits, trust: Trust) -> None:
-    archive = open_archive(path, limits)
-    if trust.public_key is not None:
-        # Imported here: who signs nothing needs no cryptography.
-        from archive.sign import verify
-
-        verify(archive, Path(trust.public_key), required=trust.required)
-
-
-def _manifest(source: zipfile.ZipFile) -> dict[str, Any]:
-    if MANIFEST not in source.namelist() or source.getinfo(MANIFEST).file_size > MANIFEST_BYTES:
-        raise ArchiveError(f"has no {MANIFEST}")
-    try:
-        content = json.loads(source.read(MANIFEST))
-    except ValueError:
-        raise ArchiveError(f"{MANIFEST} is not JSON") from None
-    model = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(model, dict) or not model.get("modelName") or not model.get("handler"):
+def _manifest(container: Container) -> Named:
+    if container.member(MANIFEST).size > MANIFEST_BYTES:
+        raise ArchiveError(f"{MANIFEST} is larger than {MANIFEST_BYTES} bytes")
+    content = object_of(b"".join(container.chunks(container.member(MANIFEST))), MANIFEST)
+    model = content.get("model")
+    if not isinstance(model, dict):
         raise ArchiveError(f"{MANIFEST} names no model or no handler")
-    return dict(content)
+    name, handler, version = model.get("modelName"), model.get("handler"), model.get("modelVersion") or "1.0"
+    if not all(isinstance(each, str) and each for each in (name, handler, version)):
+        raise ArchiveError(f"{MANIFEST} names no model or no handler")
+    return Named(str(name), str(version))

@@ -18,7 +18,8 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from engines.ray.checked import Trust, check
+from archive import Trust
+from engines.ray.checked import check
 from engines.ray.cluster import Cluster, Replica
 from engines.ray.fetch import Source
 from engines.ray.refusals import Conflict, Failed, NotAllowed, UnknownModel, UnknownVersion

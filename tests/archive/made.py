@@ -1,13 +1,13 @@
 """Archives for tests, whole and broken."""
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from archive import write_zip
+from archive import sealed, write_zip
 
+SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
 CONTENTS: Mapping[str, bytes] = {
     "MAR-INF/MANIFEST.json": json.dumps(
         {
@@ -23,25 +23,24 @@ CONTENTS: Mapping[str, bytes] = {
         }
     ).encode(),
     "model.json": json.dumps({"schema_version": 1, "model_name": "toy", "kind": "vision"}).encode(),
-    "golden.json": json.dumps({"tolerance": 1e-4, "samples": []}).encode(),
+    "golden.json": json.dumps({"tolerance": 1e-4, "samples": [SAMPLE]}).encode(),
     "model-config.yaml": b"responseTimeout: 120\n",
     "model.onnx": bytes(range(256)) * 40,
     "toy_handler.py": b"class Toy: ...\n",
     "handlers/__init__.py": b"",
 }
-MANIFEST, CHECKSUMS = "MAR-INF/MANIFEST.json", "checksums.sha256"
+MANIFEST, FIXED, CHECKSUMS = "MAR-INF/MANIFEST.json", "MAR-INF/FIXED.json", "checksums.sha256"
+CARD = "model.json"
 
 
-def checked(contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """`contents` with the list of their checksums."""
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sorted(contents.items())]
-    listed = "".join(line for line in lines if not line.endswith(f"  {MANIFEST}\n"))
-    return dict(contents) | {CHECKSUMS: listed.encode()}
+def checked(contents: Mapping[str, bytes], key: Path | None = None) -> dict[str, bytes]:
+    """`contents` with what proves them: the manifest's fixed part, the list of checksums, a signature with `key`."""
+    return sealed(contents, json.loads(contents.get(MANIFEST, CONTENTS[MANIFEST])), key)
 
 
-def archive_at(path: Path, contents: Mapping[str, bytes] = CONTENTS) -> Path:
+def archive_at(path: Path, contents: Mapping[str, bytes] = CONTENTS, key: Path | None = None) -> Path:
     """A whole archive."""
-    write_zip(checked(contents), path)
+    write_zip(checked(contents, key), path)
     return path
 
 

@@ -9,10 +9,6 @@ from archive import open_archive, scan
 from errors import ArchiveError
 from tests.archive.made import CONTENTS, MANIFEST, archive_at
 
-SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
-GOLDEN = json.dumps({"tolerance": 0.1, "samples": [SAMPLE]}).encode()
-WHOLE = {**CONTENTS, "golden.json": GOLDEN}
-
 
 def manifest_with(handler: str) -> bytes:
     manifest = json.loads(CONTENTS[MANIFEST])
@@ -23,9 +19,21 @@ def manifest_with(handler: str) -> bytes:
 def test_a_whole_archive_passes_and_nothing_in_it_ran(tmp_path: Path) -> None:
     mark = tmp_path / "ran"
     code = f"open({str(mark)!r}, 'w')\nclass Toy: ...\n".encode()
-    archive = open_archive(archive_at(tmp_path / "toy.mar", {**WHOLE, "toy_handler.py": code}))
+    archive = open_archive(archive_at(tmp_path / "toy.mar", {**CONTENTS, "toy_handler.py": code}))
     assert scan(archive) is archive
     assert not mark.exists()
+
+
+def test_a_source_file_of_one_mebibyte_and_data_beyond_that_pass(tmp_path: Path) -> None:
+    long = {"handlers/long.py": b"#" * 1024 * 1024, "data.bin": b"#" * (1024 * 1024 + 1)}
+    scan(open_archive(archive_at(tmp_path / "toy.mar", {**CONTENTS, **long})))
+
+
+def test_code_that_was_replaced_since_the_check_is_not_looked_at(tmp_path: Path) -> None:
+    archive = open_archive(archive_at(tmp_path / "toy.mar"))
+    archive_at(archive.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
+    with pytest.raises(ArchiveError, match=f"^{archive.path}: .* was changed after it had been checked"):
+        scan(archive)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +44,12 @@ def test_a_whole_archive_passes_and_nothing_in_it_ran(tmp_path: Path) -> None:
         ({"handlers/deep.py": b"(" * 5000}, r"handlers/deep\.py is not Python"),
         ({"toy_handler.py": b"x = 1\n"}, "must define one class, it defines none"),
         ({"toy_handler.py": b"class A: ...\nclass B: ...\n"}, "must define one class, it defines A, B"),
-        ({"handlers/long.py": b"#" * 1024 * 1025}, r"handlers/long\.py is larger than"),
-        ({"golden.json": b"{}"}, "holds no sample"),
+        ({"handlers/long.py": b"#" * (1024 * 1024 + 1)}, r"handlers/long\.py is larger than 1048576 bytes"),
         ({MANIFEST: manifest_with("model.onnx")}, "is no Python file"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_in_one_line(tmp_path: Path, change: dict[str, bytes], words: str) -> None:
-    archive = open_archive(archive_at(tmp_path / "toy.mar", {**WHOLE, **change}))
+    archive = open_archive(archive_at(tmp_path / "toy.mar", {**CONTENTS, **change}))
     with pytest.raises(ArchiveError, match=words) as caught:
         scan(archive)
     assert str(archive.path) in str(caught.value)

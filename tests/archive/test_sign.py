@@ -18,9 +18,7 @@ def keys(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def signed(path: Path, key: Path, contents: dict[str, bytes] | None = None) -> Archive:
-    files = checked(contents or CONTENTS)
-    write_zip(files | {"signature.ed25519": signature_of(files[CHECKSUMS], key)}, path)
-    return open_archive(path)
+    return open_archive(archive_at(path, contents or CONTENTS, key))
 
 
 def test_a_signature_holds_for_the_archive_and_for_each_version_stamped_of_it(
@@ -29,7 +27,7 @@ def test_a_signature_holds_for_the_archive_and_for_each_version_stamped_of_it(
     private, public = keys
     archive = signed(tmp_path / "toy.mar", private)
     verify(archive, public, required=True)
-    verify(stamp(archive.path, "7.1", tmp_path / "toy-7.1.mar"), public, required=True)
+    verify(stamp(archive, "7.1", tmp_path / "toy-7.1.mar"), public, required=True)
     assert archive.content_sha256 == open_archive(archive_at(tmp_path / "plain.mar")).content_sha256
 
 

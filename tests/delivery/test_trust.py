@@ -30,7 +30,7 @@ def test_the_right_signature_is_taken_and_all_others_are_refused(tmp_path: Path)
     stranger, _ = generate_keys(tmp_path / "stranger")
     files, path = checked(WHOLE), tmp_path / "toy.mar"
 
-    write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], private)}, path)
+    write_zip(checked(WHOLE, private), path)
     assert open_trusted(path, required(public)).model_name == "toy"
 
     write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], stranger)}, path)

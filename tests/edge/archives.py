@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from archive import write_zip
-from archive.model import CARD, CHECKSUMS, GOLDEN, MANIFEST
-from archive.stamp import manifest_bytes
+from archive import sealed, write_zip
+from archive.model import CARD, GOLDEN
 from handlers import distributions, networks
 from handlers.actions import actions as chosen
 from handlers.section import Section
 from handlers.spaces import action_space
-from serialize.archive import checksums, json_bytes
+from serialize.archive import json_bytes
 from settings.load import ROOT
 
 FIELDS = ["position", "speed", "angle", "turn"]
@@ -105,13 +104,11 @@ def pack(
         CARD: json_bytes(described),
     }
     files[GOLDEN] = json_bytes({"tolerance": 1e-4, "samples": [sample]})
-    files[CHECKSUMS] = checksums(files)
     model = {
         "modelName": described["model_name"],
         "modelVersion": version,
         "handler": "policy_handler.py",
         "serializedFile": "model.pt",
     }
-    files[MANIFEST] = manifest_bytes({"model": model})
-    write_zip(files, path)
+    write_zip(sealed(files, {"model": model}), path)
     return path

@@ -53,7 +53,14 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
 
     archive = open_archive(tmp_path / "archives" / "cartpole.mar")
     assert built.archive == archive
-    documents = {"MAR-INF/MANIFEST.json", "checksums.sha256", "golden.json", "model.json", "model-config.yaml"}
+    documents = {
+        "MAR-INF/MANIFEST.json",
+        "MAR-INF/FIXED.json",
+        "checksums.sha256",
+        "golden.json",
+        "model.json",
+        "model-config.yaml",
+    }
     assert {file.name for file in archive.files} == documents | HANDLER_FILES | {
         "policy_handler.py",
         "sitecustomize.py",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.ray.checked import Named, Trust, check
+from archive import Trust
+from engines.ray.checked import Named, check
 from engines.ray.fetch import Source
 from engines.ray.refusals import InvalidArchive, NoSuchArchive
 from engines.ray.table import Registration
@@ -118,7 +119,7 @@ def test_a_manifest_that_names_nothing_is_refused(tmp_path: Path, manifest: str)
 
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.mar").write_bytes(archive(tmp_path / "good.mar").read_bytes()[:40])
-    with pytest.raises(InvalidArchive, match="not a zip"):
+    with pytest.raises(InvalidArchive, match="not a readable archive"):
         check(tmp_path / "bad.mar", TRUST)
 
 
