@@ -11,6 +11,7 @@
     │   └── PortInUse
     ├── EngineError          the engine refused or did not answer a management call
     │   └── RolloutError     a version did not become ready; says what serves now
+    ├── FiguresError         a server's figures cannot be read, so nothing is known of its traffic
     ├── EdgeError            a policy cannot be compiled, or the edge does not answer as the handler does
     ├── LoadError            the load generator has nothing to load, or nothing that answers
     └── RequestError         what a client of the gateway is told
@@ -75,6 +76,14 @@ class EngineError(MarinaError):
 
 class RolloutError(EngineError):
     """A version did not become ready; the text says which one serves now."""
+
+
+class FiguresError(MarinaError):
+    """A server's figures cannot be read; `passing` when another try may read them."""
+
+    def __init__(self, words: str, *, passing: bool = False) -> None:
+        super().__init__(words)
+        self.passing = passing
 
 
 class EdgeError(MarinaError):

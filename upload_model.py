@@ -36,7 +36,7 @@ def main(overrides: list[str]) -> int:
         print(f"{outcome.model} {outcome.observed} was tried out only; {outcome.version} serves as before")
         return 0
     how = "serves now" if outcome.changed else "serves already, with these settings"
-    print(f"{outcome.model} {outcome.version} {how}{f' ({outcome.where})' if outcome.where else ''}")
+    print(f"{outcome.model} {outcome.version} {how}{outcome.remarks}")
     return 0
 
 

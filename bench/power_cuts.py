@@ -3,14 +3,13 @@
 import asyncio
 import time
 
-import aiohttp
-
+import prometheus
 from bench.two_nodes import TwoNodes
 from errors import MarinaError
 
 UP_S, DOWN_S = 8.0, 6.0
 RETURN_S = 240.0
-IN_TRAFFIC = 'marina_gateway_node_in_traffic{node="b"} 1.0'
+IN_TRAFFIC = "marina_gateway_node_in_traffic"
 
 
 class PowerCuts:
@@ -33,12 +32,11 @@ class PowerCuts:
 
     async def _back(self) -> None:
         deadline = time.monotonic() + RETURN_S
-        async with aiohttp.ClientSession() as session:
-            while time.monotonic() < deadline:
-                async with session.get(f"{self._nodes.gateway}/metrics") as answer:
-                    if IN_TRAFFIC in await answer.text():
-                        return
-                await asyncio.sleep(0.5)
+        while time.monotonic() < deadline:
+            found = await asyncio.to_thread(prometheus.read, f"{self._nodes.gateway}/metrics")
+            if prometheus.total(found.gauges, IN_TRAFFIC, node="b"):
+                return
+            await asyncio.sleep(0.5)
         raise MarinaError(f"the killed node was not back in traffic after {RETURN_S:g} s")
 
 

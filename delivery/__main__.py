@@ -104,7 +104,7 @@ def _put(file: Path, overrides: list[str]) -> int:
 def _rollback(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     outcome = roll_back(loaded.served_model.model_name, loaded)
-    print(f"{outcome.model} {outcome.version} serves again{f' ({outcome.where})' if outcome.where else ''}")
+    print(f"{outcome.model} {outcome.version} serves again{outcome.remarks}")
     return 0
 
 
@@ -130,16 +130,21 @@ def _scale(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     if not loaded.scaling.models:
         raise ConfigError("scaling.models is empty; name the models whose workers are to follow their load")
-    scale(loaded)
+    scale(loaded, _asked_to_stop())
     return 0
 
 
 def _keep(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
+    keep(loaded, _asked_to_stop())
+    return 0
+
+
+def _asked_to_stop() -> Event:
+    """Set when the process is asked to end, which it then does between two turns."""
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    keep(loaded, stop)
-    return 0
+    return stop
 
 
 def _publish(overrides: list[str]) -> int:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from archive import Archive
 from delivery.fleet import Fleet, name_of
 from delivery.journal import PROVEN, Entry, Step
-from delivery.machine import Begun, Tools, prove, settle, switch, take_back
+from delivery.machine import Begun, Proof, Tools, prove, settle, switch, take_back
 from delivery.probe import request_of
 from delivery.record import Served
 from delivery.recover import probe_of, proven, remove_strangers
 from delivery.undo import remove_archive
+from delivery.watch import Counts
 from engines.described import Request
 from errors import MarinaError, RolloutError
 
@@ -54,8 +55,8 @@ class _Rollout:
             raise RolloutError("no engine host answers any longer")
 
 
-def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
-    """Bring `entry.new` to serve on all hosts that answer; returns how many golden answers held on each.
+def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Callable[[], None]) -> Proof:
+    """Bring `entry.new` to serve on all hosts that answer; of the golden answers, returns how many held on each.
 
     `entry.old` is what each host itself has as default. Raises RolloutError, which says where each host stands.
     """
@@ -82,7 +83,8 @@ def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Ca
     except MarinaError as error:
         name = f"{entry.model} {entry.new.version}"
         raise RolloutError(f"{name} serves, but is not settled: {error}; the next rollout finishes it") from None
-    return checked[0]
+    seen = [part.begun.seen for part in rollout.parts if part.begun.seen is not None]
+    return Proof(checked[0], Counts.together(seen) if seen else None)
 
 
 def recover_everywhere(fleet: Fleet) -> None:
@@ -118,7 +120,7 @@ def entry_for(fleet: Fleet, served: Served, before: tuple[Served, ...], *, publi
 
 def _part(tools: Tools, entry: Entry) -> _Part:
     current = tools.engine.default(entry.model)
-    return _Part(tools, Begun(tools, replace(entry, old=current.version if current else None)))
+    return _Part(tools, Begun(tools, replace(entry, old=current.version if current else None), watched=True))
 
 
 def _once(publish: Callable[[], None]) -> Callable[[], None]:

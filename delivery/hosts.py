@@ -44,8 +44,8 @@ def roll_out(archive: Archive, settings: Settings) -> Outcome:
         former = (history.serving, *history.before) if history else ()
         before = tuple(each for each in former if each.version != version)
         entry = entry_for(fleet, served, before, published=store.path(served.archive) is None)
-        checked = replace_everywhere(fleet, archive, entry, lambda: publish(archive, version, store, settings))
-        return Outcome(model, version, changed=True, golden=checked, where=fleet.standing())
+        proof = replace_everywhere(fleet, archive, entry, lambda: publish(archive, version, store, settings))
+        return Outcome(model, version, True, proof.golden, where=fleet.standing(), watched=proof.watched)
 
 
 def roll_back(model: str, settings: Settings) -> Outcome:
@@ -60,8 +60,8 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         archive = stored(target, first.store, settings)
         _check_new(fleet, target.version)
         entry = entry_for(fleet, target, tuple(older), published=False)
-        checked = replace_everywhere(fleet, archive, entry, _nothing)
-        return Outcome(model, target.version, changed=True, golden=checked, where=fleet.standing())
+        proof = replace_everywhere(fleet, archive, entry, _nothing)
+        return Outcome(model, target.version, True, proof.golden, where=fleet.standing(), watched=proof.watched)
 
 
 def remove(model: str, settings: Settings) -> None:
@@ -143,7 +143,9 @@ def bring(fleet: Fleet, tools: Tools, history: History) -> bool:
         tools.engine.unregister(model, current.version)
         current = None
     old = current.version if current else None
-    replace(tools, archive, Entry(model, Step.PUBLISH, serving, old, history.before, published=False), _nothing)
+    entry = Entry(model, Step.PUBLISH, serving, old, history.before, published=False)
+    # It has proven itself on the others, and this host has no traffic to watch: the gateway leaves it out until then.
+    replace(tools, archive, entry, _nothing, watched=False)
     return True
 
 

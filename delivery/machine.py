@@ -19,7 +19,7 @@ from delivery.stores import Store
 from delivery.traffic import Splits
 from delivery.trial import step_of, try_out
 from delivery.undo import undo
-from delivery.watch import Counts, counts, watch
+from delivery.watch import Counts, Watch
 from engines.described import Request, Version
 from engines.interface import Host
 from errors import MarinaError, RolloutError
@@ -50,15 +50,30 @@ class Tools:
         return dataclasses.replace(self, settings=settings)
 
 
-def replace(
-    tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None], *, tried_out: bool = False
-) -> int:
-    """Bring `entry.new` to serve in place of `entry.old`; returns how many golden answers held.
+@dataclass(frozen=True)
+class Proof:
+    """What speaks for a version: golden answers that held, and what it answered while watched; None: it was not."""
 
-    `tried_out`: after the canary or shadow that the settings ask for. Raises RolloutError when the version was not
-    rolled out or was taken back, saying which one serves.
+    golden: int
+    watched: Counts | None = None
+
+
+def replace(
+    tools: Tools,
+    archive: Archive,
+    entry: Entry,
+    publish: Callable[[], None],
+    *,
+    tried_out: bool = False,
+    watched: bool = True,
+) -> Proof:
+    """Bring `entry.new` to serve in place of `entry.old`.
+
+    `tried_out`: after the canary or shadow that the settings ask for. `watched`: not for a version that has proven
+    itself elsewhere, which comes back without the gateway, too. Raises RolloutError when the version was not rolled
+    out or was taken back, saying which one serves.
     """
-    begun = Begun(tools, entry)
+    begun = Begun(tools, entry, watched=watched)
     with _or_undone(tools, archive, begun):
         checked = prove(tools, archive, begun, publish)
         if tried_out:
@@ -69,12 +84,12 @@ def replace(
     except MarinaError as error:
         name = f"{entry.model} {entry.new.version}"
         raise RolloutError(f"{name} serves, but is not settled: {error}; the next rollout finishes it") from None
-    return checked
+    return Proof(checked, begun.seen)
 
 
 def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
     """Let `entry.new` prove itself beside `entry.old`, report, and take it away again; how many golden answers held."""
-    begun = Begun(tools, entry)
+    begun = Begun(tools, entry, watched=True)
     with _or_undone(tools, archive, begun):
         checked = prove(tools, archive, begun, publish)
         _try_out(tools, begun)
@@ -118,9 +133,15 @@ def settle(tools: Tools, entry: Entry, probe: Request) -> None:
 
 
 class Begun:
-    """The rollout under way: each step is journaled and logged before it begins."""
+    """The rollout under way: each step is journaled and logged before it begins.
 
-    def __init__(self, tools: Tools, entry: Entry) -> None:
+    `watch` is None where nothing is watched, as for a first version; `seen` is what it counted, once it is over.
+    """
+
+    def __init__(self, tools: Tools, entry: Entry, *, watched: bool = False) -> None:
+        watched = watched and entry.old is not None and tools.settings.rollout.watch_s > 0
+        self.watch = Watch(tools.settings, entry.model, tools.engine.node.name) if watched else None
+        self.seen: Counts | None = None
         self._journal = tools.journal
         self._on = f" on {tools.engine.node.name}" if tools.settings.engine.nodes else ""
         self.entry = entry
@@ -135,6 +156,8 @@ class Begun:
 def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], None]) -> int:
     """Everything before the switch; the old version is not touched."""
     engine, model, new, limits = tools.engine, begun.entry.model, begun.entry.new, tools.settings.rollout
+    if begun.watch is not None:
+        begun.watch.begin()
     begun.at(Step.PUBLISH)
     publish()
     begun.at(Step.REGISTER)
@@ -171,16 +194,19 @@ def _warm(engine: Host, model: str, version: str, probe: Request, settings: Sett
 def switch(tools: Tools, begun: Begun) -> None:
     """Give the new version the traffic and watch it. Raises RolloutError when it does not stand the watch."""
     model, new = begun.entry.model, begun.entry.new
-    before = Counts() if begun.entry.old is None else counts(tools.settings, model, tools.engine.node.name)
+    if begun.watch is not None:
+        begun.watch.begin()
     begun.at(Step.SWITCH)
     tools.engine.set_default(model, new.version)
     tools.splits.clear(model)
     if begun.entry.old is None:
         return
     log.info("%s %s takes the traffic", model, new.version)
+    if begun.watch is None:
+        return
     begun.at(Step.WATCH)
-    seen = watch(tools.engine, tools.settings, model, new, before.share)
-    log.info("%s %s: %d of its first %d answers failed", model, new.version, seen.failed, seen.answered)
+    begun.seen = begun.watch.follow(tools.engine, new)
+    log.info("%s %s: %s", model, new.version, begun.seen.words)
 
 
 def _record(tools: Tools, entry: Entry) -> None:

@@ -1,6 +1,8 @@
-"""How a rollout ended well."""
+"""The result of a successful rollout."""
 
 from dataclasses import dataclass
+
+from delivery.watch import Counts
 
 
 @dataclass(frozen=True)
@@ -8,7 +10,8 @@ class Outcome:
     """Which version serves now, and whether anything had to change for it.
 
     `plan` is filled by a dry run, which changes nothing; `observed` names a version that was tried out only; `where`
-    says on which of several engine hosts.
+    says on which of several engine hosts; `watched` is what the version answered after the switch, None when nobody
+    watched.
     """
 
     model: str
@@ -18,3 +21,11 @@ class Outcome:
     plan: tuple[str, ...] = ()
     observed: str | None = None
     where: str = ""
+    watched: Counts | None = None
+
+    @property
+    def remarks(self) -> str:
+        """What a reader must know beside the version, for the end of a line; empty when there is nothing."""
+        unseen = self.watched is not None and self.watched.answered == 0
+        found = [*([self.where] if self.where else []), *(["no request came while it was watched"] if unseen else [])]
+        return f" ({'; '.join(found)})" if found else ""

@@ -56,8 +56,8 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
         if current is not None and _only_observed(settings):
             checked = observe(tools, archive, entry, put)
             return Outcome(model, current.version, changed=False, golden=checked, observed=version)
-        checked = replace(tools, archive, entry, put, tried_out=True)
-        return Outcome(model, version, changed=True, golden=checked)
+        proof = replace(tools, archive, entry, put, tried_out=True)
+        return Outcome(model, version, changed=True, golden=proof.golden, watched=proof.watched)
 
 
 def roll_back(model: str, settings: Settings) -> Outcome:
@@ -77,8 +77,8 @@ def roll_back(model: str, settings: Settings) -> Outcome:
             raise RolloutError(f"{model} {target.version} serves already")
         old = current.version if current else None
         entry = Entry(model, Step.PUBLISH, target, old, tuple(older), published=False)
-        checked = replace(tools, archive, entry, _nothing)
-        return Outcome(model, target.version, changed=True, golden=checked)
+        proof = replace(tools, archive, entry, _nothing)
+        return Outcome(model, target.version, changed=True, golden=proof.golden, watched=proof.watched)
 
 
 def remove(model: str, settings: Settings) -> None:
@@ -130,8 +130,8 @@ def _restore(tools: Tools, model: str) -> Outcome | None:
         return None
     archive = stored(history.serving, tools.store, tools.settings)
     entry = Entry(model, Step.PUBLISH, history.serving, None, history.before, published=False)
-    checked = replace(tools, archive, entry, _nothing)
-    return Outcome(model, history.serving.version, changed=True, golden=checked)
+    proof = replace(tools, archive, entry, _nothing)
+    return Outcome(model, history.serving.version, changed=True, golden=proof.golden)
 
 
 def _only_observed(settings: Settings) -> bool:

@@ -1,15 +1,12 @@
 """When a model gets one worker more or one less: by how long its requests wait, with hysteresis."""
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import requests
-
-from settings import Settings
+from prometheus import Series, total
 from settings.schema import Scaling, WorkerLimits
 
-# Of the gateway's metrics: waits in its queue, time in the engine (its sum is what is outstanding), and refusals.
-_LINE = re.compile(r'^marina_gateway_(\w+)\{model="([^"]+)"(?:,status="\w+")?\} (\S+)$', re.MULTILINE)
+# Of the gateway's figures: waits in its queue, time in the engine (its sum is what is outstanding), and refusals.
 _NAMES = ("queue_wait_seconds_sum", "queue_wait_seconds_count", "upstream_seconds_sum", "shed_total")
 # Of a batch for each worker that would be left: more outstanding than this, and one less would have too much to do.
 _FULL = 0.5
@@ -17,12 +14,17 @@ _FULL = 0.5
 
 @dataclass(frozen=True)
 class Totals:
-    """What the gateway has counted for one model since it started: seconds, requests."""
+    """What the gateways have counted for one model since the first look: seconds, requests."""
 
     waited_s: float = 0.0
     requests: float = 0.0
     in_engine_s: float = 0.0
     refused: float = 0.0
+
+    @classmethod
+    def of(cls, growth: Mapping[Series, float], model: str) -> "Totals":
+        """Those of one model."""
+        return cls(*(total(growth, f"marina_gateway_{name}", model=model) for name in _NAMES))
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,10 @@ class Load:
 
     @classmethod
     def between(cls, before: Totals, after: Totals, seconds: float) -> "Load":
-        """What happened meanwhile; nothing where the gateway was restarted between."""
-        if after.requests < before.requests:
-            return cls(0.0, 0.0, 0.0)
+        """What happened meanwhile."""
         count = after.requests - before.requests
         wait_ms = 1000 * (after.waited_s - before.waited_s) / count if count else 0.0
         return cls(wait_ms, (after.in_engine_s - before.in_engine_s) / seconds, after.refused - before.refused)
-
-
-def totals(settings: Settings) -> dict[str, Totals] | None:
-    """The counters by model; None when the gateway does not answer."""
-    try:
-        answer = requests.get(f"{settings.gateway.url}/metrics", timeout=5)
-    except requests.RequestException:
-        return None
-    return read_totals(answer.text)
-
-
-def read_totals(text: str) -> dict[str, Totals]:
-    """The counters in Prometheus' text format."""
-    found: dict[str, dict[str, float]] = {}
-    for name, model, number in _LINE.findall(text):
-        if name in _NAMES:
-            counted = found.setdefault(model, dict.fromkeys(_NAMES, 0.0))
-            counted[name] += float(number)
-    return {model: Totals(*(counted[name] for name in _NAMES)) for model, counted in found.items()}
 
 
 class Scaler:

@@ -18,7 +18,8 @@ from delivery.journal import Entry, Step
 from delivery.traffic import FOLLOWED_S, Splits
 from delivery.verdict import Evidence, Row, judge, table
 from engines.interface import Host
-from errors import RolloutError
+from errors import MarinaError, RolloutError
+from prometheus import GatewayFigures
 from settings import Settings
 from settings.traffic import Split
 
@@ -58,21 +59,22 @@ def in_words(settings: Settings, old: str, new: str) -> list[str]:
 def try_out(engine: Host, splits: Splits, settings: Settings, entry: Entry) -> None:
     """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed it.
 
+    Raises FiguresError when the gateway's figures cannot be read: at the start, or for longer than a restart takes.
+
     The split is left to the caller to take away: promotion switches first, so that no request changes sides twice.
     """
     assert entry.old is not None
     seconds = minutes_of(settings) * 60
-    counted = Counted(settings.gateway.url, entry.model, settings.canary.api_key)
-    if not counted.look():
-        raise RolloutError(f"there is no gateway at {settings.gateway.url} whose traffic it could be tried with")
+    counted = Counted(GatewayFigures(settings.gateway), entry.model)
+    counted.look()
     splits.put(entry.model, _split(settings, entry.old, entry.new.version, time.time() + seconds + GRACE_S))
     trial = _Trial(engine, settings, entry, entry.old, counted)
     with trial.reported():
         deadline = time.monotonic() + seconds + FOLLOWED_S
         while time.monotonic() < deadline:
             time.sleep(min(POLL_S, seconds))
-            trial.look(final=False)
-        trial.look(final=True)
+            trial.look()
+        trial.conclude()
 
 
 @dataclass
@@ -86,9 +88,20 @@ class _Trial:
     counted: Counted
     rows: tuple[Row, ...] = ()
 
-    def look(self, *, final: bool) -> None:
+    def look(self) -> None:
+        """Raises RolloutError when the version is clearly worse, FiguresError when nobody can tell any longer."""
         self._check_workers()
-        self.counted.look()
+        if self.counted.look():
+            self._judge(final=False)
+
+    def conclude(self) -> None:
+        """Judge by figures from after the trial's time. Raises as `look` does: what cannot be read promotes nothing."""
+        self._check_workers()
+        while not self.counted.look():
+            time.sleep(POLL_S)
+        self._judge(final=True)
+
+    def _judge(self, *, final: bool) -> None:
         self.rows = tuple(judge(self._evidence(), self.settings.canary, self.settings.shadow, final=final))
         wrong = next((row.wrong for row in self.rows if row.wrong), None)
         if wrong is not None and (final or not self.settings.shadow.only):
@@ -101,7 +114,7 @@ class _Trial:
         try:
             yield
             reason = ""
-        except RolloutError as error:
+        except MarinaError as error:
             reason = str(error)
             raise
         finally:
@@ -127,7 +140,7 @@ class _Trial:
             "began": began.isoformat(timespec="seconds"),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "failed_because": reason or None,
-            "canary": self.settings.canary.model_dump(exclude={"api_key"}),
+            "canary": self.settings.canary.model_dump(),
             "shadow": self.settings.shadow.model_dump(),
             "tests": [asdict(row) for row in self.rows],
             "evidence": _plain(self._evidence()),

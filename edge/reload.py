@@ -8,9 +8,10 @@ import time
 
 import requests
 
+import prometheus
 from edge.build import Built
 from edge.site import Site
-from errors import EdgeError
+from errors import EdgeError, FiguresError
 from handlers.golden import outside
 from settings import Settings
 
@@ -26,22 +27,27 @@ def reload(built: Built, settings: Settings) -> None:
     if site.write(built, settings):
         os.kill(master, signal.SIGHUP)
     deadline = time.monotonic() + TIMEOUT_S
-    while served_version(settings) != built.version:
+    while (found := _answering(settings)) != built.version:
         if time.monotonic() > deadline:
-            raise EdgeError(f"the edge does not answer with {built.version} {TIMEOUT_S:g} s after its reload")
+            late = f"the edge does not answer with {built.version} {TIMEOUT_S:g} s after its reload"
+            raise EdgeError(f"{late}, but with {found}")
         time.sleep(0.05)
     ask_golden(built, settings)
 
 
-def served_version(settings: Settings) -> str | None:
-    """The version that a new connection gets; None without an edge."""
+def _answering(settings: Settings) -> str:
+    """The version that a new connection gets, or in words why that is not known yet.
+
+    Raises EdgeError when it never will be.
+    """
     try:
         # A connection of its own each time: one that is kept would stay with an old worker.
-        text = requests.get(f"{settings.edge.url}/metrics", timeout=5, headers={"Connection": "close"}).text
-    except requests.RequestException:
-        return None
-    line = next((line for line in text.splitlines() if line.startswith("marina_edge_info{")), "")
-    return line.partition('version="')[2].partition('"')[0] or None
+        found = prometheus.read(f"{settings.edge.url}/metrics").gauges
+    except FiguresError as error:
+        if not error.passing:
+            raise EdgeError(str(error)) from None
+        return str(error)
+    return next((labels["version"] for labels, _ in prometheus.samples(found, "marina_edge_info")), "no version")
 
 
 def ask_golden(built: Built, settings: Settings) -> None:

@@ -8,7 +8,10 @@ from settings import Settings
 
 
 def surroundings(settings: Settings) -> Surroundings:
-    """Nothing for a gateway elsewhere: its engine and its processes are not the ones that the settings describe."""
+    """Nothing for a gateway elsewhere: its engine, processes and API key are not the ones that the settings describe.
+
+    Raises ConfigError when the key cannot be read.
+    """
     if settings.stress.url.rstrip("/") != settings.gateway.url:
         return NOTHING
     engine, gateway = settings.engine, settings.gateway
@@ -17,6 +20,7 @@ def surroundings(settings: Settings) -> Surroundings:
         engine_metrics=engine.metrics_url,
         engine=engines.of(settings).facts,
         state=Path(settings.paths.state),
+        headers=gateway.key_headers(),
         configuration={
             "gateway": gateway.model_dump(mode="json", include=shown),
             "engine": engine.model_dump(mode="json", include={"name", "job_queue_size", "response_timeout_s"}),

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,14 +39,15 @@ class Send(Protocol):
         """The outcome, once it is known."""
 
 
-def session_for(connections: int, timeout_s: float) -> aiohttp.ClientSession:
-    """Keep-alive connections for this many requests at once; to be closed by the caller."""
+def session_for(connections: int, timeout_s: float, headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    """Keep-alive connections for this many requests at once, each with `headers`; to be closed by the caller."""
     # No proxy of the environment and no cookies: the load goes where stress.url says, each request like the other.
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60),
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
+        headers=headers,
     )
 
 

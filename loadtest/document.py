@@ -36,6 +36,7 @@ def document(report: Report) -> dict[str, Any]:
         "warmup": _round(report.warmup) if report.warmup else None,
         "rounds": [_round(one) for one in report.rounds],
         "series": dataclasses.asdict(over_time(report.rounds)),
+        "unread": list(report.unread),
         "servers": [dataclasses.asdict(side) for side in report.servers],
         "usage": {name: [dataclasses.asdict(one) for one in readings] for name, readings in report.usage.items()},
         "episodes": list(report.episodes),

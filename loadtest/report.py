@@ -28,6 +28,7 @@ class Report:
     machine: Machine | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     episodes: tuple[float, ...] = ()  # returns of what was played
+    unread: tuple[str, ...] = ()  # figures of servers that could not be read, and why
 
     @property
     def rate(self) -> Spread | None:

@@ -22,7 +22,6 @@ from loadtest.open_loop import arrivals, open_loop
 from loadtest.plan import Plan, make_plan
 from loadtest.report import Report
 from loadtest.resources import Sampler
-from loadtest.scrape import grown
 from loadtest.server import Servers, server_side
 from loadtest.target import look_up
 from settings.schema import Stress
@@ -47,13 +46,15 @@ class Watcher(Protocol):
 class Surroundings:
     """What may be looked at beside the answers: the engine's metrics and, when it runs here, the stack's processes.
 
-    `engine` tells how both are named, `configuration` goes into the report as it is.
+    `engine` tells how both are named, `headers` hold the gateway's API key, `configuration` goes into the report as it
+    is.
     """
 
     engine_metrics: str | None = None
     engine: Facts | None = None
     state: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 NOTHING = Surroundings()
@@ -65,14 +66,14 @@ async def run(stress: Stress, model: str, watcher: Watcher, around: Surroundings
     Raises LoadError or ConfigError in one line when there is nothing to load, or no warm-up request was answered.
     """
     connections = stress.clients if stress.rate is None else OPEN_CONNECTIONS
-    async with session_for(connections, stress.timeout_s) as session:
+    async with session_for(connections, stress.timeout_s, around.headers) as session:
         targets = [await look_up(session, stress.url, name) for name in (stress.mix or (model,))]
         plan = make_plan(stress, targets)
         feed = _feed(plan)
         watcher.planned(plan)
         load = _Load(plan, sender(session, plan.target.url, plan.target.model), feed, watcher)
         try:
-            return await _watched(load, Servers(session, plan.target.url, around.engine_metrics), around)
+            return await _watched(load, Servers(plan.target.url, around.headers, around.engine_metrics), around)
         finally:
             if isinstance(feed, Environments):
                 feed.close()
@@ -102,10 +103,8 @@ async def _watched(load: _Load, servers: Servers, around: Surroundings) -> Repor
         rounds = await _rounds(load) if warmup is None or warmup.complete else ()
     finally:
         usage = await asyncio.to_thread(sampler.stop)
-    after = await servers.read()
-    growth = [grown(old, new) for old, new in zip(before, after, strict=True)]
-    names = around.engine.metrics if around.engine else None
-    sides = (server_side(target.model, growth[0], growth[1], names) for target in load.plan.targets)
+    counted = await servers.since(before)
+    sides = (server_side(target.model, counted, around.engine) for target in load.plan.targets)
     return Report(
         plan=load.plan,
         started=started,
@@ -113,6 +112,7 @@ async def _watched(load: _Load, servers: Servers, around: Surroundings) -> Repor
         rounds=rounds,
         interrupted=any(not one.complete for one in (*rounds, *((warmup,) if warmup else ()))),
         servers=tuple(side for side in sides if side is not None),
+        unread=counted.unread,
         usage=usage,
         machine=machine,
         configuration=around.configuration,

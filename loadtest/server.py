@@ -1,16 +1,20 @@
 """What the servers' own counters say about a run: where a request's time went, and how full the batches were."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiohttp
-
-from engines.interface import MetricNames
-from loadtest import scrape
-from loadtest.scrape import Counters
+import prometheus
+from engines.interface import Facts
+from errors import FiguresError
+from prometheus import Growth, Reading, Series
 
 GATEWAY = "marina_gateway_"
 EVENTS = ("shed", "retries", "joined")
+MODEL_LABELS = ("model", "model_name", "ModelName")
+
+Counters = Mapping[tuple[str, str], float]
+"""(name of a sample, model) → its value, summed over versions, statuses, routes and workers."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +46,99 @@ class Batches:
 
 @dataclass(frozen=True)
 class ServerSide:
-    """One model as the servers saw it; `events` counts what the gateway refused, repeated or joined."""
+    """One model as the servers saw it; `events` counts what the gateway refused, repeated or joined, if it told.
+
+    `engine` is its name for people.
+    """
 
     model: str
+    engine: str
     stages: Stages
     batches: Batches
     events: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class Before:
+    """One reading of both servers: figures, or why there are none."""
+
+    gateway: Reading | FiguresError
+    engine: Reading | FiguresError | None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """By how much both servers' counters grew, None where that is not known, and `unread`: why."""
+
+    gateway: Counters | None
+    engine: Counters | None
+    unread: tuple[str, ...]
+
+
 class Servers:
     """Reads the counters before and after. `engine` is the address of the engine's, None when it is not known."""
 
-    def __init__(self, session: aiohttp.ClientSession, gateway: str, engine: str | None) -> None:
-        self._session = session
+    def __init__(self, gateway: str, headers: Mapping[str, str], engine: str | None) -> None:
         self._gateway = f"{gateway}/metrics"
+        self._headers = headers
         self._engine = engine
 
-    async def read(self) -> tuple[Counters | None, Counters | None]:
-        """The gateway's counters and the engine's, each None when it cannot be read."""
-        engine = await scrape.read(self._session, self._engine) if self._engine else None
-        return await scrape.read(self._session, self._gateway), engine
+    async def read(self) -> Before:
+        """The counters as they stand."""
+        gateway = await asyncio.to_thread(_read, self._gateway, self._headers)
+        return Before(gateway, await asyncio.to_thread(_read, self._engine, {}) if self._engine else None)
+
+    async def since(self, before: Before) -> Counted:
+        """What was counted meanwhile."""
+        after = await self.read()
+        pairs = ((before.gateway, after.gateway), (before.engine, after.engine))
+        gateway, engine = (_grown(*pair) for pair in pairs)
+        errors = [next((one for one in pair if isinstance(one, FiguresError)), None) for pair in pairs]
+        return Counted(gateway, engine, tuple(str(error) for error in errors if error is not None))
 
 
-def server_side(
-    model: str, gateway: Counters | None, engine: Counters | None, names: MetricNames | None
-) -> ServerSide | None:
+def _read(url: str, headers: Mapping[str, str]) -> Reading | FiguresError:
+    try:
+        return prometheus.read(url, headers)
+    except FiguresError as error:
+        return error
+
+
+def _grown(before: Reading | FiguresError | None, after: Reading | FiguresError | None) -> Counters | None:
+    if not isinstance(before, Reading) or not isinstance(after, Reading):
+        return None
+    growth = Growth()
+    growth.take("", before)
+    growth.take("", after)
+    return by_model(growth.counted)
+
+
+def by_model(figures: Mapping[Series, float]) -> Counters:
+    """The sum of each name and model; buckets are left out."""
+    found: dict[tuple[str, str], float] = {}
+    for (name, own), value in figures.items():
+        labels = dict(own)
+        if "le" not in labels:
+            model = next((labels[each] for each in MODEL_LABELS if each in labels), "")
+            key = name.removesuffix("_total"), model
+            found[key] = found.get(key, 0.0) + value
+    return found
+
+
+def server_side(model: str, counted: Counted, engine: Facts | None) -> ServerSide | None:
     """What the growth of the counters tells about `model`; None when neither server's could be read.
 
-    `names` are the engine's own; without them, only what the kit's handlers count is known of it.
+    Without the engine's facts, only what the kit's handlers count is known of it.
     """
-    if gateway is None and engine is None:
+    if counted.gateway is None and counted.engine is None:
         return None
-    front, back = _Of(gateway or {}, model), _Of(engine or {}, model)
+    names = engine.metrics if engine else None
+    front, back = _Of(counted.gateway or {}, model), _Of(counted.engine or {}, model)
     requests = back.value(names.requests) if names else None
     batches = back.value("handler_batch_fill_ratio_count")
     return ServerSide(
         model=model,
+        engine=engine.title if engine else "the engine",
         stages=Stages(
             gateway=front.mean(f"{GATEWAY}request_seconds"),
             gateway_queue=front.mean(f"{GATEWAY}queue_wait_seconds"),
@@ -93,7 +154,10 @@ def server_side(
             fill=back.mean("handler_batch_fill_ratio", 1),
             coalesced=front.mean(f"{GATEWAY}coalesced_size", 1),
         ),
-        events={name: round(front.value(f"{GATEWAY}{name}") or 0) for name in EVENTS},
+        # A gateway that nobody could read has not counted zero.
+        events={}
+        if counted.gateway is None
+        else {name: round(front.value(f"{GATEWAY}{name}") or 0) for name in EVENTS},
     )
 
 

@@ -52,6 +52,8 @@ async def look_up(session: aiohttp.ClientSession, url: str, model: str) -> Targe
         raise LoadError(f"{address} answers, but not with JSON: is this the gateway?") from None
     if status == 404:
         raise LoadError(f"{url} serves no model {model!r}; `make upload_model MODEL={model}` brings it there")
+    if status == 401:
+        raise LoadError(f"{address} answers 401: set MARINA_API_KEY_FILE or MARINA_API_KEY to a key that it knows")
     if status != 200:
         raise LoadError(f"{address} answers {status}, so no load is put on it")
     return describe(url, model, described)

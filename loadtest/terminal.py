@@ -125,8 +125,10 @@ def _row(name: str, items: int, rate: float, latencies: tuple[float, ...], faile
 
 
 def _surroundings(report: Report) -> Iterator[str]:
+    for reason in report.unread:
+        yield f"Warning: not known from the servers' figures: {reason}"
     for side in report.servers:
-        pieces = ", ".join(f"{name} {ms(value)}" for name, value in spent(vars(side.stages)))
+        pieces = ", ".join(f"{name} {ms(value)}" for name, value in spent(vars(side.stages), side.engine))
         if pieces:
             yield f"Time of a request of {side.model} (means): {pieces}"
         if side.batches.requests_per_batch is not None and side.batches.fill is not None:

@@ -22,13 +22,14 @@ SECRETS = {
     "grafana_password": 20,
     "gateway_key": 32,
     "prometheus_key": 32,
+    "delivery_key": 32,
     "s3_root_user": 10,
     "s3_root_password": 20,
     "s3_user": 10,
     "s3_password": 20,
 }
 DATA = ("torchserve", "torchserve/model_store", "delivery", "minio", "prometheus", "grafana", "loki", "tempo")
-CLIENTS = {"client": "gateway_key", "prometheus": "prometheus_key"}
+CLIENTS = {"client": "gateway_key", "prometheus": "prometheus_key", "delivery": "delivery_key"}
 CONTAINER_USER = 10001  # for root, as whom nothing in a container shall run
 
 
@@ -59,7 +60,7 @@ def prepare(root: Path, user: int, group: int) -> list[str]:
 
 
 def _api_keys(path: Path, found: dict[str, str]) -> None:
-    """The gateway's settings in the container: hashes of the two keys. Keys that somebody added stay."""
+    """The gateway's settings in the container: hashes of its clients' keys. Keys that somebody added stay."""
     hashes = {name: hashlib.sha256(found[secret].encode()).hexdigest() for name, secret in CLIENTS.items()}
     lines = "".join(f"      - {{name: {name}, sha256: {digest}, rate: null}}\n" for name, digest in hashes.items())
     _write_new(path, f"# @package _global_\ngateway:\n  security:\n    api_keys:\n{lines}")

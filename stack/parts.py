@@ -48,7 +48,9 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     served = [] if _elsewhere(engine) else _engine(settings, folders, overrides)
     served += _store(settings.store, folders)
     served += [_loop("keeper", "keep", overrides)] if engine.nodes else []
-    served += [_loop("scaler", "scale", overrides)] if settings.scaling.models else []
+    scaling = settings.scaling
+    shown = () if scaling.metrics_port is None else (Port(scaling.metrics_port, "scaling.metrics_port"),)
+    served += [_loop("scaler", "scale", overrides, shown)] if scaling.models else []
     gateway = settings.gateway
     served.append(
         Part(
@@ -155,12 +157,12 @@ def _s3(bucket: S3Store) -> Part:
     )
 
 
-def _loop(name: str, command: str, overrides: tuple[str, ...]) -> Part:
+def _loop(name: str, command: str, overrides: tuple[str, ...], ports: tuple[Port, ...] = ()) -> Part:
     """What delivery does for ever: bring hosts that come back up to date, give models the workers they need."""
     return Part(
         name=name,
         command=(sys.executable, "-m", "delivery", command, *overrides),
-        ports=(),
+        ports=ports,
         ready_url=None,
         timeout_s=15,
     )

@@ -13,18 +13,31 @@ MAY_IMPORT = {
     "handlers": set(),
     "errors": set(),
     "settings": {"errors"},
+    "prometheus": {"errors", "settings"},
     "engines": {"errors", "settings", "archive", "handlers"},
     "archive": {"errors", "handlers"},
     "serialize": {"errors", "settings", "archive", "handlers"},
-    "delivery": {"errors", "settings", "archive", "handlers", "engines"},
+    "delivery": {"errors", "settings", "archive", "handlers", "engines", "prometheus"},
     "gateway": {"errors", "settings", "engines"},
-    "edge": {"errors", "settings", "archive", "handlers", "delivery"},
+    "edge": {"errors", "settings", "archive", "handlers", "delivery", "prometheus"},
     "stack": {"errors", "settings", "delivery", "engines"},
-    "loadtest": {"errors", "settings", "engines"},
-    "bench": {"errors", "settings", "archive", "handlers", "delivery", "demo", "edge", "engines", "loadtest", "stack"},
+    "loadtest": {"errors", "settings", "engines", "prometheus"},
+    "bench": {
+        "errors",
+        "settings",
+        "archive",
+        "handlers",
+        "delivery",
+        "demo",
+        "edge",
+        "engines",
+        "loadtest",
+        "stack",
+        "prometheus",
+    },
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
-LIGHT = ("engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive")
+LIGHT = ("engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive", "prometheus")
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
 
 # How TorchServe is spoken to: paths, query words, words of its answers, its key file and its counters.

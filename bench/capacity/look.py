@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import requests
-
+import prometheus
 from bench import drive
 from bench.capacity import parts
 from bench.capacity.costs import Cost
@@ -194,14 +193,14 @@ def _wait_for(stack: Nodes) -> None:
 
 
 def _without_requests(stack: Nodes) -> list[str]:
-    text = requests.get("http://{}:{}/metrics".format(*stack.gateway), timeout=10).text
+    found = prometheus.read("http://{}:{}/metrics".format(*stack.gateway)).gauges
     names = [engine.name for engine in stack.engines]
-    return [name for name in names if f'marina_gateway_node_in_traffic{{node="{name}"}} 1.0' not in text]
+    return [name for name in names if not prometheus.total(found, "marina_gateway_node_in_traffic", node=name)]
 
 
 def _series(url: str) -> int:
-    text = requests.get(url, timeout=10).text
-    return sum(1 for line in text.splitlines() if line and not line.startswith("#"))
+    found = prometheus.read(url)
+    return len(found.counters) + len(found.gauges)
 
 
 def _frontend_mb(found: Parts) -> float:

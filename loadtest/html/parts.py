@@ -8,11 +8,13 @@ from loadtest.html.page import card, folded, pairs, table
 from loadtest.html.words import mib, ms
 
 Document = Mapping[str, Any]
+UNNAMED = "the engine"  # in reports that do not say which one it was
 
 
 def stages(side: Document) -> str:
     """Where a request's time went, and how full the batches were."""
-    pieces = list(spent(side["stages"]))
+    engine = side.get("engine", UNNAMED)
+    pieces = list(spent(side["stages"], engine))
     batches, events = side["batches"], {name: count for name, count in side["events"].items() if count}
     rows = [
         ("requests in a batch", _number(batches["requests_per_batch"])),
@@ -22,7 +24,7 @@ def stages(side: Document) -> str:
     ]
     return card(
         f"Where the time of {side['model']} goes",
-        "Means, from the counters of gateway and TorchServe before and after. The queue holds the wait for a batch to "
+        f"Means, from the counters of gateway and {engine} before and after. The queue holds the wait for a batch to "
         "fill; every request of a batch waits for the whole batch.",
         stack("Where the time goes", pieces, "ms"),
         pairs((name, value) for name, value in rows if value != "-"),
@@ -30,13 +32,13 @@ def stages(side: Document) -> str:
     )
 
 
-def spent(found: Document) -> Iterator[tuple[str, float]]:
-    """The stages of a request in their order; what none of them counted is 'other'."""
-    # Observations that travel together are one request to TorchServe: what they shared is not each one's sum.
+def spent(found: Document, engine: str) -> Iterator[tuple[str, float]]:
+    """The stages of a request in their order; what none of them counted is 'on the way between them'."""
+    # Observations that travel together are one request to the engine: what they shared is not each one's sum.
     whole = found["gateway"] or sum(filter(None, (found["queue"], found["inference"])))
     named = [
         ("waits in the gateway", found["gateway_queue"]),
-        ("TorchServe's queue", found["queue"]),
+        (f"{engine}'s queue", found["queue"]),
         ("decode", found["decode"]),
         ("forward", found["forward"]),
         ("word the answer", found["post"]),

@@ -25,6 +25,8 @@ def _notes(run: Document) -> Iterator[str]:
     if run["doubts"]:
         lines = [*run["doubts"], "The figures may be the load generator's own: take them as a lower bound."]
         yield note("The load generator was at its limit", lines, "warn")
+    if unread := run.get("unread"):  # reports of earlier releases do not say
+        yield note("The servers' own figures are missing", unread, "warn")
     if run["errors"]:
         failed = sum(run["errors"].values())
         lines = [f"{count} x {kind}" for kind, count in run["errors"].items()]

@@ -135,7 +135,7 @@ def _table(outcome: Outcome) -> str:
     rows = [_row(setting, outcome, front) for setting in ranked]
     figures = [f"{outcome.unit}/s", outcome.goal.name, "rounds", "failed", "workers", "memory", "cores"]
     caption = (
-        "The best first. Memory is that of all TorchServe workers on this machine, whichever model they serve; "
+        "The best first. Memory is that of all the engine's workers on this machine, whichever model they serve; "
         "cores are those that the whole stack used."
     )
     return card("What each setting does and costs", caption, table(["setting", *figures, ""], rows), wide=True)

@@ -56,7 +56,8 @@ class Trials:
 
     async def target(self) -> Target:
         """What serves now. Raises LoadError."""
-        async with aiohttp.ClientSession(trust_env=False) as session:
+        headers = surroundings(self.settings).headers
+        async with aiohttp.ClientSession(trust_env=False, headers=headers) as session:
             return await look_up(session, self.settings.stress.url, self.model)
 
     async def serve(self, setting: Setting) -> None:

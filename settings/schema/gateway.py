@@ -1,11 +1,16 @@
 """`gateway`: the HTTP and gRPC front that clients see."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from errors import ConfigError
 from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, check_differ, like
 
+Instance = Annotated[
+    str, like(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", "gateway-pods, 10.0.0.7 or 127.0.0.1:5013")
+]
 Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
 
 
@@ -105,6 +110,12 @@ class Gateway(Frozen):
 
     host: str
     port: Port
+    instances: list[Instance] = Field(
+        description="every gateway in front of these engines, HOST or HOST:PORT; a name stands for all its addresses; "
+        "empty: the one of host and port"
+    )
+    api_key: SecretStr | None = Field(description="what the kit's own programs send where the gateway asks for keys")
+    api_key_file: str | None = Field(description="a file that holds this key")
     grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
     processes: PositiveInt
     insecure: bool
@@ -131,6 +142,33 @@ class Gateway(Frozen):
     default_vision_model: Name
     default_policy: Name
     aliases: list[Alias]
+
+    @field_validator("api_key", "api_key_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("set api_key (MARINA_API_KEY) or api_key_file (MARINA_API_KEY_FILE), not both")
+        return self
+
+    def key_headers(self) -> dict[str, str]:
+        """The API key as a header; none where no key is set. Raises ConfigError when it cannot be read or sent."""
+        key = None if self.api_key is None else self.api_key.get_secret_value()
+        if self.api_key_file is not None:
+            try:
+                key = Path(self.api_key_file).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is no text"
+                raise ConfigError(f"gateway.api_key_file={self.api_key_file} cannot be read: {reason}") from None
+        if key is None:
+            return {}
+        if not (key.isascii() and key.isprintable()) or not key or " " in key:
+            where = "gateway.api_key" if self.api_key_file is None else f"gateway.api_key_file={self.api_key_file}"
+            raise ConfigError(f"{where} is no API key: it must be one word of plain characters")
+        return {"X-Api-Key": key}
 
     @property
     def url(self) -> str:

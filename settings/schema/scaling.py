@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from settings.schema.base import Frozen, Name, PositiveInt, Seconds
+from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds
 
 
 class WorkerLimits(Frozen):
@@ -29,6 +29,7 @@ class Scaling(Frozen):
     up_after_s: Seconds = Field(description="for how long it must have been beyond")
     down_after_s: Seconds = Field(description="for how long it must have been calm")
     check_s: Seconds = Field(description="how often the gateway is asked")
+    metrics_port: Port | None = Field(description="where the scaler shows its own figures, on loopback; null: nowhere")
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from settings.schema.base import Frozen, PositiveInt, Seconds
 
@@ -19,7 +19,6 @@ class Canary(Frozen):
     min_requests: PositiveInt = Field(description="fewer than this prove nothing, and it is withdrawn")
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="chance of withdrawing a version that is no worse")
     max_latency_ratio: Annotated[float, Field(ge=1)] = Field(description="its p95 to the old one's, at most")
-    api_key: SecretStr | None = Field(description="opens the gateway's metrics where it asks for keys; null: none")
 
 
 class Shadow(Frozen):

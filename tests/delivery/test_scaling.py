@@ -1,13 +1,26 @@
 """When a model gets a worker more or less, by what the gateway has counted."""
 
-import pytest
+import logging
+from collections.abc import Iterator
+from types import SimpleNamespace
 
-from delivery.scaling import Load, Scaler, Totals, read_totals
+import pytest
+import requests
+from prometheus_client import CollectorRegistry, Gauge
+
+from delivery import scale
+from delivery.scale import ScalingLoop
+from delivery.scaling import Load, Scaler, Totals
 from errors import ConfigError
+from prometheus import parse
 from settings import load
 from settings.schema import Scaling, WorkerLimits
+from tests.figures import CUT, HUNG_UP, FiguresServer, figures, serving
+from tests.ports import free_port
 
-SCALING = Scaling(models={}, target_queue_ms=20, calm_queue_ms=2, up_after_s=5, down_after_s=60, check_s=1)
+SCALING = Scaling(
+    models={}, target_queue_ms=20, calm_queue_ms=2, up_after_s=5, down_after_s=60, check_s=1, metrics_port=None
+)
 BUSY, CALM, BETWEEN = Load(30, 8, 0), Load(0, 0.1, 0), Load(10, 4, 0)
 
 
@@ -60,20 +73,129 @@ def test_after_a_change_it_looks_anew() -> None:
     assert seen(one, BUSY, 2, range(6, 11)) == [2] * 5
 
 
-def test_the_gateways_counters_become_a_load() -> None:
-    text = """
-marina_gateway_queue_wait_seconds_bucket{le="0.001",model="digits"} 4.0
-marina_gateway_queue_wait_seconds_count{model="digits"} 10.0
-marina_gateway_queue_wait_seconds_sum{model="digits"} 0.5
-marina_gateway_upstream_seconds_sum{model="digits",status="200"} 2.0
-marina_gateway_upstream_seconds_sum{model="digits",status="503"} 1.0
-marina_gateway_shed_total{model="digits"} 2.0
+def counted(requests: float, waited_s: float, in_engine_s: float, refused: float = 0, started: float = 1) -> str:
+    """A gateway's text after that many requests of digits."""
+    return (
+        figures({"digits": "1.0"}, started)
+        + f"""\
+# TYPE marina_gateway_queue_wait_seconds histogram
+marina_gateway_queue_wait_seconds_bucket{{le="0.001",model="digits"}} 0.0
+marina_gateway_queue_wait_seconds_count{{model="digits"}} {requests}
+marina_gateway_queue_wait_seconds_sum{{model="digits"}} {waited_s}
+# TYPE marina_gateway_upstream_seconds histogram
+marina_gateway_upstream_seconds_sum{{model="digits",status="200"}} {in_engine_s}
+marina_gateway_upstream_seconds_sum{{model="digits",status="503"}} 0.0
+# TYPE marina_gateway_shed_total counter
+marina_gateway_shed_total{{model="digits"}} {refused}
 """
-    found = read_totals(text)
-    assert found == {"digits": Totals(0.5, 10, 3, 2)}
-    assert Load.between(Totals(), found["digits"], seconds=2) == Load(50.0, 1.5, 2)
-    assert Load.between(found["digits"], Totals(), seconds=2) == Load(0, 0, 0)
+    )
+
+
+def test_the_gateways_counters_become_a_load() -> None:
+    found = Totals.of(parse(counted(10, 0.5, 3, 2)).counters, "digits")
+    assert found == Totals(0.5, 10, 3, 2)
+    assert Load.between(Totals(), found, seconds=2) == Load(50.0, 1.5, 2)
     assert Load.between(Totals(), Totals(), seconds=2) == Load(0, 0, 0)
+
+
+class Stage:
+    """A loop in front of a gateway whose figures a test writes, and the engine's workers."""
+
+    def __init__(self, server: FiguresServer, patch: pytest.MonkeyPatch) -> None:
+        self.server = server
+        self.workers = 4
+        self.gauge = Gauge("frozen", "", ["model"], registry=CollectorRegistry())
+        self.now = 0
+        self._requests = 0.0
+        self._in_engine_s = 0.0
+        settings = server.settings("scaling.models={digits: {min_workers: 1, max_workers: 4}}")
+        self.loop = ScalingLoop(settings, self.gauge)
+        patch.setattr(scale, "resize", lambda model, wanted, settings: setattr(self, "workers", wanted))
+        patch.setattr(
+            scale, "_serving", lambda model, settings: [SimpleNamespace(min_workers=self.workers, batch_size=8)]
+        )
+
+    def load(self, seconds: int, *, outstanding: float, started: float = 1) -> None:
+        """So many seconds under a load that keeps `outstanding` requests in the engine."""
+        for _ in range(seconds):
+            self._requests += 10
+            self._in_engine_s += outstanding
+            self.server.text = counted(self._requests, 0.0, self._in_engine_s, started=started)
+            self.turn(1)
+
+    def turn(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            self.loop.turn(float(self.now))
+
+    def frozen(self) -> bool:
+        return bool(self.gauge.labels("digits")._value.get())
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    with serving() as server:
+        yield Stage(server, monkeypatch)
+
+
+def test_an_idle_model_loses_workers_and_a_loaded_one_keeps_them(stage: Stage) -> None:
+    stage.load(100, outstanding=20)
+    assert stage.workers == 4
+    stage.load(62, outstanding=0)
+    assert stage.workers == 3
+    assert not stage.frozen()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("status", 401), ("status", 403), ("status", 404), ("status", 503), ("trouble", CUT), ("trouble", HUNG_UP),
+     ("text", "<html>\n"), ("text", figures({})), ("text", figures({"cartpole": "1.0"})),
+     ("text", counted(float("nan"), 0, 0))],
+)  # fmt: skip
+def test_a_model_that_nobody_sees_keeps_its_workers(
+    stage: Stage, caplog: pytest.LogCaptureFixture, field: str, value: object
+) -> None:
+    caplog.set_level(logging.INFO)
+    stage.load(3, outstanding=20)
+    well = getattr(stage.server, field)
+    setattr(stage.server, field, value)
+    stage.turn(200)
+    assert stage.workers == 4
+    assert stage.frozen()
+    [line] = [record.message for record in caplog.records]
+    assert line.startswith("digits keeps its workers: ")
+    setattr(stage.server, field, well)
+    stage.load(30, outstanding=20)
+    assert not stage.frozen()
+    assert caplog.records[-1].message == "digits is scaled again"
+    assert stage.workers == 4
+
+
+def test_calm_before_a_gap_counts_for_nothing_after_it(stage: Stage) -> None:
+    stage.load(50, outstanding=0)
+    stage.server.status = 503
+    stage.turn(5)
+    stage.server.status = 200
+    stage.load(50, outstanding=0)
+    assert stage.workers == 4
+    stage.load(15, outstanding=0)
+    assert stage.workers == 3
+
+
+def test_a_gateway_that_was_restarted_is_looked_at_anew(stage: Stage) -> None:
+    stage.load(50, outstanding=0)
+    stage.load(50, outstanding=0, started=2)
+    assert stage.workers == 4
+
+
+def test_what_the_scaler_shows_can_be_scraped_and_a_taken_port_is_one_line() -> None:
+    port = free_port()
+    scale._shown(port).labels("digits").set(1)
+    assert (
+        'marina_scaler_frozen{model="digits"} 1.0' in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+    )
+    with pytest.raises(ConfigError, match=f"scaling.metrics_port={port} cannot be used"):
+        scale._shown(port)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,29 @@
 """What was counted of a version under trial, and what is concluded from it."""
 
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+import prometheus
+from delivery import trial
 from delivery.counted import Compared, Counted, Side
+from delivery.journal import Entry, Step
+from delivery.record import Served
 from delivery.traffic import Splits
-from delivery.trial import in_words, step_of
+from delivery.trial import in_words, report_file, step_of, try_out
 from delivery.verdict import Evidence, judge, table
+from engines.interface import Host
+from errors import FiguresError
 from gateway.trial_metrics import FINE, TrialMetrics
+from prometheus import GatewayFigures
 from settings import load
 from settings.traffic import read
+from tests.figures import HUNG_UP, FiguresServer, figures, serving
+from tests.ports import free_port
 from tests.settings.splits import given_split
 
 SETTINGS = load(["canary.weight=0.1", "shadow.share=1"])
@@ -105,11 +117,24 @@ def text(*rounds: tuple[int, int]) -> str:
     return generate_latest(registry).decode()
 
 
-def test_only_what_came_since_the_trial_began_is_counted() -> None:
-    counted = Counted("http://127.0.0.1:1", "digits")
-    counted.take(text((100, 50)))
-    assert counted.side("1.1", "live") == Side({200: 0, 500: 0}, {}) or counted.side("1.1", "live").requests == 0
-    counted.take(text((100, 50), (7, 2)))
+@pytest.fixture
+def server() -> Iterator[FiguresServer]:
+    with serving() as started:
+        yield started
+
+
+def looked(server: FiguresServer, *texts: str) -> Counted:
+    """What was counted while the gateway answered one text after the other."""
+    counted = Counted(GatewayFigures(server.settings().gateway), "digits")
+    for each in texts:
+        server.text = figures({"digits": "1.0"}) + each
+        assert counted.look()
+    return counted
+
+
+def test_only_what_came_since_the_trial_began_is_counted(server: FiguresServer) -> None:
+    assert looked(server, text((100, 50))).side("1.1", "live").requests == 0
+    counted = looked(server, text((100, 50)), text((100, 50), (7, 2)))
     found = counted.side("1.1", "live")
     assert (found.requests, found.failed, found.refused) == (9, 2, 0)
     assert found.seconds[float("inf")] == 7
@@ -120,17 +145,99 @@ def test_only_what_came_since_the_trial_began_is_counted() -> None:
     assert counted.fallbacks("1.1") == 1
 
 
-def test_a_gateway_that_is_started_anew_begins_at_nothing() -> None:
-    counted = Counted("http://127.0.0.1:1", "digits")
-    counted.take(text((100, 50)))
-    counted.take(text((110, 50)))
-    counted.take(text((5, 1)))
-    counted.take(text((6, 1)))
+def test_a_gateway_that_is_started_anew_begins_at_nothing(server: FiguresServer) -> None:
+    counted = looked(server, text((100, 50)), text((110, 50)), text((5, 1)), text((6, 1)))
     assert (counted.side("1.1", "live").requests, counted.side("1.1", "live").failed) == (17, 1)
 
 
-def test_without_a_gateway_nothing_is_counted_and_nothing_is_lost() -> None:
-    assert not Counted("http://127.0.0.1:1", "digits").look()
+class Engine:
+    """A host whose new version has its workers; each look at it does `then`, as time goes by."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self._then = then
+        self.ready_workers = 2
+
+    def find(self, model: str, version: str) -> Any:
+        self._then()
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "FOLLOWED_S", 0.1)
+    monkeypatch.setattr(trial, "POLL_S", 0.02)
+
+
+def tried(server: FiguresServer, folder: Path, then: Callable[[], object], *overrides: str) -> dict[str, Any]:
+    """Try a version out, with figures that change on the way; the report."""
+    settings = server.settings(f"paths.state={folder}", "canary.minutes=0.001", "shadow.minutes=0.001", *overrides)
+    entry = Entry("digits", Step.CANARY, Served("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
+    try:
+        try_out(cast(Host, Engine(then)), Splits.of(settings), settings, entry)
+    finally:
+        written: dict[str, Any] = json.loads(report_file(settings, "digits", "1.1").read_text())
+    return written
+
+
+def good(count: int) -> str:
+    """A gateway's text after so many good answers of both versions, copies among them."""
+    registry = CollectorRegistry()
+    metrics = TrialMetrics(registry)
+    for _ in range(count):
+        metrics.answered("digits", "1.0", "live", 200, 0.004)
+        metrics.answered("digits", "1.1", "live", 200, 0.004)
+        metrics.answered("digits", "1.1", "shadow", 200, 0.004)
+        metrics.copied("digits", "1.1", "same")
+    return figures({"digits": "1.0"}) + generate_latest(registry).decode()
+
+
+each_kind = pytest.mark.parametrize(
+    "kind", [("canary.weight=0.5", "canary.min_requests=20"), ("shadow.share=1", "shadow.min_compared=20")]
+)
+
+
+@each_kind
+def test_a_trial_that_can_be_read_to_its_end_promotes(
+    server: FiguresServer, tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    server.text = good(0)
+    assert tried(server, tmp_path, lambda: setattr(server, "text", good(50)), *kind)["failed_because"] is None
+
+
+@each_kind
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("status", 401, "answers 401"), ("trouble", HUNG_UP, "does not answer"), ("text", "x\n", "not with figures")],
+)
+def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
+    server: FiguresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: tuple[str, ...],
+    field: str,
+    value: object,
+    words: str,
+) -> None:
+    monkeypatch.setattr(prometheus, "BLIND_S", 0.5)
+    server.text = good(0)
+
+    def then() -> None:
+        # All that was seen spoke for the new version; then nothing is seen any longer.
+        if len(server.asked) == 1:
+            server.text = good(50)
+        else:
+            setattr(server, field, value)
+
+    with pytest.raises(FiguresError, match=words):
+        tried(server, tmp_path, then, *kind)
+
+
+def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
+    settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
+    entry = Entry("digits", Step.CANARY, Served("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
+    with pytest.raises(FiguresError, match="connection refused"):
+        try_out(cast(Host, Engine(lambda: None)), Splits.of(settings), settings, entry)
+    assert Splits.of(settings).all() == {}
 
 
 def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:

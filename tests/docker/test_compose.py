@@ -11,6 +11,7 @@ import yaml
 
 from settings import load
 from settings.load import ROOT
+from stack.compose import CLIENTS
 from stack.folders import Folders
 from stack.torchserve import environment
 from tests.docker.dockerfile import Dockerfile, read
@@ -138,7 +139,8 @@ def test_networks_join_those_who_speak_with_each_other() -> None:
     for one, other in [
         ("gateway", "torchserve"), ("gateway", "torchserve-gpu"), ("delivery", "torchserve"),
         ("delivery", "torchserve-gpu"), ("torchserve", "filebrowser"), ("torchserve", "minio"), ("delivery", "minio"),
-        ("bucket", "minio"), ("prometheus", "gateway"), ("prometheus", "torchserve"), ("prometheus", "edge"),
+        ("bucket", "minio"), ("delivery", "gateway"), ("prometheus", "gateway"), ("prometheus", "torchserve"),
+        ("prometheus", "edge"),
         ("grafana", "prometheus"), ("grafana", "loki"), ("grafana", "tempo"), ("alloy", "loki"),
         ("gateway", "tempo"), ("torchserve", "tempo"), ("torchserve-gpu", "tempo"),
     ]:  # fmt: skip
@@ -156,6 +158,22 @@ def test_secrets_come_from_files_that_nobody_publishes() -> None:
     for key, value in given.items():
         if re.search(r"PASSWORD|SECRET|ROOT_USER|KEY", key):
             assert value.startswith(("/run/secrets/", "/srv/keys/")), key
+
+
+def test_rollouts_read_the_figures_of_every_gateway_with_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery = SERVICES["delivery"]
+    for name, value in delivery["environment"].items():
+        monkeypatch.setenv(name, str(value))
+    found = load().gateway
+    assert found.instances == ["gateway"]
+    secret = Path(str(found.api_key_file))
+    assert secret == Path("/run/secrets") / secret.name
+    assert secret.name in delivery["secrets"]
+    assert secret.name in CLIENTS.values()
+    # What delivery writes of a version under trial is what the gateway reads.
+    state = read(ROOT / "docker/Dockerfile.delivery").env["MARINA_STATE"]
+    assert ("./data/delivery", state) in mounts("delivery")
+    assert ("./data/delivery", state) in mounts("gateway")
 
 
 def test_torchserve_may_fetch_from_the_two_stores_and_from_nowhere_else() -> None:

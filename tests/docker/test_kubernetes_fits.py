@@ -12,7 +12,7 @@ from settings import Settings, load
 from settings.load import ROOT
 from settings.schema import RayServe, S3Store
 from stack import rayserve
-from stack.compose import SECRETS
+from stack.compose import CLIENTS, SECRETS
 from stack.folders import Folders
 from tests.docker.dockerfile import Instruction, read
 from tests.docker.manifests import FOLDER, container, environment, generated, one, pods, written
@@ -62,6 +62,7 @@ def test_probes_ask_what_the_image_asks_itself(name: str) -> None:
 def test_mounts_take_the_places_that_compose_fills(name: str) -> None:
     known = {volume.split(":")[1] for volume in COMPOSE[name].get("volumes", ())}
     known |= {re.sub(r":.*", "", place) for place in COMPOSE[name].get("tmpfs", ())}
+    known |= {"/run/secrets" for _ in COMPOSE[name].get("secrets", ())}
     added = {"/srv/live", "/etc/marina", "/srv/state", "/dev/shm", "/srv/marina/config/served_model"}
     for mount in container(name)["volumeMounts"]:
         place = mount["mountPath"]
@@ -167,10 +168,33 @@ def test_secrets_come_from_files_that_nobody_publishes() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert "docker/secrets/" in ignored
     found = generated("secretGenerator", "gateway-settings") + generated("secretGenerator", "s3", "components/s3")
+    found += generated("secretGenerator", "gateway-key")
     for each in found:
         assert "../../secrets/" in each
         assert Path(each).name in {*SECRETS, "s3.json", "default.yaml"}
     assert not [each for each in written() if each["kind"] == "Secret"]
+
+
+@pytest.mark.parametrize("name", ["delivery", "upload"])
+def test_rollouts_read_the_figures_of_every_gateway_with_their_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (literals("base") | environment(container(name))).items():
+        monkeypatch.setenv(key, value)
+    found = load().gateway
+    [service] = found.instances
+    described = one("Service", service)["spec"]
+    assert described["clusterIP"] == "None"
+    labels = {name: template["metadata"]["labels"] for name, template in pods(written())}
+    assert described["selector"].items() <= labels["gateway"].items()
+    assert [port["port"] for port in described["ports"]] == [found.port]
+    [mount] = [each for each in container(name)["volumeMounts"] if each["name"] == "gateway-key"]
+    secret = Path(str(found.api_key_file))
+    assert str(secret.parent) == mount["mountPath"]
+    assert [Path(each).name for each in generated("secretGenerator", "gateway-key")] == [secret.name]
+    assert secret.name in CLIENTS.values()
+    rules = one("NetworkPolicy", "delivery")["spec"]["egress"]
+    assert {"podSelector": {"matchLabels": {"app": "gateway"}}} in [
+        to for rule in rules if {"port": found.port} in rule["ports"] for to in rule["to"]
+    ]
 
 
 def test_a_gateway_has_time_to_stop_and_its_probes_need_no_key(cluster: Settings) -> None:

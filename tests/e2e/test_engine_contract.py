@@ -22,7 +22,8 @@ from delivery.stores.base import file_name
 from engines.described import Request, Version
 from engines.interface import Front, Host
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
-from loadtest import scrape
+from loadtest.server import by_model
+from prometheus import read
 from settings import Settings, load
 from settings.schema import Node, RequestParams
 from tests.e2e.clients import asking
@@ -272,7 +273,7 @@ async def test_a_refusal_has_its_meaning(
 
 def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> None:
     assert stage.host.predict(MODEL, stage.serving, STATE).status == 200
-    counters = scrape.parse(requests.get(stage.settings.engine.metrics_url, timeout=30).text) or {}
+    counters = by_model(read(stage.settings.engine.metrics_url).counters)
     names = ENGINE.metrics
     assert all((name, MODEL) in counters for name in (names.requests, names.queue_us, names.inference_us))
 

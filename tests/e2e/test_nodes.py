@@ -30,16 +30,17 @@ QUICK = ("served_model=cartpole", "rollout.watch_s=0.5", "rollout.warm_requests=
 FAILS = """
 import sys
 import upload_model
-from delivery import golden, machine
+from delivery import golden
+from delivery.watch import Watch
 from errors import RolloutError
 where, *overrides = sys.argv[1:]
-holder = golden if where == "check" else machine
-real = getattr(holder, where)
-def fail_on_b(engine, *others):
-    if engine.node.name == "b":
+holder, name = (golden, "check") if where == "check" else (Watch, "follow")
+real = getattr(holder, name)
+def fail_on_b(*given):
+    if any(getattr(getattr(each, "node", None), "name", "") == "b" for each in given):
         raise RolloutError("on purpose")
-    return real(engine, *others)
-setattr(holder, where, fail_on_b)
+    return real(*given)
+setattr(holder, name, fail_on_b)
 sys.exit(upload_model.main(overrides))
 """
 KILLED = """

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -12,6 +13,7 @@ from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
 from gateway.tracing import Tracer
+from prometheus import GatewayFigures
 from tests.gateway.engine import Engine
 from tests.polling import wait_for
 from tests.ports import free_port
@@ -41,3 +43,8 @@ def gateway_for(
     finally:
         uvicorn_server.should_exit = True
         thread.join()
+
+
+def figures_of(gateway: str, *overrides: str) -> GatewayFigures:
+    """The figures of the gateway at this URL, as delivery reads them."""
+    return GatewayFigures(settings.load([f"gateway.port={urlsplit(gateway).port}", *overrides]).gateway)

@@ -12,17 +12,15 @@ import psutil
 import pytest
 import requests
 from PIL import Image
-from pydantic import SecretStr
 
 import settings
-from delivery.counted import Counted
-from errors import ConfigError, RolloutError
+from errors import ConfigError, FiguresError
 from gateway import server
 from gateway.apikey import new_key
 from gateway.picture_size import size_of
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
-from tests.gateway.served import gateway_for
+from tests.gateway.served import figures_of, gateway_for
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -59,11 +57,11 @@ def test_without_a_known_key_nothing_is_answered(locked: str, headers: dict[str,
     assert requests.get(f"{locked}/healthz", timeout=30).status_code == 200
 
 
-def test_a_rollout_reads_the_metrics_with_a_key_and_says_that_it_needs_one(locked: str) -> None:
-    assert Counted(locked, "digits", SecretStr(KEY)).look()
-    for wrong in (None, SecretStr("wrong")):
-        with pytest.raises(RolloutError, match="MARINA_API_KEY"):
-            Counted(locked, "digits", wrong).look()
+def test_figures_are_read_with_a_key_and_refused_without_one(locked: str) -> None:
+    assert figures_of(locked, f"gateway.api_key={KEY}").look()
+    for wrong in ((), ("gateway.api_key=wrong",)):
+        with pytest.raises(FiguresError, match="MARINA_API_KEY"):
+            figures_of(locked, *wrong).look()
 
 
 def test_a_key_that_asks_too_often_is_told_when_to_come_back(locked: str) -> None:

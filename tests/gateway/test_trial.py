@@ -12,7 +12,7 @@ from delivery.counted import Counted
 from delivery.traffic import Splits
 from settings.traffic import Split
 from tests.gateway.engine import FIELDS, Engine
-from tests.gateway.served import gateway_for
+from tests.gateway.served import figures_of, gateway_for
 from tests.polling import wait_for
 from tests.settings.splits import given_split
 
@@ -25,7 +25,7 @@ def follows(gateway: str, path: Path, model: str, trial: Split) -> Counted:
     Splits(path).put(model, trial)
     mark = f'marina_gateway_shadow_largest_change{{model="{model}",version="{trial.trial}"}}'
     wait_for(lambda: mark in requests.get(f"{gateway}/metrics", timeout=30).text)
-    counted = Counted(gateway, model)
+    counted = Counted(figures_of(gateway), model)
     assert counted.look()
     return counted
 

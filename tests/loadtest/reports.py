@@ -45,6 +45,7 @@ def report(
         )
     side = ServerSide(
         model,
+        "TorchServe",
         Stages(20.0, 0.5, 18.0, 6.0, 9.0, 4.0, 3.0, 0.3),
         Batches(3.2, 0.8, None),
         {"shed": 0, "retries": 0, "joined": 2},

@@ -34,17 +34,33 @@ def test_the_batch_follows_the_requests_at_each_worker(now: Batching, clients: i
     assert advice.batch_size == expected
 
 
-def test_the_delay_follows_the_rate_at_which_a_batch_fills() -> None:
-    advice = advise(_report(Batching(2, 50, 1), clients=8, rate=500.0, latency_ms=80.0))
+def test_delay_batch_that_fills_soon_is_waited_for_and_no_longer() -> None:
+    advice = advise(_report(Batching(2, 50, 4), clients=16, rate=100.0, latency_ms=160.0))
     assert advice is not None
-    assert (advice.batch_size, advice.max_batch_delay_ms) == (4, 6)
-    assert "500/s" in advice.why_max_batch_delay
+    assert (advice.batch_size, advice.max_batch_delay_ms) == (4, 10)
+    advice = advise(_report(Batching(1, 50, 1), clients=2, rate=20.0, latency_ms=100.0))
+    assert advice is not None
+    assert (advice.batch_size, advice.max_batch_delay_ms) == (2, 12)
+    assert "at 20/s a batch of 2 fills in 50.0 ms" in advice.why_max_batch_delay
 
 
-def test_the_delay_stays_below_half_the_median_latency() -> None:
-    advice = advise(_report(Batching(2, 50, 1), clients=8, rate=60.0, latency_ms=20.0))
+@pytest.mark.parametrize(
+    ("now", "clients", "rate", "latency_ms", "lone_ms"),
+    [
+        (Batching(8, 5, 1), 16, 17.8, 898.0, 56.2),  # once 449 ms were advised
+        (Batching(4, 5, 2), 32, 100.0, 320.0, 20.0),
+        (Batching(8, 50, 1), 4, 40.0, 100.0, 12.5),  # four waited 50 ms of their 100 for four more
+        (Batching(2, 0, 4), 16, 400.0, 40.0, 10.0),
+    ],
+)
+def test_delay_costs_a_lone_client_a_quarter_of_its_latency_at_most(
+    now: Batching, clients: int, rate: float, latency_ms: float, lone_ms: float
+) -> None:
+    advice = advise(_report(now, clients=clients, rate=rate, latency_ms=latency_ms))
     assert advice is not None
-    assert advice.max_batch_delay_ms == 10
+    assert 0 < advice.max_batch_delay_ms <= max(1, lone_ms / 4 + 0.5)
+    cost = f"alone waits all of {advice.max_batch_delay_ms} ms, beside some {lone_ms:.1f} ms for its answer"
+    assert cost in advice.why_max_batch_delay
 
 
 def test_a_batch_of_one_waits_for_nobody() -> None:
@@ -53,7 +69,7 @@ def test_a_batch_of_one_waits_for_nobody() -> None:
     assert (advice.batch_size, advice.max_batch_delay_ms) == (1, 0)
 
 
-@pytest.mark.parametrize("delay", [1, 2, 6, 10])
+@pytest.mark.parametrize("delay", [0, 1, 2, 6, 10])
 def test_something_new_is_tried(delay: int) -> None:
     advice = advise(_report(Batching(2, delay, 1), clients=8, rate=500.0, latency_ms=80.0))
     assert advice is not None

@@ -58,6 +58,7 @@ def test_the_gateway_takes_the_keys_and_no_other(root: Path, tmp_path: Path) -> 
     found = made(root)
     assert keys.owner(found["gateway_key"]) == "client"
     assert keys.owner(found["prometheus_key"]) == "prometheus"
+    assert keys.owner(found["delivery_key"]) == "delivery"
     assert keys.owner(found["grafana_password"]) is None
 
 

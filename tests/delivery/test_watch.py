@@ -1,0 +1,149 @@
+"""What a watch after a switch sees, and what it makes of figures that it cannot read."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+import prometheus
+from delivery import watch
+from delivery.outcome import Outcome
+from delivery.record import Served
+from delivery.watch import Counts, Watch
+from engines.interface import Host
+from errors import FiguresError, RolloutError
+from tests.figures import HUNG_UP, FiguresServer, calls, figures, serving
+from tests.ports import free_port
+
+NEW = Served("1.1", "digits-1.1.mar", 4, 5, 1)
+NODES = "engine.nodes=[{name: a, inference_url: 'http://a:1', management_url: 'http://a:2', token: t}]"
+
+
+class Engine:
+    """A host whose new version has its worker; each look at it does `then` first, as time goes by."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None, ready: int = 1) -> None:
+        self._then = then
+        self.ready_workers = ready
+
+    def find(self, model: str, version: str) -> Any:
+        self._then()
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "POLL_S", 0.01)
+    monkeypatch.setattr(watch, "KNOWN_S", 0.2)
+    monkeypatch.setattr(prometheus, "BLIND_S", 0.2)
+
+
+@pytest.fixture
+def server() -> Iterator[FiguresServer]:
+    with serving(calls(100)) as started:
+        yield started
+
+
+def begun(server: FiguresServer, *overrides: str, node: str = "engine") -> Watch:
+    found = Watch(server.settings("rollout.watch_s=0.05", *overrides), "digits", node)
+    found.begin()
+    return found
+
+
+def follow(watched: Watch, engine: Engine) -> Counts:
+    return watched.follow(cast(Host, engine), NEW)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_watch_figures_that_cannot_be_read_let_no_rollout_begin(server: FiguresServer, status: int) -> None:
+    server.status = status
+    with pytest.raises(FiguresError, match=rf"answers {status}.*; rollout\.watch_s=0 rolls out without a watch"):
+        begun(server)
+
+
+def test_watch_without_a_gateway_no_rollout_begins(server: FiguresServer) -> None:
+    with pytest.raises(FiguresError, match=r"does not answer \(connection refused\)"):
+        begun(server, f"gateway.port={free_port()}")
+
+
+def test_watch_gateway_that_does_not_know_the_model_lets_no_rollout_begin(server: FiguresServer) -> None:
+    server.text = figures({"cartpole": "1.0"})
+    with pytest.raises(FiguresError, match="names no model digits"):
+        begun(server)
+
+
+def test_watch_idle_gateway_that_looks_at_its_engine_only_now_is_waited_for(
+    server: FiguresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "KNOWN_S", 60)
+    monkeypatch.setattr(time, "sleep", lambda _: setattr(server, "text", calls(100)))
+    server.text = figures({})
+    begun(server)
+    assert len(server.asked) == 2
+
+
+def test_watch_begins_again_before_the_switch_and_bears_a_gateway_that_is_starting(
+    server: FiguresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "KNOWN_S", 60)
+    found = begun(server)
+    monkeypatch.setattr(time, "sleep", lambda _: setattr(server, "status", 200))
+    server.status = 503
+    found.begin()
+    server.status = 401
+    with pytest.raises(FiguresError, match="MARINA_API_KEY"):
+        found.begin()
+
+
+def test_watch_counts_what_came_since_it_began(server: FiguresServer) -> None:
+    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(130, 2)))) == Counts(32, 2)
+
+
+def test_watch_too_many_failed_answers_take_the_version_back(server: FiguresServer) -> None:
+    with pytest.raises(RolloutError, match="5 of its first 10 answers failed"):
+        follow(begun(server), Engine(lambda: setattr(server, "text", calls(105, 5))))
+
+
+def test_watch_share_that_failed_before_the_switch_too_is_borne(server: FiguresServer) -> None:
+    server.text = calls(50, 50)
+    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(55, 55)))) == Counts(10, 5)
+
+
+def test_watch_of_one_host_counts_that_host_alone(server: FiguresServer) -> None:
+    server.text = calls(100, node="a")
+    found = begun(server, NODES, node="a")
+    text = calls(107, 1, node="a") + 'marina_gateway_node_calls_total{node="b",model="digits",status="503"} 50\n'
+    assert follow(found, Engine(lambda: setattr(server, "text", text))) == Counts(8, 1)
+
+
+def test_watch_that_saw_no_request_says_so(server: FiguresServer) -> None:
+    seen = follow(begun(server), Engine())
+    assert seen == Counts(0, 0)
+    assert "no request came" in seen.words
+    assert Outcome("digits", "1.1", True, watched=seen).remarks == " (no request came while it was watched)"
+    several = Outcome("digits", "1.1", True, where="a: 1.1", watched=seen)
+    assert several.remarks == " (a: 1.1; no request came while it was watched)"
+    assert Outcome("digits", "1.1", True, watched=Counts(1, 0)).remarks == Outcome("digits", "1.1", True).remarks == ""
+
+
+def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -> None:
+    with pytest.raises(FiguresError, match="answers 401"):
+        follow(begun(server), Engine(lambda: setattr(server, "status", 401)))
+    server.status = 200
+    with pytest.raises(FiguresError, match="does not answer"):
+        follow(begun(server), Engine(lambda: setattr(server, "trouble", HUNG_UP)))
+    server.trouble = None
+    with pytest.raises(FiguresError, match="counts nan"):
+        follow(begun(server), Engine(lambda: setattr(server, "text", calls(float("nan")))))
+
+
+def test_watch_gateway_that_was_restarted_meanwhile_is_watched_on(server: FiguresServer) -> None:
+    steps = iter([("status", 503), ("text", calls(3, 1, started=2)), ("status", 200), ("text", calls(5, 2, started=2))])
+    found = begun(server, "rollout.watch_s=0.1")
+    assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == Counts(7, 2)
+
+
+def test_watch_lost_worker_takes_the_version_back(server: FiguresServer) -> None:
+    with pytest.raises(RolloutError, match="0 of its 1 workers are left"):
+        follow(begun(server), Engine(ready=0))
