@@ -86,7 +86,7 @@ class NatureCnn(nn.Module):
             *(nn.Conv2d(32, 64, 4, 2), nn.ReLU()),
             *(nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten()),
         )
-        self.linear = nn.Sequential(nn.Linear(64 * math.prod(map(_left, shape[1:])), features), nn.ReLU())
+        self.linear = nn.Sequential(nn.Linear(convolved(shape), features), nn.ReLU())
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Features of a batch."""
@@ -123,6 +123,11 @@ def encoder(spec: dict[str, Any]) -> nn.Module:
             return Combined([part["size"] for part in spec["parts"]], [encoder(part) for part in spec["parts"]])
         case unknown:
             raise ValueError(f"no observation encoding {unknown!r}")
+
+
+def convolved(shape: list[int]) -> int:
+    """Return how many values the convolutions of NatureCnn leave of a picture [channels, height, width]."""
+    return 64 * math.prod(map(_left, shape[1:]))
 
 
 def _left(size: int) -> int:

@@ -2,13 +2,14 @@
 
 {"type": "policy",
  "observation": ...,      see handlers.policy_encoders
- "widths": [4, 64, 64, 2], "activation": "Tanh",
+ "widths": [4, 64, 64, 2], "activation": "Tanh", "renorm": {"epsilon": 0.001}   (or no such key)
  "head": {"type": "logits"}
        | {"type": "box", "shape": [1], "low": [-2.0|null], "high": [2.0|null], "limit": 2.0|null, "squash": true}
        | {"type": "gaussian", "shape": [1], "squash": false, "log_std": [-0.5] | null}}
 
-`widths` are the sizes of the layers, input first, output last; `activation` is a class of torch.nn. The last layer of a
-gaussian without `log_std` gives the means and, behind them, the logarithms of the spreads.
+`widths` are the sizes of the layers, input first, output last; `activation` is a class of torch.nn. With `renorm` a
+batch renormalisation stands before each layer. The last layer of a gaussian without `log_std` gives the means and,
+behind them, the logarithms of the spreads.
 """
 
 import math
@@ -42,12 +43,33 @@ class PolicyNetwork(nn.Module):
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> "PolicyNetwork":
         """Builds from the description at the top of this file. Raises ValueError for what it does not know."""
-        return cls(encoder(spec["observation"]), _layers(spec["widths"], spec["activation"]), _head(spec["head"]))
+        layers = _layers(spec["widths"], spec["activation"], spec.get("renorm"))
+        return cls(encoder(spec["observation"]), layers, _head(spec["head"]))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Logits, actions or gaussians of a batch of observations."""
         answer: torch.Tensor = self.head(self.layers(self.encoder(observation)))
         return answer
+
+
+class BatchRenorm(nn.Module):
+    """[N, width] → [N, width], as sb3-contrib's BatchRenorm acts after training: by its running mean and variance."""
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        for name in ("mean", "var", "scale", "bias"):
+            self.register_buffer(name, torch.ones(width))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of a batch with the mean that training saw taken away, and its spread."""
+        normal: torch.Tensor = (values - self.mean) / torch.sqrt(self.var + self.epsilon)
+        return self.scale * normal + self.bias
 
 
 class BoxHead(nn.Module):
@@ -108,11 +130,13 @@ class GaussianHead(nn.Module):
         return torch.stack([mean, log_std], dim=1).reshape(-1, 2, *self.shape)
 
 
-def _layers(widths: list[int], activation: str) -> nn.Sequential:
+def _layers(widths: list[int], activation: str, renorm: dict[str, float] | None) -> nn.Sequential:
     if activation not in ACTIVATIONS:
         raise ValueError(f"no activation {activation!r}; known are {', '.join(ACTIVATIONS)}")
     modules: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
+        if renorm is not None:
+            modules.append(BatchRenorm(inputs, renorm["epsilon"]))
         modules += [nn.Linear(inputs, outputs), getattr(nn, activation)()]
     return nn.Sequential(*modules[:-1])  # the last layer is the output, without activation
 

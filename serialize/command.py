@@ -48,7 +48,7 @@ def _leaves(node: Any, key: str = GROUP) -> Iterator[tuple[str, Any]]:
     elif isinstance(node, str) and is_url(node):
         scheme, _, rest = node.partition("://")
         yield key, f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
-    elif isinstance(node, str) and key.endswith((".checkpoint", ".handler", ".normalization", ".pictures")):
+    elif isinstance(node, str) and key.endswith((".checkpoint", ".handler", ".normalization", ".bounds", ".pictures")):
         yield key, PurePosixPath(node).name
     else:
         yield key, node

@@ -10,11 +10,11 @@ import torch
 
 from errors import BuildError
 from handlers import networks
-from serialize.checkpoints import ROOT
-from serialize.normalization import read_normalization
+from serialize.normalization import WHERE, read_normalization
 from serialize.normalization import spec as normalization_spec
 from serialize.sb3 import Actor, read_actor
 from serialize.sb3.extractors import plain
+from serialize.sb3.layers import Layer
 from serialize.sb3.spaces import Box, Dict, Discrete, Part, Space, unbounded_box
 from serialize.source import Source
 from settings.schema import PolicyModel
@@ -29,16 +29,12 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
 
     Raises BuildError when the checkpoint cannot be read safely, or `fields`, `actions` or figures do not fit it.
     """
-    actor = read_actor(checkpoint) if checkpoint else _random(model)
+    actor = read_actor(checkpoint, model) if checkpoint else _random(model)
     _check_names(model, actor)
     spec = _spec(actor)
     _normalize(spec["observation"], model, actor.observation)
     network = networks.build(spec)
-    state = network.state_dict() | {f"encoder.{name}": tensor for name, tensor in actor.encoder.state.items()}
-    for number, (weight, bias) in enumerate(actor.layers):
-        # Every other module is an activation.
-        state[f"layers.{2 * number}.weight"], state[f"layers.{2 * number}.bias"] = weight, bias
-    network.load_state_dict(state)
+    network.load_state_dict(network.state_dict() | _weights(actor))
     return Source(
         network=network,
         spec=spec,
@@ -47,6 +43,21 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
         input_name="observation",
         output_name="gaussian" if actor.gaussian else "action" if isinstance(actor.action, Box) else "logits",
     )
+
+
+def _weights(actor: Actor) -> dict[str, torch.Tensor]:
+    """The tensors of handlers.policy_network by name."""
+    found = {f"encoder.{name}": tensor for name, tensor in actor.encoder.state.items()}
+    # Between two linear layers stands an activation, and with renormalisations one of these before each.
+    step = 2 if actor.epsilon is None else 3
+    for number, layer in enumerate(actor.layers):
+        first = step * number
+        if layer.renorm is not None:
+            parts = {name: getattr(layer.renorm, name) for name in ("mean", "var", "scale", "bias")}
+            found |= {f"layers.{first}.{name}": tensor for name, tensor in parts.items()}
+            first += 1
+        found |= {f"layers.{first}.weight": layer.weight, f"layers.{first}.bias": layer.bias}
+    return found
 
 
 def _example(space: Space) -> torch.Tensor:
@@ -67,27 +78,27 @@ def _spec(actor: Actor) -> dict[str, Any]:
             log_std = None if actor.log_std is None else list(actor.log_std)
             head = {"type": "gaussian", "shape": list(action.shape), "squash": actor.squash, "log_std": log_std}
     encoding, widths, activation = copy.deepcopy(actor.encoder.spec), actor.widths, actor.activation
-    return {"type": "policy", "observation": encoding, "widths": widths, "activation": activation, "head": head}
+    spec = {"type": "policy", "observation": encoding, "widths": widths, "activation": activation, "head": head}
+    return spec if actor.epsilon is None else spec | {"renorm": {"epsilon": actor.epsilon}}
 
 
 def _normalize(encoding: dict[str, Any], model: PolicyModel, space: Space) -> None:
     """Puts the figures into the description of what stands before the layers."""
-    where = "served_model.observation.normalization"
-    figures = read_normalization(model.observation.normalization, ROOT)
+    figures = read_normalization(model.observation.normalization)
     if figures is None:
         return
     if isinstance(space, Dict) != isinstance(figures, dict):
-        raise BuildError(f"{where}: figures by part are for an observation of parts, and only for one")
+        raise BuildError(f"{WHERE}: figures by part are for an observation of parts, and only for one")
     if isinstance(space, Dict) and isinstance(figures, dict):
         if unknown := sorted(set(figures) - set(space.keys)):
             raise BuildError(
-                f"{where}: the observation has no part {unknown[0]}; its parts are {', '.join(space.keys)}"
+                f"{WHERE}: the observation has no part {unknown[0]}; its parts are {', '.join(space.keys)}"
             )
         for (key, part), described in zip(space.parts, encoding["parts"], strict=True):
             if key in figures:
-                _normalize_part(described, figures[key], part, f"{where}.{key}")
+                _normalize_part(described, figures[key], part, f"{WHERE}.{key}")
     elif isinstance(figures, Normalization) and not isinstance(space, Dict):
-        _normalize_part(encoding, figures, space, where)
+        _normalize_part(encoding, figures, space, WHERE)
 
 
 def _normalize_part(encoding: dict[str, Any], figures: Normalization, part: Part, where: str) -> None:
@@ -126,7 +137,7 @@ def _random(model: PolicyModel) -> Actor:
     widths = [len(model.fields), HIDDEN, HIDDEN, len(model.actions)]
     generator = torch.Generator().manual_seed(SEED)
     layers = tuple(
-        (torch.randn(outputs, inputs, generator=generator) / inputs**0.5, torch.zeros(outputs))
+        Layer(torch.randn(outputs, inputs, generator=generator) / inputs**0.5, torch.zeros(outputs))
         for inputs, outputs in pairwise(widths)
     )
     observation, action = unbounded_box(len(model.fields)), Discrete(len(model.actions))

@@ -1,70 +1,57 @@
-"""PPO and A2C (and what shares their network): Stable-Baselines3's ActorCriticPolicy.
+"""PPO, A2C and TRPO (and what shares their network): Stable-Baselines3's ActorCriticPolicy.
 
 Tensors: [pi_|vf_]features_extractor, mlp_extractor.[shared_net|policy_net|value_net].N, action_net, value_net, log_std.
 """
-
-import logging
-from collections.abc import Sequence
 
 from errors import BuildError
 from serialize.sb3 import distributions
 from serialize.sb3.actor import Actor
 from serialize.sb3.extractors import read_extractor
-from serialize.sb3.kwargs import activation, flag
-from serialize.sb3.layers import Layer, check_known, layer, sequence
+from serialize.sb3.layers import network
 from serialize.sb3.read import Checkpoint
-from serialize.sb3.spaces import ActionSpace, Box, Discrete, unbounded_box
+from serialize.sb3.spaces import Box
 
-logger = logging.getLogger(__name__)
-
-TENSORS = (
-    *("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "mlp_extractor.value_net."),
-    *("features_extractor.", "pi_features_extractor.", "vf_features_extractor."),
-    *("action_net.", "value_net.", "log_std"),
-)
-
-
-def matches(checkpoint: Checkpoint) -> bool:
-    """Whether there is an `action_net`."""
-    return "action_net.weight" in checkpoint.state
+TRAINING = ("mlp_extractor.value_net.", "value_net.", "vf_features_extractor.", "sde_features_extractor.")
+SHARED, OWN = "features_extractor", "pi_features_extractor"
 
 
 def read(checkpoint: Checkpoint) -> Actor:
-    """The policy half; of a bare policy.pth, with the spaces that its tensors show."""
-    state, kwargs = checkpoint.state, checkpoint.policy_kwargs
-    check_known(state, TENSORS)
+    """Read the policy half. Raises BuildError for what it cannot rebuild exactly."""
+    tensors, arguments = checkpoint.tensors, checkpoint.arguments
+    tensors.leave_out(*TRAINING)
     # shared_net: layers for both halves, in versions before 2.0.
-    layers = (
-        *sequence(state, "mlp_extractor.shared_net"),
-        *sequence(state, "mlp_extractor.policy_net"),
-        layer(state, "action_net"),
+    layers = network(tensors, "mlp_extractor.shared_net", "mlp_extractor.policy_net", last="action_net")
+    # Since 1.7 the policy's own extractor is stored under both names.
+    extractor = OWN if tensors.names(f"{OWN}.") else SHARED
+    if extractor == OWN:
+        tensors.leave_out_copies(f"{OWN}.", f"{SHARED}.")
+    gaussian = "log_std" in tensors
+    # With gSDE there is one spread for each feature of the last layer and each action, or one for all actions.
+    gsde = gaussian and len(tensors.shape("log_std")) == 2
+    log_std = None
+    if gsde:
+        tensors.leave_out("log_std")  # only noise is drawn with it
+    elif gaussian:
+        log_std = tuple(tensors.read("log_std").flatten().tolist())
+    width = layers[-1].outputs
+    observation, action = checkpoint.spaces(
+        extractor,
+        layers,
+        f"Box(-1.0, 1.0, ({width},), float32)" if gaussian else f"Discrete({width})",
+        activation="Tanh",
+        **({"squash_output": False} if gsde else {}),
     )
-    observation = checkpoint.observation or unbounded_box(layers[0][0].shape[1])
-    action = checkpoint.action or _guess_action(checkpoint, layers)
-    spread = state.get("log_std")
-    if isinstance(action, Box) and spread is None:
-        raise BuildError("has no log_std, and a Box of actions needs one")
-    # With gSDE there is one spread for each feature of the last layer and each action.
-    gsde = spread is not None and spread.ndim == 2
-    squash = flag(kwargs, "squash_output", default=False)
-    if squash and not gsde:
+    if isinstance(action, Box) != gaussian:
+        raise BuildError(f"its action space is {action}, and it has {'a' if gaussian else 'no'} log_std")
+    if not gsde and arguments.says("squash_output") and arguments.flag("squash_output", default=False):
         raise BuildError("squash_output is for policies that explore with gSDE")
     return Actor(
         observation=observation,
         action=action,
-        # Where both halves have an extractor of their own, the policy's; `features_extractor` is the shared one.
-        encoder=read_extractor(checkpoint, observation, "pi_features_extractor", "features_extractor"),
+        encoder=read_extractor(checkpoint, observation, extractor),
         layers=layers,
-        activation=activation(kwargs, default="Tanh"),
+        activation=arguments.activation("Tanh", layers),
         distribution=distributions.actor_critic(action, gsde=gsde),
-        log_std=None if spread is None or gsde else tuple(float(value) for value in spread.flatten().tolist()),
-        squash=squash,
+        log_std=log_std,
+        squash=gsde and arguments.flag("squash_output", default=False),
     )
-
-
-def _guess_action(checkpoint: Checkpoint, layers: Sequence[Layer]) -> ActionSpace:
-    width = layers[-1][1].shape[0]
-    if "log_std" in checkpoint.state:
-        logger.warning("a bare policy.pth has no bounds of its actions: they are not clipped")
-        return unbounded_box(width)
-    return Discrete(width)

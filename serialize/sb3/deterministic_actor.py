@@ -4,28 +4,32 @@ from errors import BuildError
 from serialize.sb3 import distributions
 from serialize.sb3.actor import Actor
 from serialize.sb3.extractors import read_extractor
-from serialize.sb3.kwargs import activation
-from serialize.sb3.layers import check_known, sequence
+from serialize.sb3.layers import network
 from serialize.sb3.read import Checkpoint
+from serialize.sb3.spaces import Box
 
-
-def matches(checkpoint: Checkpoint) -> bool:
-    """Whether there is an actor, and nothing of a spread (that is SAC, which comes before)."""
-    return "actor.mu.0.weight" in checkpoint.state
+EXTRACTOR = "actor.features_extractor"
 
 
 def read(checkpoint: Checkpoint) -> Actor:
-    """The actor, whose output is squashed onto the action space."""
-    known = ("actor.mu.", "actor.features_extractor.", "actor_target.", "critic.", "critic_target.")
-    check_known(checkpoint.state, known)
-    if checkpoint.observation is None or checkpoint.action is None:
-        raise BuildError("a bare policy.pth has no bounds to scale its actions to; give the .zip that save() wrote")
+    """Read the actor, whose output is squashed onto the action space."""
+    tensors, arguments = checkpoint.tensors, checkpoint.arguments
+    tensors.leave_out("actor_target.", "critic.", "critic_target.")
+    layers = network(tensors, "actor.mu")
+    observation, action = checkpoint.spaces(
+        EXTRACTOR,
+        layers,
+        f"Box(-1.0, 1.0, ({layers[-1].outputs},), float32)",
+        activation="ReLU",
+    )
+    if not isinstance(action, Box):
+        raise BuildError(f"its action space is {action}, and TD3 and DDPG need a Box")
     return Actor(
-        observation=checkpoint.observation,
-        action=checkpoint.action,
-        encoder=read_extractor(checkpoint, checkpoint.observation, "actor.features_extractor"),
-        layers=sequence(checkpoint.state, "actor.mu"),
-        activation=activation(checkpoint.policy_kwargs, default="ReLU"),
+        observation=observation,
+        action=action,
+        encoder=read_extractor(checkpoint, observation, EXTRACTOR),
+        layers=layers,
+        activation=arguments.activation("ReLU", layers),
         distribution=distributions.none(distributions.DETERMINISTIC),
         squash=True,
     )

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from errors import BuildError
-from serialize.sb3.kwargs import check_extractor, flag
+from handlers.policy_encoders import convolved
+from serialize.sb3.layers import Tensors
 from serialize.sb3.read import Checkpoint
 from serialize.sb3.spaces import Box, Dict, Discrete, MultiDiscrete, Part, Space
 
@@ -29,24 +30,19 @@ class Encoder:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def read_extractor(checkpoint: Checkpoint, observation: Space, *prefixes: str) -> Encoder:
-    """The extractor whose tensors stand under the first of `prefixes` that has any.
+def read_extractor(checkpoint: Checkpoint, observation: Space, prefix: str) -> Encoder:
+    """Read the extractor whose tensors stand under `prefix`, if it has any.
 
-    Raises BuildError for one of the user's own, or tensors that no extractor of the library has.
+    Raises BuildError for one of the user's own, or when its tensors do not fit the space.
     """
-    check_extractor(checkpoint.policy_kwargs)
-    scaled = flag(checkpoint.policy_kwargs, "normalize_images", True)
-    for prefix in prefixes:
-        found = _under(checkpoint.state, f"{prefix}.")
-        if found and checkpoint.observation is None:
-            raise BuildError(f"has {prefix}, and a bare policy.pth has no shape of pictures; give the .zip of save()")
-        if found and isinstance(observation, Dict):
-            return _combined(observation, _under(found, "extractors."), scaled)
-        if found and isinstance(observation, Box):
-            return _nature_cnn(observation, found, scaled)
-        if found:
-            raise BuildError(f"has tensors under {prefix}, which its observation space needs none of")
-    return _combined(observation, {}, scaled) if isinstance(observation, Dict) else plain(observation, scaled=scaled)
+    tensors, arguments = checkpoint.tensors, checkpoint.arguments
+    arguments.check_extractor()
+    parts = [part for _, part in observation.parts] if isinstance(observation, Dict) else [observation]
+    pictures = any(isinstance(part, Box) and part.is_picture for part in parts)
+    scaled = pictures and arguments.flag("normalize_images", default=True)
+    if isinstance(observation, Dict):
+        return _combined(observation, tensors, f"{prefix}.extractors.", scaled)
+    return _part(observation, tensors, f"{prefix}.", scaled)
 
 
 def plain(observation: Part, *, scaled: bool = True) -> Encoder:
@@ -56,51 +52,54 @@ def plain(observation: Part, *, scaled: bool = True) -> Encoder:
     return Encoder({"encoding": "flatten", "scale": _scale(observation, scaled)}, observation.features)
 
 
+def _part(space: Part, tensors: Tensors, prefix: str, scaled: bool) -> Encoder:
+    # Tensors under a space that needs none stay unread, which refuses the build.
+    if isinstance(space, Box) and tensors.names(prefix):
+        return _nature_cnn(space, tensors, prefix, scaled)
+    return plain(space, scaled=scaled)
+
+
 def _scale(observation: Part, scaled: bool) -> float:
     """255 for a picture that the library scales before the network, else 1."""
     return 255.0 if scaled and isinstance(observation, Box) and observation.is_picture else 1.0
 
 
-def _nature_cnn(observation: Box, state: Mapping[str, torch.Tensor], scaled: bool) -> Encoder:
+def _nature_cnn(observation: Box, tensors: Tensors, prefix: str, scaled: bool) -> Encoder:
     shape = observation.shape
-    wanted = {f"{name}.{kind}" for name in (*KERNELS, "linear.0") for kind in ("weight", "bias")}
-    if set(state) != wanted or len(shape) != 3 or min(shape[1:]) < SMALLEST:
-        odd = next(iter(sorted(set(state) ^ wanted)), f"an observation of shape {shape}")
-        raise BuildError(f"its feature extractor is not NatureCNN: {odd}")
+    wanted = [f"{name}.{kind}" for name in (*KERNELS, "linear.0") for kind in ("weight", "bias")]
+    found = {name.removeprefix(prefix) for name in tensors.names(prefix)}
+    if strange := sorted(found - set(wanted)):
+        raise BuildError(f"its feature extractor is not NatureCNN: it has {prefix}{strange[0]}")
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+        raise BuildError(f"its feature extractor is not NatureCNN: an observation has shape {shape}")
     channels = shape[0]
     for name, (filters, size) in KERNELS.items():
-        kernel = (filters, channels, size, size)
-        if state[f"{name}.weight"].shape != kernel or state[f"{name}.bias"].shape != (filters,):
+        shapes = tensors.shape(f"{prefix}{name}.weight"), tensors.shape(f"{prefix}{name}.bias")
+        if shapes != ((filters, channels, size, size), (filters,)):
             raise BuildError(
-                f"its feature extractor is not NatureCNN: {name} is {tuple(state[f'{name}.weight'].shape)}"
+                f"its feature extractor is not NatureCNN for an observation of shape {shape}: {name} is {shapes[0]}"
             )
         channels = filters
-    features = state["linear.0.weight"].shape[0]
+    linear = tensors.shape(f"{prefix}linear.0.weight")
+    features, taken = linear[0], convolved(list(shape))
+    if linear != (features, taken) or tensors.shape(f"{prefix}linear.0.bias") != (features,):
+        raise BuildError(f"a picture of shape {shape} gives {taken} values, {prefix}linear.0 is {linear}")
     spec = {
         "encoding": "nature_cnn",
         "shape": list(shape),
         "scale": _scale(observation, scaled),
         "features": features,
     }
-    return Encoder(spec, features, {name: tensor.float() for name, tensor in state.items()})
+    return Encoder(spec, features, {name: tensors.read(prefix + name) for name in wanted})
 
 
-def _combined(observation: Dict, state: Mapping[str, torch.Tensor], scaled: bool) -> Encoder:
+def _combined(observation: Dict, tensors: Tensors, prefix: str, scaled: bool) -> Encoder:
     parts: list[dict[str, Any]] = []
-    tensors: dict[str, torch.Tensor] = {}
+    state: dict[str, torch.Tensor] = {}
     features = 0
-    if strange := {name.partition(".")[0] for name in state} - set(observation.keys):
-        raise BuildError(f"has an extractor for {sorted(strange)[0]}, which its observation space has not")
     for number, (key, space) in enumerate(observation.parts):
-        own = _under(state, f"{key}.")
-        if own and not isinstance(space, Box):
-            raise BuildError(f"has an extractor for {key}, which is no Box")
-        read = _nature_cnn(space, own, scaled) if own and isinstance(space, Box) else plain(space, scaled=scaled)
+        read = _part(space, tensors, f"{prefix}{key}.", scaled)
         parts.append({"size": math.prod(space.as_box().shape)} | read.spec)
-        tensors |= {f"parts.{number}.{name}": tensor for name, tensor in read.state.items()}
+        state |= {f"parts.{number}.{name}": tensor for name, tensor in read.state.items()}
         features += read.features
-    return Encoder({"encoding": "combined", "parts": parts}, features, tensors)
-
-
-def _under(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return Encoder({"encoding": "combined", "parts": parts}, features, state)

@@ -11,16 +11,9 @@ from serialize.sb3.actor import Actor
 from serialize.sb3.read import Checkpoint
 from serialize.sb3.spaces import Box, MultiBinary, MultiDiscrete
 
-POLICIES = "sb3_contrib.common.maskable.policies"
-
-
-def matches(checkpoint: Checkpoint) -> bool:
-    """Whether the file names one of its policy classes."""
-    return checkpoint.policy_module == POLICIES and actor_critic.matches(checkpoint)
-
 
 def read(checkpoint: Checkpoint) -> Actor:
-    """The policy half, as of PPO."""
+    """Read the policy half, as of PPO."""
     action = checkpoint.action
     if action is None or isinstance(action, Box):
         raise BuildError("MaskablePPO needs discrete actions")

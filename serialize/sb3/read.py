@@ -8,76 +8,140 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from errors import BuildError
+from serialize.sb3.kwargs import Arguments
+from serialize.sb3.layers import Layer, Tensors
 from serialize.sb3.spaces import ActionSpace, Space
-from serialize.sb3.stored_spaces import read_action_space, read_space
+from serialize.sb3.stated_spaces import stated_action, stated_observation
 from serialize.tensors import load_tensors
+from settings.schema import PolicyModel
 
 SETTINGS = "data"
 WEIGHTS = "policy.pth"
-LIBRARIES = ("stable_baselines3", "sb3_contrib")
+VERSION = "_stable_baselines3_version"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a policy by name; spaces and settings too when they were stored (None, {} when not).
+    """The tensors of a policy, the arguments that it was made with, and its spaces; None where nobody says them.
 
-    `policy_module` is where the class of the policy comes from, `settings` all that the algorithm stored.
+    `module` is where the policy's class comes from, None for a bare policy.pth; `settings` is all that the algorithm
+    stored.
     """
 
-    state: Mapping[str, torch.Tensor]
+    tensors: Tensors
+    arguments: Arguments
     observation: Space | None
     action: ActionSpace | None
-    policy_kwargs: Mapping[str, Any]
-    policy_module: str | None = None
+    module: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def spaces(
+        self, extractor: str, layers: tuple[Layer, ...], action_space: str, **arguments: Any
+    ) -> tuple[Space, ActionSpace]:
+        """Return the spaces. Raises BuildError when one of them or of the `arguments` is neither stored nor stated.
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads the file. Raises BuildError for another kind of file, or one that would have to be unpickled."""
+        All tensors but the extractor's must be read by then, so that nobody states things of a file that is refused.
+        `action_space` and `arguments` are examples of what to write into the YAML; that of the observations follows
+        from the tensors of `extractor` and the first of the `layers`. One layer alone needs no activation.
+        """
+        self.tensors.check_all_read(besides=f"{extractor}.")
+        if len(layers) == 1:
+            arguments.pop("activation", None)
+        missing = {name: example for name, example in arguments.items() if not self.arguments.says(name)}
+        if _picture_tensors(self.tensors, extractor) and not self.arguments.says("normalize_images"):
+            missing["normalize_images"] = True
+        if self.observation is None:
+            missing["observation_space"] = _example(self.tensors, extractor, layers)
+        if self.action is None:
+            missing["action_space"] = action_space
+        if missing or self.observation is None or self.action is None:
+            raise self.arguments.unstated(**missing)
+        return self.observation, self.action
+
+
+def read_checkpoint(path: Path, model: PolicyModel) -> Checkpoint:
+    """Read the file, together with what `model` states of it.
+
+    Raises BuildError for another kind of file, one that would have to be unpickled, and one that `model` contradicts.
+    """
     if not zipfile.is_zipfile(path):
         # torch.save before 1.6 wrote no zip; a policy may be as old.
-        return Checkpoint(load_tensors(path, path), None, None, {})
+        return _bare(path, model)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if WEIGHTS not in names:
-            return Checkpoint(load_tensors(path, path), None, None, {})
+            return _bare(path, model)
         if SETTINGS not in names:
-            raise BuildError(f"{path}: has {WEIGHTS} but no {SETTINGS}; not written by Stable-Baselines3's save()")
+            raise BuildError(f"has {WEIGHTS} but no {SETTINGS}; not written by Stable-Baselines3's save()")
         weights = io.BytesIO(archive.read(WEIGHTS))
-        data = _settings(path, archive.read(SETTINGS))
-    state = load_tensors(weights, path)
-    module = _policy_module(path, data)
-    try:
-        observation = read_space(data.get("observation_space"), "observation space")
-        action = read_action_space(data.get("action_space"))
-    except BuildError as error:
-        raise BuildError(f"{path}: {error}") from None
+        data = _settings(archive.read(SETTINGS))
+        version = archive.read(VERSION).decode("utf-8", "replace").strip() if VERSION in names else None
     kwargs = data.get("policy_kwargs") or {}
     if not isinstance(kwargs, dict):
-        raise BuildError(f"{path}: policy_kwargs is not a JSON object")
-    return Checkpoint(state, observation, action, kwargs, module, data)
+        raise BuildError("policy_kwargs is not a JSON object")
+    tensors = Tensors(load_tensors(weights, path))
+    pictures = _pictures(tensors, kwargs)
+    return Checkpoint(
+        tensors=tensors,
+        arguments=Arguments(kwargs, version, model.policy),
+        observation=stated_observation(model, data.get("observation_space") or {}, pictures),
+        action=stated_action(model, data.get("action_space") or {}),
+        module=_module(data),
+        settings=data,
+    )
 
 
-def _policy_module(path: Path, data: Mapping[str, Any]) -> str | None:
-    """Where the policy's class comes from. Raises BuildError for a class of the user's own.
+def _bare(path: Path, model: PolicyModel) -> Checkpoint:
+    tensors = Tensors(load_tensors(path, path))
+    return Checkpoint(tensors, Arguments(None, None, model.policy), stated_observation(model), stated_action(model))
 
-    Its methods may do anything with the same tensors, and they are in the file as a pickle only.
+
+def _example(tensors: Tensors, extractor: str, layers: tuple[Layer, ...]) -> str:
+    """A space in gymnasium's words, as it might be."""
+    pictures = _picture_tensors(tensors, extractor)
+    if not pictures:
+        return f"Box(-inf, inf, ({layers[0].inputs},), float32)"
+    picture = f"Box(0, 255, ({tensors.shape(pictures[0])[1]}, 84, 84), uint8)"
+    _, combined, rest = pictures[0].partition(".extractors.")
+    key = rest.removesuffix(".cnn.0.weight")
+    return f"Dict('{key}': {picture}, 'speed': Box(-inf, inf, (2,), float32))" if combined else picture
+
+
+def _picture_tensors(tensors: Tensors, extractor: str) -> list[str]:
+    return [name for name in tensors.names(f"{extractor}.") if name.endswith("cnn.0.weight")]
+
+
+def _pictures(tensors: Tensors, kwargs: Mapping[str, Any]) -> frozenset[str]:
+    """The parts of an observation that a NatureCNN sees; "" is one without parts.
+
+    The library gives it nothing but bytes from 0 to 255, unless it is told that pictures are normalised already, which
+    it takes for granted where they are not to be divided by 255.
     """
+    if "normalized_image" in str(kwargs.get("features_extractor_kwargs")) or "normalize_images" in kwargs:
+        return frozenset()
+    found = set()
+    for name in tensors.names(""):
+        _, extractor, rest = name.partition("features_extractor.")
+        if extractor and rest.endswith("cnn.0.weight"):
+            found.add(rest.removeprefix("extractors.").removesuffix("cnn.0.weight").removesuffix("."))
+    return frozenset(found)
+
+
+def _module(data: Mapping[str, Any]) -> str:
+    """Where the policy's class comes from, which says how its tensors are meant."""
     stored = data.get("policy_class")
     module = stored.get("__module__") if isinstance(stored, dict) else None
-    if module is not None and str(module).partition(".")[0] not in LIBRARIES:
-        raise BuildError(f"{path}: the policy's class is one of {module}, whose code could only be unpickled")
-    return None if module is None else str(module)
+    if module is None:
+        raise BuildError("does not name the policy's class; save it again with Stable-Baselines3 from 1.0 on")
+    return str(module)
 
 
-def _settings(path: Path, text: bytes) -> dict[str, Any]:
+def _settings(text: bytes) -> dict[str, Any]:
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise BuildError(f"{path}: {SETTINGS} is not JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise BuildError(f"{SETTINGS} is not JSON: {error}") from None
     if not isinstance(data, dict):
-        raise BuildError(f"{path}: {SETTINGS} is not a JSON object")
+        raise BuildError(f"{SETTINGS} is not a JSON object")
     return data

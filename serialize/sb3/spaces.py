@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+SHOWN = 8
+"""Numbers of a bound that an error shows at most."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -44,6 +47,11 @@ class Box:
         low, high = (self._bound(bound) for bound in (self.low, self.high))
         return {"type": "box", "shape": list(self.shape), "dtype": self.dtype, "low": low, "high": high}
 
+    def __str__(self) -> str:
+        """As gymnasium prints it."""
+        low, high = (_printed(bound, none) for bound, none in ((self.low, "-inf"), (self.high, "inf")))
+        return f"Box({low}, {high}, {self.shape}, {self.dtype})"
+
     def _bound(self, bound: tuple[float | None, ...]) -> Any:
         # One number stands for all of a picture's, of which there are tens of thousands.
         if len(self.shape) > 1 and len(set(bound)) == 1:
@@ -60,6 +68,10 @@ class Discrete:
     """One of `n`, counted from 0: the library's `predict` does so whatever the space's own start is."""
 
     n: int
+
+    def __str__(self) -> str:
+        """As gymnasium prints it."""
+        return f"Discrete({self.n})"
 
     @property
     def sizes(self) -> list[int]:
@@ -87,6 +99,10 @@ class MultiDiscrete:
     """Several numbers, the i-th one of `nvec[i]`."""
 
     nvec: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As gymnasium prints it."""
+        return f"MultiDiscrete([{' '.join(map(str, self.nvec))}])"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,6 +136,10 @@ class MultiBinary:
 
     shape: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """As gymnasium prints it."""
+        return f"MultiBinary({self.shape[0] if len(self.shape) == 1 else list(self.shape)})"
+
     @property
     def features(self) -> int:
         """Values that a network is given for one observation."""
@@ -145,6 +165,10 @@ class Dict:
 
     parts: tuple[tuple[str, Part], ...]
 
+    def __str__(self) -> str:
+        """As gymnasium prints it."""
+        return f"Dict({', '.join(f'{key!r}: {part}' for key, part in self.parts)})"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the parts."""
@@ -160,5 +184,13 @@ ActionSpace = Part
 
 
 def unbounded_box(width: int) -> Box:
-    """What is known of the observations of a network whose space was not stored."""
+    """Return the space of observations of which only the number is known."""
     return Box((width,), "float32", (None,) * width, (None,) * width)
+
+
+def _printed(bound: tuple[float | None, ...], none: str) -> str:
+    words = [none if value is None else f"{value:.8g}" for value in bound]
+    if len(set(words)) == 1:
+        return words[0]
+    shown = words if len(words) <= SHOWN else [*words[: SHOWN // 2], "...", *words[-SHOWN // 2 :]]
+    return f"[{' '.join(shown)}]"

@@ -150,12 +150,37 @@ class Normalization(Frozen):
     clip: Annotated[float, Field(gt=0)] = Field(10.0, description="VecNormalize's clip_obs")
 
 
+class Bounds(Frozen):
+    """Where the numbers of an observation end: one number for all, or one each; null where there is no end."""
+
+    low: float | list[float | None] | None
+    high: float | list[float | None] | None
+
+
 class ObservationSettings(Frozen):
-    """How an observation is prepared, where the checkpoint does not say."""
+    """How an observation is prepared and checked, where the checkpoint does not say."""
+
+    bounds: str | Bounds | dict[str, Bounds] | None = Field(
+        None, description="of its space, by part for a dict of parts; or the .npz or .json file that has low and high"
+    )
 
     normalization: str | Normalization | dict[str, Normalization] | None = Field(
         None, description="VecNormalize's figures, by part for a dict of parts; or the .npz or .json file that has them"
     )
+
+
+class PolicySettings(Frozen):
+    """What the policy was trained with, where the checkpoint does not say; where it does, both must agree."""
+
+    activation: str | None = Field(None, description="class of torch.nn between the layers: Tanh, ReLU, ELU, ...")
+    observation_space: str | None = Field(None, description="as gymnasium prints it: Box(-1.0, 1.0, (3,), float32)")
+    action_space: str | None = Field(None, description="as gymnasium prints it: Discrete(2), MultiDiscrete([3 5 2])")
+    squash_output: bool | None = Field(None, description="PPO and A2C with gSDE: tanh maps actions onto their space")
+    normalize_images: bool | None = Field(None, description="bytes of pictures are divided by 255")
+    clip_mean: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="SAC, TQC and CrossQ with gSDE: where the mean ends before tanh"
+    )
+    batch_norm_eps: Annotated[float, Field(gt=0)] | None = Field(None, description="CrossQ: epsilon of its layers")
 
 
 class PolicyModel(_Model):
@@ -164,7 +189,8 @@ class PolicyModel(_Model):
     kind: Literal["policy"]
     fields: list[str] | None = Field(None, description="names of the observation's numbers, in order")
     actions: list[str] | None = Field(None, description="names of the discrete actions, for people")
-    observation: ObservationSettings = ObservationSettings(normalization=None)
+    policy: PolicySettings = PolicySettings()
+    observation: ObservationSettings = ObservationSettings()
     out_of_range: Literal["reject", "clip"] = Field("reject", description="what an observation outside its space gets")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from sb3_contrib import QRDQN, MaskablePPO
+from sb3_contrib import QRDQN, TQC, TRPO, CrossQ, MaskablePPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -61,7 +61,7 @@ MATRIX: dict[str, Case] = {
     **{f"{each.__name__} Discrete": Case(each, CARTPOLE, DISCRETE) for each in (PPO, A2C, DQN, QRDQN, MaskablePPO)},
     **{f"{each.__name__} MultiDiscrete": Case(each, WIDE, MULTI) for each in (PPO, A2C, MaskablePPO)},
     **{f"{each.__name__} MultiBinary": Case(each, WIDE, BINARY) for each in (PPO, A2C, MaskablePPO)},
-    **{f"{each.__name__} Box": Case(each, WIDE, TWO) for each in (PPO, A2C, SAC, TD3, DDPG)},
+    **{f"{each.__name__} Box": Case(each, WIDE, TWO) for each in (PPO, A2C, TRPO, SAC, TD3, DDPG, TQC, CrossQ)},
     **{f"{each.__name__} parts": _parts(each, DISCRETE) for each in (PPO, A2C, DQN, QRDQN, MaskablePPO)},
     **{f"{each.__name__} parts": _parts(each, TWO) for each in (SAC, TD3, DDPG)},
     **{f"{each.__name__} picture": _cnn(each, DISCRETE) for each in (PPO, A2C, DQN, QRDQN, MaskablePPO)},
@@ -94,7 +94,7 @@ ODD: dict[str, Case] = {
     ),
     "gSDE": Case(A2C, WIDE, box(-1, 1, (2,)), arguments={"use_sde": True}),
     "picture through an MLP": Case(PPO, spaces.Box(0, 255, (3, 12, 12), np.uint8), DISCRETE),
-    "wide picture through an MLP": Case(PPO, spaces.Box(0, 255, (3, 40, 40), np.uint8), DISCRETE),
+    "wide picture through an MLP": Case(PPO, stored_in_short(spaces.Box(0, 255, (3, 40, 40), np.uint8)), DISCRETE),
     "float64 observation": Case(PPO, spaces.Box(-1, 1, (3,), np.float64), DISCRETE),
     "separate nets": Case(
         PPO, CARTPOLE, DISCRETE, arguments={"policy_kwargs": {"net_arch": {"pi": [16, 8, 4], "vf": [7]}}}
@@ -105,13 +105,25 @@ ODD: dict[str, Case] = {
         DQN, CARTPOLE, DISCRETE, arguments={"policy_kwargs": {"net_arch": [8] * 5, "activation_fn": nn.Tanh}}
     ),
     "SAC gSDE": Case(SAC, SMALL, TWO, arguments={"use_sde": True, "policy_kwargs": {"clip_mean": 0.1}}),
+    "TQC gSDE": Case(TQC, SMALL, TWO, arguments={"use_sde": True}),
+    "CrossQ gSDE": Case(CrossQ, SMALL, TWO, arguments={"use_sde": True, "policy_kwargs": {"clip_mean": 0.3}}),
+    "CrossQ epsilon": Case(
+        CrossQ,
+        SMALL,
+        TWO,
+        arguments={"policy_kwargs": {"batch_norm_eps": 0.5, "net_arch": [12], "activation_fn": nn.ELU}},
+    ),
+    "CrossQ without renormalisation": Case(CrossQ, SMALL, TWO, arguments={"policy_kwargs": {"batch_norm": False}}),
+    "CrossQ no hidden layer": Case(
+        CrossQ, SMALL, TWO, arguments={"policy_kwargs": {"net_arch": {"pi": [], "qf": [8]}}}
+    ),
     "SAC one layer": Case(SAC, SMALL, box(-2, 2, (1,)), arguments={"policy_kwargs": {"net_arch": [9]}}),
     "DDPG ELU": Case(DDPG, SMALL, box(-3, 1, (1,)), arguments={"policy_kwargs": {"activation_fn": nn.ELU}}),
     "QRDQN few quantiles": Case(QRDQN, SMALL, DISCRETE, arguments={"policy_kwargs": {"n_quantiles": 7}}),
     "stack of frames": _cnn(DQN, DISCRETE, FRAMES),
     "picture not divided by 255": Case(
         PPO,
-        PICTURE,
+        stored_in_short(spaces.Box(0, 255, (3, 36, 36), np.uint8)),
         DISCRETE,
         "CnnPolicy",
         {"policy_kwargs": FEW | {"normalize_images": False}},

@@ -6,7 +6,9 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
+from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 Space = spaces.Space[Any]
@@ -31,13 +33,25 @@ def make(
     algorithm: type[BaseAlgorithm], observation: Space, action: Space, policy: str = "MlpPolicy", **arguments: Any
 ) -> BaseAlgorithm:
     """An untrained model on the CPU."""
-    if algorithm.__name__ in ("DQN", "SAC", "TD3", "DDPG", "QRDQN"):
+    if algorithm.__name__ in ("DQN", "SAC", "TD3", "DDPG", "QRDQN", "TQC", "CrossQ"):
         arguments |= {"buffer_size": 10}
     with warnings.catch_warnings():
         # The library advises symmetric action spaces and flat observations; these are here to be odd.
         warnings.simplefilter("ignore", UserWarning)
         # Copied, because the library writes into policy_kwargs.
-        return algorithm(policy, Spaces(observation, action), seed=0, device="cpu", **copy.deepcopy(arguments))
+        model = algorithm(policy, Spaces(observation, action), seed=0, device="cpu", **copy.deepcopy(arguments))
+    _renormalize(model)
+    return model
+
+
+def _renormalize(model: BaseAlgorithm) -> None:
+    """Give batch renormalisations figures as training would: freshly made, they change next to nothing."""
+    generator = torch.Generator().manual_seed(3)
+    for module in model.policy.modules():
+        if isinstance(module, BatchRenorm):
+            for name, low, high in (("ra_mean", -2, 2), ("ra_var", 0.01, 4), ("scale", -2, 2), ("bias", -1, 1)):
+                figures: torch.Tensor = getattr(module, name)
+                figures.data.copy_(low + (high - low) * torch.rand(figures.shape, generator=generator))
 
 
 def stored_in_short(space: Space) -> Space:

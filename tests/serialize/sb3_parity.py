@@ -40,9 +40,10 @@ class Compared:
 
 
 @functools.cache
-def configured() -> PolicyModel:
-    """A policy's settings without names, so that they fit any."""
-    found = settings.load(["served_model=cartpole", "served_model.fields=null", "served_model.actions=null"])
+def configured(*overrides: str) -> PolicyModel:
+    """A policy's settings that state nothing but the overrides, so that they fit any."""
+    plain = ("served_model.fields=null", "served_model.actions=null", "served_model.policy.activation=null")
+    found = settings.load(["served_model=cartpole", *plain, *overrides])
     assert isinstance(found.served_model, PolicyModel)
     return found.served_model
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from PIL import Image
+from sb3_contrib import CrossQ
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -29,7 +30,7 @@ from tests.serialize.sb3_models import Space, Spaces, make, samples
 
 Make = Callable[..., tuple[Any, Archive, ModelHandler]]
 FEW = 50
-PLAIN = ("served_model.fields=null", "served_model.actions=null")
+PLAIN = ("served_model.fields=null", "served_model.actions=null", "served_model.policy.activation=null")
 
 
 @pytest.fixture
@@ -125,6 +126,18 @@ def test_parts_are_objects(made: Make, form: str) -> None:
     assert ask(handler, drawn) == ask(handler, drawn)
     assert np.abs(np.array(ask(handler, drawn)) - expected).max() > 0.1
     with pytest.raises(EdgeError, match="sees observations of several parts, which is not compiled"):
+        read_for_edge(archive.path)
+
+
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torchscript", marks=pytest.mark.slow), "eager"])
+@pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
+def test_crossq_answers_with_its_renormalisations(made: Make, form: str) -> None:
+    small: dict[str, Any] = {"policy_kwargs": {"net_arch": {"pi": [32, 32], "qf": [8]}}}
+    model, archive, handler = made(make(CrossQ, WIDE, TWO, **small), f"served_model.artifact={form}")
+    states = samples(WIDE, FEW)
+    expected = model.predict(states, deterministic=True)[0]
+    np.testing.assert_allclose(ask(handler, {"instances": states.tolist()}), expected, rtol=0, atol=1e-5)
+    with pytest.raises(EdgeError, match="has renorm, which is not compiled"):
         read_for_edge(archive.path)
 
 

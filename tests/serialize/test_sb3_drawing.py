@@ -198,6 +198,7 @@ def test_what_has_nothing_to_draw_from_says_why(
 
 def test_a_bare_network_does_not_tell_its_exploration(tmp_path: Path) -> None:
     torch.save(make(DQN, SMALL, spaces.Discrete(3)).policy.state_dict(), tmp_path / "policy.pth")
-    source = read_policy(configured(), tmp_path / "policy.pth")
+    said = ("served_model.policy.activation=ReLU", "served_model.fields=[a,b,c]")
+    source = read_policy(configured(*said), tmp_path / "policy.pth")
     with pytest.raises(InvalidFields, match="does not tell the exploration rate"):
         asked(source, 1)
