@@ -46,11 +46,16 @@ class RequestParams:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture gets the network's size; the network itself scales and normalises it."""
+    """How a picture gets the network's size; the network itself scales and normalises it.
+
+    `background` lies behind transparent pictures, `white` is the value that is white in grey ones of more than 8 bits.
+    """
 
     resize: tuple[int, int] | int
     interpolation: Literal["bilinear", "bicubic", "nearest"]
     crop: tuple[int, int] | None
+    background: tuple[int, int, int] = (255, 255, 255)
+    white: float | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -212,7 +217,22 @@ def _preprocessing(section: Section) -> Preprocessing:
     if not exact and crop is None:
         raise section.fault("crop", "is needed where resize is one number: a batch must have one size")
     interpolation = section.choice("interpolation", ("bilinear", "bicubic", "nearest"))
-    return Preprocessing(cast("Any", resize), cast("Any", interpolation), cast("Any", crop))
+    return Preprocessing(
+        cast("Any", resize), cast("Any", interpolation), cast("Any", crop), _background(section), _white(section)
+    )
+
+
+def _background(section: Section) -> tuple[int, int, int]:
+    if section.values.get("background") is None:
+        return Preprocessing.background
+    colour = section.integers("background", 0, length=3)
+    if max(colour) > 255:
+        raise section.fault("background", "must be three whole numbers from 0 to 255: red, green, blue")
+    return cast("tuple[int, int, int]", colour)
+
+
+def _white(section: Section) -> float | None:
+    return None if section.values.get("white") is None else section.number("white", 2.0**-126, 2.0**32 - 1)
 
 
 def _output(section: Section, classes: int) -> Output:

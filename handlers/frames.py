@@ -1,25 +1,23 @@
 """A picture inside an observation, sent as text instead of nested lists.
 
-Either base64, or a data URL, of a PNG or another picture file of exactly the space's size; or {"b64": "AAEC..."}:
-base64 of the bare bytes in the order of the space's own shape, which takes stacks of frames too.
+Either base64, or a data URL, of an opaque picture file of exactly the space's size, read by the rules of `pictures`; or
+{"b64": "AAEC..."}: base64 of the bare bytes in the order of the space's own shape, which takes stacks of frames too.
 """
 
 import base64
 import binascii
-import io
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers import picture_header
 from handlers.errors import InvalidFields, UnreadableInput
 from handlers.spaces import Box
 
 RAW = "b64"
 _MODES = {1: "L", 3: "RGB"}
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
 def is_frame(item: Any, space: Box) -> bool:
@@ -59,17 +57,17 @@ def _file(data: bytes, space: Box) -> NDArray[np.uint8]:
     # Here and not at the top: few policies see pictures, and fewer are sent files.
     from PIL import Image
 
+    from handlers import pictures
+
     first = channels_first(space)
     channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
     if channels not in _MODES:
         raise InvalidFields(f"a picture file has 1 or 3 channels, an observation {channels}; send lists or {RAW}")
-    try:
-        # The warning of a decompression bomb: what is too large is refused before it is decoded.
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.size != (width, height):
-                raise InvalidFields(f"the picture is {image.width} x {image.height}, not {width} x {height}")
-            pixels = np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise UnreadableInput("the picture cannot be read") from None
+    announced = picture_header.size_of(data)
+    if announced not in (None, (width, height), (height, width)):  # the other way round where it is to be turned
+        raise InvalidFields(f"the picture is {announced[0]} x {announced[1]}, not {width} x {height}")
+    image = Image.fromarray(pictures.decode(data, pictures.Rules(width * height, background=None)))
+    if image.size != (width, height):
+        raise InvalidFields(f"the picture is {image.width} x {image.height}, not {width} x {height}")
+    pixels = np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)
     return pixels.transpose(2, 0, 1) if first else pixels

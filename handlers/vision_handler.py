@@ -8,31 +8,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from handlers import answers, explain, picture_requests, pictures, preprocessing, rows
 from handlers.card import Vision
 from handlers.errors import HandlerError, Internal, InvalidFields
 from handlers.model_handler import ModelHandler
-from handlers.pictures import Reduction
+from handlers.pictures import Reduction, Rules
 
 
 class VisionHandler(ModelHandler):
     """Classifies pictures; override `image_processing` for another way to the network's size."""
 
     vision: Vision
+    rules: Rules
     reduction: Reduction | None
 
     def configure(self) -> None:
-        """Keep the card's picture part; Pillow's own pixel limit makes way where the card's is higher."""
+        """Keep the card's picture part, and what follows from it for decoding."""
         if self.card.vision is None:
             raise ValueError("model.json: kind is not vision, but the handler is VisionHandler")
         self.vision = self.card.vision
+        settings = self.vision.preprocessing
+        self.rules = Rules(self.vision.max_pixels, settings.background, settings.white)
         self.reduction = None
         if self.vision.reduced is not None:
-            settings = self.vision.preprocessing
             self.reduction = Reduction(self.vision.reduced, lambda size: preprocessing.grid(size, settings))
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.vision.max_pixels)
 
     def image_processing(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Bring one picture, uint8 [height, width, 3] RGB, to the card's size; the network normalises it itself."""
@@ -78,12 +78,12 @@ class VisionHandler(ModelHandler):
             return self._decoded(sent)
         if self.reduction is None or isinstance(sent, np.ndarray):
             return self.image_processing(self._decoded(sent))
-        picture, whole = pictures.decode_reduced(sent, self.vision.max_pixels, self.reduction)
+        picture, whole = pictures.decode_reduced(sent, self.rules, self.reduction)
         return preprocessing.apply(picture, self.vision.preprocessing, whole)
 
     def _decoded(self, sent: picture_requests.Sent) -> NDArray[np.uint8]:
         if not isinstance(sent, np.ndarray):
-            return pictures.decode(sent, self.vision.max_pixels)
+            return pictures.decode(sent, self.rules)
         try:
             return pictures.from_values(sent, self.vision.max_pixels)
         except ValueError as error:

@@ -19,7 +19,7 @@ from errors import ParityError
 from handlers import answers, pictures, preprocessing
 from handlers.card import MAX_PIXELS, Preprocessing, Reduced
 from handlers.errors import HandlerError
-from handlers.pictures import Reduction
+from handlers.pictures import Reduction, Rules
 from serialize.calibration import Pictures
 from serialize.samples import Request
 from serialize.source import Source
@@ -60,7 +60,7 @@ def choose(model: VisionModel, source: Source, found: Callable[[], Pictures], ow
         return _refused(model, "the handler has an image_processing of its own, which is made for whole pictures", {})
     asked = found()
     jpegs = [request for request in asked.requests if request.content_type == "image/jpeg"]
-    settings = Preprocessing(**model.preprocessing.model_dump(include={"resize", "interpolation", "crop"}))
+    settings = Preprocessing(**model.preprocessing.model_dump(exclude={"mean", "std"}))
     exact, _ = _read(jpegs, settings, None)
     limits = model.decode_limits
     report: dict[str, Any] = {"limits": limits.model_dump(), "pictures": asked.origin, "jpegs": len(exact)}
@@ -93,11 +93,12 @@ def _read(
     requests: Sequence[Request], settings: Preprocessing, level: Reduced | None
 ) -> tuple[list[NDArray[np.uint8]], int]:
     """What the network sees of each readable picture, and how many were decoded at less than their size."""
+    rules = Rules(MAX_PIXELS, settings.background, settings.white)
     reduction = None if level is None else Reduction(level, lambda size: preprocessing.grid(size, settings))
     seen, smaller = [], 0
     for request in requests:
         try:
-            picture, whole = pictures.decode_reduced(request.body, MAX_PIXELS, reduction)
+            picture, whole = pictures.decode_reduced(request.body, rules, reduction)
         except HandlerError as error:
             logger.warning("a picture for calibration is left out: %s", error.detail)
             continue

@@ -1,18 +1,21 @@
 """What the framework itself answers: torchvision's transforms and eager torch, nothing of the worker's own.
 
+But for what a picture file shows: transparency, depth and orientation follow the rules of `handlers.pictures`.
+
 Computed in float64, so that every machine rounds to the same digits; a float32 artifact differs by its own rounding.
 """
 
 import copy
-import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
+from handlers import pictures
+from handlers.card import MAX_PIXELS
+from handlers.pictures import Rules
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.samples import Request
 from serialize.source import Source
@@ -58,8 +61,8 @@ def torchvision_pixels(body: bytes, preprocessing: Preprocessing) -> torch.Tenso
     ]
     if preprocessing.crop is not None:
         steps.append(v2.CenterCrop(list(preprocessing.crop)))
-    with Image.open(io.BytesIO(body)) as image:
-        return torch.from_numpy(np.asarray(v2.Compose(steps)(image.convert("RGB"))).copy())
+    image = pictures.shown(body, Rules(MAX_PIXELS, preprocessing.background, preprocessing.white))
+    return torch.from_numpy(np.asarray(v2.Compose(steps)(image)).copy())
 
 
 def _inputs(request: Request, model: VisionModel | PolicyModel, source: Source) -> torch.Tensor:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version, check_differ
 
+Channel = Annotated[int, Field(ge=0, le=255)]
 FORMATS = Path(__file__).resolve().parents[2] / "serialize" / "formats"
 
 
@@ -26,6 +27,12 @@ class Preprocessing(Frozen):
     crop: Size | None = Field(None, description="centre crop [height, width] after resizing, in pixels")
     mean: Triple = Field(description="subtracted from each channel, after scaling to 0..1")
     std: Triple = Field(description="divides each channel, after the mean is gone")
+    background: tuple[Channel, Channel, Channel] = Field(
+        (255, 255, 255), description="[red, green, blue] behind transparent pictures, 0..255"
+    )
+    white: Annotated[float, Field(gt=0, le=2**32 - 1)] | None = Field(
+        None, description="value that is white in grey pictures of more than 8 bits; null: the largest of their bits"
+    )
 
     @model_validator(mode="after")
     def _leaves_one_size(self) -> Self:

@@ -1,0 +1,216 @@
+"""A picture file's structure, read without a decoder: its size, and that it is not built to waste time.
+
+A few bytes can announce gigabytes, and decoders walk every segment, unpack every colour profile and run through every
+scan, however many a file has. So these are bounded first. Gateway and worker share the module; it needs the standard
+library only.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+
+from handlers.errors import TooLarge
+
+MOST_SEGMENTS = 4096
+"""Segments, blocks or tags beside the pixels. Cameras and editors write some dozens, a colour profile up to 255."""
+MOST_PARTS = 32_768
+"""Parts of a PNG's pixels. Encoders cut them at 8 kilobytes and more."""
+
+MOST_SCANS = 16
+"""Passes over a JPEG of as many pixels as are allowed; a smaller one may have more. Progressive ones have about ten."""
+MOST_RLE_BYTES = 2**20
+"""Bytes of a run-length coded BMP, which Pillow decodes in Python, run by run."""
+
+Data = bytes | bytearray
+_WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
+_STRIPS = (273, 324)
+_JPEG_IN_TIFF = (6, 7)
+# A JPEG's marker that is neither an escaped 0xFF nor one without a length: inside of a scan only these stand.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+
+
+def size_of(data: Data) -> tuple[int, int] | None:
+    """Return (width, height) in pixels of a PNG, JPEG, WebP, GIF, BMP or TIFF; None for anything else or too short.
+
+    Raises TooLarge for a JPEG or TIFF with too many segments or tags.
+    """
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            return _pair(">II", data, 16)
+        if data[:2] == b"\xff\xd8":
+            return _jpeg(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        if data[:3] == b"GIF":
+            return _pair("<HH", data, 6)
+        if data[:2] == b"BM":
+            return _bmp(data)
+        if data[:2] in (b"II", b"MM"):
+            return _tiff(data)
+    except (struct.error, IndexError):
+        pass  # cut short in its header: the decoder says so
+    return None
+
+
+def check(data: Data, max_pixels: int) -> None:
+    """Raise TooLarge for a file whose structure costs a decoder more than `max_pixels` plain pixels do."""
+    try:
+        if data.startswith(b"\x89PNG\r\n\x1a\n"):
+            _check_png(data)
+        elif data[:2] == b"\xff\xd8":
+            _check_scans(data, max_pixels, 1)
+        elif data[:3] == b"GIF":
+            _check_gif(data)
+        elif data[:2] == b"BM":
+            if _pair("<II", data, 30)[0] in (1, 2) and len(data) > MOST_RLE_BYTES:
+                raise TooLarge(f"a BMP with run-length coding may have {MOST_RLE_BYTES} bytes; save it as PNG")
+        elif data[:2] in (b"II", b"MM"):
+            _check_tiff(data, max_pixels)
+    except (struct.error, IndexError):
+        pass  # cut short: the decoder says so
+
+
+def _pair(form: str, data: Data, position: int) -> tuple[int, int]:
+    first, second = struct.unpack_from(form, data, position)
+    return int(first), int(second)
+
+
+def _bmp(data: Data) -> tuple[int, int]:
+    if data[14] == 12:  # the first header of OS/2
+        return _pair("<HH", data, 18)
+    width, height = _pair("<ii", data, 18)
+    return abs(width), abs(height)
+
+
+def _webp(data: Data) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":  # extended: two times 24 bits, less one
+        if len(data) < 30:
+            return None
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":  # lossless: two times 14 bits, less one
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":  # lossy: 14 bits each, two of scaling above them
+        width, height = _pair("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _jpeg(data: Data) -> tuple[int, int] | None:
+    """Look for the frame header: SOF0 to SOF15, without DHT, JPG and DAC."""
+    for marker, position in _jpeg_segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = _pair(">HH", data, position + 5)
+            return width, height
+    return None
+
+
+def _jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
+    """Marker and position of each segment up to the first scan; what fills the space between counts by the byte."""
+    position, count = 2, 0
+    while True:
+        start = data.find(b"\xff", position)
+        if start < 0:
+            return
+        count += 1 + start - position
+        if count > MOST_SEGMENTS:
+            raise _too_many("JPEG", "segments", MOST_SEGMENTS)
+        marker = data[start + 1]
+        if marker in (0x00, 0xFF):
+            position = start + 1
+            continue
+        if marker in (0xD9, 0xDA):
+            return
+        yield marker, start
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
+        position = start + 2 + (0 if alone else int(struct.unpack_from(">H", data, start + 2)[0]))
+
+
+def _check_scans(data: Data, max_pixels: int, parts: int) -> None:
+    """Count the scans of a JPEG, or of those in the parts of a TIFF: each costs as much as decoding it once."""
+    size = size_of(data)
+    if size is None:
+        return
+    most = MOST_SCANS * max_pixels * parts // max(1, size[0] * size[1])
+    # The bytes may stand in what follows the picture too, a film for instance, so a large number is counted again.
+    if data.count(b"\xff\xda") > most and (data[:2] != b"\xff\xd8" or _jpeg_scans(data, most) > most):
+        raise TooLarge(f"the JPEG of {size[0]} x {size[1]} pixels has more than {most} scans; save it as baseline")
+
+
+def _jpeg_scans(data: Data, most: int) -> int:
+    """Count the scans up to the end of the picture, and no further than one beyond `most`."""
+    position, scans = 2, 0
+    while scans <= most and (found := _MARKER.search(data, position)):
+        marker = found[0][1]
+        if marker == 0xD9:
+            break
+        scans += marker == 0xDA
+        position = found.end() + int(struct.unpack_from(">H", data, found.end())[0])
+    return scans
+
+
+def _check_png(data: Data) -> None:
+    position, count, parts, profiles = 8, 0, 0, 0
+    while position + 8 <= len(data):
+        (length,) = struct.unpack_from(">I", data, position)
+        kind = data[position + 4 : position + 8]
+        parts += kind == b"IDAT"
+        count += kind != b"IDAT"
+        profiles += kind == b"iCCP"
+        if count > MOST_SEGMENTS or parts > MOST_PARTS or profiles > 1:
+            raise _too_many("PNG", "chunks", MOST_SEGMENTS)
+        position += 12 + length
+
+
+def _check_gif(data: Data) -> None:
+    """Walk what stands in front of the first frame: extensions, and bytes that mean nothing."""
+    flags = data[10]
+    position, count = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0
+    while data[position] not in (0x2C, 0x3B):
+        count += 1
+        if data[position] == 0x21:
+            position += 2
+            while length := data[position]:
+                position += 1 + length
+                count += 1
+                if count > MOST_SEGMENTS:
+                    break
+        position += 1
+        if count > MOST_SEGMENTS:
+            raise _too_many("GIF", "blocks", MOST_SEGMENTS)
+
+
+def _tiff(data: Data) -> tuple[int, int] | None:
+    found = {tag: value for tag, _, value in _tags(data)}
+    return (found[_WIDTH], found[_HEIGHT]) if _WIDTH in found and _HEIGHT in found else None
+
+
+def _check_tiff(data: Data, max_pixels: int) -> None:
+    tags = {tag: (count, value) for tag, count, value in _tags(data)}
+    wide, tall = tags.get(_TILE_WIDTH, (0, 0))[1], tags.get(_TILE_HEIGHT, (0, 0))[1]
+    if wide * tall > max_pixels:
+        raise TooLarge(f"a tile of the TIFF has {wide} x {tall} pixels, more than the {max_pixels} that are accepted")
+    if tags.get(_COMPRESSION, (0, 0))[1] in _JPEG_IN_TIFF:
+        _check_scans(data, max_pixels, max((tags[tag][0] for tag in _STRIPS if tag in tags), default=1))
+
+
+def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
+    """Tag, number of values and first whole number of each entry of a TIFF's or BigTIFF's first directory."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = b"\x2b" in data[2:4]
+    (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
+    (entries,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, start)
+    if entries > MOST_SEGMENTS:
+        raise _too_many("TIFF", "tags", MOST_SEGMENTS)
+    entry = struct.Struct(f"{order}{'HHQ' if big else 'HHI'}")
+    position = start + (8 if big else 2)
+    for _ in range(entries):
+        tag, kind, count = entry.unpack_from(data, position)
+        position += entry.size
+        yield tag, count, struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, position)[0]
+        position += 8 if big else 4
+
+
+def _too_many(form: str, what: str, most: int) -> TooLarge:
+    return TooLarge(f"the {form} has more than {most} {what} beside its pixels; save it without metadata")
