@@ -32,6 +32,7 @@ class Job:
         rate: requests a second of an open loop; None for a closed one.
         stamp: so many bytes at a request's end take its running number, so that no two requests are the same and
             none is spared by the answer to another; for bodies whose last bytes say nothing.
+        heeds: whether a client that is refused sends nothing before its Retry-After is over.
 
     """
 
@@ -43,17 +44,23 @@ class Job:
     seconds: float
     rate: float | None = None
     stamp: int = 0
+    heeds: bool = False
 
 
 @dataclass
 class Result:
-    """What came back; latencies in ms, by status (0: the connection was lost). `cpu_s` is what asking has cost."""
+    """What came back; latencies in ms, by status (0: the connection was lost). `cpu_s` is what asking has cost.
+
+    `timely` counts the right answers that came before the job's seconds were over, without those that a queue still
+    held then.
+    """
 
     seconds: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
     wrong: int = 0
     latencies: dict[str, list[float]] = field(default_factory=dict)
     cpu_s: float = 0.0
+    timely: int = 0
 
     @property
     def good(self) -> int:
@@ -78,6 +85,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Uvloop's transports are no subclass of it, but have all its methods.
         self._transport = cast("asyncio.Transport", transport)
+        self._load.open.add(self)
         self._load.idle(self)
 
     def send(self, number: int, began: float) -> None:
@@ -85,11 +93,15 @@ class _Connection(asyncio.Protocol):
         self._number, self._began = number, began
         self._parser = httptools.HttpResponseParser(self)
         self._body = b""
-        self._keep = True
+        self._after_s = 0.0
         self._transport.writelines(self._load.request(number))
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"retry-after":
+            self._after_s = float(value)
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -98,7 +110,9 @@ class _Connection(asyncio.Protocol):
         number, self._number = self._number, -1
         keep = self._parser.should_keep_alive()
         self._load.answered(number, self._parser.get_status_code(), self._body, self._began)
-        if keep:
+        if keep and self._after_s and self._load.heeds:
+            asyncio.get_running_loop().call_later(self._after_s, self._load.idle, self)
+        elif keep:
             self._load.idle(self)
         elif self._transport is not None:
             self._transport.close()
@@ -106,6 +120,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._number >= 0:
             self._load.answered(self._number, 0, b"", self._began)
+        self._load.open.discard(self)
         self._load.lost()
 
     def close(self) -> None:
@@ -125,9 +140,12 @@ class _Load:
         self._statuses: Counter[int] = Counter()
         self._latencies: dict[int, list[float]] = {}
         self._wrong = 0
+        self._timely = 0
+        self.heeds = job.heeds
         self._next = 0
         self._pending = 0
         self._connecting: set[asyncio.Task[None]] = set()
+        self.open: set[_Connection] = set()
         self._running = True
         self._finished = asyncio.Event()
 
@@ -151,11 +169,13 @@ class _Load:
         if self._pending:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._finished.wait(), PATIENCE_S)
+        for connection in self.open:
+            connection.close()
         if self._job.rate is None:
             seconds *= sum(self._statuses.values()) / max(1, done)
         statuses = {str(status): count for status, count in self._statuses.items()}
         latencies = {str(status): values for status, values in self._latencies.items()}
-        return Result(seconds, statuses, self._wrong, latencies, time.process_time() - used)
+        return Result(seconds, statuses, self._wrong, latencies, time.process_time() - used, self._timely)
 
     async def _keep_rate(self, rate: float, began: float) -> None:
         total = int(rate * self._job.seconds)
@@ -200,8 +220,10 @@ class _Load:
             self._finished.set()
         self._statuses[status] += 1
         self._latencies.setdefault(status, []).append(round((time.perf_counter() - began) * 1000, 3))
-        if status == 200 and self._expected[number % len(self._expected)] not in body:
-            self._wrong += 1
+        if status == 200:
+            right = self._expected[number % len(self._expected)] in body
+            self._wrong += not right
+            self._timely += right and self._running
 
     def lost(self) -> None:
         """A connection was closed; a closed loop goes on with another."""

@@ -82,7 +82,7 @@ def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 def ground(
     models: Mapping[str, Sequence[str]], overrides: Sequence[str], variables: Mapping[str, str] = NO_VARIABLES
 ) -> Iterator[Ground]:
-    """A stack with these models (name → overrides of its upload) and a gateway with these overrides.
+    """A stack with these models (name → overrides of its build and upload) and a gateway with these overrides.
 
     `variables` are of its environment: MARINA_ENGINE names another engine.
     """
@@ -94,8 +94,8 @@ def ground(
         Path(env["MARINA_ARCHIVES"]).mkdir()
         made.run("-m", "demo", "train")
         try:
-            for name in models:
-                made.run("-m", "serialize", f"served_model={name}")
+            for name, words in models.items():
+                made.run("-m", "serialize", f"served_model={name}", *words)
             made.run("-m", "stack", "up", *overrides)
             for name, words in models.items():
                 made.run("upload_model.py", f"served_model={name}", *words)

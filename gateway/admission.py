@@ -84,6 +84,11 @@ class Admission:
         self._clock = clock
         self._models: dict[Load, _Model] = {}
 
+    def is_pressed(self, model: str) -> bool:
+        """Say whether a request that comes now may have no place; when it does not, `check` need not be asked."""
+        counted = self._models.get((model, None))
+        return counted is not None and (counted.speed.is_saturated or counted.inside >= counted.max_places)
+
     def check(self, model: str, deadline: float) -> None:
         """Raise OverCapacity when a request that comes now has no place; for before its body is read."""
         counted = self._models.get((model, None))

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import RateLimited, Unauthorized
 from gateway.console.asked import is_page
-from gateway.exchange import header
+from gateway.exchange import Headers, header
 from settings.schema import ApiKey
 
 # What an orchestrator asks without a key, and the documentation, which says how to send one.
@@ -43,13 +43,20 @@ class Keys:
 
         The key stands in the header `Authorization: Bearer KEY`, or `X-Api-Key: KEY`.
         """
-        bearer = authorization is not None and authorization[:7].lower() == "bearer "
-        offered = authorization[7:].strip() if authorization is not None and bearer else api_key
-        name = None if offered is None else self.owner(offered)
+        name = self._offering(authorization, api_key)
         if name is None:
             words = "send an API key as `Authorization: Bearer KEY` or `X-Api-Key: KEY`"
             raise Unauthorized(words, headers={"www-authenticate": "Bearer"})
         self.count(name)
+
+    def knows(self, headers: Headers) -> bool:
+        """Say whether a request brings a known key; its rate is not counted."""
+        return self._offering(header(headers, b"authorization"), header(headers, b"x-api-key")) is not None
+
+    def _offering(self, authorization: str | None, api_key: str | None) -> str | None:
+        bearer = authorization is not None and authorization[:7].lower() == "bearer "
+        offered = authorization[7:].strip() if authorization is not None and bearer else api_key
+        return None if offered is None else self.owner(offered)
 
     def count(self, name: str) -> None:
         """Counts one request of this owner. Raises RateLimited when it is one too many."""

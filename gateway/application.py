@@ -58,7 +58,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(settings, business, metrics, tracer) as services:
+        async with open_services(settings, business, metrics, tracer, keys) as services:
             oip = Oip(services, Statistics(), control, keys)
             async with grpc_server(oip, VERSION, tracer):
                 yield {"services": services, "oip": oip, "console": Console(services)}

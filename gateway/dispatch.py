@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.endpoints import PredictionEndpoint
-from gateway.paths import parameters
+from gateway.paths import prediction
 
 _KEY = "marina.endpoint"
 
@@ -51,8 +51,8 @@ class Dispatch:
         if short is not None:
             scope["path_params"] = {}
             return short
-        named = parameters(path)
+        named = prediction(path)
         if named is None:
             return None
-        scope["path_params"] = named
-        return self._versioned if "version" in named else self._default
+        scope["path_params"] = named.parameters
+        return self._default if named.version is None else self._versioned

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.guards import is_loopback
 from gateway.hang_up import EXTENSION, HangUp
+from gateway.overload import EarlyReturns, Refusals, told_to_wait_s
 from gateway.shortcut import Head
 from gateway.whole_body import EXTENSION as WHOLE_BODY
 from gateway.whole_body import WholeBody
@@ -63,6 +64,11 @@ class Protocol(HttpToolsProtocol):
         self._stopping = services.stopping
         self._insecure = services.settings.gateway.insecure
         self._shortcut = services.shortcut
+        self._refusals = services.refusals
+        self._early: EarlyReturns | None = None
+        self._held = b""
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._in_message = False
         self._short: Head | None = None
         self._short_body = b""
         self._whole: WholeBody | None = None
@@ -78,12 +84,15 @@ class Protocol(HttpToolsProtocol):
         """A client is there; it has a while to say what it wants."""
         super().connection_made(transport)
         if self.server is None or not (self._insecure or is_loopback(self.server[0])):
-            self._shortcut = None  # refused with words, the ordinary way
+            self._shortcut = self._refusals = None  # refused with words, the ordinary way
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and whoever works for it stops."""
         self._head_arrived()
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
         super().connection_lost(exc)
         if self._whole is not None:
             self._whole.lost()
@@ -94,6 +103,14 @@ class Protocol(HttpToolsProtocol):
         """Bytes of requests; nothing more is read on a connection that was refused."""
         if self._refused:
             return
+        if self._early is not None and not self._in_message and self._is_alone():
+            hold_s = self._early.hold_s(data, self.loop.time())
+            if hold_s > 0:
+                self._hold(data, hold_s)
+                return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         super().data_received(data)
         if self._short is not None:
             self._go_ordinary()  # only part of the body is here; that way knows how to wait
@@ -104,7 +121,7 @@ class Protocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._head = REQUEST_LINE_ROOM
-        self._in_head = True
+        self._in_head = self._in_message = True
         self._extensions: dict[str, Any] = {EXTENSION: self._hang_up}
         self.scope["extensions"] = self._extensions
 
@@ -124,8 +141,11 @@ class Protocol(HttpToolsProtocol):
         self._head_arrived()
         if self._refused:
             return
-        if self._shortcut is not None and self._is_alone() and self.parser.get_method() == b"POST":
-            self._short = self._shortcut.head(self.url, self.headers)
+        if self.parser.get_method() == b"POST" and self._is_alone():
+            if self._refusals is not None and self._refuse_from_head(self._refusals):
+                return
+            if self._shortcut is not None:
+                self._short = self._shortcut.head(self.url, self.headers)
         if self._short is None:
             self._begin()
 
@@ -141,6 +161,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
+        self._in_message = False
         if self._short is not None:
             head, self._short = self._short, None
             if self._take_shortcut(head):
@@ -194,6 +215,45 @@ class Protocol(HttpToolsProtocol):
         if body:
             super().on_body(body)
 
+    def _refuse_from_head(self, refusals: Refusals) -> bool:
+        """Answer 429 where there is no place; the body is dropped as it comes, because the answer is complete."""
+        refusal = refusals.of(self.url, self.headers, self.loop.time())
+        if refusal is None:
+            return False
+        cycle = ShortCycle(keep_alive=self.parser.should_keep_alive(), on_response=self.on_response_complete)
+        self.cycle = cycle  # type: ignore[assignment]  # all that uvicorn asks of one
+        self._respond(cycle, *refusal)
+        return True
+
+    def _note_refusal(self, status: int, headers: Headers) -> None:
+        """Note what a client was told that comes back too early, or that one has been answered."""
+        after_s = told_to_wait_s(status, self.headers, headers)
+        if after_s is not None:
+            self._early = self._early or EarlyReturns()
+            self._early.refused(self.parser.get_method(), self.url, after_s, self.loop.time())
+        elif status < 400:
+            self._early = None
+
+    def _hold(self, data: bytes, seconds: float) -> None:
+        """Keep the beginning of a request unread for a while, and let the rest of it wait with its sender."""
+        self._unset_keepalive_if_required()
+        self._held = data
+        self.flow.pause_reading()
+        self._hold_timer = self.loop.call_later(seconds, self._go_on)
+
+    def shutdown(self) -> None:
+        """The server ends: what was kept unread is answered now."""
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._go_on()
+        super().shutdown()
+
+    def _go_on(self) -> None:
+        self._hold_timer = None
+        data, self._held = self._held, b""
+        self.flow.resume_reading()
+        self._read(data)
+
     def _take_shortcut(self, head: Head) -> bool:
         assert self._shortcut is not None
         cycle = ShortCycle(keep_alive=self.parser.should_keep_alive(), on_response=self.on_response_complete)
@@ -210,6 +270,7 @@ class Protocol(HttpToolsProtocol):
         """A whole answer in one write, where two of uvicorn's messages would be two packets."""
         if cycle.disconnected:
             return
+        self._note_refusal(status, headers)
         if self._stopping.asked and (b"connection", b"close") not in headers:
             headers = [*headers, (b"connection", b"close")]
         head = [STATUS_LINE[status]]

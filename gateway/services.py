@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
@@ -14,6 +15,7 @@ from gateway.deadline import Deadlines
 from gateway.hooks import Business
 from gateway.hosts import hosts
 from gateway.metrics import Metrics
+from gateway.overload import Refusals, refusals_for
 from gateway.pipeline import Pipeline
 from gateway.session import open_session
 from gateway.shortcut import Shortcut, may_be_taken
@@ -24,6 +26,9 @@ from gateway.traffic import Traffic
 from gateway.trial_metrics import TrialMetrics
 from settings.schema import Settings
 from settings.traffic import traffic_file
+
+if TYPE_CHECKING:
+    from gateway.api_keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +45,12 @@ class Services:
     breaker: Breaker
     stopping: Stopping
     shortcut: Shortcut | None
+    refusals: Refusals | None
 
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, business: Business, metrics: Metrics, tracer: Tracer
+    settings: Settings, business: Business, metrics: Metrics, tracer: Tracer, keys: "Keys | None"
 ) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
     gateway = settings.gateway
@@ -75,6 +81,7 @@ async def open_services(
                     made.breaker,
                     stopping,
                     shortcut,
+                    refusals_for(gateway, catalog, made.admission, metrics, keys),
                 )
         finally:
             splits.close()

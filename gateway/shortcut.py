@@ -23,7 +23,7 @@ from gateway.engine import EngineAnswer
 from gateway.forms import JSON
 from gateway.hooks import Business, PredictionRequest
 from gateway.metrics import Metrics
-from gateway.paths import parameters
+from gateway.paths import prediction
 from gateway.pipeline import parsed
 from settings.schema import Gateway
 
@@ -212,13 +212,9 @@ class Shortcut:
 
     def _find(self, url: bytes) -> Way | None:
         path = url.decode("latin-1")
-        if "%" in path or "?" in path:
-            return None
         way = self._short.get(path)
-        if way is None and path not in self._others and (named := parameters(path)) is not None:
-            version = named.get("version")
-            route = "/models/{model}/predict" if version is None else "/models/{model}/versions/{version}/predict"
-            way = Way(named["model"], version, route, None)
+        if way is None and path not in self._others and (named := prediction(path)) is not None:
+            way = Way(named.model, named.version, named.route, None)
         if way is None or self._business.before_for(way.model) or self._business.after_for(way.model):
             return None
         return way

@@ -22,11 +22,11 @@ class Speed:
     has faded, and only saturated time lets it fade.
     """
 
-    __slots__ = ("_answers", "_best", "_last", "_parallel", "_saturated", "_seconds", "_seen", "_seen_s")
+    __slots__ = ("_answers", "_best", "_last", "_parallel", "_seconds", "_seen", "_seen_s", "is_saturated")
 
     def __init__(self) -> None:
         self._last = 0.0
-        self._saturated = False
+        self.is_saturated = False
         self._parallel = 0
         self._best = self._answers = self._seconds = self._seen_s = 0.0
         self._seen = 0
@@ -49,14 +49,14 @@ class Speed:
         if parallel != self._parallel:
             self._parallel = parallel
             self._forget()
-        elif self._saturated:
+        elif self.is_saturated:
             self._count(now - self._last)
         self._last = now
-        self._saturated = inside > parallel
+        self.is_saturated = inside > parallel
 
     def answered(self) -> None:
         """Count one answer."""
-        if self._saturated:
+        if self.is_saturated:
             self._answers += 1
             self._seen += 1
 

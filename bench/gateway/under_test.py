@@ -25,14 +25,18 @@ class Bench:
     seconds: float
     overload_seconds: float
 
+    def log(self, line: str) -> None:
+        """Tell how far it is."""
+        _log.info(line)
+
     def take_turns(self, sides: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
         """Each side once a round, each round in another order."""
         return take_turns(sides, self.rounds, _log)
 
 
-def pictures(bench: Bench) -> list[Sample]:
+def pictures(bench: Bench, model: str = "digits") -> list[Sample]:
     """The pictures with what TorchServe says to each when it is asked alone."""
-    return answers.as_told(targets.engine(bench.settings, "digits"), targets.pictures(), JPEG)
+    return answers.as_told(targets.engine(bench.settings, model), targets.pictures(), JPEG)
 
 
 def states(bench: Bench) -> list[Sample]:

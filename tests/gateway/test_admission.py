@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from errors import NoWorker, OverCapacity
-from gateway.admission import SHARE_OF_DEADLINE, Admission, Place
+from gateway.admission import SHARE_OF_DEADLINE, Admission, Place, _Model
 from gateway.metrics import Metrics
 from settings.schema import Admission as AdmissionSettings
 from tests.gateway.chain_parts import GivenEngine, answer, failing, now, request, sample, settle
@@ -70,6 +70,10 @@ class Door:
     def enter(self, within_s: float = 1e6) -> Place:
         return self.admission.enter(self.LOAD, self.now + within_s)
 
+    @property
+    def model(self) -> _Model:
+        return self.admission._models[self.LOAD]
+
     def limit(self, wait_ms: int) -> None:
         self.admission._limits = AdmissionSettings(max_places=1000, max_wait_ms=wait_ms, models={})
 
@@ -100,9 +104,11 @@ async def test_admission_wait_longer_than_a_share_of_the_deadline_is_refused(wai
 async def test_admission_wait_longer_than_the_setting_is_refused_whatever_the_deadline() -> None:
     door = Door()
     door.fill(100, a_second=50)
-    door.limit(wait_ms=1900)
+    wait_ms = round(door.model.wait_s() * 1000)
+    assert wait_ms == pytest.approx(2000, rel=0.05)
+    door.limit(wait_ms - 1)
     assert door.refusal(within_s=1000) is not None
-    door.limit(wait_ms=2100)
+    door.limit(wait_ms + 1)
     assert door.refusal(within_s=1000) is None
 
 
@@ -129,7 +135,7 @@ async def test_admission_model_of_unknown_speed_is_refused_by_places_alone() -> 
 async def test_admission_requests_that_can_be_at_work_have_a_place_however_slow_the_model() -> None:
     door = Door()
     door.fill(10, a_second=0.1)
-    model = door.admission._models[door.LOAD]
+    model = door.model
     model.inside = door.PARALLEL
     assert door.refusal(within_s=0.001) is None
     model.inside = door.PARALLEL + 1
@@ -141,13 +147,13 @@ async def test_admission_model_once_measured_far_too_slow_is_measured_again() ->
     door.fill(10, a_second=0.1)
     for place in [door.enter() for _ in range(3)]:
         place.leave(answered=False)
-    door.admission._models[door.LOAD].inside = 0
+    door.model.inside = 0
     for _ in range(200):
         inside = [door.enter(within_s=1) for _ in range(door.PARALLEL + 1)]
         door.now += 0.1
         for place in inside:
             place.leave(answered=True)
-    rate = door.admission._models[door.LOAD].speed.per_second
+    rate = door.model.speed.per_second
     assert rate is not None
     assert rate > 5
 
@@ -161,13 +167,39 @@ async def test_admission_processes_share_the_places_and_each_has_one_at_least() 
         assert door.refusal(within_s=1000) is not None
 
 
+async def test_admission_model_between_two_rushes_is_not_slow() -> None:
+    door = Door()
+    door.fill(100, a_second=50)
+    before = door.model.speed.per_second
+    assert before is not None
+    for _ in range(100):
+        door.model.inside -= 1
+    door.enter().leave(answered=True)
+    door.now += 1000
+    door.enter()
+    assert door.model.speed.per_second == pytest.approx(before)
+
+
+async def test_admission_pressed_is_beyond_what_can_be_at_work_or_all_places_taken() -> None:
+    door, narrow = Door(), Door(places=1)
+    assert not door.admission.is_pressed("cartpole")
+    inside = [door.enter() for _ in range(door.PARALLEL)]
+    assert not door.admission.is_pressed("cartpole")
+    inside.append(door.enter())
+    assert door.admission.is_pressed("cartpole")
+    inside.pop().leave(answered=True)
+    assert not door.admission.is_pressed("cartpole")
+    narrow.enter()
+    assert narrow.admission.is_pressed("cartpole")
+
+
 async def test_admission_answers_alone_count_for_the_speed() -> None:
     door = Door()
     inside = [door.enter() for _ in range(10)]
     for place in inside[:5]:
         door.now += 10
         place.leave(answered=False)
-    assert door.admission._models[door.LOAD].speed.per_second is None
+    assert door.model.speed.per_second is None
 
 
 async def test_admission_failed_request_leaves_its_place_and_counts_for_no_speed() -> None:
