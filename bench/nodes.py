@@ -48,7 +48,8 @@ class Engine:
         urls = {kind: f"http://{self.host}:{self.env[f'MARINA_{kind}_PORT']}" for kind in ("INFERENCE", "MANAGEMENT")}
         return (
             f"{{name:{self.name},inference_url:'{urls['INFERENCE']}',management_url:'{urls['MANAGEMENT']}',"
-            f"key_file:'{state}/torchserve/key_file.json',model_store:'{state}/model_store'}}"
+            f"key_file:'{state}/torchserve/key_file.json',model_store:'{state}/model_store',"
+            f"unpacked:'{self.folders.unpacked}'}}"
         )
 
     def processes(self) -> list[psutil.Process]:

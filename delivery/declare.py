@@ -5,12 +5,13 @@ declare: NAME-VERSION.mar, ... ──▶ Serve's configuration, for `serve deplo
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import settings
+from archive import Archive
 from delivery.lock import alone
-from delivery.published import assign_version
+from delivery.published import assign_version, same_content
 from delivery.published import publish as put
 from delivery.stores import open_store
 from delivery.stores.base import Store, file_name
@@ -27,7 +28,7 @@ NAMED = re.compile(r"([a-z][a-z0-9_]*)-([0-9.]+(?:,[0-9.]+)*)")
 def publish(loaded: Settings) -> tuple[str, str]:
     """Put the built archive of the chosen model into the store, registered nowhere.
 
-    Returns model and version: the archive's own, or the next free one when that is taken by other content.
+    Returns model and version: a new one, unless the store has this very content with these settings already.
     """
     name = loaded.served_model.model_name
     built = Path(loaded.paths.archives) / f"{name}.mar"
@@ -35,9 +36,19 @@ def publish(loaded: Settings) -> tuple[str, str]:
         raise StoreError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
     archive, store = open_trusted(built, loaded), open_store(loaded)
     with alone(archive.model_name, loaded):
-        version = assign_version(archive, loaded.served_model.request_params.stamped, (), store)
-        put(archive, version, store, loaded)
+        version = _published(archive, store, loaded.served_model.request_params.stamped)
+        if version is None:
+            version = assign_version(archive, (), store, loaded)
+            put(archive, version, store, loaded)
     return archive.model_name, version
+
+
+def _published(archive: Archive, store: Store, registration: Mapping[str, int]) -> str | None:
+    """The newest version in the store that has this content and these settings."""
+    model = archive.model_name
+    newest_first = sorted(store.versions(model), key=lambda one: [int(part) for part in one.split(".")], reverse=True)
+    fitting = (each for each in newest_first if same_content(archive, registration, file_name(model, each), store))
+    return next(fitting, None)
 
 
 def declare(names: Sequence[str], overrides: Sequence[str]) -> str:

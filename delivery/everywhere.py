@@ -1,7 +1,7 @@
 """One version to serve on several engine hosts: proven on all of them before the first one switches.
 
-on each: register ─▶ workers ─▶ golden ─▶ warm    one by one: switch ─▶ watch    on each: record ─▶ drain ─▶ remove
-└── a failure removes the new version everywhere ─┘ └── goes back everywhere ──┘ └─ a failure is tried again ─┘
+on each: register ─▶ compare ─▶ workers ─▶ golden ─▶ warm  one by one: switch ─▶ watch  each: record ─▶ drain ─▶ remove
+└── a failure removes the new version everywhere ───────┘  └── goes back everywhere ─┘  └─ a failure is tried again ─┘
 
 A host that stops answering on the way is left behind: the gateway gives it no requests, and it gets what the others
 have when it comes back.
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from archive import Archive
+from delivery.copies import check_comparable
 from delivery.fleet import Fleet, name_of
 from delivery.journal import PROVEN, Entry, Step
 from delivery.machine import Begun, Proof, Tools, prove, settle, switch, take_back
@@ -55,11 +56,13 @@ class _Rollout:
             raise RolloutError("no engine host answers any longer")
 
 
-def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Callable[[], None]) -> Proof:
+def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Callable[[], Archive]) -> Proof:
     """Bring `entry.new` to serve on all hosts that answer; of the golden answers, returns how many held on each.
 
     `entry.old` is what each host itself has as default. Raises RolloutError, which says where each host stands.
     """
+    for tools in fleet.present:
+        check_comparable(tools.engine, tools.settings)
     history = fleet.present[0].record.get(entry.model)
     former = fleet.live.get() or ([history.serving.version] if history else [])
     rollout = _Rollout([_part(tools, entry) for tools in fleet.present])
@@ -123,14 +126,14 @@ def _part(tools: Tools, entry: Entry) -> _Part:
     return _Part(tools, Begun(tools, replace(entry, old=current.version if current else None), watched=True))
 
 
-def _once(publish: Callable[[], None]) -> Callable[[], None]:
+def _once(publish: Callable[[], Archive]) -> Callable[[], Archive]:
     """Publishes at the first call: the archive is the same for all hosts."""
-    done: list[bool] = []
+    done: list[Archive] = []
 
-    def publish_once() -> None:
+    def publish_once() -> Archive:
         if not done:
-            publish()
-            done.append(True)
+            done.append(publish())
+        return done[0]
 
     return publish_once
 
@@ -149,7 +152,7 @@ def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], prob
 def _finish(fleet: Fleet, parts: list[tuple[Tools, Entry]]) -> None:
     for tools, entry in parts:
         log.warning("finish %s %s on %s", entry.model, entry.new.version, name_of(tools))
-        probe = probe_of(tools, entry)
+        probe = probe_of(tools, entry.new)
         if probe is None:
             raise RolloutError(f"{entry.new.archive} is gone from the store; `make upload_model` brings a new version")
         fleet.live.put({entry.new.version})
@@ -159,7 +162,7 @@ def _finish(fleet: Fleet, parts: list[tuple[Tools, Entry]]) -> None:
 def _take_back(fleet: Fleet, parts: list[tuple[Tools, Entry]], lost: list[Entry]) -> None:
     for tools, entry in reversed(parts):
         log.warning("undo %s %s on %s, killed at %r", entry.model, entry.new.version, name_of(tools), str(entry.step))
-        take_back(tools, entry, probe_of(tools, entry))
+        take_back(tools, entry, probe_of(tools, entry.new))
     first = fleet.present[0]
     for entry in lost:
         remove_archive(first.store, first.record, entry)

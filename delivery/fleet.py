@@ -5,9 +5,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import engines
+from archive import Archive
 from delivery.live import Live
 from delivery.machine import Tools
+from delivery.published import assign_version
 from delivery.stores import open_store
+from delivery.versions import names
 from errors import EngineError, MarinaError
 from settings import Settings
 
@@ -48,6 +51,13 @@ def open_fleet(settings: Settings, model: str) -> Iterator[Fleet]:
         yield Fleet(
             model, present, tuple(each for each in hosts if name_of(each) not in well), Live.of(settings, model)
         )
+
+
+def new_version(fleet: Fleet, archive: Archive) -> str:
+    """The version that an archive gets on all hosts."""
+    registered = {version for tools in fleet.present for version in names(tools.engine.versions(fleet.model))}
+    first = fleet.present[0]
+    return assign_version(archive, registered, first.store, first.settings)
 
 
 def name_of(tools: Tools) -> str:

@@ -3,19 +3,19 @@
 import logging
 
 from archive import Archive
+from delivery.copies import check_comparable
 from delivery.everywhere import entry_for, intention, recover_everywhere, replace_everywhere
-from delivery.fleet import Fleet, name_of, open_fleet
+from delivery.fleet import Fleet, name_of, new_version, open_fleet
 from delivery.journal import Entry, Step
 from delivery.lock import alone
-from delivery.machine import Tools, replace
+from delivery.machine import Tools, remove_archives, replace
 from delivery.outcome import Outcome
-from delivery.probe import request_of
-from delivery.published import assign_version, publish, same_content, stored
+from delivery.published import publish, same_content, stored
 from delivery.record import History, Record, Served
+from delivery.recover import probe_of
 from delivery.sizing import sized
 from delivery.stores.base import file_name
 from delivery.trial import step_of
-from delivery.versions import names
 from engines.described import Request
 from engines.interface import Host
 from errors import ConfigError, MarinaError, RolloutError
@@ -39,11 +39,9 @@ def roll_out(archive: Archive, settings: Settings) -> Outcome:
         if history is not None and _is_recorded(fleet, archive, history):
             brought = [tools for tools in fleet.present if bring(fleet, tools, history)]
             return Outcome(model, history.serving.version, changed=bool(brought), where=fleet.standing())
-        version, store = _free_version(fleet, archive), fleet.present[0].store
+        version, store = new_version(fleet, archive), fleet.present[0].store
         served = Served(version, file_name(model, version), **settings.served_model.request_params.model_dump())
-        former = (history.serving, *history.before) if history else ()
-        before = tuple(each for each in former if each.version != version)
-        entry = entry_for(fleet, served, before, published=store.path(served.archive) is None)
+        entry = entry_for(fleet, served, history.versions if history else (), published=True)
         proof = replace_everywhere(fleet, archive, entry, lambda: publish(archive, version, store, settings))
         return Outcome(model, version, True, proof.golden, where=fleet.standing(), watched=proof.watched)
 
@@ -56,11 +54,12 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         history = first.record.get(model)
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
-        target, *older = history.before
+        after = history.back()
+        target = after.serving
         archive = stored(target, first.store, settings)
         _check_new(fleet, target.version)
-        entry = entry_for(fleet, target, tuple(older), published=False)
-        proof = replace_everywhere(fleet, archive, entry, _nothing)
+        entry = entry_for(fleet, target, after.before, published=False)
+        proof = replace_everywhere(fleet, archive, entry, lambda: archive)
         return Outcome(model, target.version, True, proof.golden, where=fleet.standing(), watched=proof.watched)
 
 
@@ -68,17 +67,18 @@ def remove(model: str, settings: Settings) -> None:
     """Have no host serve the model any longer. Raises RolloutError when it is registered on none."""
     with alone(model, settings), open_fleet(settings, model) as fleet:
         recover_everywhere(fleet)
-        record = fleet.present[0].record
-        history = record.get(model)
+        first = fleet.present[0]
+        history = first.record.get(model)
         registered = [tools for tools in fleet.present if tools.engine.default(model) is not None]
         if not registered and history is None:
             raise RolloutError(f"{model} is not registered")
+        probe = probe_of(first, history.serving) if history else None
         # First, so that a host which comes back meanwhile is not brought what is about to go.
-        record.forget(model)
+        first.record.forget(model)
         fleet.live.put([])
-        probe = request_of(stored(history.serving, fleet.present[0].store, settings)) if history else None
         for tools in registered:
             _remove(tools, model, probe)
+        remove_archives(first.store, history)
         log.info("%s is removed; no version serves", model)
 
 
@@ -132,6 +132,7 @@ def bring(fleet: Fleet, tools: Tools, history: History) -> bool:
         fleet.live.put({serving.version})
     if is_right(tools.engine, model, serving):
         return False
+    check_comparable(tools.engine, tools.settings)
     log.warning("bring %s %s to %s", model, serving.version, name_of(tools))
     archive = stored(serving, tools.store, tools.settings)
     current = tools.engine.default(model)
@@ -145,7 +146,7 @@ def bring(fleet: Fleet, tools: Tools, history: History) -> bool:
     old = current.version if current else None
     entry = Entry(model, Step.PUBLISH, serving, old, history.before, published=False)
     # It has proven itself on the others, and this host has no traffic to watch: the gateway leaves it out until then.
-    replace(tools, archive, entry, _nothing, watched=False)
+    replace(tools, archive, entry, lambda: archive, watched=False)
     return True
 
 
@@ -177,14 +178,10 @@ def _is_recorded(fleet: Fleet, archive: Archive, history: History) -> bool:
     return served and same_content(archive, serving.params.stamped, serving.archive, first.store)
 
 
-def _free_version(fleet: Fleet, archive: Archive) -> str:
-    taken = {version for tools in fleet.present for version in names(tools.engine.versions(fleet.model))}
-    first = fleet.present[0]
-    return assign_version(archive, first.settings.served_model.request_params.stamped, taken, first.store)
-
-
 def _dry_run(fleet: Fleet, archive: Archive) -> Outcome:
     model = fleet.model
+    for tools in fleet.present:
+        check_comparable(tools.engine, tools.settings)
     unfinished = intention(fleet)
     first = (unfinished,) if unfinished else ()
     history = fleet.present[0].record.get(model)
@@ -192,15 +189,12 @@ def _dry_run(fleet: Fleet, archive: Archive) -> Outcome:
         behind = [name_of(each) for each in fleet.present if not is_right(each.engine, model, history.serving)]
         words = f"bring {history.serving.version} to {', '.join(behind)}" if behind else "do nothing else"
         return Outcome(model, history.serving.version, changed=False, plan=(*first, f"{words}: {fleet.standing()}"))
-    version, hosts = _free_version(fleet, archive), ", ".join(map(name_of, fleet.present))
+    version, hosts = new_version(fleet, archive), ", ".join(map(name_of, fleet.present))
     plan = (
         f"publish {file_name(model, version)} ({archive.size} bytes)",
-        f"register it without traffic on {hosts}, start its workers, compare its golden answers, warm them",
+        f"register it without traffic on {hosts}, compare their copies with what was checked",
+        "start its workers, compare its golden answers, warm them",
         f"switch to it on one after the other, watching each for {fleet.present[0].settings.rollout.watch_s:g} s",
         f"drain and remove what they serve now ({fleet.standing()})",
     )
     return Outcome(model, version, changed=False, plan=(*first, *plan))
-
-
-def _nothing() -> None:
-    """Publishes nothing: the archive is in the store."""

@@ -1,13 +1,12 @@
 """What a rollout is doing, written before each step, so that the next run can finish or undo a killed one."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from archive.workplace import private_folder, publish
+from archive.workplace import forget, read_text, replace_text
 from delivery.record import Served
 from errors import StoreError
 from settings import Settings
@@ -21,6 +20,7 @@ class Step(StrEnum):
 
     PUBLISH = "publish"
     REGISTER = "register"
+    COMPARE = "compare"
     WORKERS = "workers"
     GOLDEN = "golden"
     WARM = "warm"
@@ -70,31 +70,20 @@ class Journal:
     def read(self) -> Entry | None:
         """The rollout that did not end, if any. Raises StoreError for an unreadable file."""
         try:
-            return _entry(json.loads(self._path.read_text()))
-        except FileNotFoundError:
-            return None
+            text = read_text(self._path)
+            return None if text is None else _entry(json.loads(text))
         except (ValueError, TypeError, KeyError):
             raise StoreError(
                 f"{self._path} is damaged; delete it: the next rollout removes what is left over"
             ) from None
 
     def write(self, entry: Entry) -> None:
-        """Replace the journal, atomically and durably."""
-        with private_folder(self._path.parent, self._path.name) as work:
-            draft = work / self._path.name
-            draft.write_text(json.dumps(asdict(entry), indent=2))
-            publish(draft, self._path)
+        """Replace the journal, atomically and durably. Raises StoreError when that cannot be done."""
+        replace_text(self._path, json.dumps(asdict(entry), indent=2))
 
     def close(self) -> None:
         """The rollout has ended, well or undone."""
-        if not self._path.exists():
-            return
-        self._path.unlink(missing_ok=True)
-        descriptor = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        forget(self._path)
 
 
 def _entry(content: dict[str, Any]) -> Entry:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from pathlib import Path
 
-from archive.workplace import private_folder, publish
+from archive.workplace import forget, read_text, replace_text
 from settings import Settings
 
 
@@ -22,17 +22,14 @@ class Live:
     def get(self) -> list[str]:
         """The versions; none when there is no list, or a damaged one, which the next rollout replaces."""
         try:
-            found = json.loads(self._path.read_text())
-        except (FileNotFoundError, ValueError):
+            found = json.loads(read_text(self._path) or "[]")
+        except ValueError:
             return []
         return [str(version) for version in found] if isinstance(found, list) else []
 
     def put(self, versions: Collection[str]) -> None:
         """Replace the list; without a version, there is none."""
         if not versions:
-            self._path.unlink(missing_ok=True)
+            forget(self._path)
             return
-        with private_folder(self._path.parent, self._path.name) as work:
-            draft = work / self._path.name
-            draft.write_text(json.dumps(sorted(versions)))
-            publish(draft, self._path)
+        replace_text(self._path, json.dumps(sorted(versions)))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from archive.workplace import explained
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -13,10 +14,15 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def alone(model: str, settings: Settings) -> Iterator[None]:
-    """Hold the model's lock; a second run waits, and then finds its work done, or does its own."""
-    folder = Path(settings.paths.state) / "rollouts"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{model}.lock").open("w") as lock:
+    """Hold the model's lock; a second run waits, and then finds its work done, or does its own.
+
+    Raises StoreError, of one line, when the lock cannot be made.
+    """
+    path = Path(settings.paths.state) / "rollouts" / f"{model}.lock"
+    with contextlib.ExitStack() as opened:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = opened.enter_context(path.open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,7 @@
 """The steps of a rollout, each journaled before it begins: the old version answers until the new one has proven itself.
 
-publish ─▶ register ─▶ workers ─▶ golden ─▶ warm ─▶ (canary) ─▶ switch ─▶ watch ─▶ record ─▶ drain ─▶ remove
-└────── a failure removes the new version ───────────────────┘ └─ goes back ─┘     └─ a failure is tried again ─┘
+publish ─▶ register ─▶ compare ─▶ workers ─▶ golden ─▶ warm ─▶ (canary)  switch ─▶ watch  record ─▶ drain ─▶ remove
+└────── a failure removes the new version ────────────────────────────┘  └─ goes back ─┘  └ a failure is tried again ┘
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from archive import Archive
 from delivery import golden
+from delivery.copies import check_comparable, compare
 from delivery.journal import Entry, Journal, Step
 from delivery.probe import request_of
 from delivery.record import History, Record
@@ -62,7 +63,7 @@ def replace(
     tools: Tools,
     archive: Archive,
     entry: Entry,
-    publish: Callable[[], None],
+    publish: Callable[[], Archive],
     *,
     tried_out: bool = False,
     watched: bool = True,
@@ -87,7 +88,7 @@ def replace(
     return Proof(checked, begun.seen)
 
 
-def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], None]) -> int:
+def observe(tools: Tools, archive: Archive, entry: Entry, publish: Callable[[], Archive]) -> int:
     """Let `entry.new` prove itself beside `entry.old`, report, and take it away again; how many golden answers held."""
     begun = Begun(tools, entry, watched=True)
     with _or_undone(tools, archive, begun):
@@ -153,15 +154,19 @@ class Begun:
         log.info("%s %s%s: %s", self.entry.model, self.entry.new.version, self._on, step)
 
 
-def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], None]) -> int:
+def prove(tools: Tools, archive: Archive, begun: Begun, publish: Callable[[], Archive]) -> int:
     """Everything before the switch; the old version is not touched."""
     engine, model, new, limits = tools.engine, begun.entry.model, begun.entry.new, tools.settings.rollout
+    check_comparable(engine, tools.settings)
     if begun.watch is not None:
         begun.watch.begin()
     begun.at(Step.PUBLISH)
-    publish()
+    published = publish()
     begun.at(Step.REGISTER)
-    engine.register(model, tools.store.url(new.archive), new.params, limits.fetch_timeout_s)
+    url = tools.store.url(new.archive)
+    copy = engine.register(model, url, new.params, limits.fetch_timeout_s, published.sha256)
+    begun.at(Step.COMPARE)
+    compare(copy, published, tools.settings)
     begun.at(Step.WORKERS)
     engine.scale(model, new.version, new.initial_workers, limits.workers_timeout_s)
     begun.at(Step.GOLDEN)
@@ -207,6 +212,12 @@ def switch(tools: Tools, begun: Begun) -> None:
     begun.at(Step.WATCH)
     begun.seen = begun.watch.follow(tools.engine, new)
     log.info("%s %s: %s", model, new.version, begun.seen.words)
+
+
+def remove_archives(store: Store, history: History | None) -> None:
+    """Remove the archives of a model that is forgotten: nobody goes back to them."""
+    for served in history.versions if history else ():
+        store.remove(served.archive)
 
 
 def _record(tools: Tools, entry: Entry) -> None:

@@ -5,35 +5,29 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from archive import Archive, Trusted, open_archive, private_folder, stamp, stamped
+from archive.workplace import explained
 from delivery.record import Served
 from delivery.stores import Store
 from delivery.stores.base import file_name
 from delivery.trust import open_trusted
-from delivery.versions import free_version
+from delivery.versions import Versions, next_version, used
 from errors import ArchiveError, RolloutError
 from settings import Settings
 
 
-def assign_version(archive: Archive, registration: Mapping[str, int], registered: Collection[str], store: Store) -> str:
-    """The archive's own version unless it is registered or published with other content; then the next free one.
-
-    `registration` is what will be stamped into it, and part of what must not change under a published name.
-    """
-    taken = set(registered)
-    version = free_version(archive.version, taken)
-    while (published := store.path(file_name(archive.model_name, version))) is not None:
-        if _stands_for(published, archive, registration):
-            break
-        taken.add(version)
-        version = free_version(archive.version, taken)
-    return version
+def assign_version(archive: Archive, registered: Collection[str], store: Store, settings: Settings) -> str:
+    """The archive's own version when it is higher than every one before, otherwise the next; none comes twice."""
+    return next_version(archive.version, used(archive.model_name, registered, store, settings))
 
 
-def publish(archive: Archive, version: str, store: Store, settings: Settings) -> None:
-    """Put a copy of the archive into the store, stamped with version and registration."""
+def publish(archive: Archive, version: str, store: Store, settings: Settings) -> Archive:
+    """Put the archive into the store, stamped with version and registration; returns it as it was published."""
     name, registration = file_name(archive.model_name, version), settings.served_model.request_params.stamped
     with rewritten(archive, version, registration, settings) as copy:
+        # Before it is there: a number that somebody has seen is never another archive's.
+        Versions.of(settings).put(archive.model_name, version, copy.sha256)
         store.put(copy.path, name)
+        return copy
 
 
 @contextlib.contextmanager
@@ -43,8 +37,9 @@ def rewritten(archive: Archive, version: str, registration: Mapping[str, int], s
     Only such a copy goes into a store: its container is written here, and it is the copy that was checked.
     """
     # Not in the system's temporary folder: what a killed run leaves here is cleared by the next one.
-    with private_folder(Path(settings.paths.state) / "rollouts", f"{archive.model_name}.stamp") as folder:
-        target = folder / file_name(archive.model_name, version)
+    place, name = Path(settings.paths.state) / "rollouts", file_name(archive.model_name, version)
+    with explained(place / name), private_folder(place, f"{archive.model_name}.stamp") as folder:
+        target = folder / name
         stamp(archive, version, target, registration)
         yield open_trusted(target, settings)
 
@@ -73,4 +68,8 @@ def stored(served: Served, store: Store, settings: Settings) -> Trusted:
     path = store.path(served.archive)
     if path is None:
         raise RolloutError(f"{served.archive} is no longer in the store")
-    return open_trusted(path, settings)
+    archive = open_trusted(path, settings)
+    published = Versions.of(settings).get(archive.model_name).get(served.version, archive.sha256)
+    if archive.sha256 != published:
+        raise RolloutError(f"{path} is not the archive that was published under this name; its sha256 is another")
+    return archive

@@ -1,15 +1,12 @@
 """What should serve: written after each rollout, read when the engine starts empty and when one goes back."""
 
-import contextlib
-import fcntl
 import json
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from archive.workplace import read_text, replacing
 from errors import StoreError
 from settings import Settings
 from settings.schema import RequestParams
@@ -46,6 +43,16 @@ class History:
     serving: Served
     before: tuple[Served, ...] = ()
 
+    @property
+    def versions(self) -> tuple[Served, ...]:
+        """All of them."""
+        return (self.serving, *self.before)
+
+    def back(self) -> "History":
+        """The history after going back: the version that is left becomes the last one to go back to."""
+        target, *older = self.before
+        return History(target, (*older, self.serving))
+
 
 class Record:
     """`serving.json` of one stack, replaced as a whole at every change."""
@@ -61,10 +68,9 @@ class Record:
     def all(self) -> dict[str, History]:
         """Every model's history; empty when nothing was rolled out yet. Raises StoreError for an unreadable file."""
         try:
-            content: dict[str, Any] = json.loads(self._path.read_text())
+            text = read_text(self._path)
+            content: dict[str, Any] = {} if text is None else json.loads(text)
             return {name: _history(entry) for name, entry in content.items()}
-        except FileNotFoundError:
-            return {}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StoreError(f"{self._path} is damaged; delete it and run `make upload_model` for each model") from None
 
@@ -73,34 +79,18 @@ class Record:
         return self.all().get(model)
 
     def put(self, model: str, history: History) -> None:
-        """Replace one model's history, atomically."""
-        with self._alone():
-            self._write({**self.all(), model: history})
+        """Replace one model's history, atomically. Raises StoreError when that cannot be done."""
+        with replacing(self._path) as replace:
+            replace(_text({**self.all(), model: history}))
 
     def forget(self, model: str) -> None:
         """Remove one model's history, atomically; unknown is fine."""
-        with self._alone():
-            self._write({name: entry for name, entry in self.all().items() if name != model})
+        with replacing(self._path) as replace:
+            replace(_text({name: entry for name, entry in self.all().items() if name != model}))
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Rollouts of different models go on at the same time, and each changes its own entry of the one file."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
-    def _write(self, entries: dict[str, History]) -> None:
-        content = {name: asdict(entry) for name, entry in entries.items()}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent, prefix=".serving.", delete=False) as file:
-            json.dump(content, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(self._path)
+def _text(entries: Mapping[str, History]) -> str:
+    return json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=2)
 
 
 def _history(entry: dict[str, Any]) -> History:

@@ -6,6 +6,7 @@ from delivery.journal import PROVEN, Entry
 from delivery.machine import Tools, settle, take_back
 from delivery.probe import request_of
 from delivery.published import stored
+from delivery.record import Served
 from engines.described import Request, Version
 from errors import MarinaError
 
@@ -30,7 +31,7 @@ def intention(tools: Tools) -> str | None:
 
 
 def _end(tools: Tools, entry: Entry) -> None:
-    probe = probe_of(tools, entry)
+    probe = probe_of(tools, entry.new)
     if proven(entry, tools.engine.default(entry.model)) and probe is not None:
         log.warning("finish %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
         settle(tools, entry, probe)
@@ -44,11 +45,12 @@ def proven(entry: Entry, default: Version | None) -> bool:
     return entry.step in PROVEN and default is not None and default.version == entry.new.version
 
 
-def probe_of(tools: Tools, entry: Entry) -> Request | None:
-    """A request for the new version; None when its archive is gone."""
+def probe_of(tools: Tools, served: Served) -> Request | None:
+    """A request for a version; None, and a warning, when its archive is gone or is no longer trusted."""
     try:
-        return request_of(stored(entry.new, tools.store, tools.settings))
-    except MarinaError:
+        return request_of(stored(served, tools.store, tools.settings))
+    except MarinaError as error:
+        log.warning("%s cannot be read: %s", served.archive, error)
         return None
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import engines
 from archive import Archive
 from delivery import hosts, recover
+from delivery.copies import check_comparable
 from delivery.journal import Entry, Step
 from delivery.lock import alone
-from delivery.machine import Tools, observe, replace
+from delivery.machine import Tools, observe, remove_archives, replace
 from delivery.outcome import Outcome
-from delivery.probe import request_of
 from delivery.published import assign_version, publish, same_content, stored
 from delivery.record import Record, Served
 from delivery.sizing import sized
@@ -46,12 +46,12 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
         tools, params = tools.under(settings), settings.served_model.request_params
         if current is not None and _serves(tools, archive, current):
             return Outcome(model, current.version, changed=False)
-        version = assign_version(archive, params.stamped, names(engine.versions(model)), tools.store)
+        version = _new_version(tools, archive)
         served = Served(version, file_name(model, version), **params.model_dump())
         entry = _entry(tools, model, served, current)
 
-        def put() -> None:
-            publish(archive, version, tools.store, settings)
+        def put() -> Archive:
+            return publish(archive, version, tools.store, settings)
 
         if current is not None and _only_observed(settings):
             checked = observe(tools, archive, entry, put)
@@ -70,19 +70,20 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         history = tools.record.get(model)
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
-        target, *older = history.before
+        after = history.back()
+        target = after.serving
         archive = stored(target, tools.store, settings)
         current = engine.default(model)
         if current is not None and current.version == target.version:
             raise RolloutError(f"{model} {target.version} serves already")
         old = current.version if current else None
-        entry = Entry(model, Step.PUBLISH, target, old, tuple(older), published=False)
-        proof = replace(tools, archive, entry, _nothing)
+        entry = Entry(model, Step.PUBLISH, target, old, after.before, published=False)
+        proof = replace(tools, archive, entry, lambda: archive)
         return Outcome(model, target.version, changed=True, golden=proof.golden, watched=proof.watched)
 
 
 def remove(model: str, settings: Settings) -> None:
-    """Have the engine serve the model no longer: what waits is answered, then every version goes and is forgotten.
+    """Have the engine serve the model no longer: what waits is answered, then every version and its archive goes.
 
     Raises RolloutError when it is not registered.
     """
@@ -95,13 +96,14 @@ def remove(model: str, settings: Settings) -> None:
         history, current = tools.record.get(model), engine.default(model)
         if current is None:
             raise RolloutError(f"{model} is not registered")
-        if history is not None:
-            probe = request_of(stored(history.serving, tools.store, settings))
+        probe = recover.probe_of(tools, history.serving) if history else None
+        if probe is not None:
             engine.drain(current, probe, settings.rollout.drain_timeout_s)
         # The default version can only go last.
         for found in sorted(engine.versions(model), key=lambda each: each.version == current.version):
             engine.unregister(model, found.version)
         tools.record.forget(model)
+        remove_archives(tools.store, history)
         log.info("%s is removed; no version serves", model)
 
 
@@ -130,16 +132,12 @@ def _restore(tools: Tools, model: str) -> Outcome | None:
         return None
     archive = stored(history.serving, tools.store, tools.settings)
     entry = Entry(model, Step.PUBLISH, history.serving, None, history.before, published=False)
-    proof = replace(tools, archive, entry, _nothing)
+    proof = replace(tools, archive, entry, lambda: archive)
     return Outcome(model, history.serving.version, changed=True, golden=proof.golden)
 
 
 def _only_observed(settings: Settings) -> bool:
     return settings.shadow.only and step_of(settings) is not None
-
-
-def _nothing() -> None:
-    """Publishes nothing: the archive is in the store."""
 
 
 def _serves(tools: Tools, archive: Archive, current: Version) -> bool:
@@ -150,16 +148,20 @@ def _serves(tools: Tools, archive: Archive, current: Version) -> bool:
     return same_content(archive, params.stamped, current.archive, tools.store)
 
 
+def _new_version(tools: Tools, archive: Archive) -> str:
+    registered = names(tools.engine.versions(archive.model_name))
+    return assign_version(archive, registered, tools.store, tools.settings)
+
+
 def _entry(tools: Tools, model: str, served: Served, current: Version | None) -> Entry:
     history = tools.record.get(model)
-    former = (history.serving, *history.before) if history else ()
-    before = tuple(entry for entry in former if entry.version != served.version)
-    published = tools.store.path(served.archive) is None
-    return Entry(model, Step.PUBLISH, served, current.version if current else None, before, published)
+    before = history.versions if history else ()
+    return Entry(model, Step.PUBLISH, served, current.version if current else None, before, published=True)
 
 
 def _dry_run(tools: Tools, archive: Archive) -> Outcome:
     model = archive.model_name
+    check_comparable(tools.engine, tools.settings)
     current = tools.engine.default(model)
     unfinished = recover.intention(tools)
     first = (unfinished,) if unfinished else ()
@@ -170,8 +172,7 @@ def _dry_run(tools: Tools, archive: Archive) -> Outcome:
             changed=False,
             plan=(*first, f"do nothing else: {current.version} serves it already"),
         )
-    stamped = tools.settings.served_model.request_params.stamped
-    version = assign_version(archive, stamped, names(tools.engine.versions(model)), tools.store)
+    version = _new_version(tools, archive)
     return Outcome(model, version, changed=False, plan=(*first, *_plan(tools, archive, version, current)))
 
 
@@ -180,6 +181,7 @@ def _plan(tools: Tools, archive: Archive, version: str, current: Version | None)
     steps = [
         f"publish {name} ({archive.size} bytes, sha256 of its content {archive.content_sha256[:12]})",
         f"register it without traffic: batch_size {params.batch_size}, max_batch_delay {params.max_batch_delay} ms",
+        "compare the engine's copy with what was checked",
         f"start {params.initial_workers} workers, compare {len(archive.golden['samples'])} golden answers, warm them",
     ]
     if current is None:

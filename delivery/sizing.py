@@ -11,7 +11,7 @@ from typing import Any
 import engines
 from delivery import machine
 from delivery.everywhere import entry_for, recover_everywhere, replace_everywhere
-from delivery.fleet import open_fleet
+from delivery.fleet import new_version, open_fleet
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools
@@ -60,10 +60,9 @@ def resize(model: str, workers: int, settings: Settings) -> None:
                 return
             archive = stored(history.serving, tools.store, settings)
             params = history.serving.params
-            version = assign_version(archive, params.stamped, names(engine.versions(model)), tools.store)
+            version = assign_version(archive, names(engine.versions(model)), tools.store, settings)
             served = _smaller(history.serving, model, version, workers)
-            fresh = tools.store.path(served.archive) is None
-            entry = Entry(model, Step.PUBLISH, served, current.version, history.before, fresh)
+            entry = Entry(model, Step.PUBLISH, served, current.version, history.before, published=True)
             as_before = _registering(settings, params)
             machine.replace(tools, archive, entry, lambda: publish(archive, version, tools.store, as_before))
             _forget(tools, history, served)
@@ -78,11 +77,10 @@ def _resize_everywhere(model: str, workers: int, settings: Settings) -> None:
             _add(fleet.present, history, current.version, workers, model)
             return
         archive = stored(history.serving, first.store, settings)
-        taken = {version for tools in fleet.present for version in names(tools.engine.versions(model))}
         params = history.serving.params
-        version = assign_version(archive, params.stamped, taken, first.store)
+        version = new_version(fleet, archive)
         served = _smaller(history.serving, model, version, workers)
-        entry = entry_for(fleet, served, history.before, published=first.store.path(served.archive) is None)
+        entry = entry_for(fleet, served, history.before, published=True)
         as_before = _registering(settings, params)
         replace_everywhere(fleet, archive, entry, lambda: publish(archive, version, first.store, as_before))
         _forget(first, history, served)

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from archive.workplace import private_folder, publish
+from archive.workplace import explained, replacing
 from settings import Settings
 from settings.traffic import Split, Traffic, read, traffic_file
 
@@ -27,9 +27,8 @@ class Splits:
     def all(self) -> dict[str, Split]:
         """Every split, by model; none when the file is damaged: what it said is over then, and it is written anew."""
         try:
-            return dict(read(self._path).models)
-        except FileNotFoundError:
-            return {}
+            with explained(self._path):
+                return dict(read(self._path).models) if self._path.exists() else {}
         except ValueError:
             log.warning("%s is damaged; every model's traffic goes to its default version", self._path)
             return {}
@@ -40,18 +39,13 @@ class Splits:
 
     def clear(self, model: str) -> bool:
         """Give all of a model's traffic to its default version; False when it had all."""
-        if not self._path.exists():
-            return False
-        return self._change(model, None)
+        return model in self.all() and self._change(model, None)
 
     def _change(self, model: str, split: Split | None) -> bool:
-        # The private folder is a lock as well: no writer overlooks another's change.
-        with private_folder(self._path.parent, self._path.name) as work:
+        with replacing(self._path) as replace:
             models = self.all()
             before = models.pop(model, None)
             if split is not None:
                 models[model] = split
-            draft = work / self._path.name
-            draft.write_text(Traffic(models=models).model_dump_json(indent=2))
-            publish(draft, self._path)
+            replace(Traffic(models=models).model_dump_json(indent=2))
         return before is not None

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from archive.workplace import private_folder, publish
+from archive.workplace import replace_text
 from delivery.counted import Counted
 from delivery.journal import Entry, Step
 from delivery.traffic import FOLLOWED_S, Splits
 from delivery.verdict import Evidence, Row, judge, table
 from engines.interface import Host
-from errors import MarinaError, RolloutError
+from errors import MarinaError, RolloutError, StoreError
 from prometheus import GatewayFigures
 from settings import Settings
 from settings.traffic import Split
@@ -146,11 +146,13 @@ class _Trial:
             "evidence": _plain(self._evidence()),
         }
         target = report_file(self.settings, self.entry.model, self.entry.new.version)
-        with private_folder(target.parent, target.name) as work:
-            draft = work / target.name
-            draft.write_text(json.dumps(report, indent=2))
-            publish(draft, target)
-        log.info("  report: %s", target)
+        try:
+            replace_text(target, json.dumps(report, indent=2))
+        except StoreError as error:
+            # How the trial ended counts, and was printed.
+            log.warning("no report of the trial is kept: %s", error)
+        else:
+            log.info("  report: %s", target)
 
 
 def report_file(settings: Settings, model: str, version: str) -> Path:

@@ -9,7 +9,7 @@ from delivery.stores import Store
 from delivery.traffic import FOLLOWED_S, Splits
 from engines.described import Request
 from engines.interface import Host
-from errors import MarinaError
+from errors import MarinaError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,24 @@ def undo(
 
     What cannot be undone now, because the engine does not answer, stays in the journal for the next run.
     """
-    journal.write(entry.at(Step.TAKE_BACK))
+    name = f"{entry.model} {entry.new.version}"
+    try:
+        journal.write(entry.at(Step.TAKE_BACK))
+    except StoreError as error:
+        # On a full disk, say. The journal has the step before, which the next run undoes just as well.
+        log.warning("%s is undone without its journal: %s", name, error)
     try:
         # Before anything else, and without the engine: it may be the reason.
         had_share = splits.clear(entry.model)
+    except StoreError as error:
+        # The share ends by itself, and until then the old version answers what the new one does not.
+        log.warning("%s keeps its share of the traffic until the trial's time is over: %s", name, error)
+        had_share = True
+    try:
         _give_back(engine, entry, probe, had_share=had_share)
         remove_archive(store, record, entry)
     except MarinaError as error:
-        log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
+        log.warning("%s is not wholly removed: %s; the next rollout does it", name, error)
         return
     journal.close()
 
@@ -65,6 +75,6 @@ def remove_archive(store: Store, record: Record, entry: Entry) -> None:
     if not entry.published:
         return
     history = record.get(entry.model)
-    known = {served.archive for served in (history.serving, *history.before)} if history else set()
+    known = {served.archive for served in history.versions} if history else set()
     if entry.new.archive not in known:
         store.remove(entry.new.archive)

@@ -1,6 +1,7 @@
 """What an engine tells about what it serves, whichever engine it is."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from settings.schema import RequestParams
 
@@ -53,6 +54,18 @@ class Version:
         """Whether it was registered with these settings."""
         found = (self.batch_size, self.max_batch_delay, self.min_workers)
         return found == (params.batch_size, params.max_batch_delay, params.initial_workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An engine's own copy of an archive that it has registered; its workers run from that.
+
+    `folder` holds its files where they can be read from here; else `hidden` says why they cannot be, and what to do.
+    Neither is set by an engine that has itself compared the archive with the sha256 that was handed over.
+    """
+
+    folder: Path | None = None
+    hidden: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

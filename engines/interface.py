@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from engines.described import Address, Answer, Request, Version
+from engines.described import Address, Answer, Copy, Request, Version
 from errors import RequestError
 from settings.schema import Node, RequestParams
 
@@ -37,7 +37,8 @@ class Facts:
 
     `part` is its name in the stack; `worker_program` stands in the command line of each of its workers. `package` is
     what running it here needs, `requirements` the file that pins it. `change_s` is how long a switch or a removal may
-    take until it is everywhere.
+    take until it is everywhere. One that `compares_archives` takes the sha256 of what is to be registered, and refuses
+    anything else.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Facts:
     change_s: float
     renews_keys: bool
     keeps_failed_fetches: bool
+    compares_archives: bool
 
 
 class Host(Protocol):
@@ -87,8 +89,20 @@ class Host(Protocol):
         """One version; None when it is not registered."""
         ...
 
-    def register(self, model: str, url: str, params: RequestParams, timeout_s: float) -> None:
-        """Have it fetch an archive, without workers yet. The first version becomes the default."""
+    def hides_copies(self) -> str | None:
+        """Why its own copies of archives cannot be compared with what was checked, and what to do; None when they can.
+
+        Nothing is asked of it.
+        """
+        ...
+
+    def register(
+        self, model: str, url: str, params: RequestParams, timeout_s: float, sha256: str | None = None
+    ) -> Copy:
+        """Have it fetch an archive, without workers yet; returns its own copy. The first version becomes the default.
+
+        An engine that `compares_archives` refuses one that has not this sha256.
+        """
         ...
 
     def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:

@@ -16,4 +16,5 @@ FACTS = replace(
     worker_program=":Worker",  # a replica is called after its application and its deployment
     change_s=180.0,  # it goes by the controller to every node, and a removal waits for the last answer
     keeps_failed_fetches=False,
+    compares_archives=True,
 )

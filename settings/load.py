@@ -4,8 +4,10 @@ A message names the file, the key and the nearest valid name; Hydra's and pydant
 """
 
 import difflib
+import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,19 @@ def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: b
         origin = _origin("served_model.handler", values, overrides, config)
         raise ConfigError(f"{origin}: served_model.handler: no file {settings.served_model.handler!r}")
     return settings
+
+
+def temporary(state: Path) -> Path:
+    """The folder of a stack's sockets and unpacked archives.
+
+    Outside the state folder, because the path of a Unix socket may have 107 bytes only. Its name follows from the
+    state folder, so that every program finds it.
+    """
+    return Path(tempfile.gettempdir()) / f"marina-{hashlib.sha256(str(state).encode()).hexdigest()[:12]}"
+
+
+# In config/ as ${temporary:FOLDER}.
+OmegaConf.register_new_resolver("temporary", lambda state: str(temporary(ROOT / state)), replace=True)
 
 
 def models(config: Path = CONFIG) -> tuple[str, ...]:

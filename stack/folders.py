@@ -1,9 +1,7 @@
 """Where the local stack keeps its files: everything below one state folder, but for sockets."""
 
-import hashlib
 import shutil
 import stat
-import tempfile
 from dataclasses import dataclass
 from os import getuid
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Self
 
 from errors import StackError
 from settings import Settings
+from settings.load import temporary
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,13 @@ class Folders:
 
     @property
     def temporary(self) -> Path:
-        """TorchServe's sockets and unpacked archives.
+        """TorchServe's sockets and unpacked archives; `down` finds it again even when nothing was recorded."""
+        return temporary(self.state)
 
-        Outside the state folder, because the path of a Unix socket may have 107 bytes only. The name follows from
-        the state folder, so that `down` finds it again even when nothing was recorded.
-        """
-        digest = hashlib.sha256(str(self.state).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"marina-{digest}"
+    @property
+    def unpacked(self) -> Path:
+        """Archives as TorchServe has unpacked them; the folder is its own choice, and delivery reads there."""
+        return self.temporary / "models"
 
     def make_temporary(self) -> None:
         """Create the temporary folder, readable by its owner alone, or raise StackError if someone else's is there."""

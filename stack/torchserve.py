@@ -69,6 +69,7 @@ def prepare(folders: Folders) -> None:
     """
     check_installed(FACTS)
     folders.make_temporary()
+    folders.unpacked.mkdir(exist_ok=True)
     folders.forget_fetched()
     folders.model_store.mkdir(parents=True, exist_ok=True)
     folders.torchserve.mkdir(parents=True, exist_ok=True)

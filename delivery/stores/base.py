@@ -2,10 +2,11 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from archive.workplace import private_folder, publish
+from archive.workplace import explained, forget, private_folder, publish, work_folder
 from errors import StoreError
 
 NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+(\.[0-9]+)*)?\.mar")
@@ -23,6 +24,9 @@ class Store(Protocol):
 
     def path(self, name: str) -> Path | None:
         """The stored file for reading, or None when there is none of that name."""
+
+    def versions(self, model: str) -> set[str]:
+        """The versions under which a model's archives are stored."""
 
     def remove(self, name: str) -> None:
         """Forget an archive; unknown is fine."""
@@ -45,20 +49,37 @@ def put_into_folder(source: Path, folder: Path, name: str) -> None:
     Raises StoreError for a name that is no archive's, and when the folder cannot be written (a full disk, say).
     """
     check_name(name)
-    try:
-        # A hidden folder of a fixed name: neither listed nor served, and cleared when a killed run left it.
-        with private_folder(folder, name) as work:
-            draft = work / name
-            shutil.copyfile(source, draft)
-            draft.chmod(0o644)
-            publish(draft, folder / name)
-    except OSError as error:
-        raise StoreError(f"{folder / name}: {error.strerror or error}") from None
+    # A hidden folder of a fixed name: neither listed nor served, and cleared when a killed run left it.
+    with explained(folder / name), private_folder(folder, name) as work:
+        draft = work / name
+        shutil.copyfile(source, draft)
+        draft.chmod(0o644)
+        publish(draft, folder / name)
 
 
 def remove_from_folder(folder: Path, name: str) -> None:
-    """Delete `folder/name`, and what a killed run left of it; unknown is fine."""
-    (folder / name).unlink(missing_ok=True)
-    if folder.is_dir():
-        with private_folder(folder, name):
-            """Entering clears it, leaving removes it."""
+    """Delete `folder/name`, and what a killed run left of it; unknown is fine. Raises StoreError when it stays."""
+    forget(folder / name)
+    with explained(folder / name):
+        if work_folder(folder, name).exists():
+            with private_folder(folder, name):
+                """Entering clears it, leaving removes it."""
+
+
+def file_in(folder: Path, name: str) -> Path | None:
+    """The file `folder/name`, or None. Raises StoreError when the folder cannot be read."""
+    path = folder / name
+    with explained(path):
+        return path if path.is_file() else None
+
+
+def versions_in(names: Iterable[str], model: str) -> set[str]:
+    """The versions of a model among the names of published archives."""
+    named = re.compile(rf"{re.escape(model)}-([0-9]+(?:\.[0-9]+)*)\.mar")
+    return {found[1] for name in names if (found := named.fullmatch(name))}
+
+
+def published_in(folder: Path, model: str) -> set[str]:
+    """The versions of a model whose archives lie in a folder. Raises StoreError when it cannot be read."""
+    with explained(folder):
+        return versions_in((path.name for path in folder.glob(f"{model}-*.mar")), model)

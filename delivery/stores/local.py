@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from delivery.stores.base import put_into_folder, remove_from_folder
+from delivery.stores.base import file_in, published_in, put_into_folder, remove_from_folder
 from settings.schema import LocalStore
 
 
@@ -22,8 +22,11 @@ class LocalFolder:
 
     def path(self, name: str) -> Path | None:
         """The file in the model store."""
-        path = self._folder / name
-        return path if path.is_file() else None
+        return file_in(self._folder, name)
+
+    def versions(self, model: str) -> set[str]:
+        """Those whose archives lie in the folder."""
+        return published_in(self._folder, model)
 
     def remove(self, name: str) -> None:
         """Delete the file."""

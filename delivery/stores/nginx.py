@@ -5,7 +5,7 @@ from pathlib import Path
 import requests
 
 from delivery.stores import put_key
-from delivery.stores.base import check_name, put_into_folder, remove_from_folder
+from delivery.stores.base import check_name, file_in, published_in, put_into_folder, remove_from_folder
 from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
 from settings.schema import NginxStore
@@ -67,8 +67,11 @@ class FileBrowser:
 
     def path(self, name: str) -> Path | None:
         """The file in the served folder."""
-        path = self._folder / name
-        return path if path.is_file() else None
+        return file_in(self._folder, name)
+
+    def versions(self, model: str) -> set[str]:
+        """Those whose archives lie in the folder."""
+        return published_in(self._folder, model)
 
     def remove(self, name: str) -> None:
         """Delete the file."""

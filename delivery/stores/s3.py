@@ -12,9 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 
-from archive.workplace import private_folder, publish
+from archive.workplace import explained, forget, private_folder, publish
 from delivery.stores import credentials
-from delivery.stores.base import check_name
+from delivery.stores.base import check_name, versions_in
 from errors import StoreError
 from settings.schema import S3Store
 
@@ -50,9 +50,9 @@ class Bucket:
     def put(self, source: Path, name: str) -> None:
         """Upload a file, then read it back: what the store answers must be what was sent."""
         check_name(name)
+        with explained(source), source.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with self._explained(name):
-            with source.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             self._client.upload_file(str(source), self._store.bucket, name, ExtraArgs={"Metadata": {"sha256": sha256}})
             stored = self._read_back(name)
         if stored != sha256:
@@ -82,10 +82,18 @@ class Bucket:
         """Delete the object and the copy."""
         with self._explained(name):
             self._client.delete_object(Bucket=self._store.bucket, Key=name)
-        (self._cache / name).unlink(missing_ok=True)
+        forget(self._cache / name)
+
+    def versions(self, model: str) -> set[str]:
+        """Those whose archives the bucket lists."""
+        with self._explained(f"{model}-*.mar"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._store.bucket, Prefix=f"{model}-"
+            )
+            return versions_in([each["Key"] for page in pages for each in page.get("Contents", ())], model)
 
     def _fetch(self, name: str, copy: Path) -> None:
-        with private_folder(self._cache, name) as work:
+        with explained(copy), private_folder(self._cache, name) as work:
             draft = work / name
             with draft.open("wb") as file:
                 for chunk in self._chunks(name):
@@ -96,7 +104,7 @@ class Bucket:
         """The sha256 of what the store holds now; what cannot be read back is not left there."""
         try:
             return self._digest(name)
-        except (BotoCoreError, ClientError, HTTPError):
+        except StoreError:
             with suppress(BotoCoreError, ClientError, HTTPError):
                 self._client.delete_object(Bucket=self._store.bucket, Key=name)
             raise
@@ -108,7 +116,8 @@ class Bucket:
         return digest.hexdigest()
 
     def _chunks(self, name: str) -> Iterator[bytes]:
-        yield from self._client.get_object(Bucket=self._store.bucket, Key=name)["Body"].iter_chunks(CHUNK)
+        with self._explained(name):
+            yield from self._client.get_object(Bucket=self._store.bucket, Key=name)["Body"].iter_chunks(CHUNK)
 
     def _place(self, name: str) -> str:
         return f"{self._store.endpoint}/{self._store.bucket}/{name}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from archive import open_archive, private_folder
 from archive.model import SIGNATURE
-from archive.workplace import publish
+from archive.workplace import explained, publish
 from delivery.stores.base import VERSIONED
 
 
@@ -15,7 +15,10 @@ def sidecar_name(name: str) -> str | None:
 
 
 def write_sidecar(folder: Path, name: str) -> None:
-    """Describe the published archive `folder/name`: version, checksums and model card. Raises ArchiveError."""
+    """Describe the published archive `folder/name`: version, checksums and model card.
+
+    Raises ArchiveError, and StoreError when it cannot be written.
+    """
     beside = sidecar_name(name)
     if beside is None:
         return
@@ -29,7 +32,7 @@ def write_sidecar(folder: Path, name: str) -> None:
         "signed": any(file.name == SIGNATURE for file in archive.files),
         "card": archive.card,
     }
-    with private_folder(folder, beside) as work:
+    with explained(folder / beside), private_folder(folder, beside) as work:
         draft = work / beside
         draft.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
         draft.chmod(0o644)

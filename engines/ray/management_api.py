@@ -107,6 +107,7 @@ class ManagementApi:
             url=query["url"],
             model=query.get("model_name") or None,
             handler=query.get("handler") or None,
+            sha256=query.get("sha256") or None,
             batch_size=_whole(request, "batch_size", 1, 1),
             max_batch_delay=_whole(request, "max_batch_delay", 100),
             response_timeout_s=_whole(request, "response_timeout", self.response_timeout_s, 1),

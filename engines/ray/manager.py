@@ -22,7 +22,7 @@ from archive import Trust
 from engines.ray.checked import check
 from engines.ray.cluster import Cluster, Replica
 from engines.ray.fetch import Source
-from engines.ray.refusals import Conflict, Failed, NotAllowed, UnknownModel, UnknownVersion
+from engines.ray.refusals import Conflict, Failed, InvalidArchive, NotAllowed, UnknownModel, UnknownVersion
 from engines.ray.table import Entry, Registration, Table
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a registration asks for; `model` overrides the manifest's name."""
+    """What a registration asks for; `model` overrides the manifest's name, `sha256` is what the archive must have."""
 
     url: str
     model: str | None
@@ -39,6 +39,7 @@ class Wanted:
     max_batch_delay: int
     response_timeout_s: int
     workers: int
+    sha256: str | None = None
 
 
 class Manager:
@@ -151,6 +152,8 @@ class Manager:
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             file = Path(folder) / Path(wanted.url.partition("?")[0]).name
             sha256 = self._source.fetch(wanted.url, file)
+            if wanted.sha256 not in (None, sha256):
+                raise InvalidArchive(f"Archive {file.name} is not the one that was checked: its sha256 is {sha256}")
             named = check(file, self._trust)
         return Registration(
             model=wanted.model or named.model,

@@ -26,6 +26,7 @@ FACTS = Facts(
     change_s=30.0,
     renews_keys=True,
     keeps_failed_fetches=True,
+    compares_archives=False,
 )
 
 

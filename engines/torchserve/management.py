@@ -5,12 +5,13 @@ import time
 from pathlib import Path
 from typing import Self
 
-from engines.described import Address, Answer, Request, Version
+from engines.described import Address, Answer, Copy, Request, Version
 from engines.interface import Facts
 from engines.torchserve import keys, paths
 from engines.torchserve.calls import NOT_FOUND, Calls
 from engines.torchserve.drain import drain
 from engines.torchserve.entries import version_of
+from engines.torchserve.unpacked import one_registration, unreadable
 from engines.torchserve.workers import Unnamed, reach_all
 from errors import EngineError
 from settings.schema import Engine, Node, RequestParams
@@ -76,10 +77,29 @@ class Management:
         """One version; None when it is not registered."""
         return next((found for found in self.versions(model) if found.version == version), None)
 
-    def register(self, model: str, url: str, params: RequestParams, timeout_s: float) -> None:
-        """Have it fetch an archive, without workers yet. The first version becomes the default."""
+    def hides_copies(self) -> str | None:
+        """Why its own copies of archives cannot be compared with what was checked, and what to do."""
+        if self._facts.compares_archives:
+            return None
+        setting = f"`unpacked` of node {self._node.name} in engine.nodes" if self._engine.nodes else "engine.unpacked"
+        return unreadable(self._node.unpacked, setting)
+
+    def register(
+        self, model: str, url: str, params: RequestParams, timeout_s: float, sha256: str | None = None
+    ) -> Copy:
+        """Have it fetch an archive, without workers yet; returns its own copy. The first version becomes the default.
+
+        An engine that compares archives refuses one that has not this sha256.
+        """
         self._forget_half(url)
-        self._calls.manage("POST", paths.MODELS, params=paths.registration(model, url, params), timeout=timeout_s)
+        query = paths.registration(model, url, params, sha256 if self._facts.compares_archives else None)
+        hidden = self.hides_copies()
+        if self._facts.compares_archives or hidden is not None:
+            self._calls.manage("POST", paths.MODELS, params=query, timeout=timeout_s)
+            return Copy(hidden=hidden)
+        with one_registration(Path(self._node.unpacked or "")) as found:
+            self._calls.manage("POST", paths.MODELS, params=query, timeout=timeout_s)
+            return found()
 
     def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:
         """Set the number of workers and wait until they have loaded the model; EngineError when they do not."""

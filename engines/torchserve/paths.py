@@ -54,10 +54,11 @@ def renewal(interface: Interface) -> str:
     return f"/token?type={interface}"
 
 
-def registration(name: str, url: str, params: RequestParams) -> Query:
-    """An archive that is fetched and gets no worker yet."""
+def registration(name: str, url: str, params: RequestParams, sha256: str | None = None) -> Query:
+    """An archive that is fetched and gets no worker yet; `sha256` for an engine that compares what it has fetched."""
     batch = {"batch_size": params.batch_size, "max_batch_delay": params.max_batch_delay}
-    return {"url": url, "model_name": name, **batch, "initial_workers": 0}
+    expected = {} if sha256 is None else {"sha256": sha256}
+    return {"url": url, "model_name": name, **batch, "initial_workers": 0, **expected}
 
 
 def scaling(workers: int) -> Query:

@@ -20,6 +20,7 @@ class Node(Frozen):
     model_store: str | None = Field(
         None, description="where it keeps fetched archives, if that folder is on this machine"
     )
+    unpacked: str | None = Field(None, description="where it unpacks archives, if that folder can be read here")
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
@@ -41,6 +42,7 @@ class Engine(Frozen):
     metrics_port: Port
     key_file: str = Field(description="where the engine keeps its three keys")
     model_store: str = Field(description="folder where the engine keeps the archives it has fetched")
+    unpacked: str | None = Field(None, description="folder where the engine unpacks archives, if it can be read here")
     token_expiration_min: PositiveInt
     max_request_bytes: PositiveInt
     job_queue_size: PositiveInt
@@ -60,7 +62,8 @@ class Engine(Frozen):
         if self.nodes:
             return tuple(self.nodes)
         here = {"inference_url": self.inference_url, "management_url": self.management_url}
-        return (Node(name="engine", key_file=self.key_file, model_store=self.model_store, **here),)
+        folders = {"model_store": self.model_store, "unpacked": self.unpacked}
+        return (Node(name="engine", key_file=self.key_file, **folders, **here),)
 
     @property
     def inference_url(self) -> str:

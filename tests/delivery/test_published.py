@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archive import open_archive, stamped, write_zip
+from archive import stamped, write_zip
 from archive.sign import generate_keys
 from delivery.__main__ import main
 from delivery.published import assign_version, publish, rewritten, same_content
@@ -105,10 +105,10 @@ def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothi
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), settings)
     before = older(tmp_path / "store" / "toy-1.0.mar").read_bytes()
-    assert assign_version(archive, {}, (), store) == "1.1"
+    assert assign_version(archive, (), store, settings) == "1.1"
     assert same_content(archive, {}, "toy-1.0.mar", store) is False
     publish(archive, "1.1", store, settings)
-    assert assign_version(archive, {}, (), store) == "1.1"
+    assert assign_version(archive, (), store, settings) == "1.2"
     assert (tmp_path / "store" / "toy-1.0.mar").read_bytes() == before
 
 

@@ -1,8 +1,16 @@
-"""A rollout takes the archive's own version when it is free, otherwise the next."""
+"""A version number is given out once: after pruning, removal and a lost state folder the next one is higher."""
+
+from pathlib import Path
 
 import pytest
 
-from delivery.versions import free_version
+from delivery.record import History, Record, Served
+from delivery.stores.local import LocalFolder
+from delivery.versions import Versions, next_version, used
+from errors import StoreError
+from settings import Settings, load
+
+SERVED = Served("1.3", "digits-1.3.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
 
 
 @pytest.mark.parametrize(
@@ -10,11 +18,57 @@ from delivery.versions import free_version
     [
         ("1.0", set(), "1.0"),
         ("1.0", {"1.0"}, "1.1"),
-        ("1.0", {"1.0", "1.1", "1.3"}, "1.2"),
+        ("1.0", {"1.0", "1.1", "1.3"}, "1.4"),
+        ("1.5", {"1.3"}, "1.5"),
         ("2", {"2"}, "3"),
         ("1.9", {"1.9"}, "1.10"),
         ("1.0.0", {"1.0.0", "1.0"}, "1.0.1"),
+        ("2.0", {"1.7"}, "2.0"),
+        ("1.0", {"2.0"}, "1.0"),
     ],
 )
-def test_the_next_free_version_raises_the_last_number(wanted: str, taken: set[str], expected: str) -> None:
-    assert free_version(wanted, taken) == expected
+def test_next_version_is_higher_than_all_of_its_line(wanted: str, taken: set[str], expected: str) -> None:
+    assert next_version(wanted, taken) == expected
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load(["store=local", f"paths.state={tmp_path}", f"store.folder={tmp_path / 'store'}"])
+
+
+@pytest.fixture
+def store(settings: Settings) -> LocalFolder:
+    assert settings.store.name == "local"
+    return LocalFolder(settings.store)
+
+
+def test_versions_that_were_published_stay_given_out_for_each_model_alone(settings: Settings) -> None:
+    versions = Versions.of(settings)
+    assert versions.get("digits") == {}
+    versions.put("digits", "1.0", "aa")
+    versions.put("digits", "1.1", "bb")
+    versions.put("cartpole", "1.0", "cc")
+    assert Versions.of(settings).get("digits") == {"1.0": "aa", "1.1": "bb"}
+    assert Versions.of(settings).get("cartpole") == {"1.0": "cc"}
+    assert [file.name for file in Path(settings.paths.state).iterdir()] == ["versions.json"]
+
+
+def test_used_counts_engine_store_record_and_what_was_published(
+    settings: Settings, store: LocalFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "built.mar").write_bytes(b"x")
+    for name in ("digits-1.1.mar", "digits.mar", "digits_more-1.9.mar"):
+        store.put(tmp_path / "built.mar", name)
+    Versions.of(settings).put("digits", "1.2", "aa")
+    Record.of(settings).put("digits", History(SERVED))
+    assert used("digits", {"1.4"}, store, settings) == {"1.1", "1.2", "1.3", "1.4"}
+    assert used("cartpole", (), store, settings) == set()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"digits": []}', '{"digits": {"1.0": "a"'])
+def test_versions_that_are_damaged_are_named_with_the_way_out(settings: Settings, content: str) -> None:
+    path = Path(settings.paths.state) / "versions.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    with pytest.raises(StoreError, match=r"versions\.json is damaged; restore it from a backup, or delete it"):
+        Versions.of(settings).get("digits")

@@ -1,0 +1,226 @@
+"""What an engine has fetched is compared with what was checked before a worker starts; what cannot be read is told."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from archive import Archive, open_archive
+from delivery.copies import compare
+from delivery.rollout import remove, restore, roll_back
+from delivery.sizing import resize
+from engines.described import Copy
+from errors import RolloutError
+from tests.archive.made import CONTENTS, archive_at
+from tests.delivery.conftest import Scene
+
+EVIL = b"class Toy: ...\nimport os\n"
+REFUSED = "what the engine has fetched is not what was checked"
+HIDDEN = "the engine's own copy cannot be compared with what was checked"
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> tuple[Path, Archive]:
+    """An archive, and a folder with its files."""
+    archive = open_archive(archive_at(tmp_path / "toy.mar"))
+    shutil.unpack_archive(archive.path, tmp_path / "unpacked", "zip")
+    return tmp_path / "unpacked", archive
+
+
+def write(folder: Path) -> None:
+    (folder / "toy_handler.py").write_bytes(EVIL)
+
+
+def add(folder: Path) -> None:
+    (folder / "handlers" / "sitecustomize.py").write_bytes(b"")
+
+
+def lose(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+
+
+def link(folder: Path) -> None:
+    (folder / "model.onnx").rename(folder.parent / "elsewhere")
+    (folder / "model.onnx").symlink_to(folder.parent / "elsewhere")
+
+
+def link_a_folder(folder: Path) -> None:
+    (folder / "handlers").rename(folder.parent / "elsewhere")
+    (folder / "handlers").symlink_to(folder.parent / "elsewhere")
+
+
+def pipe(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    os.mkfifo(folder / "model.onnx")
+
+
+def vanish(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (write, "toy_handler.py is another"),
+        (add, "handlers/sitecustomize.py is not in the archive"),
+        (lose, "model.onnx is not in it"),
+        (link, "model.onnx cannot be read"),
+        (link_a_folder, "handlers is not in the archive"),
+        (pipe, "model.onnx is another"),
+        (vanish, "is not in it"),
+    ],
+)
+def test_a_copy_that_differs_is_refused_with_the_file(
+    scene: Scene, unpacked: tuple[Path, Archive], change: Callable[[Path], None], words: str
+) -> None:
+    folder, archive = unpacked
+    compare(Copy(folder), archive, scene.settings())
+    change(folder)
+    with pytest.raises(RolloutError, match=REFUSED) as caught:
+        compare(Copy(folder), archive, scene.settings())
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def swap(place: Path) -> None:
+    """Put another archive of the kit in the place of a published one; its own checksums hold."""
+    version = open_archive(place).version
+    manifest = CONTENTS["MAR-INF/MANIFEST.json"].replace(b'"1.0"', f'"{version}"'.encode())
+    archive_at(place, {**CONTENTS, "toy_handler.py": EVIL, "MAR-INF/MANIFEST.json": manifest})
+
+
+def attack(scene: Scene, host: str) -> None:
+    scene.hosts[host].before_fetch = swap
+
+
+def assert_only_checked_code_ran(scene: Scene) -> None:
+    for host in scene.hosts.values():
+        assert set(host.ran) <= {CONTENTS["toy_handler.py"]}
+    assert scene.litter() == []
+
+
+def test_an_archive_that_is_swapped_before_the_fetch_runs_on_no_path(scene: Scene) -> None:
+    attack(scene, "engine")
+    with pytest.raises(RolloutError, match=rf"toy 1\.0 was not rolled out: {REFUSED}.*no version serves"):
+        scene.upload(0)
+    scene.hosts["engine"].before_fetch = lambda _: None
+    scene.upload(1, request_params={"initial_workers": 2})
+    scene.upload(2, request_params={"initial_workers": 2})
+    attack(scene, "engine")
+    with pytest.raises(RolloutError, match=rf"{REFUSED}.*version 1\.2 serves as before"):
+        scene.upload(3)
+    with pytest.raises(RolloutError, match=rf"{REFUSED}.*version 1\.2 serves as before"):
+        resize("toy", 1, scene.settings())
+    with pytest.raises(RolloutError, match=rf"{REFUSED}.*version 1\.2 serves as before"):
+        roll_back("toy", scene.settings())
+    assert scene.serving() == {"1.2"}
+    assert_only_checked_code_ran(scene)
+
+
+def test_a_restore_does_not_run_what_was_swapped(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.upload(0)
+    scene.hosts["engine"].forget()
+    attack(scene, "engine")
+    assert restore(scene.settings()) == []
+    assert f"toy is not restored: toy 1.0 was not rolled out: {REFUSED}" in caplog.text
+    assert_only_checked_code_ran(scene)
+
+
+def test_an_archive_that_changes_between_two_hosts_is_taken_back_on_both(two_hosts: Scene) -> None:
+    two_hosts.upload(0)
+    attack(two_hosts, "b")
+    with pytest.raises(RolloutError, match=rf"b: {REFUSED}.*a: 1\.0, b: 1\.0"):
+        two_hosts.upload(1)
+    assert two_hosts.stored() == {"toy-1.0.mar"}
+    assert_only_checked_code_ran(two_hosts)
+
+
+def test_a_host_that_comes_back_does_not_run_what_was_swapped(
+    two_hosts: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_hosts.upload(0)
+    two_hosts.hosts["b"].forget()
+    attack(two_hosts, "b")
+    restore(two_hosts.settings())
+    assert f"toy is not restored: b: toy 1.0 was not rolled out: {REFUSED}" in caplog.text
+    assert two_hosts.serving() == {"1.0", "nothing"}
+    assert_only_checked_code_ran(two_hosts)
+
+
+def hide(scene: Scene, name: str, place: str | None) -> None:
+    host = scene.hosts[name]
+    host.node = host.node.model_copy(update={"unpacked": place})
+
+
+@pytest.mark.parametrize("place", [None, "/nowhere/models"])
+def test_a_copy_that_cannot_be_read_is_refused_where_signatures_are_required(
+    any_scene: Scene, place: str | None
+) -> None:
+    signing = any_scene.sign()
+    any_scene.upload(0)
+    any_scene.upload(1)
+    for name in any_scene.hosts:
+        hide(any_scene, name, place)
+    acts: list[Callable[[], object]] = [
+        lambda: any_scene.upload(2, signing=signing),
+        lambda: any_scene.upload(2, signing=signing, rollout={"dry_run": True, "watch_s": 0}),
+        lambda: roll_back("toy", any_scene.settings(signing=signing)),
+    ]
+    for act in acts:
+        with pytest.raises(RolloutError, match=HIDDEN) as caught:
+            act()
+        assert "make the folder in which it unpacks archives readable here, and name it as" in str(caught.value)
+    assert any_scene.serving() == {"1.1"}
+    assert any_scene.stored() == {"toy-1.0.mar", "toy-1.1.mar"}
+    assert any_scene.litter() == []
+    remove("toy", any_scene.settings(signing=signing))
+
+
+def test_a_copy_that_cannot_be_read_is_told_where_signatures_are_not_required(
+    any_scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in any_scene.hosts:
+        hide(any_scene, name, None)
+    any_scene.upload(0)
+    told = [line for line in caplog.messages if "the engine's copy of toy 1.0 was not compared" in line]
+    assert len(told) == len(any_scene.hosts)
+
+
+def test_a_copy_that_was_compared_is_told(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        scene.upload(0)
+    files = len(open_archive(scene.store / "toy-1.0.mar").files)
+    assert f"{files} files of toy 1.0 are with the engine as they were checked" in caplog.messages
+
+
+def test_a_folder_of_another_engine_is_noticed(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "others").mkdir()
+    host = scene.hosts["engine"]
+    signing = scene.sign()
+    host.unpacks_in = tmp_path / "others"
+    with pytest.raises(RolloutError, match=r"nothing was unpacked in .*; it is where another engine unpacks"):
+        scene.upload(0, signing=signing)
+    assert scene.upload(0).version == "1.1"
+
+
+def test_every_registration_of_delivery_is_the_one_that_compares() -> None:
+    root = Path(__file__).resolve().parents[2]
+    found = [path for path in (root / "delivery").rglob("*.py") if "engine.register(" in path.read_text()]
+    assert [path.name for path in found] == ["machine.py"]
+    assert found[0].read_text().count("engine.register(") == 1
+
+
+def test_workers_start_after_the_comparison_only(scene: Scene) -> None:
+    scene.upload(0)
+    host = scene.hosts["engine"]
+    found = host.default("toy")
+    assert found is not None
+    ran = len(host.ran)
+    attack(scene, "engine")
+    with pytest.raises(RolloutError, match=REFUSED):
+        scene.upload(1)
+    assert len(host.ran) == ran
+    assert host.versions("toy") == [found]

@@ -1,0 +1,173 @@
+"""Rollouts one after the other: each has a number of its own, and `keep_versions` former ones can be gone back to."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from archive import Archive, open_archive, stamp
+from delivery import rollout
+from delivery.declare import publish
+from delivery.rollout import remove, restore, roll_back, roll_out
+from delivery.sizing import resize
+from delivery.trust import open_trusted
+from errors import MarinaError, RolloutError
+from settings import Settings
+from tests.archive.made import CONTENTS, archive_at
+from tests.delivery.conftest import Scene
+
+KEPT = 3  # rollout.keep_versions as it is configured
+
+
+def numbered(*numbers: int) -> list[str]:
+    return [f"1.{number}" for number in numbers]
+
+
+def archives(*numbers: int) -> set[str]:
+    return {f"toy-1.{number}.mar" for number in numbers}
+
+
+def test_ten_uploads_of_one_archive_are_ten_numbers_and_the_last_can_be_gone_back_to(any_scene: Scene) -> None:
+    assert [any_scene.upload(delay).version for delay in range(10)] == numbered(*range(10))
+    assert any_scene.history() == numbered(9, 8, 7, 6)
+    assert any_scene.stored() == archives(9, 8, 7, 6)
+    for number in (8, 7, 6):
+        assert roll_back("toy", any_scene.settings()).version == f"1.{number}"
+        assert any_scene.serving() == {f"1.{number}"}
+    for host in any_scene.hosts.values():
+        found = host.default("toy")
+        assert found is not None
+        assert found.max_batch_delay == 6
+    assert any_scene.litter() == []
+
+
+def test_ten_rollbacks_keep_as_many_former_versions_as_before(any_scene: Scene) -> None:
+    for delay in range(KEPT + 1):
+        any_scene.upload(delay)
+    seen = [roll_back("toy", any_scene.settings()).version for _ in range(10)]
+    assert seen == numbered(2, 1, 0, 3, 2, 1, 0, 3, 2, 1)
+    assert len(any_scene.history()) == KEPT + 1
+    assert any_scene.stored() == archives(0, 1, 2, 3)
+
+
+def test_with_two_versions_rollbacks_change_between_them(scene: Scene) -> None:
+    scene.upload(0)
+    scene.upload(1)
+    assert [roll_back("toy", scene.settings()).version for _ in range(4)] == numbered(0, 1, 0, 1)
+
+
+def test_an_upload_after_a_rollback_has_a_new_number_and_goes_back_to_what_served(any_scene: Scene) -> None:
+    for delay in (0, 1, 2, 1):
+        any_scene.upload(delay)
+    roll_back("toy", any_scene.settings())
+    assert any_scene.upload(7).version == "1.4"
+    assert roll_back("toy", any_scene.settings()).version == "1.2"
+
+
+def test_an_upload_of_what_serves_with_its_settings_changes_nothing(any_scene: Scene) -> None:
+    any_scene.upload(1)
+    again = any_scene.upload(1)
+    assert (again.version, again.changed) == ("1.0", False)
+    assert any_scene.stored() == archives(0)
+
+
+def test_an_upload_of_what_served_before_is_a_version_of_its_own(any_scene: Scene) -> None:
+    assert [any_scene.upload(delay).version for delay in (1, 2, 1, 2)] == numbered(0, 1, 2, 3)
+
+
+def test_a_removed_model_leaves_no_archive_and_its_numbers_stay_given_out(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    any_scene.upload(1)
+    remove("toy", any_scene.settings())
+    assert (any_scene.serving(), any_scene.stored(), any_scene.history()) == ({"nothing"}, set(), [])
+    assert any_scene.upload(0).version == "1.2"
+
+
+def test_a_restart_of_the_engine_brings_the_number_back_and_gives_it_to_nothing_else(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    for host in any_scene.hosts.values():
+        host.forget()
+    assert [outcome.version for outcome in restore(any_scene.settings())] == ["1.0"]
+    assert any_scene.upload(1).version == "1.1"
+
+
+def test_a_version_that_was_taken_back_keeps_its_number(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    for host in any_scene.hosts.values():
+        host.warm = lambda *_: False  # type: ignore[method-assign]
+    with pytest.raises(RolloutError, match="not every worker answered"):
+        any_scene.upload(1)
+    for host in any_scene.hosts.values():
+        del host.warm
+    assert any_scene.stored() == archives(0)
+    assert any_scene.upload(1).version == "1.2"
+
+
+def test_a_lost_list_of_numbers_is_made_up_for_by_store_record_and_engine(scene: Scene) -> None:
+    for delay in range(6):
+        scene.upload(delay)
+    (scene.state / "versions.json").unlink()
+    assert scene.upload(9).version == "1.6"
+    shutil.rmtree(scene.state)
+    scene.state.mkdir()
+    assert scene.upload(10).version == "1.7"
+
+
+def test_fewer_workers_are_a_number_of_its_own_that_no_rollback_goes_over(scene: Scene) -> None:
+    scene.upload(0)
+    scene.upload(1, request_params={"initial_workers": 2})
+    resize("toy", 1, scene.settings())
+    assert scene.history() == numbered(2, 0)
+    assert scene.stored() == archives(0, 2)
+    assert scene.upload(5).version == "1.3"
+
+
+def test_publish_gives_the_same_content_its_number_again_and_other_content_the_next(scene: Scene) -> None:
+    places = {"archives": str(scene.built.parent)}
+    settings = scene.settings(paths=places)
+    shutil.copy(scene.built, scene.built.with_name("cartpole.mar"))
+    assert [publish(settings)[1] for _ in range(3)] == ["1.0"] * 3
+    more = scene.settings(paths=places, request_params={"threads": 2})
+    assert publish(more)[1] == "1.1"
+    assert scene.upload(1).version == "1.2"
+
+
+def changed(path: Path) -> None:
+    """Another archive of the kit under the published name: its own checksums hold."""
+    archive = open_archive(path)
+    stamp(archive, archive.version, path, {"threads": 7})
+
+
+@pytest.mark.parametrize("act", [roll_back, lambda model, settings: restore(settings)])
+def test_an_archive_that_was_changed_in_the_store_does_not_serve_again(
+    scene: Scene, act: Callable[..., object], caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.upload(0)
+    scene.upload(1)
+    for name in scene.stored():
+        changed(scene.store / name)
+    scene.hosts["engine"].forget()
+    ran = len(scene.hosts["engine"].ran)
+    said = ""
+    try:
+        act("toy", scene.settings())
+    except MarinaError as error:
+        said = str(error)
+    assert "is not the archive that was published under this name" in said + caplog.text
+    assert len(scene.hosts["engine"].ran) == ran
+
+
+def test_an_archive_that_changes_while_it_is_published_is_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened_then_swapped(path: Path, settings: Settings) -> Archive:
+        archive = open_trusted(path, settings)
+        archive_at(scene.built, {**CONTENTS, "model.onnx": b"another"})
+        return archive
+
+    monkeypatch.setattr(rollout, "open_trusted", opened_then_swapped)
+    with pytest.raises(RolloutError, match="was not rolled out"):
+        roll_out(scene.built, scene.settings())
+    assert scene.stored() == set()
+    assert scene.litter() == []

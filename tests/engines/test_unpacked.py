@@ -1,0 +1,57 @@
+"""The folder that a registration has unpacked into is the one that was not there before."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from engines.described import Copy
+from engines.torchserve.unpacked import one_registration, unreadable
+
+
+def test_the_one_new_folder_is_found_among_others(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with one_registration(tmp_path) as found:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "file").touch()
+        (tmp_path / "link").symlink_to(tmp_path / "old")
+        assert found() == Copy(folder=tmp_path / "new")
+
+
+@pytest.mark.parametrize(("count", "words"), [(0, "nothing was unpacked in"), (2, "2 archives were unpacked in")])
+def test_without_exactly_one_new_folder_the_copy_is_hidden(tmp_path: Path, count: int, words: str) -> None:
+    with one_registration(tmp_path) as found:
+        for number in range(count):
+            (tmp_path / str(number)).mkdir()
+        copy = found()
+    assert copy.folder is None
+    assert copy.hidden is not None
+    assert words in copy.hidden
+
+
+def test_a_second_registration_waits_for_the_first(tmp_path: Path) -> None:
+    copies: list[Copy] = []
+
+    def second() -> None:
+        with one_registration(tmp_path) as found:
+            (tmp_path / "second").mkdir()
+            copies.append(found())
+
+    waiting = threading.Thread(target=second)
+    with one_registration(tmp_path) as found:
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        (tmp_path / "first").mkdir()
+        copies.append(found())
+    waiting.join()
+    assert copies == [Copy(tmp_path / "first"), Copy(tmp_path / "second")]
+
+
+def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert unreadable(str(tmp_path), "engine.unpacked") is None
+    for place in (None, str(tmp_path / "nowhere"), str(tmp_path / "file")):
+        told = unreadable(place, "engine.unpacked")
+        assert told is not None
+        assert told.endswith("readable here, and name it as engine.unpacked")
