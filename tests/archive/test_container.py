@@ -303,10 +303,12 @@ def test_the_limits_are_those_of_the_format() -> None:
 
 
 def test_more_files_than_16_bits_count_are_read_in_the_large_form_alone() -> None:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w") as archive:
-        for number in range(65536):
-            archive.writestr(zipfile.ZipInfo(str(number)), b"")
-    data = target.getvalue()
-    assert len(Container(io.BytesIO(data)).members) == 65536
-    refused(data[:-98] + data[-22:], "its directory|in front of its directory")
+    small = zipped(*(File(b"%d" % number, b"") for number in range(65536)), count=0xFFFF, here=0xFFFF)
+    refused(small, "in front of its directory or in it")
+    length, start = struct.unpack_from("<2I", small, len(small) - 10)
+    numbers = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, 65536, 65536, length, start)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, start + length, 1)
+    large = small[:-22] + numbers + locator + small[-22:]
+    assert len(Container(io.BytesIO(large)).members) == len(zipfile.ZipFile(io.BytesIO(large)).namelist()) == 65536
+    with pytest.raises(ArchiveError, match="an end that does not agree"):
+        Container(io.BytesIO(changed(large, b"PK\5\6", 8, b"\0\0\0\0")))

@@ -58,11 +58,12 @@ def deflated(name: bytes, content: bytes, behind: bytes = b"", cut: int | None =
 
 def zipped(*files: File, gap: bytes = b"", inside: bytes = b"", behind: bytes = b"", **end: int) -> bytes:
     """A whole zip. `gap` stands in front of the directory, `inside` at its end; `end` replaces fields of the end."""
-    body, directory = b"", b""
+    bodies, at, entries = [], 0, []
     for file in files:
-        directory += file.central(len(body) + len(file.gap))
-        body += file.local()
-    body, directory = body + gap, directory + inside
+        bodies.append(file.local())
+        entries.append(file.central(at + len(file.gap)))
+        at += len(bodies[-1])
+    body, directory = b"".join(bodies) + gap, b"".join(entries) + inside
     told = {"disk": 0, "of": 0, "here": len(files), "count": len(files), "length": len(directory)}
     told |= {"start": len(body), "comment": 0} | end
     return body + directory + struct.pack("<4s4H2IH", b"PK\5\6", *told.values()) + behind
