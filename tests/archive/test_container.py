@@ -311,4 +311,4 @@ def test_more_files_than_16_bits_count_are_read_in_the_large_form_alone() -> Non
     large = small[:-22] + numbers + locator + small[-22:]
     assert len(Container(io.BytesIO(large)).members) == len(zipfile.ZipFile(io.BytesIO(large)).namelist()) == 65536
     with pytest.raises(ArchiveError, match="an end that does not agree"):
-        Container(io.BytesIO(changed(large, b"PK\5\6", 8, b"\0\0\0\0")))
+        Container(io.BytesIO(large[:-14] + bytes(4) + large[-10:]))
