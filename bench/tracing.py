@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ import settings
 from bench import document, machine, options, program
 from bench.figures import Row, markdown, share_row
 from bench.server import Failed
+from delivery.trust import open_trusted
 from settings.load import ROOT
 
 ROUNDS, REQUESTS, SECTION = 11, 4000, "tracing"
@@ -139,12 +139,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--requests", type=options.count, default=REQUESTS, help="of each worker in a round")
     chosen = parser.parse_args(arguments)
     document.check(chosen.write, SECTION)
-    archive = Path(settings.load().paths.archives) / "cartpole.mar"
+    loaded = settings.load()
+    archive = Path(loaded.paths.archives) / "cartpole.mar"
     if not archive.is_file():
         raise Failed(f"no archive {archive}; `make generate_mar MODEL=cartpole` builds it")
     with tempfile.TemporaryDirectory(prefix="marina-tracing-") as folder, sink() as endpoint:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(folder)
+        open_trusted(archive, loaded).unpack(Path(folder))
         rows = measure(Path(folder), endpoint, chosen.rounds, chosen.requests)
     words = f"{chosen.rounds} rounds of {chosen.requests} requests, one a batch, cartpole"
     text = f"{machine.heading(['python', '-m', 'bench.tracing', *arguments], words)}\n\n{markdown(rows)}"

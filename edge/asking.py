@@ -1,15 +1,14 @@
 """Asks a program that speaks the frames of native/harness.c."""
 
-import os
 import struct
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from archive import Trusted
 from errors import EdgeError
 
 ANY, STATE = 0, 1
@@ -36,13 +35,12 @@ def ask(command: Sequence[str], bodies: Iterable[tuple[int, bytes]], **options: 
     return answers
 
 
-def ask_handler(archive: Path, bodies: Iterable[tuple[int, bytes]]) -> list[Answer]:
+def ask_handler(archive: Trusted, bodies: Iterable[tuple[int, bytes]]) -> list[Answer]:
     """What the archive's own handler answers, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="marina-edge-") as folder:
-        with zipfile.ZipFile(archive) as source:
-            source.extractall(folder)
-        environment = {**os.environ, "PYTHONPATH": folder}
-        return ask((sys.executable, "-P", "-W", "ignore", str(ORACLE)), bodies, cwd=folder, env=environment)
+        archive.unpack(Path(folder))
+        # Isolated: what the archive holds for a worker's start, such as sitecustomize.py, is not run here.
+        return ask((sys.executable, "-I", "-W", "ignore", str(ORACLE)), bodies, cwd=folder)
 
 
 def _unpacked(stream: bytes) -> Iterable[Answer]:

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from archive import Archive, open_archive
+from archive import Trusted
+from delivery.trust import open_trusted
 from edge import conf_lines, lua_source, parity
 from edge.asking import ask, ask_handler
 from edge.c_source import policy_header
@@ -29,7 +30,7 @@ class Built:
 
     model: str
     version: str
-    archive: Archive
+    archive: Trusted
     kind: Literal["compiled", "lua"]
     path: Path
 
@@ -37,10 +38,10 @@ class Built:
 def build(path: Path, settings: Settings) -> Built:
     """Generate, compile where there is a compiler, and compare with the handler.
 
-    Raises EdgeError with the reason why it may not serve.
+    Raises ArchiveError for an archive that is not trusted, EdgeError with the reason why it may not serve.
     """
-    archive = open_archive(path)
-    policy = read_policy(path)
+    archive = open_trusted(path, settings)
+    policy = read_policy(archive)
     _check_business(policy.model)
     cache = Path(settings.paths.state) / "edge_cache"
     compiler = choose_compiler(settings.edge.compiler, cache)
@@ -72,10 +73,10 @@ def choose_compiler(setting: str, cache: Path) -> Compiler | None:
     return found
 
 
-def compare(program: parity.Program, policy: Policy, archive: Archive, settings: Settings) -> None:
+def compare(program: parity.Program, policy: Policy, archive: Trusted, settings: Settings) -> None:
     """The gate."""
     log.info("compare %s %s with its handler", policy.model, policy.version)
-    found = parity.check(program, partial(ask_handler, archive.path), policy, archive, settings.edge.parity_states)
+    found = parity.check(program, partial(ask_handler, archive), policy, archive, settings.edge.parity_states)
     log.info("%s", found)
 
 

@@ -1,7 +1,6 @@
 """A policy as the edge compiles it: layers, spaces and bounds, out of an archive. What cannot be compiled says why."""
 
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from archive import Archive, open_archive
+from archive import Archive, Trusted
 from edge import weights
 from errors import EdgeError
 from handlers.card import Observation
@@ -122,9 +121,8 @@ class Policy:
         return np.concatenate(codes, axis=1).astype(np.float64)
 
 
-def read_policy(path: Path) -> Policy:
-    """The policy in the archive at `path`. Raises EdgeError with the reason why it cannot be compiled."""
-    archive = open_archive(path)
+def read_policy(archive: Trusted) -> Policy:
+    """The policy in an archive. Raises EdgeError with the reason why it cannot be compiled."""
     card = archive.card
     if card.get("kind") != "policy":
         raise EdgeError(f"{archive.model_name} cannot be compiled: it is a {card.get('kind')} model, not a policy")
@@ -165,8 +163,7 @@ def _check_keys(document: Mapping[str, Any], known: Mapping[str, set[str]], name
 
 def _check_handler(archive: Archive) -> None:
     """The edge reads and words as the kit's own handler does; another one would be passed over."""
-    with zipfile.ZipFile(archive.path) as source:
-        packed = source.read(archive.manifest["model"]["handler"])
+    packed = archive.read(archive.manifest["model"]["handler"])
     ours = Path(__file__).resolve().parent.parent / "handlers" / "policy_handler.py"
     if packed != ours.read_bytes():
         raise ValueError("it has a handler of its own, whose logic is not compiled")

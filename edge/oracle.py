@@ -1,7 +1,7 @@
 """The handler of an unpacked archive, asked as the generated program is: the reference of the parity gate.
 
-A program of its own, run inside the archive's folder, because `handlers` must be the archive's and not this project's.
-In and out are those of native/harness.c, without the form.
+A program of its own, run in the folder of an unpacked archive, because `handlers` must be the archive's and not this
+project's. In and out are those of native/harness.c, without the form.
 """
 
 import json
@@ -9,22 +9,27 @@ import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
-from handlers import answers
-from handlers.errors import HandlerError
-from handlers.policy_handler import PolicyHandler
+if TYPE_CHECKING:  # they are imported out of the archive's folder
+    from handlers.policy_handler import PolicyHandler
 
 
-def load(folder: Path) -> PolicyHandler:
+def load(folder: Path) -> "PolicyHandler":
     """The handler with its network, its golden answers met."""
+    from handlers.policy_handler import PolicyHandler
+
     manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
     handler = PolicyHandler()
     handler.initialize(SimpleNamespace(manifest=manifest, system_properties={"model_dir": str(folder)}))
     return handler
 
 
-def answer(handler: PolicyHandler, body: bytes) -> tuple[int, bytes]:
+def answer(handler: "PolicyHandler", body: bytes) -> tuple[int, bytes]:
     """Status and answer of one request, worded by the handler."""
+    from handlers import answers
+    from handlers.errors import HandlerError
+
     try:
         outputs = handler.forward(handler.read(json.loads(body), "application/json"))
         return 200, answers.encode(
@@ -36,6 +41,7 @@ def answer(handler: PolicyHandler, body: bytes) -> tuple[int, bytes]:
 
 def main() -> None:
     """Answer until standard input ends."""
+    sys.path.insert(0, str(Path.cwd()))
     handler = load(Path.cwd())
     while head := sys.stdin.buffer.read(8):
         _, size = struct.unpack("II", head)

@@ -1,7 +1,6 @@
 """The weights of a policy's linear layers, out of whichever artifact its archive holds."""
 
 import io
-import zipfile
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
@@ -22,8 +21,7 @@ def read(archive: Archive, widths: list[int]) -> tuple[Layer, ...]:
     artifact = archive.card["artifact"]
     if artifact["format"] not in READERS:
         raise ValueError(f"its artifact is {artifact['format']}; weights are read out of {', '.join(READERS)}")
-    with zipfile.ZipFile(archive.path) as source:
-        layers = tuple(READERS[artifact["format"]](source.read(artifact["file"])))
+    layers = tuple(READERS[artifact["format"]](archive.read(artifact["file"])))
     shapes = [weight.shape for weight, _ in layers]
     wanted = [(outputs, inputs) for inputs, outputs in pairwise(widths)]
     if shapes != wanted:

@@ -16,7 +16,6 @@ import pytest
 
 from edge import conf_lines, luajit, site
 from edge.lua_source import policy_folder
-from edge.network import read_policy
 from edge.programs import nginx_program
 from settings import load
 from settings.load import ROOT
@@ -88,7 +87,7 @@ def test_an_export_writes_what_the_image_reads(tmp_path: Path) -> None:
 
 def _mount(folder: Path, mounted: Path, version: str) -> Path:
     archive = archives.pack(folder / "cartpole.mar", NETWORK, TWO, fields=FIELDS, version=version)
-    made = policy_folder(read_policy(archive), mounted)
+    made = policy_folder(archives.policy(archive), mounted)
     site.name_policy(mounted / "policy", made.name)
     return made
 

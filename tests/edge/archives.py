@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from archive import sealed, write_zip
+from archive import Trust, open_trusted, sealed, write_zip
 from archive.model import CARD, GOLDEN
+from edge.network import Policy, read_policy
 from handlers import distributions, networks
 from handlers.actions import actions as chosen
 from handlers.section import Section
@@ -112,3 +113,8 @@ def pack(
     }
     write_zip(sealed(files, {"model": model}), path)
     return path
+
+
+def policy(path: Path) -> Policy:
+    """What the edge reads in the archive at `path`."""
+    return read_policy(open_trusted(path, Trust(100_000_000)))

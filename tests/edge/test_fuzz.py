@@ -11,7 +11,6 @@ from edge.asking import ANY, STATE, Answer, ask
 from edge.c_source import policy_header
 from edge.compiler import Compiler
 from edge.lua_source import harness, policy_folder
-from edge.network import read_policy
 from tests.edge import archives, fuzz, reference
 from tests.edge.conftest import Make
 
@@ -39,7 +38,7 @@ def expected(archive: Path, asked: list[tuple[int, bytes]]) -> list[Answer]:
 def test_fuzzed_bodies_get_the_gateways_own_bytes(
     archive: Path, asked: list[tuple[int, bytes]], expected: list[Answer], make: Make
 ) -> None:
-    found = make(read_policy(archive))(asked)
+    found = make(archives.policy(archive))(asked)
     wrong = [pair for pair in zip(asked, expected, found, strict=True) if not _same(pair[1], pair[2])]
     assert wrong == []
 
@@ -47,7 +46,7 @@ def test_fuzzed_bodies_get_the_gateways_own_bytes(
 def test_fuzzed_bodies_do_no_harm_under_address_sanitizer(
     archive: Path, asked: list[tuple[int, bytes]], expected: list[Answer], compiler: Compiler
 ) -> None:
-    program = compiler.harness(policy_header(read_policy(archive)), checked=True)
+    program = compiler.harness(policy_header(archives.policy(archive)), checked=True)
     found = ask((str(program),), asked)
     assert [pair for pair in zip(asked, expected, found, strict=True) if not _same(pair[1], pair[2])] == []
 
@@ -67,12 +66,12 @@ DEEP = [
 
 
 def test_deep_nests_are_refused_without_harm(archive: Path, compiler: Compiler) -> None:
-    program = compiler.harness(policy_header(read_policy(archive)), checked=True)
+    program = compiler.harness(policy_header(archives.policy(archive)), checked=True)
     assert {answer.status // 100 for answer in ask((str(program),), DEEP)} == {4}
 
 
 def test_deep_nests_get_the_same_answer_in_both_builds(archive: Path, compiler: Compiler, lua_folder: Path) -> None:
-    policy = read_policy(archive)
+    policy = archives.policy(archive)
     compiled = ask((str(compiler.harness(policy_header(policy))),), DEEP)
     assert ask(harness(policy_folder(policy, lua_folder)), DEEP) == compiled
 

@@ -14,7 +14,6 @@ from edge.asking import ANY, STATE, Answer, ask
 from edge.c_source import policy_header
 from edge.compiler import Compiler
 from edge.lua_source import policy_folder
-from edge.network import read_policy
 from errors import EdgeError
 from tests.edge import archives, fuzz, reference
 from tests.edge.archives import box_head, gaussian_head, spec
@@ -73,7 +72,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: Path) -> None:
     archive = archives.pack(tmp_path / "policy.mar", **POLICIES[name])
-    policy = read_policy(archive)
+    policy = archives.policy(archive)
     program = make(policy)
     found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
     assert found.golden == 1
@@ -92,7 +91,7 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
 def test_observations_are_normalised_as_the_handler_does(compiler: Compiler, lua_folder: Path, tmp_path: Path) -> None:
     network = spec([4, 16, 3], encoding="flatten", scale=1.0, normalization=FIGURES)
     archive = archives.pack(tmp_path / "policy.mar", network, fields=archives.FIELDS)
-    policy = read_policy(archive)
+    policy = archives.policy(archive)
     program = partial(ask, (str(compiler.harness(policy_header(policy))),))
     found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
     assert found.ties <= STATES / 1000
@@ -150,7 +149,7 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
         archive = archives.pack(tmp_path / "same.mar", network, space, space, fields=["x"])
     finally:
         archives.networks.build = real  # type: ignore[attr-defined]
-    program = make(read_policy(archive))
+    program = make(archives.policy(archive))
     bits = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32)
     powers = (np.arange(-149, 128).astype(np.float64)[:, None] * 1.0).ravel()
     numbers = [
@@ -210,15 +209,15 @@ def test_what_cannot_be_compiled_is_refused_with_the_reason(
 ) -> None:
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), card=changes)
     with pytest.raises(EdgeError, match="policy cannot be compiled: ") as refused:
-        read_policy(archive)
+        archives.policy(archive)
     assert reason in str(refused.value)
 
 
 def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: Path) -> None:
     right = archives.pack(tmp_path / "policy.mar", spec([4, 16, 3]))
     wrong = archives.pack(tmp_path / "policy-2.mar", spec([4, 16, 3]), seed=1)
-    policy = read_policy(right)
-    program = make(read_policy(wrong))
+    policy = archives.policy(right)
+    program = make(archives.policy(wrong))
     with pytest.raises(EdgeError, match="answered differently"):
         parity.check(program, partial(reference.handler, right), policy, open_archive(right), STATES)
 
@@ -228,7 +227,7 @@ def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_
 ) -> None:
     drawn = {"type": "categorical", "masks": True}
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), fields=archives.FIELDS, distribution=drawn)
-    program = make(read_policy(archive))
+    program = make(archives.policy(archive))
     state = dict.fromkeys(archives.FIELDS, 0.25)
     plain: list[dict[str, Any]] = [
         {"observation": state},

@@ -17,13 +17,13 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from archive import Archive
-from edge.network import read_policy as read_for_edge
 from errors import BuildError, EdgeError
 from handlers import answers
 from handlers.errors import HandlerError
 from handlers.model_handler import ModelHandler
 from serialize.build import build
 from serialize.handler import running
+from tests.edge import archives
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_cases import DISCRETE, PARTS, PICTURE, SMALL_CNN, TWO, VIEW, WIDE
 from tests.serialize.sb3_models import Space, Spaces, make, samples
@@ -84,7 +84,7 @@ def test_a_picture_may_come_in_every_form(made: Make) -> None:
         assert ask(handler, {"instances": [one, first.tolist()]}) == expected[:1] * 2
     assert archive.size < 2_000_000
     with pytest.raises(EdgeError, match="sees pictures through convolutions, which is not compiled"):
-        read_for_edge(archive.path)
+        archives.policy(archive.path)
 
 
 PICTURES: dict[str, tuple[Any, str]] = {
@@ -126,7 +126,7 @@ def test_parts_are_objects(made: Make, form: str) -> None:
     assert ask(handler, drawn) == ask(handler, drawn)
     assert np.abs(np.array(ask(handler, drawn)) - expected).max() > 0.1
     with pytest.raises(EdgeError, match="sees observations of several parts, which is not compiled"):
-        read_for_edge(archive.path)
+        archives.policy(archive.path)
 
 
 @pytest.mark.parametrize("form", ["onnx", pytest.param("torchscript", marks=pytest.mark.slow), "eager"])
@@ -205,7 +205,7 @@ def test_raw_observations_are_normalised_as_vecnormalize_does(made: Make, tmp_pa
     expected = model.predict(env.normalize_obs(raw), deterministic=True)[0].tolist()
     assert ask(handler, {"instances": raw.tolist()}) == expected
     assert len(set(expected)) > 1
-    assert read_for_edge(archive.path).normalization is not None
+    assert archives.policy(archive.path).normalization is not None
     command = archive.card["provenance"]["command"]
     assert "served_model.observation.normalization" in command
     assert str(tmp_path) not in command

@@ -1,0 +1,65 @@
+"""The edge runs nothing out of an archive that is not trusted, and nothing before its handler out of one that is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from archive import Trust, open_trusted, sealed, write_zip
+from archive.sign import generate_keys
+from edge.__main__ import main
+from edge.asking import ANY, ask_handler
+from errors import ArchiveError
+from tests.e2e.tampered import MANIFEST, contents
+from tests.edge import archives
+
+STARTERS = ("sitecustomize.py", "usercustomize.py", "json.py", "struct.py", "numpy.py", "ts.py")
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    (tmp_path / "built").mkdir()
+    return archives.pack(tmp_path / "built" / "cartpole.mar", archives.spec([4, 8, 3]))
+
+
+def with_starters(path: Path, mark: Path) -> Path:
+    """The archive with modules in it that leave a mark when they are imported; its checksums are right."""
+    files = contents(path)
+    code = f"open({str(mark)!r}, 'a').write(__name__)\nraise SystemExit(3)\n".encode()
+    write_zip(sealed(files | dict.fromkeys(STARTERS, code), json.loads(files[MANIFEST])), path)
+    return path
+
+
+def test_nothing_of_a_trusted_archive_runs_at_the_start_of_a_process(packed: Path, tmp_path: Path) -> None:
+    body = (ANY, json.dumps({"instances": [[0.1, 0.2, 0.3, 0.4]]}).encode())
+    before = ask_handler(open_trusted(packed, Trust(100_000_000)), [body])
+    files = contents(packed)
+    start = f"open({str(tmp_path / 'mark')!r}, 'w')\n".encode()
+    write_zip(
+        sealed(files | {"sitecustomize.py": start, "usercustomize.py": start}, json.loads(files[MANIFEST])), packed
+    )
+    assert ask_handler(open_trusted(packed, Trust(100_000_000)), [body]) == before
+    assert before[0].status == 200
+    assert not (tmp_path / "mark").exists()
+
+
+def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, public = generate_keys(tmp_path / "keys")
+    with_starters(packed, tmp_path / "mark")
+    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}", "edge.compiler=none"]
+    signing = [f"signing.public_key={public}", "signing.required=true"]
+    for command in ([], ["export", str(tmp_path / "image")]):
+        assert main([*command, "served_model=cartpole", *places, *signing]) == 1
+        printed = capsys.readouterr().err
+        assert printed == f"error: {packed}: is not signed, and signing.required asks for it\n"
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_file_that_was_replaced_after_the_check_is_not_run(packed: Path, tmp_path: Path) -> None:
+    trusted = open_trusted(packed, Trust(100_000_000))
+    with_starters(packed, tmp_path / "mark")
+    with pytest.raises(ArchiveError, match=r"was changed after it had been checked|has no"):
+        ask_handler(trusted, [(ANY, b"{}")])
+    assert not (tmp_path / "mark").exists()
