@@ -46,9 +46,10 @@ def check(path: Path, trust: Trust) -> Named:
     return manifest
 
 
-def unpack(path: Path, folder: Path) -> None:
+def unpack(path: Path, folder: Path, unpacked_bytes: int) -> None:
     """Unpack an archive whose bytes are those that `check` has seen, by their sha256, into an empty folder."""
     with Container.open(path) as container:
+        check_structure(container.members, Limits(total=unpacked_bytes))
         for member in container.members:
             lay_out(container.chunks(member), folder, member.name)
 

@@ -43,7 +43,7 @@ class Unpacked:
                 f"the store has another {registration.model} {registration.version} than was registered"
             )
         draft.mkdir()
-        unpack(file, draft)
+        unpack(file, draft, source.limit)
         (draft / IN_USE).touch()
         draft.rename(self.folder)
 

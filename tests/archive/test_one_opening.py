@@ -1,0 +1,129 @@
+"""Every way from an archive to running code goes through `open_trusted`, held by the code of all callers.
+
+Only an opened archive of the type `Trusted` can be unpacked, and the type checker holds that. What it does not see is
+looked for here: who could open or unpack one without, and who lets Python import out of a folder.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = [
+    path for path in sorted(ROOT.rglob("*.py")) if not {"tests", ".venv", ".marina"} & set(path.relative_to(ROOT).parts)
+]
+
+UNPACKERS = {"zipfile", "zipimport", "tarfile", "patoolib", "libarchive"}
+OF_ARCHIVES = {
+    "archive/write.py": "writes",
+    "serialize/sb3/read.py": "checkpoints of Stable-Baselines3",
+    "serialize/normalization.py": "names an error of NumPy's files",
+    "serialize/formats/_torchscript_export.py": "TorchScript's own files",
+    "delivery/doctor/process.py": "TorchServe's jar",
+}
+ONLY_READ = {
+    "serialize/archive.py": "what it has just written",
+    "serialize/inspect.py": "shows",
+    "delivery/published.py": "compares with what is published",
+    "delivery/table.py": "shows",
+    "delivery/stores/sidecar.py": "shows",
+    "delivery/doctor/checks/archives.py": "judges",
+}
+OF_ANY_MAKER = {"engines/ray/checked.py": "archives of other makers, where no signature is required"}
+IMPORTS_OUT_OF_A_FOLDER = {
+    "edge/oracle.py": "asked by edge/asking.py, which unpacks a trusted archive",
+    "engines/ray/handler.py": "of engines/ray/unpacked.py, whose bytes are those that were checked",
+    "bench/traced_worker.py": "started by bench/tracing.py, which unpacks a trusted archive",
+    "bench/peers/pipeline.py": "of bench/assets.py, which unpacks a trusted archive",
+}
+STARTS_PYTHON_WITH_A_PATH = {
+    "bench/tracing.py": "as TorchServe does, with a trusted archive",
+    "bench/peers/measure.py": "this project",
+    "bench/peers/peer.py": "a folder of this project",
+    "serialize/formats/torchscript.py": "this project",
+    "stack/rayserve.py": "this project",
+    "stack/torchserve.py": "none",
+}
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in PROGRAMS:
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return set()
+
+
+def unpacks(node: ast.AST) -> bool:
+    named = isinstance(node, ast.Attribute) and node.attr in {"unpack_archive", "extractall", "extract_archive"}
+    return named or bool(UNPACKERS & imported(node))
+
+
+def opens(node: ast.AST) -> bool:
+    return "archive.open_archive" in imported(node) or "archive.read.open_archive" in imported(node)
+
+
+def reads_containers(node: ast.AST) -> bool:
+    return "archive.container" in imported(node)
+
+
+def changes_the_path(node: ast.AST) -> bool:
+    path = isinstance(node, ast.Attribute) and node.attr == "path" and ast.unparse(node) == "sys.path"
+    code = {"runpy", "code", "imp"} & imported(node)
+    return path or bool(code)
+
+
+def gives_a_path(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value in {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"}
+
+
+def makes_trusted(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Trusted"
+
+
+@pytest.mark.parametrize(
+    ("does", "known", "rooms"),
+    [
+        (unpacks, OF_ARCHIVES, ("archive/",)),
+        (opens, ONLY_READ, ("archive/",)),
+        (reads_containers, OF_ANY_MAKER, ("archive/",)),
+        (makes_trusted, {}, ("archive/trust.py",)),
+        (changes_the_path, IMPORTS_OUT_OF_A_FOLDER, ("handlers/lazy_torch.py",)),
+        (gives_a_path, STARTS_PYTHON_WITH_A_PATH, ()),
+    ],
+    ids=["unpacks", "opens", "reads containers", "calls something trusted", "imports out of a folder", "gives a path"],
+)
+def test_only_those_that_are_known_here_could_pass_the_opening_by(
+    does: Callable[[ast.AST], bool], known: dict[str, str], rooms: tuple[str, ...]
+) -> None:
+    found = {name for name, tree in trees() if any(does(node) for node in ast.walk(tree))}
+    assert {name for name in found if not name.startswith(rooms)} == {
+        name for name in known if not name.startswith(rooms)
+    }
+
+
+def test_whoever_unpacks_an_archive_to_run_it_has_opened_it_as_trusted() -> None:
+    found = set()
+    for name, tree in trees():
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        unpacking = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "unpack"]
+        # Numbers are unpacked by struct, whose forms are constants here, in capitals.
+        files = [call for call in unpacking if not _is_of_numbers(call)]
+        if files and not name.startswith("archive/"):
+            found.add(name)
+            names = set().union(*(imported(node) for node in ast.walk(tree)))
+            assert names & {"archive.Trusted", "delivery.trust.open_trusted"}, name
+    assert found == {"edge/asking.py", "bench/tracing.py", "bench/assets.py"}
+
+
+def _is_of_numbers(call: ast.Call) -> bool:
+    assert isinstance(call.func, ast.Attribute)
+    of = ast.unparse(call.func.value)
+    return of == "struct" or of.isupper() or of.strip("_").isupper()
