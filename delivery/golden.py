@@ -1,14 +1,13 @@
 """Golden answers: the archive brings inputs and the framework's outputs, and a new version must give them again."""
 
 import base64
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from engines.described import Request
 from engines.interface import Host
 from errors import RolloutError
-from handlers.golden import outside
+from handlers.golden import misses
 
 
 def check(engine: Host, model: str, version: str, golden: Mapping[str, Any]) -> int:
@@ -21,7 +20,6 @@ def check(engine: Host, model: str, version: str, golden: Mapping[str, Any]) -> 
         answer = engine.predict(model, version, Request(base64.b64decode(sample["body"]), sample["content_type"]))
         if answer.status != 200:
             raise RolloutError(f"golden input {number} got {answer.status}: {answer.text[:200]}")
-        found = outside(sample["predictions"], json.loads(answer.body)["predictions"], golden["tolerance"])
-        if found is not None:
+        if (found := misses(sample["predictions"], answer.body, golden["tolerance"])) is not None:
             raise RolloutError(f"golden input {number} is answered differently: {found}")
     return len(samples)

@@ -14,7 +14,7 @@ from edge.asking import ANY, Answer
 from edge.network import Policy
 from edge.states import bodies, states
 from errors import EdgeError
-from handlers.golden import outside
+from handlers.golden import misses
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 TOLERANCE = 1e-5
@@ -73,8 +73,7 @@ def _golden(program: Program, archive: Archive) -> int:
     for number, (sample, answer) in enumerate(zip(samples, answers, strict=True), start=1):
         if answer.status != 200:
             raise EdgeError(f"golden input {number} got {answer.status}: {answer.body.decode()[:200]}")
-        found = outside(sample["predictions"], json.loads(answer.body)["predictions"], archive.golden["tolerance"])
-        if found is not None:
+        if (found := misses(sample["predictions"], answer.body, archive.golden["tolerance"])) is not None:
             raise EdgeError(f"golden input {number} is answered differently: {found}")
     return len(samples)
 

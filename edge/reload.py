@@ -1,7 +1,6 @@
 """Has a running edge take a new configuration, and waits until all its workers are of it."""
 
 import base64
-import json
 import os
 import signal
 import time
@@ -12,7 +11,7 @@ import prometheus
 from edge.build import Built
 from edge.site import Site
 from errors import EdgeError, FiguresError
-from handlers.golden import outside
+from handlers.golden import misses
 from settings import Settings
 
 TIMEOUT_S = 20.0
@@ -61,8 +60,5 @@ def ask_golden(built: Built, settings: Settings) -> None:
         )
         if answer.status_code != 200:
             raise EdgeError(f"golden input {number} got {answer.status_code}: {answer.text[:200]}")
-        found = outside(
-            sample["predictions"], json.loads(answer.content)["predictions"], built.archive.golden["tolerance"]
-        )
-        if found is not None:
+        if (found := misses(sample["predictions"], answer.content, built.archive.golden["tolerance"])) is not None:
             raise EdgeError(f"golden input {number} is answered differently: {found}")

@@ -94,6 +94,18 @@ def outside(expected: Any, actual: Any, tolerance: float) -> Difference | None:
     return found if found is not None and found.deviation > tolerance else None
 
 
+def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
+    """Return, in words, where the body of an answer leaves the tolerance; None when it does not.
+
+    The answer comes from code that is on trial: it may be anything.
+    """
+    try:
+        found = outside(expected, json.loads(body)["predictions"], tolerance)
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return f"{body[:100]!r} holds no predictions to compare"
+    return None if found is None else str(found)
+
+
 def _sample(item: Any, place: str) -> Sample:
     section = Section(item if isinstance(item, dict) else {}, place)
     text = section.text("body")

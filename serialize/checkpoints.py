@@ -27,11 +27,19 @@ def place(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> 
 def locate(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> Path:
     """The checkpoint, checked against the configured sha256.
 
-    Raises WeightsMissing with the command that gets it, BuildError when it is another file than the configured one.
+    Raises WeightsMissing with the command that gets it, BuildError when it is another file than the configured one, or
+    one that cannot be read.
     """
     path = place(model, paths, root)
-    if not path.is_file():
-        raise WeightsMissing(f"{model.model_name}: no weights at {path}; {remedy(model, path)}")
+    try:
+        if not path.exists():
+            raise WeightsMissing(f"{model.model_name}: no weights at {path}; {remedy(model, path)}")
+        if not path.is_file():
+            raise BuildError(f"{path} is not a file; set served_model.checkpoint to the file with the weights")
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror}; set served_model.checkpoint to a file that can be read") from None
     if model.sha256 is not None and not (found := sha256_of(path)).startswith(model.sha256):
         raise BuildError(f"{path} has sha256 {found}, served_model.sha256 is {model.sha256}; {remedy(model, path)}")
     return path

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,34 @@ def test_the_worst_of_several_differences_is_told() -> None:
     assert str(difference) == "$.b[0] is 0.0 instead of 0.5, off by 0.5"
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"predictions": [0.5]}', None),
+        (b'{"predictions": [0.6]}', None),
+        (b'{"predictions": [0.7]}', r"\$\[0\] is 0\.7 instead of 0\.5, off by 0\.2"),
+        (b'{"predictions": [NaN]}', r"\$\[0\] is nan"),
+        (b'{"predictions": ["0.5"]}', r"\$\[0\] is '0\.5'"),
+        (b"hello", "b'hello' holds no predictions to compare"),
+        (b"[1]", "holds no predictions"),
+        (b"{}", "holds no predictions"),
+        (b'{"predictions": [' + b"1" * 5000 + b"]}", "holds no predictions"),
+        (b'{"predictions": [1' + b"0" * 400 + b"]}", "holds no predictions|off by"),
+        (b'{"predictions": ' + b"[" * 100_000, "holds no predictions"),
+        (b"\xff", "holds no predictions"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_answer_that_misses_is_told_in_one_line_whatever_it_is(body: bytes, words: str | None) -> None:
+    told = golden.misses([0.5], body, 0.1 + 1e-9)
+    if words is None:
+        assert told is None
+    else:
+        assert told is not None
+        assert re.search(words, told)
+        assert len(told) < 1000
+
+
 def test_golden_answers_are_read(tmp_path: Path) -> None:
     path = tmp_path / "golden.json"
     path.write_text(json.dumps(vision_golden()))
@@ -62,6 +91,9 @@ def test_golden_answers_are_read(tmp_path: Path) -> None:
     [
         ({"tolerance": "small"}, "tolerance must be a number"),
         ({"tolerance": math.nan}, "tolerance must be a number"),
+        ({"tolerance": 1e9}, "tolerance must be a number from 0 to 1"),
+        ({"tolerance": -1e-9}, "tolerance must be a number from 0 to 1"),
+        ({"samples": [{"content_type": "image/png", "body": "ß", "predictions": [1]}]}, "body is not base64"),
         ({"samples": []}, "samples must be a list that is not empty"),
         ({"samples": [3]}, "sample 0: body is missing"),
         ({"samples": [{"content_type": "image/png", "body": "?", "predictions": [1]}]}, "body is not base64"),

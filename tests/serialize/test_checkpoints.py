@@ -1,12 +1,14 @@
 """A checkpoint is found where it belongs, or the command that gets it is named."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from errors import BuildError, WeightsMissing
 from serialize.checkpoints import locate
+from serialize.tensors import load_tensors
 from tests.serialize.conftest import Compose
 
 
@@ -31,6 +33,38 @@ def test_a_download_lies_under_the_name_of_the_model(compose: Compose, tmp_path:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "weather.pth").write_bytes(b"...")
     assert locate(composed.served_model, composed.paths) == tmp_path / "weights" / "weather.pth"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        ("folder", "folder is not a file; set served_model.checkpoint"),
+        ("pipe", "pipe is not a file"),
+        ("/dev/zero", "/dev/zero is not a file"),
+        (
+            "/proc/self/mem",
+            "/proc/self/mem: Input/output error; set served_model.checkpoint to a file that can be read",
+        ),
+        ("x" * 300, "x: File name too long"),
+        ("loop", "loop: Too many levels of symbolic links|no weights at .*loop"),
+    ],
+)
+def test_what_is_no_file_with_weights_is_named(compose: Compose, tmp_path: Path, checkpoint: str, words: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    composed = compose("cartpole", f"served_model.checkpoint={tmp_path / checkpoint}")
+    with pytest.raises(BuildError, match=words):
+        locate(composed.served_model, composed.paths)
+
+
+@pytest.mark.parametrize("content", [b"", b"root:x:0:0:root:/root:/bin/bash\n", b"\x80\x02", b"(", bytes(range(256))])
+def test_a_file_that_holds_no_tensors_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "passwd"
+    path.write_bytes(content)
+    with pytest.raises(BuildError, match=f"^{path}: ") as caught:
+        load_tensors(path, path)
+    assert "\n" not in str(caught.value)
 
 
 def test_another_file_than_the_configured_one_is_refused(compose: Compose, tmp_path: Path) -> None:
