@@ -24,14 +24,14 @@ class Answer:
 
 
 def ask(command: Sequence[str], bodies: Iterable[tuple[int, bytes]], **options: object) -> list[Answer]:
-    """The answers to (form, body) pairs, in order. Raises EdgeError with the last words of a program that fails."""
+    """The answers to (form, body) pairs, in order. Raises EdgeError with the last line of a program that fails."""
     asked = list(bodies)
     frames = b"".join(struct.pack("II", form, len(body)) + body for form, body in asked)
     done = subprocess.run(command, input=frames, capture_output=True, check=False, **options)  # type: ignore[call-overload]
     answers = list(_unpacked(done.stdout))
     if done.returncode != 0 or len(answers) != len(asked):
-        words = done.stderr.decode(errors="replace").strip()
-        raise EdgeError(f"{Path(command[-1]).name} ended with {done.returncode}: {words[-2000:]}")
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        raise EdgeError(f"{Path(command[-1]).name} ended with {done.returncode}: {last[:500]}")
     return answers
 
 

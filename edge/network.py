@@ -128,7 +128,7 @@ def read_policy(archive: Trusted) -> Policy:
         raise EdgeError(f"{archive.model_name} cannot be compiled: it is a {card.get('kind')} model, not a policy")
     try:
         return _policy(archive, _spec(archive))
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise EdgeError(f"{archive.model_name} cannot be compiled: {error}") from None
 
 

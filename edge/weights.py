@@ -21,7 +21,14 @@ def read(archive: Archive, widths: list[int]) -> tuple[Layer, ...]:
     artifact = archive.card["artifact"]
     if artifact["format"] not in READERS:
         raise ValueError(f"its artifact is {artifact['format']}; weights are read out of {', '.join(READERS)}")
-    layers = tuple(READERS[artifact["format"]](archive.read(artifact["file"])))
+    content = archive.read(artifact["file"])
+    try:
+        layers = tuple(READERS[artifact["format"]](content))
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # An edge: whatever the formats' own libraries raise when a file is none of theirs.
+        raise ValueError(f"its artifact {artifact['file']} cannot be read ({type(error).__name__})") from None
     shapes = [weight.shape for weight, _ in layers]
     wanted = [(outputs, inputs) for inputs, outputs in pairwise(widths)]
     if shapes != wanted:

@@ -6,6 +6,7 @@ must bear one.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 from archive import Limits, Trust, open_trusted
 from archive.container import Container, lay_out, naming
 from archive.documents import object_of
+from archive.manifest import check_version
 from archive.model import CHECKSUMS, MANIFEST
 from archive.structure import check_structure
 from engines.ray.refusals import InvalidArchive
 from errors import ArchiveError, MarinaError
 
 MANIFEST_BYTES = 1024 * 1024
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+"""Names of other makers' models: what stands in a URL, in a file's name and in a metric as it is."""
 
 
 @dataclass(frozen=True)
@@ -70,4 +74,7 @@ def _manifest(container: Container) -> Named:
     name, handler, version = model.get("modelName"), model.get("handler"), model.get("modelVersion") or "1.0"
     if not all(isinstance(each, str) and each for each in (name, handler, version)):
         raise ArchiveError(f"{MANIFEST} names no model or no handler")
+    if not NAME.fullmatch(str(name)):
+        raise ArchiveError(f"{MANIFEST} has the name {str(name)[:80]!r}; names are of letters, digits, _, - and .")
+    check_version(str(version))
     return Named(str(name), str(version))

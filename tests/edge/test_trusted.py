@@ -1,6 +1,7 @@
 """The edge runs nothing out of an archive that is not trusted, and nothing before its handler out of one that is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,32 @@ def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
         printed = capsys.readouterr().err
         assert printed == f"error: {packed}: is not signed, and signing.required asks for it\n"
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model.pt": b"no tensors"}, "its artifact model.pt cannot be read"),
+        ({"model.json": b'"widths": [4, 1' + b"0" * 400 + b"]"}, "cannot be compiled"),
+        ({"policy_handler.py": b"class Other: ...\n"}, "it has a handler of its own"),
+        ({"handlers/answers.py": b"raise ValueError('broken')\n"}, "oracle.py ended with 1: ValueError: broken"),
+    ],
+    ids=["weights", "numbers", "entry", "handlers"],
+)
+def test_an_archive_with_nonsense_in_it_ends_in_one_line(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, bytes], words: str
+) -> None:
+    files = contents(packed)
+    if "model.json" in change:
+        text, number = files["model.json"].decode(), change["model.json"]
+        change = {"model.json": re.sub(r'"widths": \[\s*4,\s*8', number.decode()[:-1], text).encode()}
+    write_zip(sealed(files | change, json.loads(files[MANIFEST])), packed)
+    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}", "edge.compiler=none"]
+    assert main(["export", str(tmp_path / "image"), "served_model=cartpole", *places]) == 1
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.startswith("error: ")
+    assert printed.count("\n") == 1
 
 
 def test_a_file_that_was_replaced_after_the_check_is_not_run(packed: Path, tmp_path: Path) -> None:

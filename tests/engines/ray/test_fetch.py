@@ -117,6 +117,47 @@ def test_a_manifest_that_names_nothing_is_refused(tmp_path: Path, manifest: str)
         check(archive(tmp_path / "bad.mar", manifest), TRUST)
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "words"),
+    [
+        ("../../x", "1.0", "has the name '../../x'"),
+        (".x", "1.0", "has the name '.x'"),
+        ("x" * 101, "1.0", "has the name 'xx"),
+        ("x\n", "1.0", "has the name"),
+        ("x", "../../x", "'../../x' is not a version"),
+        ("x", "9" * 5000, "is not a version"),
+        ("x", "1.0-rc", "is not a version"),
+        (["x"], "1.0", "names no model"),
+        ("x", 1.0, "names no model"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_names_that_are_none_are_refused_in_one_line(tmp_path: Path, name: object, version: object, words: str) -> None:
+    manifest = json.dumps({"model": {"modelName": name, "modelVersion": version, "handler": "plain.py"}})
+    with pytest.raises(InvalidArchive, match=words) as caught:
+        check(archive(tmp_path / "bad.mar", manifest), TRUST)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_other_makers_are_taken(tmp_path: Path) -> None:
+    manifest = json.dumps({"model": {"modelName": "My-model_2.b", "handler": "plain.py"}})
+    assert check(archive(tmp_path / "good.mar", manifest), TRUST) == Named("My-model_2.b", "1.0")
+
+
+def test_a_manifest_is_read_up_to_one_mebibyte(tmp_path: Path) -> None:
+    full = MANIFEST + " " * (1024 * 1024 - len(MANIFEST))
+    assert check(archive(tmp_path / "good.mar", full), TRUST) == Named("plain", "2.0")
+    with pytest.raises(InvalidArchive, match="is larger than 1048576 bytes"):
+        check(archive(tmp_path / "bad.mar", full + " "), TRUST)
+
+
+def test_an_archive_that_two_readers_would_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+    one, other = archive(tmp_path / "one.mar"), archive(tmp_path / "other.mar", **{"evil.py": "x"})
+    one.write_bytes(other.read_bytes() + one.read_bytes())
+    with pytest.raises(InvalidArchive, match=r"^Archive one\.mar is refused: has a comment, or an end"):
+        check(one, TRUST)
+
+
 def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.mar").write_bytes(archive(tmp_path / "good.mar").read_bytes()[:40])
     with pytest.raises(InvalidArchive, match="not a readable archive"):
