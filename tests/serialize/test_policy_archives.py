@@ -138,7 +138,7 @@ def test_crossq_answers_with_its_renormalisations(made: Make, form: str) -> None
     expected = model.predict(states, deterministic=True)[0]
     np.testing.assert_allclose(ask(handler, {"instances": states.tolist()}), expected, rtol=0, atol=1e-5)
     with pytest.raises(EdgeError, match="has renorm, which is not compiled"):
-        read_for_edge(archive.path)
+        archives.policy(archive.path)
 
 
 def test_parts_that_are_wrong_are_named(made: Make) -> None:
