@@ -24,7 +24,7 @@ Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inpu
 KNOWN = {
     "": {
         *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),
-        *("observation", "action", "network", "provenance"),
+        *("observation", "action", "network", "parity", "provenance"),
     },
     "artifact": {"format", "runtime", "file", "network", "opset"},
     "observation": {"fields", "space", "out_of_range"},

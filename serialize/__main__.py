@@ -43,7 +43,7 @@ def _build(composed: Settings) -> None:
     print(
         f"{archive.path}  {archive.size:,} bytes  sha256 {archive.sha256}  {made}  "
         f"parity over {parity.requests} requests: output {parity.output:.1e}, answer {parity.answer:.1e}, "
-        f"limit {parity.tolerance:g}"
+        f"limit {parity.tolerance:g}{f'; {built.library}' if built.library else ''}"
     )
 
 

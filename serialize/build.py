@@ -1,6 +1,6 @@
 """Builds one archive, step by step.
 
-    checkpoint ──▶ Source ──export──▶ artifact ──golden, parity──▶ staged folder ──pack──▶ NAME.mar
+    checkpoint ──▶ Source ──export──▶ artifact ──library, golden, parity──▶ staged folder ──pack──▶ NAME.mar
 
 Everything unfinished lies in a private folder beside the archive, which is gone when the build ends.
 """
@@ -18,12 +18,13 @@ from handlers import card as cards
 from handlers.model_handler import ModelHandler
 from serialize import calibration, decode
 from serialize.archive import Contents, json_bytes, pack, stage
-from serialize.card import model_card
+from serialize.card import model_card, reference_card
 from serialize.checkpoints import ROOT, locate
 from serialize.formats import FORMATS
-from serialize.golden import golden_answers, golden_requests
-from serialize.handler import has_own_processing, reading
+from serialize.golden import golden_answers, golden_requests, tolerance
+from serialize.handler import has_own_processing, reading, runtime
 from serialize.inputs import comparable
+from serialize.library import Agreement, check_library
 from serialize.parity import Parity, check_parity, kept
 from serialize.policy import read_policy
 from serialize.reference import Reference
@@ -37,10 +38,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Built:
-    """A finished archive and how close its answers are to the framework's."""
+    """A finished archive and how close its answers are to the framework's.
+
+    `library` is what Stable-Baselines3 itself answered, or why it was not asked; None for what is no policy.
+    """
 
     archive: Archive
     parity: Parity
+    library: Agreement | str | None
 
 
 def build(settings: Settings) -> Built:
@@ -63,6 +68,8 @@ def build(settings: Settings) -> Built:
         checked = read_back(card, work)
         handler = reading(ROOT / model.handler, checked)
         references = compared(source, model, handler, work)
+        library = independent(settings, source, checkpoint, handler, work)
+        card["parity"] = reference_card(library, len(references), tolerance(checked))
         contents = Contents(
             model_name=model.model_name,
             version=model.version,
@@ -77,7 +84,7 @@ def build(settings: Settings) -> Built:
         logger.info("%s: comparing the artifact with the framework", model.model_name)
         parity = check_parity(staged, contents.handler.name, references)
         logger.info("%s: packing", model.model_name)
-        return Built(pack(contents, staged, work, archives / f"{model.model_name}.mar"), parity)
+        return Built(pack(contents, staged, work, archives / f"{model.model_name}.mar"), parity, library)
 
 
 def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> Source:
@@ -107,6 +114,18 @@ def compared(source: Source, model: VisionModel | PolicyModel, handler: ModelHan
     assert isinstance(model, VisionModel)
     found = comparable(source, model, list(calibration.load(model).requests[1::2]), handler, rounded=True)
     return kept(found, handler, work)
+
+
+def independent(
+    settings: Settings, source: Source, checkpoint: Path | None, handler: ModelHandler, work: Path
+) -> Agreement | str | None:
+    """Hold a policy's answers, as the artifact in `work` gives them, against the library that wrote its checkpoint."""
+    model = settings.served_model
+    if not isinstance(model, PolicyModel):
+        return None
+    handler.model = runtime(work, handler.card)
+    logger.info("%s: asking Stable-Baselines3 for its own answers", model.model_name)
+    return check_library(model, source, checkpoint, handler, work, settings.parity)
 
 
 def _early_card(model: VisionModel, source: Source, checkpoint: Path | None) -> dict[str, Any]:

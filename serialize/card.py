@@ -8,6 +8,7 @@ from typing import Any
 from serialize.checkpoints import ROOT, sha256_of
 from serialize.command import command_of
 from serialize.formats import Format
+from serialize.library import Agreement
 from serialize.source import Source
 from settings.schema import PolicyModel, VisionModel
 
@@ -31,6 +32,15 @@ def model_card(
         **source.card,
         "provenance": _provenance(model, checkpoint),
     }
+
+
+def reference_card(library: Agreement | str | None, requests: int, tolerance: float) -> dict[str, Any]:
+    """Return what the card says of the gate that the answers passed; `library` as in serialize.build.Built."""
+    if isinstance(library, Agreement):
+        return library.card()
+    versions = {package: importlib.metadata.version(package) for package in ("torch", "torchvision")}
+    words = "own reconstruction in torch {torch}" if library else "torchvision {torchvision} and torch {torch}"
+    return {"reference": words.format(**versions), "requests": requests, "tolerance": tolerance}
 
 
 def _provenance(model: VisionModel | PolicyModel, checkpoint: Path | None) -> dict[str, Any]:

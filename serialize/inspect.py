@@ -32,6 +32,7 @@ def _summary(archive: Archive, public_key: Path | None) -> str:
         "content sha256": f"{archive.content_sha256} (all but the version)",
         "checksums": f"{sum(file.name not in UNLISTED for file in archive.files)} files agree",
         "signature": _signature(archive, public_key),
+        "answers as": str((archive.card.get("parity") or {}).get("reference", "not said")),
     }
     return _lines(lines)
 

@@ -42,6 +42,7 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
         example=_example(actor.observation),
         input_name="observation",
         output_name="gaussian" if actor.gaussian else "action" if isinstance(actor.action, Box) else "logits",
+        spaces=(actor.observation, actor.action),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from serialize.sb3.spaces import ActionSpace, Space
 from settings.schema import Preprocessing
 
 
@@ -45,6 +46,7 @@ class Source:
     `network` maps `example`, a batch of two, to the output named `output_name`; `spec` is its description for
     handlers.networks. `card` holds the part of the model card that the checkpoint decides. `in_graph` is the
     pre-processing that the graph is to do itself. `calibration` gives pictures to the formats that ask for some.
+    `spaces` are a policy's, of its observations and its actions.
     """
 
     network: nn.Module
@@ -56,3 +58,4 @@ class Source:
     computing: Computing = Computing()
     in_graph: Preprocessing | None = None
     calibration: Callable[[], Calibration] | None = None
+    spaces: tuple[Space, ActionSpace] | None = None

@@ -8,6 +8,7 @@ from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size,
 from settings.schema.edge import Edge
 from settings.schema.engine import Engine, Node, TorchServe
 from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
+from settings.schema.parity import LibraryParity
 from settings.schema.ray import RayServe
 from settings.schema.rollout import Rollout, Signing
 from settings.schema.scaling import Scaling, WorkerLimits
@@ -42,6 +43,7 @@ __all__ = [
     "Frozen",
     "Gateway",
     "Int8Limits",
+    "LibraryParity",
     "LocalStore",
     "Name",
     "NginxStore",
@@ -99,4 +101,5 @@ class Settings(Frozen):
     shadow: Shadow
     scaling: Scaling
     signing: Signing
+    parity: LibraryParity
     paths: Paths

@@ -27,10 +27,13 @@ Compose = Callable[..., Settings]
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Compose:
-    """Settings whose archives and weights lie in the test's own folder."""
+    """Settings whose archives and weights lie in the test's own folder; the library is not asked, which takes seconds.
+
+    `test_library.py` asks it, and `sb3_parity.py` compares more with it, in this process.
+    """
 
     def composed(name: str, *overrides: str) -> Settings:
         paths = [f"paths.archives={tmp_path / 'archives'}", f"paths.weights={tmp_path / 'weights'}"]
-        return settings.load([f"served_model={name}", *paths, *overrides])
+        return settings.load([f"served_model={name}", *paths, "parity.library=off", *overrides])
 
     return composed
