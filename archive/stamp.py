@@ -7,7 +7,7 @@ from archive.container import named
 from archive.manifest import NONE, assigned, check_version, manifest_bytes
 from archive.model import REGISTRATION, Archive
 from archive.read import open_archive
-from archive.workplace import private_folder, publish
+from archive.workplace import explained, private_folder, publish
 from archive.write import rewrite
 from errors import ArchiveError
 
@@ -18,20 +18,18 @@ def stamp(source: Archive, version: str, target: Path, registration: Mapping[str
     The copy is written anew from the files that were checked: nothing else of the container of `source` is in it.
     `registration` replaces what an earlier stamp said as its `REGISTRATION`. Only the manifest differs, so
     `content_sha256` stays; the same content, version and registration give the same bytes.
-    Raises ArchiveError when a file of the source was changed since it was checked, the version is none, or the target
-    cannot be written.
+    Raises ArchiveError when a file of the source was changed since it was checked or the version is none, and
+    StoreError when the target cannot be written.
     """
     check_version(version)
     manifest = assigned(source.manifest, version, registration)
     try:
-        with private_folder(target.parent, target.name) as work:
+        with explained(target), private_folder(target.parent, target.name) as work:
             copy = work / target.name
             rewrite(source, manifest_bytes(manifest), copy)
             open_archive(copy)
             publish(copy, target)
             return open_archive(target)
-    except OSError as error:
-        raise named(target, error) from None
     except ArchiveError as error:
         raise named(source.path, error) from None
 

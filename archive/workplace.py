@@ -50,8 +50,11 @@ def work_folder(parent: Path, name: str) -> Path:
 def _at_fault(place: Path, error: OSError) -> Path:
     """The path that the error names, unless it is a draft: people know the file that it becomes."""
     named = error.filename2 or error.filename
-    draft = work_folder(place.parent, place.name).name
-    return Path(named) if isinstance(named, str) and draft not in Path(named).parts else place
+    path = Path(named) if isinstance(named, str) else place
+    if _REMEDIES.get(error.errno or 0) == _IN_THE_WAY:
+        on_the_way = (part for part in reversed((path, *path.parents)) if part.exists() and not part.is_dir())
+        return next(on_the_way, path)
+    return place if work_folder(place.parent, place.name).name in path.parts else path
 
 
 def read_text(source: Path) -> str | None:

@@ -22,7 +22,7 @@ from delivery.recover import probe_of, proven, remove_strangers
 from delivery.undo import remove_archive
 from delivery.watch import Counts
 from engines.described import Request
-from errors import MarinaError, RolloutError
+from errors import MarinaError, RolloutError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +80,8 @@ def replace_everywhere(fleet: Fleet, archive: Archive, entry: Entry, publish: Ca
             raise
         how = "was taken back" if taken_back else "was not rolled out"
         raise RolloutError(f"{entry.model} {entry.new.version} {how}: {error}; {fleet.standing()}") from None
-    fleet.live.put({entry.new.version})
     try:
+        fleet.live.put({entry.new.version})
         rollout.each(lambda part: settle(part.tools, part.begun.entry, request_of(archive)))
     except MarinaError as error:
         name = f"{entry.model} {entry.new.version}"
@@ -142,11 +142,22 @@ def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], prob
     for part in reversed(rollout.parts):
         tools = part.tools
         # A host whose turn had not come has no journal, and nothing to take back.
-        if tools.journal.read() is not None:
+        if _has_begun(tools):
             take_back(tools, part.begun.entry, probe)
     store, record = fleet.present[0].store, fleet.present[0].record
-    remove_archive(store, record, entry)
-    fleet.live.put(former)
+    try:
+        remove_archive(store, record, entry)
+        fleet.live.put(former)
+    except MarinaError as error:
+        # Both versions may answer then, and only one is there. Why this rollout failed is what counts.
+        log.warning("%s %s is not wholly removed: %s; the next rollout does it", entry.model, entry.new.version, error)
+
+
+def _has_begun(tools: Tools) -> bool:
+    try:
+        return tools.journal.read() is not None
+    except StoreError:
+        return True
 
 
 def _finish(fleet: Fleet, parts: list[tuple[Tools, Entry]]) -> None:

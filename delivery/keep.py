@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 
 import engines
+from archive.workplace import explained
 from delivery import hosts
 from delivery.outcome import Outcome
 from delivery.record import Record, Served
@@ -38,11 +39,12 @@ def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> No
     several = bool(settings.engine.nodes)
     pause = interval_s or (settings.engine.check_s if several else INTERVAL_S)
     said, heartbeat, resting = None, Path(settings.paths.state) / HEARTBEAT, dict[str, float]()
-    heartbeat.parent.mkdir(parents=True, exist_ok=True)
     while not stop.is_set():
-        heartbeat.touch()
         trouble = None
         try:
+            with explained(heartbeat):
+                heartbeat.parent.mkdir(parents=True, exist_ok=True)
+                heartbeat.touch()
             for outcome in _turn_of_hosts(settings, resting) if several else _turn(settings):
                 log.info("%s %s serves again%s", outcome.model, outcome.version, _on(outcome))
         except MarinaError as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import requests
 
+from archive.workplace import explained
 from delivery.stores import put_key
 from delivery.stores.base import check_name, file_in, published_in, put_into_folder, remove_from_folder
 from delivery.stores.sidecar import sidecar_name, write_sidecar
@@ -49,8 +50,10 @@ class FileBrowser:
         """
         check_name(name)
         headers = {"Authorization": f"Bearer {put_key.read(Path(self._store.put_key_file or ''))}"}
+        with explained(source):
+            opened = source.open("rb")
         try:
-            with source.open("rb") as file:
+            with opened as file:
                 answer = requests.put(self.url(name), data=file, headers=headers, timeout=(TIMEOUT_S, UPLOAD_TIMEOUT_S))
         except requests.RequestException as error:
             raise StoreError(
