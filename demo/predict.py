@@ -18,10 +18,10 @@ STATE = {"cart_position": 0.03, "cart_velocity": 0.02, "pole_angle": 0.04, "pole
 
 def lines(settings: Settings) -> Iterator[str]:
     """What was asked, what was answered, and every URL of the stack. Raises MarinaError when the gateway refuses."""
-    url = settings.gateway.url
-    yield from _digit(f"{url}/models/{settings.gateway.default_vision_model}/predict")
+    url, key = settings.gateway.url, settings.gateway.key_headers()
+    yield from _digit(f"{url}/models/{settings.gateway.default_vision_model}/predict", key)
     yield ""
-    yield from _state(f"{url}/models/{settings.gateway.default_policy}/predict")
+    yield from _state(f"{url}/models/{settings.gateway.default_policy}/predict", key)
     yield ""
     for name, address in addresses(settings).items():
         yield f"{name:<14} {address}"
@@ -40,19 +40,19 @@ def addresses(settings: Settings) -> dict[str, str]:
     return found | {"inference": settings.engine.inference_url, "management": settings.engine.management_url}
 
 
-def _digit(url: str) -> Iterator[str]:
+def _digit(url: str, key: dict[str, str]) -> Iterator[str]:
     _, unseen = load_split()
     body, label = png(unseen.images[DIGIT]), int(unseen.labels[DIGIT])
     yield f"POST {url}  image/png, {len(body)} bytes: a {label} that no training has seen"
-    answer = _post(url, data=body, headers={"Content-Type": "image/png"})
+    answer = _post(url, data=body, headers={"Content-Type": "image/png", **key})
     first = answer["predictions"][0]
     yield f"  {json.dumps(answer)}"
     yield f"  answered {first['label']}, the true label is {label}"
 
 
-def _state(url: str) -> Iterator[str]:
+def _state(url: str, key: dict[str, str]) -> Iterator[str]:
     yield f"POST {url}  {json.dumps(STATE)}"
-    yield f"  {json.dumps(_post(url, json=STATE))}"
+    yield f"  {json.dumps(_post(url, json=STATE, headers=key))}"
 
 
 def _post(url: str, **request: Any) -> dict[str, Any]:

@@ -4,12 +4,14 @@ import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from delivery.doctor import Deployment, Finding, Sockets, State, examine_all, report
 from delivery.doctor.check import Check, examine
-from delivery.doctor.checks import rollouts, store
+from delivery.doctor.checks import gateway, rollouts, store
 from delivery.doctor.checks.files import others_read, others_write
 from delivery.doctor.examination import ENGINE, REST
 from delivery.doctor.finding import Seen, closed, is_open
@@ -18,6 +20,7 @@ from delivery.doctor.sockets import WIDE, Listener, reach
 from errors import EngineError
 from settings import load
 from tests.docker.filebrowser_server import NGINX, file_browser
+from tests.figures import figures, serving
 
 EVERYWHERE, HERE = Listener("0.0.0.0", 8081, None), Listener("127.0.0.1", 8081, 4711)
 OWN = frozenset({"127.0.0.1", "192.0.2.7"})
@@ -46,6 +49,18 @@ def test_an_address_for_every_card_of_this_machine_is_this_machine() -> None:
     assert sockets.is_here("0.0.0.0")
     assert not sockets.is_shut("0.0.0.0", 8081)
     assert not sockets.is_here("no-such-host.invalid")
+
+
+def test_figures_that_uploads_cannot_read_are_a_warning_that_says_how_to_let_them() -> None:
+    [check] = [each for each in gateway.CHECKS if each.hole == "its figures"]
+    with serving(figures({})) as server:
+        subject = cast(Deployment, SimpleNamespace(settings=server.settings()))
+        assert [found.state for found in examine("gateway", [check], subject)] == [State.CLOSED]
+        server.status = 401
+        [found] = examine("gateway", [check], subject)
+    assert found.state is State.WARNING
+    assert "answers 401: set MARINA_API_KEY_FILE" in found.seen
+    assert "keys.md" in found.closes
 
 
 def test_listening_sockets_are_seen_with_their_owner() -> None:

@@ -25,6 +25,7 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: dict[str, tuple[str, bytes]] = {}
+        self.keys: list[str | None] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -33,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked[self.path] = (self.headers["Content-Type"], body)
+        self.server.keys.append(self.headers["X-Api-Key"])
         document = ANSWERS.get(self.path, {"error": "unknown_model", "detail": "no such model", "request_id": "1"})
         answer = json.dumps(document).encode()
         self.send_response(200 if self.path in ANSWERS else 404)
@@ -52,6 +54,11 @@ def gateway() -> Iterator[Gateway]:
         yield server
         server.shutdown()
         thread.join()
+
+
+def test_a_gateway_that_asks_for_a_key_gets_the_stacks_own(gateway: Gateway) -> None:
+    list(lines(settings.load([f"gateway.port={gateway.server_address[1]}", "gateway.api_key=marina_k"])))
+    assert gateway.keys == ["marina_k", "marina_k"]
 
 
 def test_requests_answers_and_every_url_are_shown(gateway: Gateway) -> None:

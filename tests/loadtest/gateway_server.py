@@ -37,6 +37,7 @@ class FakeGateway:
     """Answers the n-th prediction with `script(n)`; the first of a run is number 0, warm-up included."""
 
     script: Callable[[int], Answer]
+    key: str | None = None
     url: str = ""
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
     connections: set[Any] = field(default_factory=set)
@@ -46,7 +47,13 @@ class FakeGateway:
     full: asyncio.Event = field(default_factory=asyncio.Event)
     site: web.TCPSite | None = None
 
+    def locked(self, request: web.Request) -> bool:
+        """Whether the request brings no key, or a wrong one, and one is asked for."""
+        return self.key is not None and request.headers.get("X-Api-Key") != self.key
+
     async def describe(self, request: web.Request) -> web.Response:
+        if self.locked(request):
+            return error(401, "unauthorized")
         model = request.match_info["model"]
         if model not in CARDS:
             return error(404, "unknown_model")
@@ -61,6 +68,8 @@ class FakeGateway:
         return web.json_response({"name": model, "default_version": "1.0", "versions": [version]})
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
+        if self.locked(request):
+            return error(401, "unauthorized")
         number = len(self.bodies)
         self.bodies.append((request.content_type, await request.read()))
         self.connections.add(request.transport)
@@ -160,9 +169,11 @@ async def together(gateway: FakeGateway, request: web.Request) -> web.StreamResp
 
 
 @contextlib.asynccontextmanager
-async def gateway(script: Callable[[int], Answer] = lambda _: right) -> AsyncIterator[FakeGateway]:
-    """A running server on a free port of loopback."""
-    fake = FakeGateway(script)
+async def gateway(
+    script: Callable[[int], Answer] = lambda _: right, key: str | None = None
+) -> AsyncIterator[FakeGateway]:
+    """A running server on a free port of loopback, which asks for the key if there is one."""
+    fake = FakeGateway(script, key)
     app = web.Application()
     app.router.add_get("/models/{model}", fake.describe)
     app.router.add_post("/models/{model}/predict", fake.predict)

@@ -137,6 +137,28 @@ async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tupl
     assert len(ran.err.splitlines()) == 1
 
 
+async def test_a_gateway_that_asks_for_a_key_is_loaded_with_the_stacks_own(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("marina_k\n")
+    async with gateway(key="marina_k") as served:
+        own = f"gateway.port={served.url.rpartition(':')[2]}"
+        with_key = await _finish(await _start(own, *SMALL, f"gateway.api_key_file={tmp_path / 'key'}"))
+        asked = len(served.bodies)
+        without = await _finish(await _start(own, *SMALL))
+    assert with_key.status == 0
+    assert "Errors: none in 60 requests" in with_key.out
+    # This one has no figures, which is said and is no zero.
+    assert "Warning: not known from the servers' figures: " in with_key.out
+    assert "/metrics answers 404" in with_key.out
+    assert (without.status, without.out, len(served.bodies)) == (1, "", asked)
+    assert "answers 401: set MARINA_API_KEY_FILE or MARINA_API_KEY" in without.err
+
+
+async def test_a_gateway_elsewhere_is_not_shown_the_stacks_key() -> None:
+    async with gateway(key="marina_k") as served:
+        ran = await _finish(await _start(f"stress.url={served.url}", *SMALL, "gateway.api_key=marina_k"))
+        assert (ran.status, served.bodies) == (1, [])
+
+
 async def test_without_a_gateway_it_says_how_to_start_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -7,6 +7,8 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.strangers import any_size, other_sites
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from errors import FiguresError
+from prometheus import GatewayFigures
 
 INDEX_RPC = "inference.GRPCInferenceService/RepositoryIndex"
 REFUSED = {401, 403}
@@ -77,10 +79,19 @@ def _control(deployment: Deployment) -> Seen:
     return warning(f"clients without a key may load and unload models (status {status} for one that nobody has)")
 
 
+def _figures(deployment: Deployment) -> Seen:
+    try:
+        GatewayFigures(deployment.settings.gateway).look()
+    except FiguresError as error:
+        return warning(f"uploads cannot watch a new version, and the scaler keeps all workers: {error}")
+    return closed("uploads and the scaler can read them")
+
+
 KEYS = "gateway.security.api_keys, gateway.insecure=false"
 CHECKS = (
     Check("it answers", "make up", _answers, comes_first=True),
     Check("ready", "what it names; make status", _ready),
+    Check("its figures", "gateway.api_key_file, docs/keys.md", _figures),
     Check("strangers on other machines", KEYS, _strangers),
     Check("strangers over gRPC", f"{KEYS}, or gateway.grpc_port=null", _strangers_rpc),
     Check("keys in the clear", "gateway.host=127.0.0.1 and TLS in front, docs/tls.md", _plain),
