@@ -105,11 +105,11 @@ def _check_owner(part: Part, folders: Folders) -> None:
 
 
 def _answers(part: Part) -> bool:
-    """Whether the part answers at all; TorchServe and S3 refuse one without a key, and that is an answer too."""
+    """Whether the part answers as itself: well, or with its own refusal of one without a key."""
     if part.ready_url is None:
         return True
     try:
-        return requests.get(part.ready_url, timeout=2).status_code in {200, 400, 403}
+        return requests.get(part.ready_url, timeout=2).status_code in {200, part.refusal}
     except requests.RequestException:
         return False
 

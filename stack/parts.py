@@ -26,7 +26,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Part:
-    """One program of the stack."""
+    """One program of the stack; `refusal` is its status for a request without a key, which it answers once it is up."""
 
     name: str
     command: tuple[str, ...]
@@ -36,6 +36,7 @@ class Part:
     prepare: Callable[[], None] = lambda: None
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
+    refusal: int | None = None
 
 
 def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ...]:
@@ -86,6 +87,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
         ),
         # Its own, not that of the requests, which are answered without it. It answers once both can.
         ready_url=engine.management_url + paths.PING,
+        refusal=400,
         timeout_s=2 * engine.start_timeout_s,
         prepare=lambda: rayserve.prepare(folders, engine),
         env=rayserve.manager_environment(engine, folders),
@@ -116,6 +118,7 @@ def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Par
             Port(engine.grpc_management_port, "engine.grpc_management_port"),
         ),
         ready_url=engine.inference_url + paths.PING,
+        refusal=400,
         timeout_s=engine.start_timeout_s,
         prepare=lambda: torchserve.prepare(folders),
         env=torchserve.environment(settings, folders),
@@ -151,6 +154,7 @@ def _s3(bucket: S3Store) -> Part:
         command=s3.command(bucket),
         ports=(Port(bucket.port, "store.endpoint"),),
         ready_url=f"{bucket.endpoint}/{bucket.bucket}",
+        refusal=403,
         timeout_s=15,
         prepare=lambda: s3.prepare(bucket),
         env=s3.environment(bucket),

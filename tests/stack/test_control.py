@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,12 @@ from tests.ports import free_port
 SERVER = (
     "import http.server as http, sys;http.test(http.SimpleHTTPRequestHandler, bind='127.0.0.1', port=int(sys.argv[1]))"
 )
+FORBIDS = """
+import http.server as http, sys
+class Handler(http.BaseHTTPRequestHandler):
+    do_GET = lambda self: self.send_error(403)
+http.test(Handler, bind='127.0.0.1', port=int(sys.argv[1]))
+"""
 # A server with a child of its own, as TorchServe and nginx have.
 PARENT = f"import subprocess, sys; subprocess.Popen(['sleep', '300']); exec({SERVER!r})"
 
@@ -141,6 +148,13 @@ def test_a_part_that_never_answers_is_given_up(folders: Folders) -> None:
     with pytest.raises(StackError, match=r"gateway was not ready after 0\.5 s"):
         control.up((silent,), folders)
     assert running(folders) == []
+
+
+def test_a_part_that_refuses_is_up_only_where_that_is_its_own_way_to_answer(folders: Folders) -> None:
+    refusing = server("gateway", folders, FORBIDS, timeout_s=2)
+    with pytest.raises(StackError, match="gateway was not ready"):
+        control.up((refusing,), folders)
+    assert control.up((replace(refusing, refusal=403, timeout_s=10),), folders) == ["gateway"]
 
 
 def test_a_part_that_fails_leaves_those_alone_that_ran_before(folders: Folders) -> None:
