@@ -164,7 +164,8 @@ def test_a_rollback_reaches_both(nodes: TwoNodes) -> None:
     printed = nodes.run("-m", "delivery", "rollback", *QUICK).splitlines()[-1]
     after = ask(nodes)
     assert after != before
-    assert printed == f"cartpole {after} serves again (a: {after}, b: {after})"
+    remark = "no request came while it was watched"
+    assert printed == f"cartpole {after} serves again (a: {after}, b: {after}; {remark})"
 
 
 def test_a_node_that_hangs_costs_no_request(nodes: TwoNodes) -> None:

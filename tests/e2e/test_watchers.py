@@ -15,6 +15,7 @@ import requests
 import engines
 from bench.nodes import free_ports
 from delivery.traffic import Splits
+from engines.described import Version
 from gateway.apikey import new_key
 from settings import Settings
 from stack import processes
@@ -28,6 +29,11 @@ pytestmark = pytest.mark.e2e
 
 KEY, DIGEST = new_key()
 OWN = {"x-api-key": KEY}
+
+
+def other_delay(now: Version) -> str:
+    """A setting that makes the same archive another version."""
+    return f"{DELAY}={now.max_batch_delay + 1}"
 
 
 @dataclass
@@ -73,7 +79,9 @@ def test_upload_without_a_key_ends_before_it_changes_anything(
     [before] = registered(settings)
     locked.key_file.write_text("another")
     for more in ((), CANARY):
-        printed = locked.stack.run("upload_model.py", "served_model=cartpole", *QUICK, *more, f"{DELAY}=3", status=1)
+        printed = locked.stack.run(
+            "upload_model.py", "served_model=cartpole", *QUICK, *more, other_delay(before), status=1
+        )
         last = printed.splitlines()[-1]
         assert f"was not rolled out: {locked.stack.gateway}/metrics answers 401: set MARINA_API_KEY_FILE" in last
         assert last.endswith(f"version {before.version} serves as before")
@@ -106,7 +114,7 @@ def test_version_that_fails_after_the_switch_is_taken_back(
 def test_good_canary_is_promoted_by_figures_that_want_a_key(locked: Locked, settings: Settings) -> None:
     [before] = registered(settings)
     with asking(locked.stack.predict_url("cartpole"), headers=OWN) as answers:
-        printed = locked.stack.run("upload_model.py", "served_model=cartpole", *CANARY, f"{DELAY}=2")
+        printed = locked.stack.run("upload_model.py", "served_model=cartpole", *CANARY, other_delay(before))
     [after] = registered(settings)
     assert printed.splitlines()[-1] == f"cartpole {after.version} serves now"
     assert re.search(r"0 of its first [1-9]\d* answers failed", printed)
@@ -130,7 +138,7 @@ def test_gateway_that_is_lost_after_the_switch_takes_the_version_back(
     locked: Locked, kept: list[Path], settings: Settings, stack: Stack
 ) -> None:
     [before] = registered(settings)
-    upload = locked.stack.start("upload_model.py", "served_model=cartpole", "rollout.watch_s=300", f"{DELAY}=4")
+    upload = locked.stack.start("upload_model.py", "served_model=cartpole", "rollout.watch_s=300", other_delay(before))
     wait_for(lambda: default(settings) not in (None, before.version))
     os.kill(locked.program.pid, signal.SIGKILL)
     printed = upload.communicate()[0]
