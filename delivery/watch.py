@@ -83,6 +83,7 @@ class Watch:
         assert figures is not None
         deadline = time.monotonic() + limits.watch_s
         while True:
+            over = time.monotonic() >= deadline
             fresh = figures.look()
             seen = self._counts(figures.growth)
             if seen.failed >= limits.min_errors and seen.share > max(limits.max_error_share, 2 * self._share_before):
@@ -91,8 +92,8 @@ class Watch:
             if found is None or found.ready_workers < new.initial_workers:
                 ready = found.ready_workers if found else 0
                 raise RolloutError(f"{ready} of its {new.initial_workers} workers are left")
-            # The watch ends with a look that saw something, never with one that did not.
-            if fresh and time.monotonic() >= deadline:
+            # The watch ends with a look that began after its time and saw something.
+            if over and fresh:
                 return seen
             time.sleep(POLL_S)
 

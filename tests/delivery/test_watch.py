@@ -46,7 +46,7 @@ def server() -> Iterator[FiguresServer]:
 
 
 def begun(server: FiguresServer, *overrides: str, node: str = "engine") -> Watch:
-    found = Watch(server.settings("rollout.watch_s=0.05", *overrides), "digits", node)
+    found = Watch(server.settings("rollout.watch_s=0.2", *overrides), "digits", node)
     found.begin()
     return found
 
@@ -140,7 +140,7 @@ def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -
 
 def test_watch_gateway_that_was_restarted_meanwhile_is_watched_on(server: FiguresServer) -> None:
     steps = iter([("status", 503), ("text", calls(3, 1, started=2)), ("status", 200), ("text", calls(5, 2, started=2))])
-    found = begun(server, "rollout.watch_s=0.1")
+    found = begun(server)
     assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == Counts(7, 2)
 
 
