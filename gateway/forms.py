@@ -18,6 +18,8 @@ from gateway.pictures import from_base64, picture_type
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
+MANY = frozenset({"instances", "deterministic", "seed", "action_masks"})
+"""What a request of many observations holds: the list, and options beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,8 @@ def state(body: Body, kind: Kind | None) -> Payload:
     """JSON object of named fields: one observation."""
     _refuse_kind(kind, "vision", "states")
     content = _json_only(body)
-    if not isinstance(content, dict) or "instances" in content:
+    # A part of an observation may be called `instances`; beside nothing but options it holds many of them.
+    if not isinstance(content, dict) or ("instances" in content and content.keys() <= MANY):
         raise InvalidFields("the body must be one state: an object of named fields")
     return Payload(JSON, body.data)
 

@@ -15,6 +15,7 @@ from settings.schema import Alias, Gateway
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _IMAGE = {"image": PICTURE_BASE64}
+_PARTS = {"observation": [0.1, 0.2], "achieved_goal": [0.0], "desired_goal": [1.0]}
 _ERRORS = (400, 404, 413, 415, 422, 429, 500, 503, 504)
 
 _SCHEMES = {
@@ -62,6 +63,7 @@ def _general(gateway: Gateway, words: str, parameters: list[dict[str, Any]]) -> 
         "pictures": {"summary": "several pictures", "value": {"instances": [_IMAGE, _IMAGE]}},
         "state": {"summary": "a policy's state, named", "value": state},
         "array": {"summary": "a policy's state, as an array", "value": list(state.values())},
+        "parts": {"summary": "a policy's state of several parts", "value": _PARTS},
     }
     body = {
         "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array"}]}, "examples": examples},

@@ -19,6 +19,7 @@ def read(payload: Any, observation: Observation) -> NDArray[Any]:
 
     `payload` is parsed JSON: an object of named fields or parts, an array (one observation, or many with one dimension
     more), {"instances": [...]} of either, or {"observation": ...} of one; the last two may hold options beside it.
+    Where a part has one of these two names, an object of exactly the parts is an observation (see `envelope`).
     Raises InvalidFields, which names what is missing, unknown or out of range.
     """
     match envelope(payload, observation):
@@ -36,16 +37,19 @@ def envelope(payload: Any, observation: Observation) -> str | None:
     """Say under which key a request holds its observations, if it is not an observation itself."""
     if not isinstance(payload, dict):
         return None
-    if MANY in payload:
-        return MANY
-    if ONE not in payload:
+    names, own = set(payload), _own(observation)
+    # {"instances": ...} alone is always a list of observations: whoever sends many need not know the parts.
+    if names == own and names != {MANY}:
         return None
-    own = observation.space.keys if isinstance(observation.space, Dict) else observation.fields or ()
-    if ONE not in own:
-        return ONE
-    # A part or field has the same name: only options beside it tell.
-    options = set(payload) - {ONE}
-    return ONE if set(payload) != set(own) and options <= OPTIONS else None
+    for key in (MANY, ONE):
+        # Where a part has the same name, only options may stand beside it.
+        if key in names and (key not in own or names - {key} <= OPTIONS):
+            return key
+    return None
+
+
+def _own(observation: Observation) -> set[str]:
+    return set(observation.space.keys if isinstance(observation.space, Dict) else observation.fields or ())
 
 
 def _check_beside(payload: dict[str, Any]) -> None:

@@ -23,9 +23,7 @@ class Environments:
 
     def next(self, client: int, number: int) -> Sample:
         """The state that the client's environment is in."""
-        values = self._observations[client].tolist()
-        state = dict(zip(self._fields, values, strict=True)) if self._fields else values
-        return Sample.of_json(f"step-{number}", state, self._model)
+        return Sample.of_json(f"step-{number}", _state(self._observations[client], self._fields), self._model)
 
     def told(self, client: int, outcome: Outcome) -> None:
         """Take the step; an episode that ends begins anew."""
@@ -45,6 +43,17 @@ class Environments:
         """Release what the environments hold."""
         for env in self._envs:
             env.close()
+
+
+def _state(observation: Any, fields: list[str] | None) -> object:
+    """An observation as a request holds it: an object of fields or parts, an array, or a number under its name."""
+    if isinstance(observation, dict):
+        parts = {key: part.tolist() for key, part in observation.items()}
+        return {"observation": parts} if parts.keys() == {"instances"} else parts
+    values = observation.tolist()
+    if fields:
+        return dict(zip(fields, values, strict=True))
+    return values if isinstance(values, list) else {"observation": values}
 
 
 def _make(name: str) -> Any:

@@ -50,7 +50,10 @@ def _json_file(path: Path) -> tuple[Sample, ...]:
         content = json.loads(path.read_bytes())
     except ValueError:
         raise ConfigError(f"stress.inputs: {path} is neither a picture nor JSON") from None
-    entries = content.get("instances", [content]) if isinstance(content, dict) else content
+    if isinstance(content, dict):
+        entries = content["instances"] if content.keys() == {"instances"} else [content]
+    else:
+        entries = content
     if not isinstance(entries, list) or not entries:
         raise ConfigError(f"stress.inputs: {path} holds no state")
     if all(isinstance(entry, int | float) for entry in entries):

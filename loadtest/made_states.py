@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from errors import LoadError
@@ -15,15 +15,23 @@ INSIDE = 0.98
 
 
 def make_states(observation: Mapping[str, Any], count: int, draw: random.Random) -> tuple[Sample, ...]:
-    """`count` observations: an object where the card names fields, else an array of the space's shape.
+    """`count` observations: an object where the card names fields or parts, else an array of the space's shape.
 
-    Raises LoadError for a space that is not a box.
+    Raises LoadError for a space that is neither a box nor a dict of boxes.
     """
     space = observation.get("space")
-    if not isinstance(space, Mapping) or space.get("type") != "box":
-        raise LoadError("states are made for box spaces only; give a JSON file of states as stress.inputs")
+    if not isinstance(space, Mapping) or space.get("type") not in ("box", "dict"):
+        raise LoadError("states are made for boxes and dicts of boxes; give a JSON file of states as stress.inputs")
+    if space["type"] == "dict":
+        return tuple(Sample.of_json(f"state-{number}", _parts(space["spaces"], draw)) for number in range(count))
     fields = observation.get("fields")
     return tuple(Sample.of_json(f"state-{number}", _state(space, fields, draw)) for number in range(count))
+
+
+def _parts(parts: Sequence[Mapping[str, Any]], draw: random.Random) -> object:
+    """An object of exactly the parts, which is an observation whatever they are called, but for `instances` alone."""
+    state = {part["key"]: _state(part["space"], None, draw) for part in parts}
+    return {"observation": state} if state.keys() == {"instances"} else state
 
 
 def _state(space: Mapping[str, Any], fields: list[str] | None, draw: random.Random) -> object:

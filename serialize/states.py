@@ -22,24 +22,28 @@ def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[Request]:
     """Observations inside `space`, a card's: by name where fields have names, as arrays, and many in one."""
     states = list(observations(space, 3 + BATCH))
     bodies: list[Any] = list(states[:3])
-    if model.fields is not None:
-        bodies[0] = dict(zip(model.fields, states[0], strict=True))
-    elif _has_picture(space):
+    if _has_picture(space):
         # As bytes, because lists of a picture's numbers would make most of an archive.
         states = [_with_bytes(state, space) for state in states]
         bodies = [{"observation": state} for state in states[1:3]]
+    if space["type"] == "dict":
+        # An object of exactly the parts is an observation, whatever they are called; "instances" alone is many.
+        bodies = [{"observation": state} if state.keys() == {"instances"} else state for state in states[:3]]
+    elif model.fields is not None:
+        bodies[0] = dict(zip(model.fields, states[0], strict=True))
     return [_json(body) for body in (*bodies, {"instances": states[3:]})]
 
 
 def state_inputs(request: Request, model: PolicyModel, space: dict[str, Any], example: torch.Tensor) -> torch.Tensor:
     """The network's input for a request that `state_requests` made: [k, *shape]."""
     body: Any = json.loads(request.body)
-    if isinstance(body, dict) and "instances" in body:
-        states = body["instances"]
-    elif isinstance(body, dict) and "observation" in body:
-        states = [body["observation"]]
+    parts = {part["key"] for part in space["spaces"]} if space["type"] == "dict" else set()
+    if not isinstance(body, dict) or (body.keys() == parts and parts != {"instances"}):
+        states = [body]
+    elif model.fields is not None and body.keys() == set(model.fields):
+        states = [[body[field] for field in model.fields]]
     else:
-        states = [[body[field] for field in model.fields] if isinstance(body, dict) and model.fields else body]
+        states = body["instances"] if "instances" in body else [body["observation"]]
     flat = [_flat(state, space) for state in states]
     return torch.from_numpy(np.stack(flat)).to(example.dtype).reshape(-1, *example.shape[1:])
 

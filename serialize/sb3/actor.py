@@ -7,7 +7,7 @@ from typing import Any
 from errors import BuildError
 from serialize.sb3.extractors import Encoder
 from serialize.sb3.layers import Layer
-from serialize.sb3.spaces import ActionSpace, Box, Space
+from serialize.sb3.spaces import ActionSpace, Box, MultiBinary, MultiDiscrete, Space
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ class Actor:
             raise BuildError(f"the network takes {taken} values, its observation has {self.encoder.features}")
         needed = self.action.outputs * (2 if self.gaussian and self.log_std is None else 1)
         if given != needed:
-            raise BuildError(f"the network gives {given} values, its action space {self.action} needs {needed}")
+            hint = ""
+            if isinstance(self.action, MultiBinary) and given == 2 * needed:
+                hint = f"; state {MultiDiscrete((2,) * needed)} for MaskablePPO, whose switches are choices of two"
+            raise BuildError(f"the network gives {given} values, its action space {self.action} needs {needed}{hint}")
         if self.gaussian and self.log_std is not None and len(self.log_std) != self.action.outputs:
             raise BuildError(f"log_std has {len(self.log_std)} values, its action space needs {self.action.outputs}")
         if self.squash and not (isinstance(self.action, Box) and self.action.bounded):

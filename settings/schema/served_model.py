@@ -176,6 +176,12 @@ class ObservationSettings(Frozen):
     )
 
 
+def _no_envelope(fields: list[str]) -> list[str]:
+    if "instances" in fields:
+        raise ValueError("must not hold 'instances', under which a request holds many observations")
+    return fields
+
+
 class PolicySettings(Frozen):
     """What the policy was trained with, where the checkpoint does not say; where it does, both must agree."""
 
@@ -194,7 +200,9 @@ class PolicyModel(_Model):
     """A reinforcement-learning policy."""
 
     kind: Literal["policy"]
-    fields: list[str] | None = Field(None, description="names of the observation's numbers, in order")
+    fields: Annotated[list[str], AfterValidator(_no_envelope)] | None = Field(
+        None, description="names of the observation's numbers, in order"
+    )
     actions: list[str] | None = Field(None, description="names of the discrete actions, for people")
     policy: PolicySettings = PolicySettings()
     observation: ObservationSettings = ObservationSettings()

@@ -180,6 +180,16 @@ def test_named_fields_are_read_in_the_order_of_the_space() -> None:
     assert READER.read(body) == [1, 2, 0.3, 4]
 
 
+def test_a_field_may_have_the_name_that_a_request_holds_an_observation_under() -> None:
+    space = {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": None}
+    card = {"kind": "policy", "observation": {"fields": ["observation", "seed"], "space": space}}
+    reader = reader_for(card)
+    assert reader is not None
+    assert reader.read(b'{"seed": 2, "observation": 1}') == [1, 2]
+    for alone in (b'{"observation": [1, 2]}', b'{"observation": [1, 2], "seed": 2}', b'{"instances": [[1, 2]]}'):
+        assert reader.read(alone) is None
+
+
 @pytest.mark.parametrize(
     "change", [{"shape": [2, 2]}, {"dtype": "uint8"}, {"type": "discrete"}, {"low": [0]}, {"shape": None}]
 )

@@ -23,7 +23,8 @@ ARM = {
             "type": "dict",
             "spaces": [
                 {"key": HOSTILE, "space": {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": 1}},
-                {"key": "gear", "space": {"type": "box", "shape": [1], "dtype": "int64", "low": [1], "high": [5]}},
+                # As a request's own key, and yet a part.
+                {"key": "observation", "space": {"type": "box", "shape": [1], "dtype": "int8", "low": 1, "high": [5]}},
             ],
         },
         "out_of_range": "reject",
@@ -123,14 +124,14 @@ async def test_descriptions_and_fields_stay_text_and_random_weights_are_named(en
                 assert not await page.evaluate("document.getElementById('random').hidden")
                 assert "random weights" in await text(page, "models")
                 labels = "[...document.querySelectorAll('.slider label')].map(each => each.innerText)"
-                assert await page.evaluate(labels) == [f"{HOSTILE}[0]", f"{HOSTILE}[1]", "gear"]
+                assert await page.evaluate(labels) == [f"{HOSTILE}[0]", f"{HOSTILE}[1]", "observation"]
                 await page.evaluate("document.querySelector('#input button').click()")
                 await page.wait(ANSWERED)
                 assert await page.evaluate(TEXTS) == ["[0] -1", "[1] 1.5"]
                 places = "[...document.querySelectorAll('#bars i')].map(bar => [bar.style.left, bar.style.width])"
                 assert await page.evaluate(places) == [["25%", "25%"], ["50%", "37.5%"]]
                 body = await page.evaluate("document.getElementById('curl').textContent")
-                assert '":[0,0],"gear":[1]}' in body
+                assert '":[0,0],"observation":[1]}' in body
                 assert page.errors == []
     finally:
         engine.manage("DELETE", "/models/arm/1.0")

@@ -112,6 +112,16 @@ PARTS = {
 }
 
 
+def test_goal_conditioned_observation_is_sent_as_instances() -> None:
+    keys = ("achieved_goal", "desired_goal", "observation")
+    part = {"type": "box", "shape": [1], "dtype": "float32"}
+    reads = input_of(policy({}, {"type": "dict", "spaces": [{"key": key, "space": part} for key in keys]}))
+    assert reads is not None
+    sent = reads.payload([Tensor(key, "FP32", (1, 1), [0.5]) for key in keys])
+    # Under "instances" alone, which is a list of observations whatever their parts are called.
+    assert orjson.loads(sent.data) == {"instances": [{key: [0.5] for key in keys}]}
+
+
 def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
     reads = input_of(policy({}, PARTS))
     assert reads is not None

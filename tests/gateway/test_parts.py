@@ -11,10 +11,12 @@ import pytest
 
 import settings
 from engines.torchserve.verdicts import key_refused, refusal
-from errors import ConfigError, Internal, RequestError
+from errors import ConfigError, Internal, InvalidFields, RequestError
 from gateway import server
 from gateway.aliases import action, label, label_confidence, probabilities, single
+from gateway.body import Body
 from gateway.card import input_schema, public
+from gateway.forms import state
 from gateway.logs import JsonFormatter, current_request_id, event
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +74,24 @@ def test_a_policy_without_field_names_reads_arrays() -> None:
     schema = input_schema(card)
     assert schema is not None
     assert schema["json_schema"]["type"] == "array"
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ({"observation": [0.5], "achieved_goal": [0.5], "desired_goal": [0.5]}, True),
+        ({"instances": [0.5], "x": [0.5]}, True),
+        ({"instances": [[0.5]]}, False),
+        ({"instances": [[0.5]], "deterministic": False, "seed": 3}, False),
+    ],
+)
+def test_short_route_of_states_takes_parts_of_any_name_and_no_list_of_states(content: Any, taken: bool) -> None:
+    body = Body("application/json", {}, json.dumps(content).encode())
+    if taken:
+        assert state(body, "policy").data == body.data
+        return
+    with pytest.raises(InvalidFields, match="must be one state"):
+        state(body, "policy")
 
 
 def test_a_policys_schema_tells_of_pictures_parts_and_options() -> None:

@@ -1,7 +1,12 @@
 from typing import Any
 
+import numpy as np
 import pytest
 
+from handlers import observations
+from handlers.card import Observation
+from handlers.errors import InvalidFields
+from handlers.spaces import Box, Dict
 from tests.handlers import archives
 from tests.handlers.archives import FIELDS
 from tests.handlers.conftest import Load
@@ -32,6 +37,63 @@ def test_an_observation_is_read(policy: Worker, name: str) -> None:
 
 def without(field: str) -> dict[str, Any]:
     return {name: value for name, value in STATE.items() if name != field}
+
+
+def seen(*keys: str) -> Observation:
+    """Observations of one number a part."""
+    bound = np.ones(1, np.float32)
+    return Observation(Dict(tuple((key, Box((1,), bound.dtype, -bound, bound)) for key in keys)), None, "reject")
+
+
+def part(key: str) -> dict[str, list[float]]:
+    return {key: [0.5]}
+
+
+GOAL = ("achieved_goal", "desired_goal", "observation")
+STATES: dict[str, tuple[tuple[str, ...], Any, int]] = {
+    "goal": (GOAL, {key: [0.5] for key in GOAL}, 1),
+    "goal-in-an-envelope": (GOAL, {"observation": {key: [0.5] for key in GOAL}}, 1),
+    "goal-with-an-option": (GOAL, {"observation": {key: [0.5] for key in GOAL}, "deterministic": True}, 1),
+    "goals": (GOAL, {"instances": [{key: [0.5] for key in GOAL}] * 3}, 3),
+    "goals-with-options": (GOAL, {"instances": [{key: [0.5] for key in GOAL}] * 3, "seed": 1}, 3),
+    "instances-is-a-part": (("instances", "x"), part("instances") | part("x"), 1),
+    "instances-is-a-part-of-many": (("instances", "x"), {"instances": [part("instances") | part("x")] * 2}, 2),
+    "observation-alone": (("observation",), part("observation"), 1),
+    "observation-alone-with-an-option": (("observation",), {"observation": part("observation"), "seed": 1}, 1),
+    "instances-alone-is-many": (("instances",), {"instances": [part("instances")] * 2}, 2),
+    "instances-alone-in-an-envelope": (("instances",), {"observation": part("instances")}, 1),
+    "options-are-parts": (("observation", "seed"), part("observation") | part("seed"), 1),
+    "both-are-parts": (("instances", "observation"), part("instances") | part("observation"), 1),
+    "both-are-parts-of-many": (
+        ("instances", "observation"),
+        {"instances": [part("instances") | part("observation")]},
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_parts_named_as_a_request_is_are_told_apart(name: str) -> None:
+    keys, payload, count = STATES[name]
+    assert observations.read(payload, seen(*keys)).tolist() == [[0.5] * len(keys)] * count
+
+
+@pytest.mark.parametrize(
+    ("keys", "payload", "words"),
+    [
+        (GOAL, {"observation": [0.5], "achieved_goal": [0.5]}, "missing part: desired_goal"),
+        (GOAL, {"observation": [0.5]}, "an observation must be an object of the parts achieved_goal, desired_goal"),
+        (GOAL, {**{key: [0.5] for key in GOAL}, "x": [1]}, "unknown part: x"),
+        (("instances", "x"), {"instances": [0.5], "y": [0.5]}, "missing part: x"),
+        (("instances",), {"instances": [0.5]}, "an observation must be an object of the parts instances"),
+    ],
+)
+def test_what_is_neither_an_observation_nor_an_envelope_is_named(
+    keys: tuple[str, ...], payload: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InvalidFields) as caught:
+        observations.read(payload, seen(*keys))
+    assert words in caught.value.detail
 
 
 REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {

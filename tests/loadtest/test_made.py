@@ -3,10 +3,13 @@ import json
 import random
 from typing import Any
 
+import gymnasium
 import pytest
+from gymnasium import spaces
 from PIL import Image
 
 from errors import LoadError
+from loadtest.environment import Environments
 from loadtest.made_pictures import make_pictures
 from loadtest.made_states import make_states
 
@@ -61,6 +64,45 @@ def test_states_have_the_shape_of_their_space_and_whole_numbers_where_it_holds_i
         assert all(isinstance(value, int) and 0 <= value <= 255 for row in state for value in row)
 
 
+def _part(size: int) -> dict[str, Any]:
+    return {"type": "box", "shape": [size], "dtype": "float32", "low": [-1.0] * size, "high": None}
+
+
+def test_states_of_parts_are_objects_of_exactly_the_parts() -> None:
+    parts = [{"key": key, "space": _part(2)} for key in ("observation", "achieved_goal", "desired_goal")]
+    for state in _values({"type": "dict", "spaces": parts}):
+        assert set(state) == {"observation", "achieved_goal", "desired_goal"}
+        assert all(len(values) == 2 and min(values) >= -1 for values in state.values())
+
+
+def test_state_whose_one_part_is_called_instances_is_wrapped() -> None:
+    states = _values({"type": "dict", "spaces": [{"key": "instances", "space": _part(1)}]})
+    assert all(set(state) == {"observation"} and set(state["observation"]) == {"instances"} for state in states)
+
+
 def test_a_space_that_is_no_box_asks_for_a_file() -> None:
     with pytest.raises(LoadError, match=r"stress\.inputs"):
         make_states({"space": {"type": "discrete", "n": 3}}, 1, random.Random(0))
+
+
+GOAL = ("observation", "achieved_goal", "desired_goal")
+
+
+class Reach(gymnasium.Env[Any, Any]):
+    """A robot's environment as Gymnasium lays its observations out."""
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Dict({key: spaces.Box(-1, 1, (2,)) for key in GOAL})
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {}
+
+
+def test_environment_of_parts_asks_with_exactly_the_parts() -> None:
+    gymnasium.register("Reach-v0", f"{__name__}:Reach", disable_env_checker=True)
+    played = Environments("Reach-v0", clients=1, seed=0, fields=None, model="reach")
+    state = json.loads(played.next(0, 0).body)
+    played.close()
+    assert {key: len(values) for key, values in state.items()} == dict.fromkeys(GOAL, 2)

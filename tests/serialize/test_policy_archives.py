@@ -13,7 +13,7 @@ import pytest
 from gymnasium import spaces
 from PIL import Image
 from sb3_contrib import CrossQ
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import DQN, PPO, SAC, TD3
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from archive import Archive
@@ -25,7 +25,7 @@ from serialize.build import build
 from serialize.handler import running
 from tests.edge import archives
 from tests.serialize.conftest import Compose
-from tests.serialize.sb3_cases import DISCRETE, PARTS, PICTURE, SMALL_CNN, TWO, VIEW, WIDE
+from tests.serialize.sb3_cases import DISCRETE, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, VIEW, WIDE
 from tests.serialize.sb3_models import Space, Spaces, make, samples
 
 Make = Callable[..., tuple[Any, Archive, ModelHandler]]
@@ -89,7 +89,7 @@ def test_a_picture_may_come_in_every_form(made: Make) -> None:
 
 PICTURES: dict[str, tuple[Any, str]] = {
     "another-size": (png(np.zeros((36, 37, 3), np.uint8)), "422 the picture is 37 x 36, not 36 x 36"),
-    "no-picture": (base64.b64encode(b"GIF89a nothing").decode(), "400 the picture cannot be read"),
+    "no-picture": (base64.b64encode(b"nothing of a picture").decode(), "400 the picture cannot be read"),
     "cut": (png(np.zeros((36, 36, 3), np.uint8))[:60], "400 the picture cannot be read"),
     "no-base64": ("what?", "400 the picture is not base64"),
     "empty": ("", "400 the picture cannot be read"),
@@ -139,6 +139,34 @@ def test_crossq_answers_with_its_renormalisations(made: Make, form: str) -> None
     np.testing.assert_allclose(ask(handler, {"instances": states.tolist()}), expected, rtol=0, atol=1e-5)
     with pytest.raises(EdgeError, match="has renorm, which is not compiled"):
         archives.policy(archive.path)
+
+
+GOAL = spaces.Dict({"achieved_goal": SMALL, "desired_goal": SMALL, "observation": WIDE})
+
+
+@pytest.mark.parametrize(("algorithm", "action"), [(SAC, TWO), (TD3, TWO), (DQN, DISCRETE)])
+def test_goal_conditioned_policies_answer_as_predict(made: Make, algorithm: Any, action: Space) -> None:
+    model, archive, handler = made(make(algorithm, GOAL, action, "MultiInputPolicy", policy_kwargs={"net_arch": [16]}))
+    observations = samples(GOAL, FEW)
+    expected = model.predict(observations, deterministic=True)[0]
+    states = rows(observations, FEW)
+    for body, wanted in (
+        ({"instances": states}, expected),
+        (states[0], expected[:1]),
+        ({"observation": states[0], "deterministic": True}, expected[:1]),
+    ):
+        np.testing.assert_allclose(ask(handler, body), wanted, rtol=0, atol=1e-5)
+    golden = [json.loads(base64.b64decode(sample["body"])) for sample in archive.golden["samples"]]
+    assert [set(body) for body in golden] == [set(GOAL.spaces)] * 3 + [{"instances"}]
+
+
+@pytest.mark.parametrize("keys", [("instances",), ("observation",), ("instances", "observation"), ("seed", "x")])
+def test_parts_may_have_any_name(made: Make, keys: tuple[str, ...]) -> None:
+    space = spaces.Dict(dict.fromkeys(keys, SMALL))
+    model, _, handler = made(make(PPO, space, DISCRETE, "MultiInputPolicy"))
+    observations = samples(space, FEW)
+    expected = model.predict(observations, deterministic=True)[0].tolist()
+    assert ask(handler, {"instances": rows(observations, FEW)}) == expected
 
 
 def test_parts_that_are_wrong_are_named(made: Make) -> None:

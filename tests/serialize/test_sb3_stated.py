@@ -163,6 +163,17 @@ def test_file_and_yaml_that_disagree_are_refused_with_both_values(
         read_actor(tmp_path / "p.zip", configured(*stating(**stated)))
 
 
+def test_switches_of_a_bare_maskable_ppo_are_stated_as_choices_of_two(tmp_path: Path) -> None:
+    model = make(MaskablePPO, WIDE, spaces.MultiBinary(3))
+    said = {"activation": "Tanh", "observation_space": str(WIDE)}
+    path = bare(model, tmp_path)
+    with pytest.raises(BuildError, match=r"state MultiDiscrete\(\[2 2 2\]\) for MaskablePPO"):
+        read_actor(path, configured(*stating(**said, action_space="MultiBinary(3)")))
+    source = read_policy(configured(*stating(**said, action_space="MultiDiscrete([2 2 2])")), path)
+    states = samples(WIDE, COUNT)
+    assert served(source, states)[0] == model.predict(states, deterministic=True)[0].tolist()
+
+
 def test_file_and_yaml_that_agree_are_read(tmp_path: Path) -> None:
     make(PPO, CARTPOLE, DISCRETE, **RELU).save(tmp_path / "p.zip")
     said = stating(activation="ReLU", observation_space=str(CARTPOLE), action_space="Discrete(4)", squash_output=False)

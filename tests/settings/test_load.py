@@ -138,6 +138,11 @@ def test_relative_folders_are_below_the_project(monkeypatch: pytest.MonkeyPatch,
     assert load().paths.weights == str(ROOT / "weights")
 
 
+def test_field_named_as_a_list_of_observations_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"served_model\.fields.*must not hold 'instances'"):
+        load(["served_model=cartpole", "served_model.fields=[instances,b,c,d]"])
+
+
 def test_settings_cannot_be_changed_after_they_were_checked() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(load().gateway, "port", 1)  # noqa: B010 -- the type checker refuses the plain assignment, too

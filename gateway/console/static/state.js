@@ -41,7 +41,9 @@ function sliders(version, numbers, send) {
 function requestOf(version, values, draws) {
   const one = observationOf(version.observation, values);
   const many = { instances: Array(DRAWS).fill(one), deterministic: false, seed: SEED };
-  const body = JSON.stringify(Array.isArray(one) ? { observation: one } : one);
+  // An object of exactly the parts is an observation, whatever they are called, but for "instances" alone.
+  const wrapped = Array.isArray(one) || Object.keys(one).join() === "instances";
+  const body = JSON.stringify(wrapped ? { observation: one } : one);
   return { body, type: "application/json", file: null, draws: draws ? JSON.stringify(many) : null };
 }
 
