@@ -39,7 +39,8 @@ def _build(composed: Settings) -> None:
 
     built = build(composed)
     archive, parity = built.archive, built.parity
-    made = f"{archive.card['artifact']['format']}, {archive.card['weights']} weights"
+    key = archive.card["provenance"]["checkpoint_key"]
+    made = f"{archive.card['artifact']['format']}, {archive.card['weights']} weights" + (f" of {key}" if key else "")
     print(
         f"{archive.path}  {archive.size:,} bytes  sha256 {archive.sha256}  {made}  "
         f"parity over {parity.requests} requests: output {parity.output:.1e}, answer {parity.answer:.1e}, "

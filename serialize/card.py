@@ -30,7 +30,7 @@ def model_card(
         "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details},
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **source.card,
-        "provenance": _provenance(model, checkpoint),
+        "provenance": _provenance(model, source, checkpoint),
     }
 
 
@@ -43,10 +43,11 @@ def reference_card(library: Agreement | str | None, requests: int, tolerance: fl
     return {"reference": words.format(**versions), "requests": requests, "tolerance": tolerance}
 
 
-def _provenance(model: VisionModel | PolicyModel, checkpoint: Path | None) -> dict[str, Any]:
+def _provenance(model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None) -> dict[str, Any]:
     """Where the weights come from and what made the archive of them; nothing that names this machine or moment."""
     return {
         "checkpoint": checkpoint.name if checkpoint else None,
+        "checkpoint_key": source.checkpoint_key,
         "checkpoint_sha256": sha256_of(checkpoint) if checkpoint else None,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "kit": kit_version(),

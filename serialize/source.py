@@ -47,6 +47,7 @@ class Source:
     handlers.networks. `card` holds the part of the model card that the checkpoint decides. `in_graph` is the
     pre-processing that the graph is to do itself. `calibration` gives pictures to the formats that ask for some.
     `spaces` are a policy's, of its observations and its actions.
+    `checkpoint_key` is where in the checkpoint the weights stood; None where they are the whole file.
     """
 
     network: nn.Module
@@ -59,3 +60,4 @@ class Source:
     in_graph: Preprocessing | None = None
     calibration: Callable[[], Calibration] | None = None
     spaces: tuple[Space, ActionSpace] | None = None
+    checkpoint_key: str | None = None

@@ -6,32 +6,54 @@ import torch
 from torch import nn
 
 from errors import BuildError
+from serialize.tensors import check_finite
 
 # What DistributedDataParallel, torch.compile and training scripts put in front of every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.")
 # A counter of batches seen in training: older checkpoints lack it, and no answer depends on it.
 UNUSED = "num_batches_tracked"
+# A counter that torch.optim.swa_utils.AveragedModel keeps beside the weights that it averages.
+AVERAGED = "n_averaged"
 
 
-def fill(network: nn.Module, state: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Loads `state` into `network`. Raises BuildError naming the first tensors missing, unknown or misshapen."""
+def fill(network: nn.Module, found: Mapping[str, Mapping[str, torch.Tensor]], origin: str) -> str:
+    """Load the one of the state dicts `found` that fits into `network`, and return its key.
+
+    Raises BuildError when none fits, naming the first tensors missing, unknown or misshapen, and when several do.
+    """
     expected = network.state_dict()
-    given = strip_prefix(state, expected)
+    given = {key: strip_prefix(state, expected) for key, state in found.items()}
+    wrong = {key: _misfit(state, expected) for key, state in given.items()}
+    fitting = [key for key, reason in wrong.items() if reason is None]
+    if len(fitting) > 1:
+        listed = ", ".join(fitting)
+        raise BuildError(f"{origin}: {listed} all fit; say which is served: served_model.checkpoint_key={fitting[0]}")
+    if not fitting:
+        reasons = [f"{key}: {why}" if len(wrong) > 1 else str(why) for key, why in wrong.items()]
+        raise BuildError(f"{origin}: {'; '.join(reasons)}")
+    [key] = fitting
+    network.load_state_dict(given[key], strict=False)
+    # As the network holds them: float64 may have become infinite on the way into float32.
+    check_finite(network.state_dict(), f"{origin}: {key}" if key else origin)
+    return key
+
+
+def _misfit(given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str | None:
+    """Return why `given` cannot be loaded; None when it can."""
     missing = [name for name in expected if name not in given and not name.endswith(UNUSED)]
     unknown = [name for name in given if name not in expected]
     if missing or unknown:
         parts = (_names("lacks", missing, expected), _names("has unknown", unknown, given))
-        raise BuildError(f"{origin}: {'; '.join(part for part in parts if part)}")
+        return "; ".join(part for part in parts if part)
     for name, value in given.items():
         if value.shape != expected[name].shape:
-            sizes = f"{name} is {_shape(value)}, expected {_shape(expected[name])}"
-            raise BuildError(f"{origin}: {sizes}{_hint(name, given, expected)}")
-    network.load_state_dict(given, strict=False)
+            return f"{name} is {_shape(value)}, expected {_shape(expected[name])}{_hint(name, given, expected)}"
+    return None
 
 
 def strip_prefix(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """`state` without a prefix that all its names share and none of the expected ones has."""
-    names = dict(state)
+    """Return `state` without a prefix that all its names share and none of the expected ones has."""
+    names = {name: value for name, value in state.items() if name != AVERAGED or name in expected}
     for _ in PREFIXES:
         shared = next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None)
         if shared is None or any(name.startswith(shared) for name in expected):

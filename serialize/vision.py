@@ -10,7 +10,7 @@ from handlers import networks
 from serialize.labels import resolve
 from serialize.source import Computing, Source
 from serialize.state_dicts import fill
-from serialize.tensors import load_tensors
+from serialize.tensors import load_state_dicts
 from settings.schema import VisionModel
 
 SEED = 0
@@ -25,9 +25,11 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
     labels = resolve(model.labels)
     spec = network_spec(model, len(labels))
     network = networks.build(spec) if checkpoint else _random(spec)
+    key = None
     if checkpoint is not None:
         assert isinstance(network, networks.PictureClassifier)
-        fill(network.network, load_tensors(checkpoint, checkpoint), str(checkpoint))
+        found = load_state_dicts(checkpoint, checkpoint, model.checkpoint_key)
+        key = fill(network.network, found, str(checkpoint))
     size = model.preprocessing.crop or model.preprocessing.resize
     assert isinstance(size, tuple)  # the schema asks for a crop where resize is one number
     return Source(
@@ -40,6 +42,7 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
         # The pixels arrive with the channels last; the weights in the same order save torch the reordering.
         computing=Computing(model.precision, model.channels_last in (True, "auto")),
         in_graph=model.preprocessing if model.preprocess_in_graph else None,
+        checkpoint_key=key or None,
     )
 
 

@@ -80,7 +80,7 @@ def read_checkpoint(path: Path, model: PolicyModel) -> Checkpoint:
     kwargs = data.get("policy_kwargs") or {}
     if not isinstance(kwargs, dict):
         raise BuildError("policy_kwargs is not a JSON object")
-    tensors = Tensors(load_tensors(weights, path))
+    tensors = Tensors(load_tensors(weights, path, model.checkpoint_key))
     pictures = _pictures(tensors, kwargs)
     return Checkpoint(
         tensors=tensors,
@@ -93,7 +93,7 @@ def read_checkpoint(path: Path, model: PolicyModel) -> Checkpoint:
 
 
 def _bare(path: Path, model: PolicyModel) -> Checkpoint:
-    tensors = Tensors(load_tensors(path, path))
+    tensors = Tensors(load_tensors(path, path, model.checkpoint_key))
     return Checkpoint(tensors, Arguments(None, None, model.policy), stated_observation(model), stated_action(model))
 
 

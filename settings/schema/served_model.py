@@ -101,6 +101,10 @@ class _Model(Frozen):
     description: str = ""
     handler: str = Field(description="file of the handler class, packed into the archive")
     checkpoint: str = Field(description="path of the trained weights, or the URL that download_weights fetches")
+    checkpoint_key: str | None = Field(
+        None,
+        description="where in the checkpoint the weights stand, e.g. state_dict_ema; needed when several fit",
+    )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None = Field(
         None, description="checksum of the checkpoint, or its first digits"
     )

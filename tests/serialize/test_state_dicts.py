@@ -9,6 +9,7 @@ import torch
 
 from errors import BuildError
 from handlers import networks
+from serialize.formats import torchscript
 from serialize.vision import read_vision
 from settings.schema import VisionModel
 from tests.serialize.conftest import Compose
@@ -90,6 +91,71 @@ def test_another_network_names_what_is_missing_and_unknown(model: VisionModel, t
         tmp_path / "w.pt",
         r"lacks features.0.0.weight 16x3x3x3, .* more; has unknown conv1.weight 64x3x7x7, .* more$",
     )
+
+
+@pytest.mark.parametrize("other", ["state_dict_ema", "model"])
+def test_checkpoint_two_state_dicts_fit_is_refused_and_the_key_chooses(
+    model: VisionModel, tmp_path: Path, other: str
+) -> None:
+    first, second = plain_state(), {name: value + 1 for name, value in plain_state().items()}
+    content = {"state_dict": first, other: second}
+    torch.save(content, tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", f"state_dict, {other} all fit; .*served_model.checkpoint_key=state_dict")
+    for key, state in content.items():
+        chosen = model.model_copy(update={"checkpoint_key": key})
+        assert torch.equal(read(chosen, tmp_path, content), read(model, tmp_path, state))
+        torch.save(content, tmp_path / "weights.pt")
+        assert read_vision(chosen, tmp_path / "weights.pt").checkpoint_key == key
+
+
+def test_checkpoint_average_beside_the_weights_fits_as_well(model: VisionModel, tmp_path: Path) -> None:
+    average = {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in plain_state().items()}}
+    assert torch.equal(read(model, tmp_path, average), read(model, tmp_path, plain_state()))
+    torch.save({"model": plain_state(), "model_ema": average}, tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", "model, model_ema all fit")
+
+
+def test_checkpoint_of_two_networks_is_read_where_one_fits_and_named(model: VisionModel, tmp_path: Path) -> None:
+    content = {"teacher": plain_state(name="resnet18"), "student": {"weights": plain_state()}, "epoch": 3}
+    assert torch.equal(read(model, tmp_path, content), read(model, tmp_path, plain_state()))
+    torch.save(content, tmp_path / "weights.pt")
+    assert read_vision(model, tmp_path / "weights.pt").checkpoint_key == "student.weights"
+
+
+def test_checkpoint_of_two_networks_none_fits_tells_of_each(model: VisionModel, tmp_path: Path) -> None:
+    content = {"teacher": plain_state(name="resnet18"), "student": plain_state(classes=3)}
+    torch.save(content, tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", "teacher: lacks features.*; student: classifier.3.weight is 3x1024")
+
+
+def test_checkpoint_key_that_is_not_there_names_those_that_are(model: VisionModel, tmp_path: Path) -> None:
+    wrong = model.model_copy(update={"checkpoint_key": "ema"})
+    torch.save({"state_dict": plain_state(), "state_dict_ema": plain_state()}, tmp_path / "w.pt")
+    words = "no weights under served_model.checkpoint_key=ema; it has some under state_dict, state_dict_ema"
+    refused(wrong, tmp_path / "w.pt", words)
+    torch.save(plain_state(), tmp_path / "w.pt")
+    refused(wrong, tmp_path / "w.pt", "it has some under the file itself")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_checkpoint_number_that_is_not_finite_is_refused_with_its_tensor(
+    model: VisionModel, tmp_path: Path, value: float
+) -> None:
+    state = plain_state()
+    state["classifier.3.bias"] = state["classifier.3.bias"].double()
+    state["classifier.3.bias"][4] = value
+    torch.save({"state_dict": state}, tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", "state_dict: classifier.3.bias has 1 of 11 numbers that are NaN or infinite")
+
+
+def test_checkpoint_other_state_dict_with_nan_is_none_of_the_models(model: VisionModel, tmp_path: Path) -> None:
+    content = {"state_dict": plain_state(), "metrics": {"loss": torch.tensor(float("nan"))}}
+    assert torch.equal(read(model, tmp_path, content), read(model, tmp_path, plain_state()))
+
+
+def test_torchscript_archive_is_refused_without_torchs_advice(model: VisionModel, tmp_path: Path) -> None:
+    torchscript.FORMAT.export(read_vision(model, None), tmp_path / "w.pt")
+    refused(model, tmp_path / "w.pt", "it is a TorchScript archive; save the weights with")
 
 
 class Pickled:
