@@ -71,7 +71,8 @@ class Coalescer:
             lane = self._lanes[key] = _Lane(self._engine, self._settings, self._metrics, self._tracer)
         reader = self._find_reader(request.model, request.version)
         # A rollout may change it under way, so each that joins brings it along.
-        lane.size = (reader.most if reader else None) or self._settings.max_batch
+        most = (reader.most if reader else None) or self._settings.max_batch
+        lane.size = min(most, reader.limit) if reader else most
         member = _Member(request, values, asyncio.get_running_loop().create_future(), copy_context())
         lane.join(member)
         return member.answer

@@ -6,7 +6,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from errors import DeadlinePassed, UnknownModel
-from gateway import deadline, exchange
+from gateway import deadline, exchange, limits
 from gateway.aliases import ResponseForm, single
 from gateway.body import read_body
 from gateway.engine import EngineAnswer
@@ -14,7 +14,6 @@ from gateway.exchange import Exchange
 from gateway.forms import Form
 from gateway.hang_up import DeadlineExpiredError, Patience, hang_up_of, watched
 from gateway.hooks import PredictionRequest, Reply
-from gateway.picture_size import check_pixels
 from gateway.pipeline import parsed
 from gateway.replies import send_bytes
 from gateway.services import Services, services_of
@@ -61,7 +60,7 @@ class PredictionEndpoint:
         services.admission.check(found.model, request.deadline)
         body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
         payload = self.form(body, found.kind)
-        check_pixels(payload, services.settings.gateway.security.max_pixels)
+        limits.check(payload, found.card)
         prediction = PredictionRequest(
             found.model,
             version,

@@ -24,10 +24,11 @@ MANY = frozenset({"instances", "deterministic", "seed", "action_masks"})
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What the engine is sent: a content type and the bytes."""
+    """What the engine is sent: a content type and the bytes; `content` is the parsed JSON, where it is that."""
 
     content_type: str
     data: bytes = field(repr=False)
+    content: Any = field(default=None, repr=False)
 
 
 Form = Callable[[Body, Kind | None], Payload]
@@ -43,7 +44,7 @@ def any_form(body: Body, kind: Kind | None) -> Payload:
         return one_picture(body, kind)
     if _is_json(body):
         content = _parsed(body)
-        return _vision_json(content, body) if kind == "vision" else Payload(JSON, body.data)
+        return _vision_json(content, body) if kind == "vision" else Payload(JSON, body.data, content)
     raise WrongMediaType("send a picture as image/*, application/octet-stream, multipart/form-data or application/json")
 
 
@@ -73,7 +74,7 @@ def state(body: Body, kind: Kind | None) -> Payload:
     # A part of an observation may be called `instances`; beside nothing but options it holds many of them.
     if not isinstance(content, dict) or ("instances" in content and content.keys() <= MANY):
         raise InvalidFields("the body must be one state: an object of named fields")
-    return Payload(JSON, body.data)
+    return Payload(JSON, body.data, content)
 
 
 FORMS: Mapping[str, Form] = {
@@ -94,9 +95,10 @@ def _upload(body: Body, kind: Kind | None, field_name: str | None) -> Payload:
 
 
 def _policy(body: Body) -> Payload:
-    if not isinstance(_json_only(body), dict | list):
+    content = _json_only(body)
+    if not isinstance(content, dict | list):
         raise InvalidFields("a state is an object of named fields or an array")
-    return Payload(JSON, body.data)
+    return Payload(JSON, body.data, content)
 
 
 def _vision_json(content: Any, body: Body) -> Payload:
@@ -107,7 +109,7 @@ def _vision_json(content: Any, body: Body) -> Payload:
         return Payload(*from_base64(image))
     if not isinstance(image if "image" in content else content["instances"], list):
         raise InvalidFields("`image` must be base64 text or nested lists of numbers, `instances` a list")
-    return Payload(JSON, body.data)
+    return Payload(JSON, body.data, content)
 
 
 def _json_only(body: Body) -> Any:

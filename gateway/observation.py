@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from gateway.card import Card, kind_of, registration
+from handlers import limits
 
 # Types whose bounds and values compare here as they do in the handler. Larger numbers are infinite in 32 bits.
 _TYPES = {"float32", "float64"}
@@ -21,12 +22,14 @@ _LARGEST = 3.4e38
 class Reader:
     """Reads one observation of a policy with a flat space: names of its fields if it has some, bounds of each.
 
-    `most` observations may travel together; None is for the gateway's settings to say.
+    `most` observations may travel together; None is for the gateway's settings to say. Never more than `limit`, which a
+    worker takes in one request.
     """
 
     names: tuple[str, ...] | None
     bounds: tuple[tuple[float, float], ...]
     most: int | None = None
+    limit: int = limits.MAX_INSTANCES["policy"]
 
     def read(self, body: bytes) -> list[float] | None:
         """The observation's numbers in order; None for whatever is not one good observation."""
@@ -70,7 +73,12 @@ def reader_for(card: Card) -> Reader | None:
     names = observation.get("fields")
     if lows is None or highs is None or (names is not None and len(names) != shape[0]):
         return None
-    return Reader(None if names is None else tuple(names), tuple(zip(lows, highs, strict=True)), most)
+    return Reader(
+        None if names is None else tuple(names),
+        tuple(zip(lows, highs, strict=True)),
+        most,
+        limits.of(card).max_instances,
+    )
 
 
 def _bounds(given: Any, count: int, otherwise: float) -> list[float] | None:

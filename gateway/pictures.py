@@ -1,14 +1,18 @@
-"""Base64 text → the picture's bytes."""
+"""Pictures by the worker's own rules: base64 text, data URLs, and how much one request may hold."""
 
-import base64
-import binascii
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from errors import UnreadableInput
+from errors import InvalidFields, RequestError, TooLarge, UnreadableInput, WrongMediaType
 from gateway.body import OCTETS
+from handlers import picture_text
+from handlers.errors import HandlerError
 
 _IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
-_DATA_URL = re.compile(r"data:([^,;]*)(?:;[^,;]*)*?;base64,", re.IGNORECASE)
+_BY_CODE: Mapping[str, type[RequestError]] = {
+    error.code: error for error in (UnreadableInput, TooLarge, WrongMediaType, InvalidFields)
+}
 
 
 def picture_type(media_type: str) -> str:
@@ -19,25 +23,17 @@ def picture_type(media_type: str) -> str:
 def from_base64(text: str) -> tuple[str, bytes]:
     """Media type and bytes of a picture given as base64, with or without a data URL in front, lines wrapped or not.
 
-    Raises UnreadableInput when the text is not base64 or is empty.
+    Raises UnreadableInput when the text is not base64 or is empty, WrongMediaType for a data URL of something else.
     """
-    media_type = OCTETS
-    if text[:5].lower() == "data:":
-        prefix = _DATA_URL.match(text[:256])
-        if prefix is None:
-            raise UnreadableInput("the data URL of the picture is not base64")
-        media_type, text = picture_type(prefix[1].lower()), text[prefix.end() :]
-    try:
-        picture = base64.b64decode(text, validate=True)
-    except ValueError:
-        picture = _wrapped(text)
-    if not picture:
-        raise UnreadableInput("the picture is empty")
-    return media_type, picture
+    with workers_verdict():
+        media_type, picture = picture_text.decode(text)
+    return picture_type(media_type), picture
 
 
-def _wrapped(text: str) -> bytes:
+@contextmanager
+def workers_verdict() -> Iterator[None]:
+    """Raise what a worker would refuse a request with as the gateway's own error of the same code."""
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise UnreadableInput("the picture is not valid base64") from error
+        yield
+    except HandlerError as error:
+        raise _BY_CODE[error.code](error.detail) from None

@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from handlers.deadline import Deadline
 from handlers.errors import HandlerError
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -14,10 +15,11 @@ Outputs = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One request: its instances [k, ...], and what it asks for beside them, which joins the network's outputs."""
+    """One request: its instances [k, ...], its deadline, and what it asks for beside, which joins the outputs."""
 
     inputs: NDArray[Any]
     asked: Outputs
+    until: Deadline
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,7 @@ class Question:
 
     inputs: NDArray[Any]
     target: Any
+    until: Deadline
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from handlers import distributions, spaces
+from handlers import distributions, limits, spaces
 from handlers.distributions import Distribution
+from handlers.limits import Limits
 from handlers.section import Section
 
 SCHEMA_VERSION = 1
 REGISTRATION = ("threads", "coalesce")
 PRECISIONS = ("float32", "float16", "bfloat16")
-MAX_PIXELS = 89_478_485
-"""A quarter of a gigabyte at 24 bits a pixel; the limit that Pillow has chosen as well."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,11 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Vision:
-    """What only a picture model has; `max_pixels` is checked before a picture is decoded.
-
-    `reduced` is null where JPEGs are read at full size.
-    """
+    """What only a picture model has; `reduced` is null where JPEGs are read at full size."""
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     output: Output
-    max_pixels: int
     reduced: Reduced | None = None
 
 
@@ -125,6 +120,7 @@ class Card:
     artifact: Artifact
     request_params: RequestParams
     threads: int | None
+    limits: Limits
     vision: Vision | None
     policy: Policy | None
     document: Mapping[str, Any]
@@ -160,6 +156,7 @@ def load(path: Path) -> Card:
         artifact=_artifact(root.section("artifact")),
         request_params=_request_params(root.section("request_params")),
         threads=root.integer("threads", 1) if root.values.get("threads") is not None else None,
+        limits=_limits(root),
         vision=_vision(root) if kind == "vision" else None,
         policy=_policy(root) if kind == "policy" else None,
         document=root.values,
@@ -190,13 +187,20 @@ def _request_params(section: Section) -> RequestParams:
     )
 
 
+def _limits(root: Section) -> Limits:
+    if root.values.get("limits") is not None:
+        stated = root.section("limits")
+        stated.integer("max_pixels", 1)
+        stated.integer("max_instances", 1)
+    return limits.of(root.values)
+
+
 def _vision(root: Section) -> Vision:
     labels = root.texts("labels")
     return Vision(
         labels=labels,
         preprocessing=_preprocessing(root.section("preprocessing")),
         output=_output(root.section("output"), len(labels)),
-        max_pixels=root.integer("max_pixels", 1) if root.values.get("max_pixels") is not None else MAX_PIXELS,
         reduced=_reduced(root) if root.values.get("decode") == "fast" else None,
     )
 

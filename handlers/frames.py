@@ -4,16 +4,14 @@ Either base64, or a data URL, of an opaque picture file of exactly the space's s
 {"b64": "AAEC..."}: base64 of the bare bytes in the order of the space's own shape, which takes stacks of frames too.
 """
 
-import base64
-import binascii
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import picture_header
-from handlers.errors import InvalidFields, UnreadableInput
+from handlers import picture_header, picture_text
+from handlers.errors import InvalidFields
 from handlers.spaces import Box
 
 RAW = "b64"
@@ -29,7 +27,7 @@ def read(item: Any, space: Box) -> NDArray[np.float64]:
     """Return the picture in the space's shape; raises UnreadableInput or InvalidFields."""
     if isinstance(item, dict):
         return _raw(_decoded(item[RAW]), space).astype(np.float64)
-    return _file(_decoded(item.partition(",")[2] if item.startswith("data:") else item), space).astype(np.float64)
+    return _file(_decoded(item), space).astype(np.float64)
 
 
 def channels_first(space: Box) -> bool:
@@ -40,10 +38,7 @@ def channels_first(space: Box) -> bool:
 def _decoded(text: Any) -> bytes:
     if not isinstance(text, str):
         raise InvalidFields(f"{RAW} must be text")
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise UnreadableInput("the picture is not base64") from None
+    return picture_text.decode(text)[1]
 
 
 def _raw(data: bytes, space: Box) -> NDArray[np.uint8]:

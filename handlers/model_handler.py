@@ -12,6 +12,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from handlers import answers, card, deadline, explain, golden, metrics, rows, runtimes, startup, tracing, worker_log
 from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
-from handlers.errors import HandlerError, Internal, NotSupported
+from handlers.deadline import NEVER, Deadline
+from handlers.errors import DeadlinePassed, HandlerError, Internal, NotSupported
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +71,8 @@ class ModelHandler(ABC):
         """Take from the card what reading needs; raises ValueError when the model is of another kind."""
 
     @abstractmethod
-    def read(self, body: Any, media_type: str) -> NDArray[Any]:
-        """Turn the body of one request into its instances [k, ...]; raises HandlerError."""
+    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
+        """Turn the body of one request into its instances [k, ...]; raises HandlerError, also when it gets too late."""
 
     def asked(self, body: Any, media_type: str, count: int) -> Outputs:
         """What a request of `count` instances asks for beside them, one row an instance; raises HandlerError."""
@@ -102,10 +104,16 @@ class ModelHandler(ABC):
         return Batch(requests, time.perf_counter() - started)
 
     def inference(self, batch: Batch) -> Forwarded:
-        """Run the network once over the instances of all requests that could be read."""
+        """Run the network once over the instances of all requests that could be read and are still waited for."""
         started = time.perf_counter()
+        batch = replace(batch, requests=tuple(map(_in_time, batch.requests)))
         try:
             outputs = self._forward_together(batch)
+        except DeadlinePassed as error:
+            outputs = tuple(
+                error if isinstance(request, Reading) else self._apart(index, request)
+                for index, request in enumerate(batch.requests)
+            )
         except Exception:
             # An edge: which request is to blame, or whether only their number was, shows when each runs alone.
             logger.exception("forward_failed", extra={"fields": {"requests": len(batch.readable)}})
@@ -126,10 +134,16 @@ class ModelHandler(ABC):
         """Return the model card; TorchServe shows it as `customizedMetadata`."""
         return dict(self.card.document)
 
-    def forward(self, inputs: NDArray[Any]) -> Outputs:
-        """Run the network on [N, ...], in parts where N is very large; raises whatever the network does."""
+    def forward(self, inputs: NDArray[Any], until: Deadline = NEVER) -> Outputs:
+        """Run the network on [N, ...], in parts where N is very large; raises whatever the network does.
+
+        Raises DeadlinePassed when it gets too late between parts.
+        """
         size = max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
-        parts = [self.model(inputs[start : start + size]) for start in range(0, len(inputs), size)]
+        parts = []
+        for start in range(0, len(inputs), size):
+            until.check()
+            parts.append(self.model(inputs[start : start + size]))
         outputs = parts[0]
         if len(parts) > 1:
             outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
@@ -144,20 +158,22 @@ class ModelHandler(ABC):
 
     def _read_row(self, row: Mapping[str, Any], index: int) -> Reading | Question:
         headers = self.context.get_all_request_header(index)
-        deadline.check(headers)
+        until = deadline.of(headers)
+        until.check()
         name, body = rows.content(row)
         media_type = rows.media_type(headers, name)
         if headers.get("explain") == "True":
             target, body = explain.split(row, body)
-            return Question(self.read(body, media_type), target)
-        inputs = self.read(body, media_type)
-        return Reading(inputs, self.asked(body, media_type, len(inputs)))
+            return Question(self.read(body, media_type, until), target, until)
+        inputs = self.read(body, media_type, until)
+        return Reading(inputs, self.asked(body, media_type, len(inputs)), until)
 
     def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
         return self.read(rows.content(sample.row)[1], sample.content_type)
 
     def _forward_together(self, batch: Batch) -> tuple[Outputs | Explained | HandlerError, ...]:
-        outputs = self.forward(np.concatenate(batch.readable)) if batch.readable else {}
+        latest = max((request.until.at_ms for request in batch.requests if isinstance(request, Reading)), default=0)
+        outputs = self.forward(np.concatenate(batch.readable), Deadline(latest)) if batch.readable else {}
         shares: list[Outputs | Explained | HandlerError] = []
         start = 0
         for index, request in enumerate(batch.requests):
@@ -175,11 +191,16 @@ class ModelHandler(ABC):
         return self._guarded(index, self._explained if isinstance(request, Question) else self._forward_one, request)
 
     def _forward_one(self, request: Reading) -> Outputs:
-        return {**self.forward(request.inputs), **request.asked}
+        return {**self.forward(request.inputs, request.until), **request.asked}
 
     def _explained(self, request: Question) -> Explained:
-        logits = self.forward(request.inputs)[self.card.network_output[0]]
-        return Explained(self.explanations(request.inputs, logits, request.target))
+        logits = self.forward(request.inputs, request.until)[self.card.network_output[0]]
+        explained = []
+        for index in range(len(logits)):
+            request.until.check()
+            one = slice(index, index + 1)
+            explained += self.explanations(request.inputs[one], logits[one], request.target)
+        return Explained(explained)
 
     def _answer(self, index: int, outcome: Outputs | Explained | HandlerError) -> bytes:
         self.context.set_response_content_type(index, "application/json")
@@ -214,3 +235,13 @@ class ModelHandler(ABC):
 
     def _about(self, index: int, **fields: Any) -> dict[str, Any]:
         return worker_log.about(self.context.get_all_request_header(index), **fields)
+
+
+def _in_time(request: Reading | Question | HandlerError) -> Reading | Question | HandlerError:
+    """Drop a request whose deadline passed while those beside it were read."""
+    try:
+        if not isinstance(request, HandlerError):
+            request.until.check()
+    except DeadlinePassed as error:
+        return error
+    return request

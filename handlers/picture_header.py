@@ -16,8 +16,8 @@ MOST_SEGMENTS = 4096
 MOST_PARTS = 32_768
 """Parts of a PNG's pixels. Encoders cut them at 8 kilobytes and more."""
 
-MOST_SCANS = 16
-"""Passes over a JPEG of as many pixels as are allowed; a smaller one may have more. Progressive ones have about ten."""
+MOST_SCANS = 32
+"""Passes over a JPEG, each of which costs as much as decoding it once. Progressive ones have about ten."""
 MOST_RLE_BYTES = 2**20
 """Bytes of a run-length coded BMP, which Pillow decodes in Python, run by run."""
 
@@ -53,17 +53,17 @@ def size_of(data: Data) -> tuple[int, int] | None:
 
 
 def check(data: Data, max_pixels: int) -> None:
-    """Raise TooLarge for a file whose structure costs a decoder more than `max_pixels` plain pixels do."""
+    """Raise TooLarge for a file whose structure costs a decoder far more than its pixels; a tile has `max_pixels`."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             _check_png(data)
         elif data[:2] == b"\xff\xd8":
-            _check_scans(data, max_pixels, 1)
+            _jpeg(data)
+            _check_scans(data, MOST_SCANS)
         elif data[:3] == b"GIF":
             _check_gif(data)
         elif data[:2] == b"BM":
-            if _pair("<II", data, 30)[0] in (1, 2) and len(data) > MOST_RLE_BYTES:
-                raise TooLarge(f"a BMP with run-length coding may have {MOST_RLE_BYTES} bytes; save it as PNG")
+            _check_bmp(data)
         elif data[:2] in (b"II", b"MM"):
             _check_tiff(data, max_pixels)
     except (struct.error, IndexError):
@@ -98,12 +98,13 @@ def _webp(data: Data) -> tuple[int, int] | None:
 
 
 def _jpeg(data: Data) -> tuple[int, int] | None:
-    """Look for the frame header: SOF0 to SOF15, without DHT, JPG and DAC."""
+    """Look for the frame header: SOF0 to SOF15, without DHT, JPG and DAC; walk on to the first scan."""
+    found = None
     for marker, position in _jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if found is None and 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = _pair(">HH", data, position + 5)
-            return width, height
-    return None
+            found = width, height
+    return found
 
 
 def _jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
@@ -127,15 +128,15 @@ def _jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
         position = start + 2 + (0 if alone else int(struct.unpack_from(">H", data, start + 2)[0]))
 
 
-def _check_scans(data: Data, max_pixels: int, parts: int) -> None:
-    """Count the scans of a JPEG, or of those in the parts of a TIFF: each costs as much as decoding it once."""
-    size = size_of(data)
-    if size is None:
-        return
-    most = MOST_SCANS * max_pixels * parts // max(1, size[0] * size[1])
+def _check_bmp(data: Data) -> None:
+    if _pair("<II", data, 30)[0] in (1, 2) and len(data) > MOST_RLE_BYTES:
+        raise TooLarge(f"a BMP with run-length coding may have {MOST_RLE_BYTES} bytes; save it as PNG")
+
+
+def _check_scans(data: Data, most: int) -> None:
     # The bytes may stand in what follows the picture too, a film for instance, so a large number is counted again.
     if data.count(b"\xff\xda") > most and (data[:2] != b"\xff\xd8" or _jpeg_scans(data, most) > most):
-        raise TooLarge(f"the JPEG of {size[0]} x {size[1]} pixels has more than {most} scans; save it as baseline")
+        raise TooLarge(f"the JPEG has more than {most} scans; save it as baseline")
 
 
 def _jpeg_scans(data: Data, most: int) -> int:
@@ -192,7 +193,8 @@ def _check_tiff(data: Data, max_pixels: int) -> None:
     if wide * tall > max_pixels:
         raise TooLarge(f"a tile of the TIFF has {wide} x {tall} pixels, more than the {max_pixels} that are accepted")
     if tags.get(_COMPRESSION, (0, 0))[1] in _JPEG_IN_TIFF:
-        _check_scans(data, max_pixels, max((tags[tag][0] for tag in _STRIPS if tag in tags), default=1))
+        # Each strip or tile is a JPEG of its own.
+        _check_scans(data, MOST_SCANS * max((tags[tag][0] for tag in _STRIPS if tag in tags), default=1))
 
 
 def _tags(data: Data) -> Iterator[tuple[int, int, int]]:

@@ -117,12 +117,6 @@ def shown(data: bytes | bytearray, rules: Rules) -> Image.Image:
         return _shown(image, data, rules)
 
 
-def pixels_of(data: bytes | bytearray) -> int:
-    """Return the pixels that a picture's header announces, 0 where it cannot be read; raises TooLarge."""
-    size = picture_header.size_of(data)
-    return 0 if size is None else size[0] * size[1]
-
-
 def from_values(values: NDArray[np.float64], max_pixels: int) -> NDArray[np.uint8]:
     """Turn numbers of shape [height, width] or [height, width, 3] into a picture; raises ValueError or TooLarge."""
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
@@ -141,7 +135,8 @@ def _opened(data: bytes | bytearray, rules: Rules) -> Iterator[Image.Image]:
     """Open a picture whose header and structure keep to the limits."""
     if not data:
         raise UnreadableInput("the picture is empty")
-    if size := picture_header.size_of(data):
+    size = picture_header.size_of(data)
+    if size is not None:
         _check_size(*size, rules.max_pixels)
     picture_header.check(data, rules.max_pixels)
     with warnings.catch_warnings():
@@ -151,8 +146,9 @@ def _opened(data: bytes | bytearray, rules: Rules) -> Iterator[Image.Image]:
         # Pillow's limit makes way where this one is higher.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, rules.max_pixels)
         with _open(data) as image:
-            # Once more: what Pillow decodes counts.
-            _check_size(image.width, image.height, rules.max_pixels)
+            # What was announced has been counted with the rest of the request, so nothing larger is decoded.
+            if size is None or image.width * image.height > size[0] * size[1]:
+                raise UnreadableInput("the picture is larger than its header says")
             yield image
 
 

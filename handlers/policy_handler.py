@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, explain, observations, rows, sampling
+from handlers import answers, explain, limits, observations, rows, sampling
 from handlers.batch import Outputs
 from handlers.card import Policy
+from handlers.deadline import NEVER, Deadline
 from handlers.errors import NotSupported
 from handlers.model_handler import ModelHandler
 from handlers.spaces import Box, Discrete
@@ -27,9 +28,11 @@ class PolicyHandler(ModelHandler):
             raise ValueError("model.json: kind is not policy, but the handler is PolicyHandler")
         self.policy = self.card.policy
 
-    def read(self, body: Any, media_type: str) -> NDArray[Any]:
+    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
         """Check the observations of one request: [k, *shape]; raises HandlerError."""
-        return observations.read(_parsed(body, media_type), self.policy.observation)
+        payload = _parsed(body, media_type)
+        limits.check(self.card.limits, payload)
+        return observations.read(payload, self.policy.observation)
 
     def asked(self, body: Any, media_type: str, count: int) -> Outputs:
         """The noise to draw actions with and the masks of those allowed, where the request asks for them."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, explain, picture_requests, pictures, preprocessing, rows
+from handlers import answers, explain, limits, picture_requests, pictures, preprocessing, rows
 from handlers.card import Vision
+from handlers.deadline import NEVER, Deadline
 from handlers.errors import HandlerError, Internal, InvalidFields
 from handlers.model_handler import ModelHandler
 from handlers.pictures import Reduction, Rules
@@ -29,7 +30,7 @@ class VisionHandler(ModelHandler):
             raise ValueError("model.json: kind is not vision, but the handler is VisionHandler")
         self.vision = self.card.vision
         settings = self.vision.preprocessing
-        self.rules = Rules(self.vision.max_pixels, settings.background, settings.white)
+        self.rules = Rules(self.card.limits.max_pixels, settings.background, settings.white)
         self.reduction = None
         if self.vision.reduced is not None:
             self.reduction = Reduction(self.vision.reduced, lambda size: preprocessing.grid(size, settings))
@@ -38,16 +39,21 @@ class VisionHandler(ModelHandler):
         """Bring one picture, uint8 [height, width, 3] RGB, to the card's size; the network normalises it itself."""
         return preprocessing.apply(picture, self.vision.preprocessing)
 
-    def read(self, body: Any, media_type: str) -> NDArray[Any]:
+    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
         """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises HandlerError.
 
-        Where the graph resizes by itself: decode only, to an array of k pictures of different sizes.
+        Where the graph resizes by itself: decode only, to an array of k pictures of different sizes. The deadline is
+        looked at between pictures.
         """
         rows.require(media_type, ("image/", "text/"), "a picture or JSON")
         if isinstance(body, bytes | bytearray) and rows.is_json(media_type):
             body = rows.parse_json(body)
+        limits.check(self.card.limits, body)
         sent = picture_requests.read(body, media_type)
-        ready = [self._ready(picture, index, len(sent)) for index, picture in enumerate(sent)]
+        ready = []
+        for index, picture in enumerate(sent):
+            until.check()
+            ready.append(self._ready(picture, index, len(sent)))
         return _apart(ready) if self.card.artifact.preprocessing else np.stack(ready)
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
@@ -85,7 +91,7 @@ class VisionHandler(ModelHandler):
         if not isinstance(sent, np.ndarray):
             return pictures.decode(sent, self.rules)
         try:
-            return pictures.from_values(sent, self.vision.max_pixels)
+            return pictures.from_values(sent, self.rules.max_pixels)
         except ValueError as error:
             raise InvalidFields(str(error)) from None
 

@@ -28,6 +28,7 @@ def model_card(
         "description": model.description,
         "weights": "trained" if checkpoint else "random",
         "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details},
+        "limits": model.limits.model_dump(mode="json"),
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **source.card,
         "provenance": _provenance(model, source, checkpoint),

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from errors import ParityError
 from handlers import answers, pictures, preprocessing
-from handlers.card import MAX_PIXELS, Preprocessing, Reduced
+from handlers.card import Preprocessing, Reduced
 from handlers.errors import HandlerError
+from handlers.limits import MAX_PIXELS
 from handlers.pictures import Reduction, Rules
 from serialize.calibration import Pictures
 from serialize.samples import Request

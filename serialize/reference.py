@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from handlers import pictures
-from handlers.card import MAX_PIXELS
+from handlers.limits import MAX_PIXELS
 from handlers.pictures import Rules
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.samples import Request

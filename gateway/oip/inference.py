@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from errors import Internal, NoWorker, RequestError, UnknownModel, UnreadableInput
+from gateway import limits
 from gateway.engine import EngineAnswer
 from gateway.exchange import Exchange
 from gateway.hooks import PredictionRequest, Reply
@@ -15,7 +16,6 @@ from gateway.oip.inputs import input_of
 from gateway.oip.outputs import Output, outputs_of
 from gateway.oip.statistics import Timing
 from gateway.oip.tensors import BYTES, Tensor
-from gateway.picture_size import check_pixels
 from gateway.pipeline import parsed
 from gateway.served import ServedVersion
 
@@ -45,7 +45,7 @@ async def _inferred(
     tensors = check.all_inputs(request.inputs, reads.specs, found.model)
     wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
     payload = reads.payload(tensors)
-    check_pixels(payload, oip.services.settings.gateway.security.max_pixels)
+    limits.check(payload, found.card)
     prediction = PredictionRequest(
         found.model,
         request.version,

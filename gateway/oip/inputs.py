@@ -14,6 +14,7 @@ from gateway.card import Card, is_picture, kind_of
 from gateway.forms import JSON, Payload
 from gateway.oip.tensors import BYTES, Tensor, TensorSpec, nested
 from gateway.pictures import from_base64
+from handlers import picture_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,22 @@ def _pictures(tensors: Sequence[Tensor]) -> Payload:
     if len(tensor.values) == 1:
         (picture,) = tensor.values
         return Payload(*from_base64(picture)) if isinstance(picture, str) else Payload(OCTETS, picture)
-    encoded = [each if isinstance(each, str) else base64.b64encode(each).decode() for each in tensor.values]
-    return Payload(JSON, orjson.dumps({"instances": encoded}))
+    encoded = [_text(each) for each in tensor.values]
+    return _json({"instances": encoded})
+
+
+def _text(picture: str | bytes) -> str:
+    """Base64; a worker reads bytes that are text already as what they are, so they stay it."""
+    if isinstance(picture, str):
+        return picture
+    return picture.decode("latin-1") if picture_text.is_text(picture) else base64.b64encode(picture).decode()
 
 
 def _parts(tensors: Sequence[Tensor]) -> Payload:
     """Observations of several parts, each an object."""
     names = [tensor.name for tensor in tensors]
     rows = [dict(zip(names, values, strict=True)) for values in zip(*map(_rows, tensors), strict=True)]
-    return Payload(JSON, orjson.dumps({"instances": rows}))
+    return _json({"instances": rows})
 
 
 def _rows(tensor: Tensor) -> list[Any]:
@@ -70,4 +78,8 @@ def _rows(tensor: Tensor) -> list[Any]:
 def _observations(tensors: Sequence[Tensor]) -> Payload:
     """One observation goes as one, so that it can be sent together with those of others; several as instances."""
     rows = _rows(*tensors)
-    return Payload(JSON, orjson.dumps(rows[0] if len(rows) == 1 else {"instances": rows}))
+    return _json(rows[0] if len(rows) == 1 else {"instances": rows})
+
+
+def _json(content: Any) -> Payload:
+    return Payload(JSON, orjson.dumps(content), content)

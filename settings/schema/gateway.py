@@ -73,7 +73,6 @@ class Security(Frozen):
     cors_origins: list[str] = Field(description="origins whose pages may call; empty turns CORS off")
     max_header_bytes: PositiveInt = Field(description="request line and headers together")
     head_timeout_s: Seconds = Field(description="how long a connection may take to send the head of a request")
-    max_pixels: PositiveInt = Field(description="width times height that a picture's header may announce")
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Self:

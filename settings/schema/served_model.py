@@ -95,6 +95,26 @@ class Int8Limits(Frozen):
     change: Annotated[float, Field(ge=0, le=1)] = Field(0.1, description="tolerance of the golden answers")
 
 
+class VisionLimits(Frozen):
+    """What one request may hold: while a worker has it, it answers no other client."""
+
+    max_pixels: PositiveInt = Field(
+        100_000_000, description="of its pictures together, by their headers; 300 MB as RGB, a few seconds to decode"
+    )
+    max_instances: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="pictures, each a run of the network")
+
+
+class PolicyLimits(Frozen):
+    """What one request may hold: while a worker has it, it answers no other client."""
+
+    max_pixels: PositiveInt = Field(
+        10_000_000, description="of its pictures together, where observations have some; each becomes 64-bit numbers"
+    )
+    max_instances: Annotated[int, Field(ge=1, le=65536)] = Field(
+        4096, description="observations; as many as the gateway may send as one request"
+    )
+
+
 class _Model(Frozen):
     model_name: Name
     version: Version = "1.0"
@@ -122,6 +142,7 @@ class VisionModel(_Model):
         "exact", description="fast: JPEGs at reduced size, refused unless earned; auto: fast where earned, else exact"
     )
     decode_limits: DecodeLimits = DecodeLimits()
+    limits: VisionLimits = VisionLimits()
     calibration: Calibration = Calibration()
     int8_limits: Int8Limits = Int8Limits()
     preprocess_in_graph: bool = Field(False, description="onnx only: resize and crop are part of the graph")
@@ -211,6 +232,16 @@ class PolicyModel(_Model):
     policy: PolicySettings = PolicySettings()
     observation: ObservationSettings = ObservationSettings()
     out_of_range: Literal["reject", "clip"] = Field("reject", description="what an observation outside its space gets")
+    limits: PolicyLimits = PolicyLimits()
+
+    @model_validator(mode="after")
+    def _coalesced_requests_are_within_limits(self) -> Self:
+        if (self.request_params.coalesce or 1) > self.limits.max_instances:
+            raise ValueError(
+                f"request_params.coalesce {self.request_params.coalesce} is above limits.max_instances "
+                f"{self.limits.max_instances}: a worker would refuse what the gateway sends as one request"
+            )
+        return self
 
 
 ServedModel = Annotated[VisionModel | PolicyModel, Field(discriminator="kind")]

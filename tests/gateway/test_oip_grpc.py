@@ -46,6 +46,11 @@ def image(client: Client, content: bytes) -> list[Any]:
     return [client.tensor("image", pictures(content), "BYTES")]
 
 
+def test_more_instances_than_a_request_may_have_are_refused(client: Client) -> None:
+    with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.* 65 instances, more than the 64"):
+        client.call("infer", "digits", [client.tensor("image", pictures(*[PICTURE] * 65), "BYTES")])
+
+
 def test_a_stream_is_answered_in_order_and_outlives_an_error(client: Client) -> None:
     came: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.call("start_stream", lambda result, error: came.put((result, error)))

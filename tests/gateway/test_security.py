@@ -11,13 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from PIL import Image
 
 import settings
 from errors import ConfigError, FiguresError
 from gateway import server
 from gateway.apikey import new_key
-from gateway.picture_size import size_of
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.served import figures_of, gateway_for
@@ -120,29 +118,6 @@ def test_under_uvicorns_own_flags_other_machines_are_refused_too(no_engine: Engi
     finally:
         process.terminate()
         process.wait(30)
-
-
-def test_a_picture_that_announces_too_many_pixels_is_refused_unread(engine: Engine) -> None:
-    with gateway_for(engine, "gateway.security.max_pixels=63") as url:
-        answer = requests.post(url + DIGITS, data=PICTURE, timeout=30)
-        assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
-        assert "8 x 8" in answer.json()["detail"]
-
-
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "WEBP lossless", "JPEG progressive"])
-def test_width_and_height_are_read_from_the_first_bytes(tmp_path: Path, form: str) -> None:
-    name, _, variant = form.partition(" ")
-    file = tmp_path / "picture"
-    Image.new("RGB", (123, 45)).save(file, name, **({variant: True} if variant else {}))
-    data = file.read_bytes()
-    assert size_of(data) == (123, 45)
-    for length in range(len(data)):
-        assert size_of(data[:length]) in (None, (123, 45))
-
-
-@pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff\xda", b"\xff\xd8\xff\xff", b"RIFF1234WEBPABCD"])
-def test_what_is_no_picture_has_no_size(data: bytes) -> None:
-    assert size_of(data) is None
 
 
 def test_cors_is_off_unless_origins_are_named(engine: Engine, gateway: str) -> None:

@@ -23,7 +23,7 @@ def test_a_picture_models_card_is_read(tmp_path: Path) -> None:
     assert read.policy is None
     assert read.vision.preprocessing.size == (4, 4)
     assert read.vision.output.thresholds == (0.5, 0.5, 0.5)
-    assert read.vision.max_pixels == 89_478_485
+    assert (read.limits.max_pixels, read.limits.max_instances) == (100_000_000, 64)
     assert read.network_output == ("logits", (3,))
     assert read.document == vision_card()
 

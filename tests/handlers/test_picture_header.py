@@ -57,6 +57,14 @@ def test_the_size_of_a_header_cut_short_is_unknown(name: str) -> None:
         picture_header.check(SIZES[name][:length], MANY)
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\xff\xd8\xff\xda", b"\xff\xd8\xff\xff", b"RIFF1234WEBPABCD", b"II*\0"]
+)
+def test_what_is_no_picture_has_no_size(data: bytes) -> None:
+    assert picture_header.size_of(data) is None
+    picture_header.check(data, MANY)
+
+
 def chunks(kind: bytes, count: int, data: bytes = b"") -> bytes:
     return chunk(kind, data) * count
 
@@ -79,7 +87,7 @@ FINE = {
     "jpeg-segments": jpeg(b"\xff\xe5\0\2" * (MOST - 10)),
     "jpeg-filled": jpeg(b"\xff" * (MOST - 10)),
     "jpeg-followed-by-a-film": jpeg_file((1000, 1000)) + b"\xff\xda" * 1000,
-    "jpeg-scans": with_scans(10, 1000),
+    "jpeg-scans": with_scans(20, 100),
     "gif-extensions": gif_file(b"\x21\xfe\1a\0" * (MOST // 2 - 1)),
     "gif-junk": gif_file(b"\0" * MOST),
     "tiff-tags": tiff_file(8, 8, 8, bytes(64), {40_000 + tag: 1 for tag in range(MOST - 10)}),
@@ -91,7 +99,7 @@ BUILT = {
     "png-parts": small(chunks(b"IDAT", picture_header.MOST_PARTS)),
     "jpeg-segments": jpeg(b"\xff\xe5\0\2" * MOST),
     "jpeg-filled": jpeg(b"\xff" * MOST),
-    "jpeg-scans": with_scans(200, 1000),
+    "jpeg-scans": with_scans(40, 100),
     "gif-extensions": gif_file(b"\x21\xfe\1a\0" * (MOST // 2 + 1)),
     "gif-one-long-extension": gif_file(b"\x21\xfe" + b"\1a" * MOST + b"\0"),
     "gif-junk": gif_file(b"\0" * (MOST + 1)),
@@ -112,13 +120,6 @@ def test_a_file_that_is_built_to_waste_time_is_refused(name: str) -> None:
         pictures.decode(BUILT[name], Rules(MANY))
 
 
-def test_scans_are_bounded_by_the_pixels_that_each_costs() -> None:
-    data = with_scans(30, 1000)
-    assert pictures.decode(data, Rules(MANY)).shape == (1000, 1000, 3)
-    with pytest.raises(TooLarge, match="scans"):
-        pictures.decode(data, Rules(10**6))
-
-
 def jpeg_in_tiff(side: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("L", (side, side)).save(buffer, "TIFF", compression="jpeg")
@@ -132,7 +133,7 @@ def test_the_parts_of_a_tiff_may_have_a_scan_each() -> None:
 def test_more_scans_than_parts_of_a_tiff_are_refused() -> None:
     data = jpeg_in_tiff(1000)
     with pytest.raises(TooLarge, match="scans"):
-        pictures.decode(data + b"\xff\xda" * 16 * (1 + data.count(b"\xff\xda")), Rules(10**6))
+        pictures.decode(data + b"\xff\xda" * 32 * data.count(b"\xff\xda"), Rules(10**6))
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
@@ -151,9 +152,9 @@ def test_pixels_that_unpack_to_more_than_announced_are_left_packed() -> None:
     assert pictures.decode(bomb[:start] + packed + chunk(b"IEND", b""), Rules(MANY)).shape == (8, 8, 3)
 
 
-def test_what_pillow_finds_larger_than_its_header_counts() -> None:
+def test_a_picture_larger_than_its_header_says_is_refused() -> None:
     frame = struct.pack("<HHHH", 0, 0, 5000, 5000)
     data = gif_file(b"")
     start = data.index(b"\x2c") + 1
-    with pytest.raises(TooLarge):
+    with pytest.raises(UnreadableInput, match="larger than its header says"):
         pictures.decode(data[:start] + frame + data[start + 8 :], Rules(MANY))

@@ -68,7 +68,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "base64-beyond-ascii": (request("bild\u00e4", "text/plain"), 400, "base64 is broken"),
     "base64-of-nothing": (parsed({"image": ""}), 400, "empty"),
     "base64-of-text": (parsed({"image": base64.b64encode(b"hello").decode()}), 400, "not a picture"),
-    "data-url-not-base64": (parsed({"image": "data:image/png,abc"}), 400, "must be base64"),
+    "data-url-not-base64": (parsed({"image": "data:image/png,abc"}), 400, "must end its head"),
     "data-url-of-text": (parsed({"image": f"data:text/html;base64,{TEXT}"}), 415, "text/html"),
     "video": (request(bytearray(GREEN), "video/mp4"), 415, "video/mp4"),
     "pdf": (request(bytearray(GREEN), "application/pdf"), 415, "application/pdf"),
@@ -121,7 +121,7 @@ def test_a_nest_of_lists_is_not_followed(vision: Worker) -> None:
 
 
 def test_the_cards_pixel_limit_holds(vision_with: Load) -> None:
-    worker = vision_with(max_pixels=63)
+    worker = vision_with(limits={"max_pixels": 63, "max_instances": 9})
     assert worker.one(picture(png((0, 255, 0), (9, 7)))).status == 200
     over = worker.one(picture(png((0, 255, 0), (8, 8))))
     assert over.error == (413, "too_large")
@@ -132,4 +132,4 @@ def test_the_cards_pixel_limit_holds(vision_with: Load) -> None:
 def test_a_limit_above_pillows_own_is_reached(vision_with: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
     large = picture(png((0, 255, 0), (9, 7)))
-    assert vision_with(max_pixels=63).one(large).status == 200
+    assert vision_with(limits={"max_pixels": 63, "max_instances": 9}).one(large).status == 200

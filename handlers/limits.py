@@ -1,0 +1,127 @@
+"""How much one request may ask of a worker: instances, and pixels of all its pictures together.
+
+The limits stand in the model card. The gateway checks a request against them before it sends anything on, and the
+worker again, because it answers others than the gateway too: both with this module, on the same JSON or bytes. Only
+the standard library is needed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from handlers import picture_header, picture_text
+from handlers.errors import TooLarge
+
+MAX_PIXELS = 100_000_000
+MAX_OBSERVED_PIXELS = 10_000_000
+MAX_INSTANCES = {"vision": 64, "policy": 4096}
+"""These hold where a card names no limits; `served_model.limits` has their reasons."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request to a model may hold.
+
+    An observation has `dimensions`, the `keys` of its parts or fields, and `pixels` where it is a picture or has parts
+    that are. `kind` is None where the card does not say what the model reads.
+    """
+
+    kind: str | None
+    max_pixels: int
+    max_instances: int
+    dimensions: int = 0
+    pixels: int = 0
+    keys: frozenset[str] = frozenset()
+
+
+def of(card: Mapping[str, Any]) -> Limits:
+    """Return the limits of a model card's JSON document."""
+    stated = card.get("limits") or {}
+    kind = card.get("kind")
+    pixels = stated.get("max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
+    instances = stated.get("max_instances", MAX_INSTANCES.get(kind or "", 0))
+    if kind != "policy":
+        return Limits(kind, pixels, instances)
+    observation = card.get("observation") or {}
+    space = observation.get("space") or {}
+    parts = {str(part.get("key")): part.get("space") or {} for part in space.get("spaces") or ()}
+    keys = frozenset(parts or observation.get("fields") or ())
+    return Limits(
+        kind, pixels, instances, len(space.get("shape") or ()), sum(map(_pixels, [space, *parts.values()])), keys
+    )
+
+
+def check(limits: Limits, payload: Any) -> None:
+    """Raise TooLarge when a request asks for too much.
+
+    `payload` is parsed JSON, text, or the bytes of one picture; what cannot be read passes, and fails where it is read.
+    """
+    if limits.kind == "policy":
+        count = _observations(payload, limits)
+        _check_count(limits, count)
+        _check_pixels(limits, count, count * limits.pixels, "")
+        return
+    pictures = _pictures(payload)
+    _check_count(limits, len(pictures))
+    sizes = [size for size in map(_announced, pictures) if size is not None]
+    shown = f"{sizes[0][0]} x {sizes[0][1]}" if len(pictures) == len(sizes) == 1 else ""
+    _check_pixels(limits, len(pictures), sum(width * height for width, height in sizes), shown)
+
+
+def _check_pixels(limits: Limits, count: int, pixels: int, shown: str) -> None:
+    if pixels > limits.max_pixels:
+        what = f"the picture has {shown or pixels}" if count == 1 else f"the {count} pictures have together {pixels}"
+        raise TooLarge(f"{what} pixels, more than the {limits.max_pixels} that one request may have")
+
+
+def _check_count(limits: Limits, count: int) -> None:
+    if limits.kind is not None and count > limits.max_instances:
+        raise TooLarge(
+            f"the request has {count} instances, more than the {limits.max_instances} that one may have; send several"
+        )
+
+
+def _pictures(payload: Any) -> list[Any]:
+    if isinstance(payload, dict) and isinstance(payload.get("instances"), list):
+        return list(payload["instances"])
+    return [payload]
+
+
+def _announced(item: Any) -> tuple[int, int] | None:
+    """Return (width, height) of one picture as its header announces them, None where that cannot be read."""
+    if isinstance(item, dict):
+        item = item.get("image")
+    if isinstance(item, bytes | bytearray):
+        size = picture_header.size_of(item)
+        if size is not None or not picture_text.is_text(item):
+            return size
+        item = item.decode("latin-1")
+    return picture_text.size_of(item) if isinstance(item, str) else _listed(item)
+
+
+def _listed(item: Any) -> tuple[int, int] | None:
+    if isinstance(item, list) and item and isinstance(item[0], list):
+        return len(item[0]), len(item)
+    return None
+
+
+def _observations(payload: Any, limits: Limits) -> int:
+    if isinstance(payload, dict):
+        instances = payload.get("instances")
+        # A part of an observation may have the same name.
+        return len(instances) if isinstance(instances, list) and limits.keys != set(payload) else 1
+    # A list is one observation, or has one dimension more.
+    return len(payload) if isinstance(payload, list) and sum(1 for _ in _nest(payload)) > limits.dimensions > 0 else 1
+
+
+def _nest(value: Any) -> Iterator[list[Any]]:
+    while isinstance(value, list) and value:
+        yield value
+        value = value[0]
+
+
+def _pixels(space: Mapping[str, Any]) -> int:
+    """Return the pixels of a space of pictures: three dimensions of bytes, the smallest of which counts channels."""
+    shape = space.get("shape") or ()
+    return prod(shape) // max(1, min(shape)) if space.get("dtype") == "uint8" and len(shape) == 3 else 0
