@@ -62,14 +62,15 @@ def naming(path: Path) -> Iterator[None]:
     """Let every complaint about an archive open with its path."""
     try:
         yield
-    except (ArchiveError, OSError) as error:
+    except ArchiveError as error:
         raise named(path, error) from None
+    except OSError as error:
+        raise named(path, error.strerror or error) from None
 
 
-def named(path: Path, error: Exception) -> ArchiveError:
+def named(path: Path, words: object) -> ArchiveError:
     """Make the complaint that opens with the path, once."""
-    words = error.strerror if isinstance(error, OSError) else None
-    return ArchiveError(f"{path}: {words or error}".replace(f"{path}: {path}: ", f"{path}: "))
+    return ArchiveError(f"{path}: {words}".replace(f"{path}: {path}: ", f"{path}: "))
 
 
 class Container:

@@ -32,6 +32,12 @@ def changed(**model: object) -> bytes:
     return manifest_bytes(GIVEN | {"model": GIVEN["model"] | model})
 
 
+def test_a_manifest_has_the_same_bytes_whatever_the_order_of_its_keys() -> None:
+    assert manifest_bytes({"b": {"d": 1, "c": "ß"}, "a": 2}) == (
+        b'{\n  "a": 2,\n  "b": {\n    "c": "\\u00df",\n    "d": 1\n  }\n}\n'
+    )
+
+
 def test_version_and_registration_may_differ_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "toy.mar"
     open_archive(with_manifest(path, changed(modelVersion="7.7", threads=2, coalesce=4)))

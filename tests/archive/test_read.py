@@ -5,11 +5,12 @@ import stat
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from archive import Limits, open_archive, write_zip
+from archive import Entry, Limits, Trust, open_archive, write_zip
 from archive.container import Member
 from archive.structure import check_structure
 from errors import ArchiveError
@@ -141,6 +142,19 @@ def test_claims_up_to_a_limit_are_read_and_more_refused(
     path = archive_at(tmp_path / "toy.mar")
     assert open_archive(path, limits).model_name == "toy"
     refused(path, words, less)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Limits,
+        lambda: Trust(1),
+        lambda: Entry("a", 1, "00"),
+        lambda: Member("a", 0, 0, 1, 1, 0, 0),
+    ],
+)
+def test_what_was_found_cannot_be_changed_afterwards(make: Callable[[], object]) -> None:
+    assert hash(make()) == hash(make())
 
 
 def test_the_limits_without_settings_are_these() -> None:

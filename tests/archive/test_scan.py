@@ -42,6 +42,8 @@ def test_code_that_was_replaced_since_the_check_is_not_looked_at(tmp_path: Path)
         ({"toy_handler.py": b"class Toy:\n"}, r"toy_handler\.py is not Python in line 1"),
         ({"handlers/__init__.py": b"\0"}, r"handlers/__init__\.py is not Python"),
         ({"handlers/deep.py": b"(" * 5000}, r"handlers/deep\.py is not Python"),
+        ({"handlers/deep.py": b"x" + b".a" * 100_000}, r"handlers/deep\.py is not Python: maximum recursion depth"),
+        ({"handlers/deep.py": b"-" * 100_000 + b"1"}, r"handlers/deep\.py is not Python"),
         ({"toy_handler.py": b"x = 1\n"}, "must define one class, it defines none"),
         ({"toy_handler.py": b"class A: ...\nclass B: ...\n"}, "must define one class, it defines A, B"),
         ({"handlers/long.py": b"#" * (1024 * 1024 + 1)}, r"handlers/long\.py is larger than 1048576 bytes"),

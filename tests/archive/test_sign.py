@@ -104,7 +104,12 @@ def test_a_file_that_is_no_key_is_named(tmp_path: Path, content: bytes) -> None:
 def test_the_command_makes_keys_once_and_says_how_to_use_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["keygen", str(tmp_path)]) == 0
+    folder = tmp_path / "new" / "folder"
+    assert main(["keygen", str(folder)]) == 0
     assert "signing.required=true" in capsys.readouterr().out
-    assert main(["keygen", str(tmp_path)]) == 1
+    assert main(["keygen", str(folder)]) == 1
+    assert capsys.readouterr().err == f"error: {folder / 'signing.key'} is there already; choose another folder\n"
+    assert main(["keygen", "/proc/nothing"]) == 1
+    assert "No such file" in capsys.readouterr().err
     assert main([]) == 2
+    assert "usage: " in capsys.readouterr().err

@@ -11,7 +11,7 @@ from archive.sign import generate_keys
 from settings import Settings
 from tests.e2e.clients import asking
 from tests.e2e.conftest import Stack
-from tests.e2e.tampered import HANDLER, contents, summed
+from tests.e2e.tampered import HANDLER, MANIFEST, contents, summed
 
 pytestmark = pytest.mark.e2e
 
@@ -49,6 +49,8 @@ BROKEN = {
     "cut short": "",
     "unsigned where signatures are required": "is not signed",
     "path escape": "leaves the folder",
+    "another archive in front": "an end that does not agree with its directory",
+    "manifest changed": "MAR-INF/MANIFEST.json says something else than MAR-INF/FIXED.json",
     "10 GB claimed": "claims",
 }
 
@@ -83,7 +85,13 @@ def break_it(kind: str, built: Path, target: Path) -> None:
         with zipfile.ZipFile(target, "a") as archive:
             archive.writestr("weights.bin", b"x")
             archive.infolist()[-1].file_size = 10 * 1024**3
+    if kind == "manifest changed":
+        write_zip(whole | {MANIFEST: files[MANIFEST].replace(HANDLER.encode(), b"golden.json")}, target)
     content = bytearray(target.read_bytes())
+    if kind == "another archive in front":
+        # TorchServe would unpack the first one, whose handler was changed; Python sees the second.
+        write_zip(summed({**files, HANDLER: files[HANDLER] + b"\nraise SystemExit\n"}), target)
+        content[:0] = target.read_bytes()
     if kind == "a bit turned over":
         content[len(content) // 2] ^= 1
     target.write_bytes(content[:-1000] if kind == "cut short" else content)
@@ -95,6 +103,8 @@ QUICK = (
     "unsigned where signatures are required",
     "a bit turned over",
     "cut short",
+    "another archive in front",
+    "manifest changed",
 )
 
 
