@@ -47,11 +47,16 @@ def compare(copy: Copy, archive: Archive, settings: Settings) -> None:
         log.warning("the engine's copy of %s was not compared with what was checked: %s", name, copy.hidden)
 
 
-def difference(folder: Path, archive: Archive) -> str | None:
-    """Return what the first file that differs is, in words; None when all are the archive's, and no others."""
+def difference(folder: Path, archive: Archive, *, running: bool = False) -> str | None:
+    """Return what the first file that differs is, in words; None when all are the archive's, and no others.
+
+    Where workers are `running`, Python keeps the modules that it has compiled beside them.
+    """
     wanted = {file.name: file for file in archive.files}
     try:
         found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
+        if running:
+            found = {name: path for name, path in found.items() if path.parent.name != "__pycache__"}
         for name in sorted(wanted.keys() ^ found.keys()):
             return f"{name} is {'not in it' if name in wanted else 'not in the archive'}"
         for name, path in found.items():
