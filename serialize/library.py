@@ -10,6 +10,7 @@ library reads the checkpoint, so that a network that was read wrongly is noticed
 import contextlib
 import importlib.util
 import json
+import logging
 import math
 import os
 import shutil
@@ -35,6 +36,8 @@ from serialize.sb3.read import SETTINGS, WEIGHTS
 from serialize.sb3.spaces import ActionSpace, Box, Dict, Space
 from serialize.source import Source
 from settings.schema import LibraryParity, PolicyModel
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
 """How far a continuous action may be off, relative to it, or to half the width of its bounds, where that is above 1."""
@@ -92,6 +95,7 @@ def check_library(
     assert source.spaces is not None
     if gate.unpickle:
         _check_trust(model)
+        logger.warning("%s: the library unpickles %s, which runs code from it", model.model_name, checkpoint)
     space = source.spaces[0]
     observations = draw(space, gate.observations, source.spec["observation"])
     folder = work / "library"

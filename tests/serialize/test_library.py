@@ -37,7 +37,7 @@ from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE,
 from tests.serialize.sb3_models import Space, make
 
 ASKED = ("parity.library=required", "served_model.artifact=eager", "served_model.fields=null")
-NAMELESS = (*ASKED, "served_model.actions=null")
+NAMELESS = (*ASKED, "served_model.actions=null", "served_model.policy.activation=null")
 
 Gated = Callable[..., Built]
 
@@ -178,7 +178,9 @@ def planted(path: Path, marker: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_build_runs_no_code_of_the_checkpoint_unless_the_file_is_trusted(gated: Gated, tmp_path: Path) -> None:
+def test_build_runs_no_code_of_the_checkpoint_unless_the_file_is_trusted(
+    gated: Gated, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make(PPO, WIDE, TWO).save(tmp_path / "policy.zip")
     checksum = planted(tmp_path / "policy.zip", tmp_path / "ran")
 
@@ -189,6 +191,7 @@ def test_build_runs_no_code_of_the_checkpoint_unless_the_file_is_trusted(gated: 
     assert isinstance(agreement, Agreement)
     assert agreement.unpickled
     assert (tmp_path / "ran").exists()
+    assert f"the library unpickles {tmp_path / 'policy.zip'}, which runs code from it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -311,11 +314,16 @@ def test_build_without_the_library_says_so_and_refuses_where_it_is_required(
 
 def test_build_bare_policy_is_not_asked_of_the_library(gated: Gated, tmp_path: Path) -> None:
     torch.save(make(PPO, WIDE, DISCRETE).policy.state_dict(), tmp_path / "policy.pth")
-    bare = f"served_model.checkpoint={tmp_path / 'policy.pth'}"
+    bare = (
+        f"served_model.checkpoint={tmp_path / 'policy.pth'}",
+        "served_model.policy.activation=Tanh",
+        "served_model.policy.observation_space='Box(-9, 9, (4,), float32)'",
+        "served_model.policy.action_space='Discrete(4)'",
+    )
     reason = "the library predicts with a .zip of model.save(), not with a bare policy.pth"
-    assert str(gated(None, bare, "parity.library=auto").library) == f"own reconstruction only: {reason}"
+    assert str(gated(None, *bare, "parity.library=auto").library) == f"own reconstruction only: {reason}"
     with pytest.raises(BuildError, match=f"parity.library is required, but {re.escape(reason)}"):
-        gated(None, bare)
+        gated(None, *bare)
 
 
 def test_build_of_a_picture_model_names_torchvision(compose: Compose) -> None:
