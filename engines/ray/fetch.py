@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
-from engines.ray.refusals import NoSuchArchive
+from engines.ray.refusals import InvalidArchive, NoSuchArchive
 
 if TYPE_CHECKING:  # a worker fetches as well, and starts without settings
     from settings import Settings
@@ -32,10 +32,11 @@ class Source:
         folder = settings.store.folder if settings.store.name == "local" else None
         return cls(settings.store.allowed_urls, folder, settings.rollout.max_unpacked_bytes)
 
-    def fetch(self, url: str, target: Path) -> str:
-        """Write the archive to `target` and return its sha256.
+    def fetch(self, url: str, target: Path, sha256: str | None = None) -> str:
+        """Write the archive to `target` and return its sha256, which must be `sha256` where that is given.
 
-        Raises NoSuchArchive for a URL that is not one of the store, and when nothing can be fetched there.
+        Raises NoSuchArchive for a URL that is not one of the store, and when nothing can be fetched there;
+        InvalidArchive for another archive than the one that was checked.
         """
         try:
             if re.fullmatch(r"[A-Za-z0-9_.-]+\.mar", url) and self.folder is not None:
@@ -49,7 +50,10 @@ class Source:
         except OSError as error:
             raise NoSuchArchive(f"Failed to fetch archive {_shown(url)}: {error.strerror or error}") from None
         with target.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 not in (None, found):
+            raise InvalidArchive(f"Archive {_shown(url)} is not the one that was checked: its sha256 is {found}")
+        return found
 
     def _download(self, url: str, target: Path) -> None:
         # A redirect could lead anywhere, so none is followed.

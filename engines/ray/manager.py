@@ -22,7 +22,7 @@ from archive import Trust
 from engines.ray.checked import check
 from engines.ray.cluster import Cluster, Replica
 from engines.ray.fetch import Source
-from engines.ray.refusals import Conflict, Failed, InvalidArchive, NotAllowed, UnknownModel, UnknownVersion
+from engines.ray.refusals import Conflict, Failed, NotAllowed, UnknownModel, UnknownVersion
 from engines.ray.table import Entry, Registration, Table
 
 log = logging.getLogger(__name__)
@@ -151,9 +151,7 @@ class Manager:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             file = Path(folder) / Path(wanted.url.partition("?")[0]).name
-            sha256 = self._source.fetch(wanted.url, file)
-            if wanted.sha256 not in (None, sha256):
-                raise InvalidArchive(f"Archive {file.name} is not the one that was checked: its sha256 is {sha256}")
+            sha256 = self._source.fetch(wanted.url, file, wanted.sha256)
             named = check(file, self._trust)
         return Registration(
             model=wanted.model or named.model,

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -22,9 +23,10 @@ class Unpacked:
     def __init__(self, registration: Registration, source: Source) -> None:
         """Fetch and unpack what is not there yet.
 
-        Raises InvalidArchive when the store has other bytes now than those that were registered.
+        Raises InvalidArchive when the store has other bytes now than those that were registered, and when somebody
+        else owns the folder of unpacked archives.
         """
-        place = Path(tempfile.gettempdir()) / "archives"
+        place = _own(Path(tempfile.gettempdir()) / "archives")
         self.folder = place / f"{registration.application}{BETWEEN}{registration.sha256[:16]}"
         with private_folder(place, "unpacking") as work:
             _sweep(place, registration.application)
@@ -38,14 +40,20 @@ class Unpacked:
 
     def _make(self, registration: Registration, source: Source, work: Path) -> None:
         file, draft = work / "archive.mar", work / "unpacked"
-        if source.fetch(registration.url, file) != registration.sha256:
-            raise InvalidArchive(
-                f"the store has another {registration.model} {registration.version} than was registered"
-            )
+        source.fetch(registration.url, file, registration.sha256)
         draft.mkdir()
         unpack(file, draft, source.limit)
         (draft / IN_USE).touch()
         draft.rename(self.folder)
+
+
+def _own(place: Path) -> Path:
+    """The folder, made when it is not there; what somebody else could have put there is never run."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InvalidArchive(f"others may write to {place}, where archives are unpacked; set TMPDIR to another folder")
+    return place
 
 
 def _held(folder: Path) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -92,6 +93,30 @@ def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3Store
     bucket.remove(NAME)
     assert bucket.path(NAME) is None
     assert not copy.exists()
+
+
+def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3Store, tmp_path: Path) -> None:
+    bucket, small = Bucket(served), tmp_path / "small.mar"
+    small.write_bytes(b"archive")
+    for name in ("toy-1.0.mar", "toy-1.12.mar", "toy.mar", "toy_two-3.0.mar"):
+        bucket.put(small, name)
+    assert bucket.versions("toy") == {"1.0", "1.12"}
+    assert bucket.versions("toy_two") == {"3.0"}
+    assert bucket.versions("nobody") == set()
+
+
+def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(served: S3Store, source: Path) -> None:
+    bucket = Bucket(served)
+    bucket.put(source, "full-1.0.mar")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreError, match=rf"^{served.cache}/full-1\.0\.mar: File too large; raise the limit"):
+            bucket.path("full-1.0.mar")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert not [path for path in Path(served.cache).iterdir() if "full" in path.name]
+    assert bucket.path("full-1.0.mar") is not None
 
 
 def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3Store, source: Path) -> None:

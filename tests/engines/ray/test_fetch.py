@@ -211,6 +211,28 @@ def test_an_archive_that_was_replaced_in_the_store_is_not_run(tmp_path: Path, te
     archive(tmp_path / "plain.mar")
     wanted = registered(tmp_path)
     archive(tmp_path / "plain.mar", **{"plain.py": "other"})
-    with pytest.raises(InvalidArchive, match=r"another plain 2\.0 than was registered"):
+    with pytest.raises(InvalidArchive, match=r"plain\.mar is not the one that was checked: its sha256 is [0-9a-f]{64}"):
         Unpacked(wanted, Source("(?!)", str(tmp_path), 1_000_000))
     assert list(temporary.iterdir()) == []
+
+
+def test_an_archive_is_fetched_with_the_sha256_that_was_handed_over_or_refused(tmp_path: Path) -> None:
+    local, target = Source("(?!)", str(tmp_path), 1_000_000), tmp_path / "fetched"
+    sha256 = hashlib.sha256(archive(tmp_path / "plain.mar").read_bytes()).hexdigest()
+    assert local.fetch("plain.mar", target) == local.fetch("plain.mar", target, sha256) == sha256
+    archive(tmp_path / "plain.mar", **{"plain.py": "other"})
+    with pytest.raises(InvalidArchive, match=r"^Archive plain\.mar is not the one that was checked"):
+        local.fetch("plain.mar", target, sha256)
+
+
+def test_a_folder_that_others_may_write_to_is_not_run_from(tmp_path: Path, temporary: Path) -> None:
+    archive(tmp_path / "plain.mar")
+    temporary.mkdir(parents=True)
+    temporary.chmod(0o777)
+    with pytest.raises(InvalidArchive, match=f"others may write to {temporary}"):
+        Unpacked(registered(tmp_path), Source("(?!)", str(tmp_path), 1_000_000))
+    temporary.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    temporary.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidArchive, match=f"others may write to {temporary}"):
+        Unpacked(registered(tmp_path), Source("(?!)", str(tmp_path), 1_000_000))
