@@ -11,7 +11,7 @@ from pathlib import Path
 from errors import StoreError
 
 # What to do about an error of the file system, by its number.
-_FULL = "make room on its disk, then run the command again"
+_FULL = "free some space on its disk, then run the command again"
 _DENIED = "let this user read and write there"
 _IN_THE_WAY = "a file or folder of another kind is in the way; move it away"
 _REMEDIES = {
