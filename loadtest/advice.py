@@ -68,10 +68,12 @@ def _delay(now: Batching, batch_size: int, rate: float, lone_ms: float) -> tuple
     why = f"at {rate:.0f}/s a batch of {batch_size} fills in {fills_in_ms:.1f} ms"
     ceiling_ms = LONE_SHARE * lone_ms
     delay = max(1, round(min(fills_in_ms, ceiling_ms)))
+    if fills_in_ms > ceiling_ms:
+        why += f", longer than {LONE_SHARE:.0%} of what a client that is alone waits for its answer"
     if delay == now.max_batch_delay_ms:
         delay //= 2
         why += "; the delay that follows from it is set already, so see what half of it does"
-    cost = f"a client that is alone waits all of {delay} ms, beside some {lone_ms:.1f} ms for its answer"
+    cost = f"it costs a client that is alone {delay} ms on top of some {lone_ms:.1f} ms"
     return delay, f"{why}; {cost}"
 
 

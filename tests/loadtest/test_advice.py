@@ -59,7 +59,7 @@ def test_delay_costs_a_lone_client_a_quarter_of_its_latency_at_most(
     advice = advise(_report(now, clients=clients, rate=rate, latency_ms=latency_ms))
     assert advice is not None
     assert 0 < advice.max_batch_delay_ms <= max(1, lone_ms / 4 + 0.5)
-    cost = f"alone waits all of {advice.max_batch_delay_ms} ms, beside some {lone_ms:.1f} ms for its answer"
+    cost = f"it costs a client that is alone {advice.max_batch_delay_ms} ms on top of some {lone_ms:.1f} ms"
     assert cost in advice.why_max_batch_delay
 
 
