@@ -8,18 +8,17 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
 from gateway.console.state import Console
-from gateway.dispatch import Dispatch, endpoint_of
+from gateway.dispatch import Dispatch, HeadAsGet, endpoint_of
 from gateway.edge import Edge
 from gateway.endpoints import PredictionEndpoint
 from gateway.forms import FORMS, any_form
 from gateway.framework_errors import http_error, validation_error
-from gateway.guards import LoopbackOnly
+from gateway.guards import KnownSites, LoopbackOnly, Sites
 from gateway.hooks import Business
 from gateway.metrics import Metrics
 from gateway.oip import rest
@@ -28,6 +27,7 @@ from gateway.oip.grpc_server import grpc_server
 from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
 from gateway.oip.statistics import Statistics
 from gateway.openapi import document
+from gateway.origins import Preflight, origins_for
 from gateway.routes import console, docs, health, home, models
 from gateway.services import open_services
 from gateway.tracing import Tracer, tracer_for
@@ -66,7 +66,13 @@ def create_app(
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
     layers = [
-        Middleware(Edge, metrics=metrics, tracer=tracer, access_log=settings.gateway.access_log),
+        Middleware(
+            Edge,
+            metrics=metrics,
+            tracer=tracer,
+            origins=origins_for(settings.gateway.security.cors_origins),
+            access_log=settings.gateway.access_log,
+        ),
         *_guards(settings.gateway, keys),
     ]
     app = FastAPI(
@@ -77,7 +83,7 @@ def create_app(
         docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; ours is gateway.swagger
         redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
-        middleware=layers,
+        middleware=[*layers, Middleware(HeadAsGet)],
         exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
     )
     endpoints = (default, versioned, *short.values())
@@ -111,16 +117,10 @@ def _guards(gateway: Gateway, keys: "Keys | None") -> list[Middleware]:
     """Who may ask at all; outermost first."""
     security = gateway.security
     guards = [] if gateway.insecure or keys else [Middleware(LoopbackOnly)]
+    if keys is None:
+        guards.append(Middleware(KnownSites, sites=Sites(gateway)))
     if security.cors_origins:
-        guards.append(
-            Middleware(
-                CORSMiddleware,
-                allow_origins=security.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["*"],
-                expose_headers=["x-request-id", "x-model-version", "retry-after"],
-            )
-        )
+        guards.append(Middleware(Preflight, allowed=security.cors_origins))
     if keys is not None:
         from gateway.api_keys import KeyGuard
 

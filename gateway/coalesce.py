@@ -18,6 +18,7 @@ import orjson
 from errors import Internal, NoWorker, OverCapacity, RequestError
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
+from gateway.logs import ended
 from gateway.metrics import Metrics
 from gateway.observation import Reader
 from gateway.split import split
@@ -123,6 +124,7 @@ class _Lane:
 
     def _back(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
+        ended(task)
         if self._waiting:
             self._leave()
 
@@ -130,7 +132,7 @@ class _Lane:
         try:
             await self._travel(members)
         finally:
-            # Something unforeseen ended the ride (the log has it): whoever still waits must not wait for ever.
+            # Something unforeseen ended the ride, and goes to the log: whoever still waits must not wait for ever.
             for member in members:
                 _tell(member, Internal("the request was lost in the gateway"))
 
@@ -190,4 +192,5 @@ class _Lane:
 
 def _tell(member: _Member, error: Exception) -> None:
     if not member.answer.done():
-        member.answer.set_exception(error)
+        # Its traceback leads to the member, which leads to its answer: together they would wait for the collector.
+        member.answer.set_exception(error.with_traceback(None))

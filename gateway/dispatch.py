@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.endpoints import PredictionEndpoint
 from gateway.paths import prediction
@@ -56,3 +56,29 @@ class Dispatch:
             return None
         scope["path_params"] = named.parameters
         return self._default if named.version is None else self._versioned
+
+
+class HeadAsGet:
+    """The innermost layer around the web framework: a route that answers GET answers HEAD.
+
+    When the answer goes out the method is HEAD again, whose body the server leaves out.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def head_only(message: Message) -> None:
+            scope["method"] = "HEAD"
+            await send(message)
+
+        scope["method"] = "GET"
+        try:
+            await self._app(scope, receive, head_only)
+        finally:
+            scope["method"] = "HEAD"

@@ -7,10 +7,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Internal, RequestError
 from gateway import exchange, request_id
-from gateway.body import ClientGoneError
+from gateway.body import ClientGoneError, receiving_of
 from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
+from gateway.origins import Origins
 from gateway.replies import error_response
 from gateway.stamped import Stamped
 from gateway.tracing import SILENT, Tracer
@@ -26,10 +27,13 @@ WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
 class Edge:
     """Gives each request its id, sees that it gets exactly one answer, and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, tracer: Tracer, *, access_log: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, tracer: Tracer, origins: Origins | None, *, access_log: bool
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._tracer = tracer
+        self._origins = origins
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,11 +58,16 @@ class Edge:
                     span.answered(request, status)
         finally:
             self._metrics.in_flight.dec()
+            if request.held:
+                receiving_of(scope).give_back(request.held)
+            if (extensions := scope.get("extensions")) is not None:
+                # They lead back to the scope: left in it, each request would wait for the garbage collector.
+                extensions.clear()
             self._record(scope, request, status, clock() - request.started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request: Exchange) -> int:
         """Lets the application answer, or answers for it; the status that went out."""
-        stamped = Stamped(scope, send, request.request_id)
+        stamped = Stamped(scope, send, request.request_id, self._origins)
         try:
             await self._app(scope, receive, stamped)
         except ClientGoneError:

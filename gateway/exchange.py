@@ -24,6 +24,7 @@ class Exchange:
         deadline: seconds of the event loop's clock, once it is known.
         model: name of a model that exists, empty until it is found; never what the client merely typed.
         headers: as they came, names in lower case.
+        held: bytes of its body that the gateway counts as held until it is answered.
 
     """
 
@@ -33,6 +34,7 @@ class Exchange:
     model: str = ""
     deadline: float = math.inf
     headers: Headers = ()
+    held: int = 0
 
 
 def attach(scope: Scope, exchange: Exchange) -> None:

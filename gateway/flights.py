@@ -41,9 +41,7 @@ class Flights:
         while (flight := self._flights.get(key)) is not None:
             if flight.body != request.body:
                 return await self._engine.predict(request)
-            follower: _Follower = asyncio.get_running_loop().create_future()
-            flight.followers.append(follower)
-            answer = await follower
+            answer = await _landing(flight)
             if answer is not None:
                 self._metrics.joined(request.model)
                 return answer
@@ -71,10 +69,21 @@ class Flights:
         error: RequestError | None = None,
     ) -> None:
         del self._flights[key]
-        for follower in flight.followers:
+        # An error's traceback leads to the flight; what the flight leads to must not lead back to the error.
+        followers, flight.followers = flight.followers, []
+        for follower in followers:
             if follower.done():
                 continue
             if error is not None:
                 follower.set_exception(error)
             else:
                 follower.set_result(answer)
+
+
+async def _landing(flight: _Flight) -> EngineAnswer | None:
+    follower: _Follower = asyncio.get_running_loop().create_future()
+    flight.followers.append(follower)
+    try:
+        return await follower
+    finally:
+        del follower  # as above: an error that it brings has this frame in its traceback

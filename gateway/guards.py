@@ -1,11 +1,21 @@
-"""Who may ask at all: nobody from another machine, unless that was asked for."""
+"""Who may ask at all without an API key: nobody from another machine, unless that was asked for, and no other site.
 
+A browser lets a page ask its own site only, but the page's owner says which address that site has, 127.0.0.1 included
+(DNS rebinding). What such a request cannot hide is the site's name in `Host`.
+"""
+
+import re
+import socket
 from functools import lru_cache
 from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Forbidden
+from gateway.exchange import header
+from settings.schema import Gateway
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\s]+))(?::[0-9]*)?")
 
 
 @lru_cache(maxsize=256)
@@ -34,3 +44,53 @@ class LoopbackOnly:
         if scope["type"] == "http" and server is not None and server[1] is not None and not is_loopback(server[0]):
             raise Forbidden("this gateway answers its own machine only; gateway.security.api_keys opens it")
         await self._app(scope, receive, send)
+
+
+class Sites:
+    """The names under which the gateway is asked: loopback, the address that it is bound to, and those of the settings.
+
+    One that is open to other machines (`gateway.insecure`) also answers to the machine's name and to any address:
+    only a name can be pointed elsewhere.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        own = {gateway.host, *gateway.security.hosts, *([socket.gethostname()] if gateway.insecure else [])}
+        self._names = frozenset(name.lower() for name in own)
+        self._addresses = gateway.insecure
+        self.knows = lru_cache(maxsize=1024)(self._knows)
+
+    def _knows(self, host: str | bytes, local: str | None) -> bool:
+        """Whether a Host header names one of them; `local` is the address at which the connection arrived."""
+        text = host.decode("latin-1") if isinstance(host, bytes) else host
+        found = _HOST.fullmatch(text.lower())
+        if found is None:
+            return False
+        name = (found[1] or found[2]).removesuffix(".")
+        if is_loopback(name) or name.endswith(".localhost") or name == local or name in self._names:
+            return True
+        return self._addresses and _is_address(name)
+
+
+class KnownSites:
+    """Refuses requests whose Host header names another site."""
+
+    def __init__(self, app: ASGIApp, sites: Sites) -> None:
+        self._app = app
+        self._sites = sites
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets requests through that name this gateway, and all that come over a Unix socket: no browser does that."""
+        server = scope.get("server")
+        if scope["type"] == "http" and server is not None and server[1] is not None:
+            host = header(scope["headers"], b"host")
+            if host is not None and not self._sites.knows(host, server[0]):
+                raise Forbidden("the Host header names another site; gateway.security.hosts lists more names, keys any")
+        await self._app(scope, receive, send)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -70,6 +70,7 @@ class Node:
             raise WorkerLost(f"node {self.name} answers no longer") from None
         finally:
             self._running.discard(task)
+            del task  # an error's traceback leads to this frame, and the task to the error
 
     async def check(self) -> None:
         """Takes it out when it does not answer, and looks whether it may come back when it does."""

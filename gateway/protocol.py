@@ -3,12 +3,15 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway.closing import HalfClosed, Linger
 from gateway.guards import is_loopback
 from gateway.hang_up import EXTENSION, HangUp
 from gateway.overload import EarlyReturns, Refusals, told_to_wait_s
@@ -23,6 +26,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 RESPOND = "marina.respond"
 REQUEST_LINE_ROOM = 16  # method, spaces and version beside the path
+CLOSE, KEEP_ALIVE = b"connection: close\r\n", b"connection: keep-alive\r\n"
+# What asks for another protocol on the connection; none is offered, and the request is answered as if they were not.
+UPGRADING = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 
 class _Unheard:
@@ -40,8 +46,8 @@ class ShortCycle:
         "response_started", "scope", "waiting_for_100_continue",
     )  # fmt: skip
 
-    def __init__(self, *, keep_alive: bool, on_response: Callable[[], None]) -> None:
-        self.scope = _POST
+    def __init__(self, scope: dict[str, Any], on_response: Callable[[], None], *, keep_alive: bool) -> None:
+        self.scope = scope
         self.keep_alive = keep_alive
         self.on_response = on_response
         self.message_event = _UNHEARD
@@ -49,9 +55,14 @@ class ShortCycle:
         self.response_started = self.response_complete = False
 
 
-_POST: dict[str, Any] = {"method": "POST"}
-_NONE: dict[str, Any] = {}
+_POST: dict[str, Any] = {"method": "POST", "http_version": "1.1"}
+_OLD_POST: dict[str, Any] = {"method": "POST", "http_version": "1.0"}
 _UNHEARD = _Unheard()
+
+
+def _undecided(cycle: RequestResponseCycle | ShortCycle) -> bool:
+    """Whether a client that waits for leave to send its body may send it or not: nobody knows what comes next."""
+    return cycle.waiting_for_100_continue and cycle.more_body
 
 
 class Protocol(HttpToolsProtocol):
@@ -62,6 +73,7 @@ class Protocol(HttpToolsProtocol):
         services: Services = self.app_state["services"]
         security = services.settings.gateway.security
         self._stopping = services.stopping
+        self._origins = services.origins
         self._insecure = services.settings.gateway.insecure
         self._shortcut = services.shortcut
         self._refusals = services.refusals
@@ -78,7 +90,12 @@ class Protocol(HttpToolsProtocol):
         self._head = 0
         self._in_head = False
         self._refused = False
+        self._upgrading = False
+        self._linger: Linger | None = None
+        self._half_closed: HalfClosed | None = None
+        self._eof = False
         self._hang_up = HangUp()
+        self._extensions: dict[str, Any] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
         """A client is there; it has a while to say what it wants."""
@@ -88,20 +105,35 @@ class Protocol(HttpToolsProtocol):
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone, and whoever works for it stops."""
+        """The client is gone, and whoever works for it stops; nothing is left that leads back to the connection."""
         self._head_arrived()
         if self._hold_timer is not None:
             self._hold_timer.cancel()
             self._hold_timer = None
         super().connection_lost(exc)
-        if self._whole is not None:
-            self._whole.lost()
-            self._whole = None
-        self._hang_up.happened()
+        self._unset_keepalive_if_required()
+        self._given_up()
+        for ended in (self._linger, self._half_closed):
+            if ended is not None:
+                ended.end()
+        self.pipeline.clear()
+        self.cycle = self.scope = self._linger = self._half_closed = None  # type: ignore[assignment]
+        self._extensions = {}
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own may return it, uvicorn's never does
+        """The client sends no more; it still gets the answers that it waits for."""
+        self._eof = True
+        if self._refused or not self._owes_answer():
+            return False
+        if self._half_closed is None and self.scope["http_version"] != "1.0":
+            self._half_closed = HalfClosed(self.transport, self.loop)
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Bytes of requests; nothing more is read on a connection that was refused."""
         if self._refused:
+            if self._linger is not None:
+                self._linger.drop(len(data))
             return
         if self._early is not None and not self._in_message and self._is_alone():
             hold_s = self._early.hold_s(data, self.loop.time())
@@ -111,7 +143,12 @@ class Protocol(HttpToolsProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._refuse(400, "unreadable_input", "this is not a valid HTTP request")
+            return
         if self._short is not None:
             self._go_ordinary()  # only part of the body is here; that way knows how to wait
         if self._in_head and self._head_timer is None and not self._refused:
@@ -121,8 +158,11 @@ class Protocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._head = REQUEST_LINE_ROOM
+        self._hosts = 0
+        self._wrong: tuple[int, str, str] | None = None
         self._in_head = self._in_message = True
-        self._extensions: dict[str, Any] = {EXTENSION: self._hang_up}
+        self._begun = False
+        self._extensions = {EXTENSION: self._hang_up}
         self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
@@ -133,13 +173,25 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A whole header."""
         self._count(len(name) + len(value) + 4)
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"transfer-encoding" and value.lower() != b"chunked":
+            self._wrong = (501, "not_implemented", "a body may be `Transfer-Encoding: chunked`, and nothing else")
+        elif name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+            if not self.expect_100_continue:
+                self._wrong = (417, "expectation_failed", "`Expect: 100-continue` is the only one that is met")
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head = False
         self._head_arrived()
-        if self._refused:
+        if self._refused or self._is_wrong():
+            return
+        if self.parser.should_upgrade():
+            self._upgrading = True  # the parser takes what follows for another protocol: data_received goes on
             return
         if self.parser.get_method() == b"POST" and self._is_alone():
             if self._refusals is not None and self._refuse_from_head(self._refusals):
@@ -162,6 +214,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The whole request is there."""
         self._in_message = False
+        if self._upgrading:
+            return
         if self._short is not None:
             head, self._short = self._short, None
             if self._take_shortcut(head):
@@ -172,16 +226,84 @@ class Protocol(HttpToolsProtocol):
         if self._whole is not None:
             self._whole.end()
             self._whole = None
+        self._begun = False
 
-    def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is told so: a head, or a body whose request has no answer yet."""
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not (cycle.more_body and not cycle.response_started):
-            # Another request is being answered; that answer is the last on this connection.
-            cycle.keep_alive = False
-            self._refused = True
+    def on_response_complete(self) -> None:
+        """An answer is out: the next one's turn, or the end of a connection on which nothing more is read."""
+        if self._linger is not None:
+            self.server_state.total_requests += 1
             return
-        self._refuse(400, "unreadable_input", "this is not a valid HTTP request")
+        last = self._reads_no_more and not self.pipeline
+        super().on_response_complete()
+        if last:
+            self._close(sending=self._refused)
+
+    @property
+    def _reads_no_more(self) -> bool:
+        return self._eof or self._refused
+
+    def _is_wrong(self) -> bool:
+        """Whether the head was refused."""
+        version = self.parser.get_http_version()
+        if self._hosts != 1 and (self._hosts or version != "1.0"):
+            self._wrong = (400, "unreadable_input", "a request needs one Host header, and no second one")
+        if self.url[:1] != b"/":
+            self._take_authority()
+        if self.parser.get_method() == b"CONNECT":
+            self._wrong = (405, "method_not_allowed", "this is no proxy: nothing is connected to")
+        if self._wrong is not None:
+            self._refuse(*self._wrong)
+        self._keeps_old = version == "1.0" and self.parser.should_keep_alive()
+        # A client of HTTP/1.0 knows no interim response, and sends its body without one.
+        self.expect_100_continue = self.expect_100_continue and version != "1.0"
+        return self._wrong is not None
+
+    def _take_authority(self) -> None:
+        """Whoever sends a whole URL names the site in it, and the Host header counts for nothing."""
+        with suppress(httptools.HttpParserInvalidURLError):
+            found = httptools.parse_url(self.url)
+            if found.host is not None:
+                self.headers[:] = [each for each in self.headers if each[0] != b"host"]
+                self.headers.append((b"host", found.host))
+
+    def _feed(self, data: bytes) -> None:
+        """Parses; a request that wishes for another protocol is parsed anew without the wish, its body as a body.
+
+        The parser itself takes all that follows such a head for the other protocol.
+        """
+        rest = memoryview(data)
+        while not self._refused:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as asked:
+                rest = rest[asked.args[0] :]
+            if not self._upgrading:
+                return  # CONNECT, which was refused
+            self._upgrading = False
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.feed_data(head)
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection" and b"close" in value.lower():
+                value = b"close"
+            elif name in UPGRADING:
+                continue
+            lines += (name, b": ", value, b"\r\n")
+        return b"".join((*lines, b"\r\n"))
+
+    def _owes_answer(self) -> bool:
+        """Whether a request came whole and has no answer yet; one that did not come whole is given up."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        if cycle.more_body and self.pipeline:
+            self.pipeline.popleft()
+            return True
+        return not cycle.more_body
 
     def _is_alone(self) -> bool:
         """Whether nothing else is under way on this connection."""
@@ -191,16 +313,21 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self) -> None:
         super().on_headers_complete()
-        self._extensions[RESPOND] = partial(self._respond, self.cycle)
-        self._extensions[WHOLE_BODY] = WholeBody(partial(self._gather, self.cycle))
+        self._begun = True
+        cycle = self.cycle
+        cycle.keep_alive = cycle.keep_alive or self._keeps_old
+        self._extensions[RESPOND] = partial(self._respond, cycle)
+        self._extensions[WHOLE_BODY] = WholeBody(partial(self._gather, cycle))
 
     def _gather(self, cycle: RequestResponseCycle, whole: WholeBody) -> bytes | None:
         """From here on the cycle's body goes to `whole`; returned at once when all of it is there."""
+        # What the cycle has is given away: it lives as long as its connection waits for the next request.
+        body, cycle.body = bytes(cycle.body), bytearray()
         if cycle.disconnected:
             whole.lost()
         elif not cycle.more_body:
-            return bytes(cycle.body)
-        elif whole.add(bytes(cycle.body)):
+            return body
+        elif whole.add(body):
             self._whole = whole
             if cycle.waiting_for_100_continue:
                 cycle.waiting_for_100_continue = False
@@ -220,9 +347,13 @@ class Protocol(HttpToolsProtocol):
         refusal = refusals.of(self.url, self.headers, self.loop.time())
         if refusal is None:
             return False
-        cycle = ShortCycle(keep_alive=self.parser.should_keep_alive(), on_response=self.on_response_complete)
+        cycle = self._short_cycle()
+        cycle.more_body = True
         self.cycle = cycle  # type: ignore[assignment]  # all that uvicorn asks of one
-        self._respond(cycle, *refusal)
+        status, headers, body = refusal
+        if self._origins is not None:
+            headers = [*headers, *self._origins.headers(self.headers)]
+        self._respond(cycle, status, headers, body)
         return True
 
     def _note_refusal(self, status: int, headers: Headers) -> None:
@@ -256,7 +387,7 @@ class Protocol(HttpToolsProtocol):
 
     def _take_shortcut(self, head: Head) -> bool:
         assert self._shortcut is not None
-        cycle = ShortCycle(keep_alive=self.parser.should_keep_alive(), on_response=self.on_response_complete)
+        cycle = self._short_cycle()
         ride = self._shortcut.send(head, self._short_body, partial(self._respond, cycle))
         if ride is None:
             return False
@@ -266,32 +397,43 @@ class Protocol(HttpToolsProtocol):
         self._hang_up.callback = ride.hang_up
         return True
 
+    def _short_cycle(self) -> ShortCycle:
+        scope = _OLD_POST if self._keeps_old else _POST
+        return ShortCycle(scope, self.on_response_complete, keep_alive=self.parser.should_keep_alive())
+
     def _respond(self, cycle: RequestResponseCycle | ShortCycle, status: int, headers: Headers, body: bytes) -> None:
         """A whole answer in one write, where two of uvicorn's messages would be two packets."""
-        if cycle.disconnected:
+        if cycle.disconnected or self.parser is None:
             return
         self._note_refusal(status, headers)
-        if self._stopping.asked and (b"connection", b"close") not in headers:
-            headers = [*headers, (b"connection", b"close")]
-        head = [STATUS_LINE[status]]
-        for name, value in (*self.server_state.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-            if name == b"connection" and value == b"close":
-                cycle.keep_alive = False
-        if not cycle.keep_alive and (b"connection", b"close") not in headers:
-            head.append(b"connection: close\r\n")
-        head.append(b"\r\n")
+        head = self._head_of(cycle, status, headers)
         if cycle.scope["method"] != "HEAD":
             head.append(body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
-        # They lead back to the cycle: left in it, each request would wait for the garbage collector.
-        cycle.scope.get("extensions", _NONE).clear()
+        self._hang_up.callback = None
         self.transport.write(b"".join(head))
         cycle.message_event.set()
         if not cycle.keep_alive:
-            self.transport.close()
+            self._close(sending=cycle.more_body)
         cycle.on_response()
+
+    def _head_of(self, cycle: RequestResponseCycle | ShortCycle, status: int, headers: Headers) -> list[bytes]:
+        """The pieces of a head, and in `cycle.keep_alive` whether the connection goes on after it."""
+        if self._stopping.asked or _undecided(cycle) or (self._reads_no_more and not self.pipeline):
+            cycle.keep_alive = False
+        head = [STATUS_LINE[status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            if name == b"connection":
+                cycle.keep_alive = cycle.keep_alive and value != b"close"
+                continue
+            head += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            head.append(CLOSE)
+        elif cycle.scope["http_version"] == "1.0":
+            head.append(KEEP_ALIVE)
+        head.append(b"\r\n")
+        return head
 
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_timeout_s, self._too_slow)
@@ -315,12 +457,54 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answers in the place of the application, which never saw a whole request, and closes the connection."""
+        if self._refused:
+            return
         self._refused = True
+        self._head_arrived()
+        cycle = self.cycle
+        if cycle is not None and not self._begun and not cycle.response_complete:
+            return  # another request is being answered; that answer is the last on this connection
+        if cycle is not None and self._begun:
+            if self.pipeline:
+                self.pipeline.popleft()  # the same
+                return
+            if cycle.response_started:
+                cycle.keep_alive = False
+                if cycle.response_complete:
+                    self._close(sending=True)
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._given_up()
         request_id = secrets.token_hex(16)
         body = orjson.dumps({"error": code, "detail": detail, "request_id": request_id})
-        head = (
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\nx-request-id: {request_id}\r\n"
-            "x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(STATUS_LINE[status] + head.encode("ascii") + body)
-        self.transport.close()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode("ascii")),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        if self._origins is not None:
+            headers += self._origins.headers(self.headers or ())
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"".join((STATUS_LINE[status], lines, CLOSE, b"\r\n", body)))
+        self._close(sending=True)
+
+    def _given_up(self) -> None:
+        """Tells whoever works on a request of this connection that nobody waits for it."""
+        if self._whole is not None:
+            self._whole.lost()
+            self._whole = None
+        self._hang_up.happened()
+        self._hang_up.callback = None
+
+    def _close(self, *, sending: bool) -> None:
+        """Closes once what was written is out; `sending` while the client may still send."""
+        if self._linger is not None or self.transport.is_closing():
+            return
+        if not sending or self._eof:
+            self.transport.close()
+            return
+        self._refused = True
+        self.flow.resume_reading()
+        self._linger = Linger(self.transport, self.loop)

@@ -15,8 +15,10 @@ from gateway.deadline import Deadlines
 from gateway.hooks import Business
 from gateway.hosts import hosts
 from gateway.metrics import Metrics
+from gateway.origins import Origins, origins_for
 from gateway.overload import Refusals, refusals_for
 from gateway.pipeline import Pipeline
+from gateway.receiving import Receiving, receiving_for
 from gateway.session import open_session
 from gateway.shortcut import Shortcut, may_be_taken
 from gateway.splits import Splits
@@ -44,6 +46,8 @@ class Services:
     admission: Admission
     breaker: Breaker
     stopping: Stopping
+    receiving: Receiving
+    origins: Origins | None
     shortcut: Shortcut | None
     refusals: Refusals | None
 
@@ -80,6 +84,8 @@ async def open_services(
                     made.admission,
                     made.breaker,
                     stopping,
+                    receiving_for(gateway),
+                    origins_for(gateway.security.cors_origins),
                     shortcut,
                     refusals_for(gateway, catalog, made.admission, metrics, keys),
                 )

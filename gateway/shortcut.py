@@ -6,6 +6,7 @@ own, business logic, a cache, a trace) goes the ordinary way, and so does whatev
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from errors import DeadlinePassed, OverCapacity, RequestError, UnknownModel
+from errors import DeadlinePassed, Internal, OverCapacity, RequestError, UnknownModel
 from gateway import request_id
 from gateway.admission import Place
 from gateway.aliases import RESPONSE_FORMS, ResponseForm, single
@@ -21,7 +22,9 @@ from gateway.catalog import Catalog
 from gateway.chain import Chain
 from gateway.engine import EngineAnswer
 from gateway.forms import JSON
+from gateway.guards import Sites
 from gateway.hooks import Business, PredictionRequest
+from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.paths import prediction
 from gateway.pipeline import parsed
@@ -30,12 +33,15 @@ from settings.schema import Gateway
 if TYPE_CHECKING:
     from asyncio import TimerHandle
 
+_log = logging.getLogger(__name__)
+
 Headers = Sequence[tuple[bytes, bytes]]
 Respond = Callable[[int, Headers, bytes], None]
 
 # A state is some dozen numbers; what is longer is not in such a hurry.
 LONGEST = 4096
-_PLAIN = {b"host", b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length", b"authorization"}
+_READ = {b"content-length", b"content-type", b"host", request_id.HEADER}
+_PLAIN = {b"user-agent", b"accept", b"accept-encoding", b"connection", b"authorization"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +91,7 @@ class Ride:
 
     def _done(self, answer: "asyncio.Future[EngineAnswer]") -> None:
         self._timer.cancel()
-        try:
-            status, headers, body = 200, *self._worded(answer.result())
-        except asyncio.CancelledError:
-            status, headers, body = self._refusal(DeadlinePassed("no answer before the deadline"))
-        except RequestError as error:
-            status, headers, body = self._refusal(error)
-            if isinstance(error, UnknownModel):
-                self._top.catalog.forget()
+        status, headers, body = self._result(answer)
         if self._place is not None:
             self._place.leave(answered=status == 200)
         metrics = self._top.metrics
@@ -100,6 +99,23 @@ class Ride:
         shown = 499 if self._respond is _nobody else status
         metrics.request(self._way.model, self._way.route, shown, self._top.loop.time() - self._started)
         self._respond(status, headers, body)
+
+    def _result(self, answer: "asyncio.Future[EngineAnswer]") -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        if answer.cancelled():
+            return self._refusal(DeadlinePassed("no answer before the deadline"))
+        # Asked for and not raised: raised here, it would lead to this future, which leads to it.
+        error = answer.exception()
+        if error is None:
+            try:
+                return 200, *self._worded(answer.result())
+            except RequestError as unfit:
+                return self._refusal(unfit)
+        if isinstance(error, UnknownModel):
+            self._top.catalog.forget()
+        if not isinstance(error, RequestError):
+            event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=self._way.route)
+            error = Internal("something in the gateway broke; its log tells more under this request id")
+        return self._refusal(error)
 
     def _worded(self, answer: EngineAnswer) -> tuple[list[tuple[bytes, bytes]], bytes]:
         form = self._way.form
@@ -149,6 +165,7 @@ class Shortcut:
         self._coalescer = chain.coalescer
         self._traffic = chain.traffic
         self._business = business
+        self._sites = Sites(gateway)
         states = [alias for alias in gateway.aliases if alias.request == "state"]
         self._short = {each.path: Way(each.model, None, each.path, RESPONSE_FORMS[each.response]) for each in states}
         self._others = {alias.path for alias in gateway.aliases}
@@ -159,19 +176,19 @@ class Shortcut:
         way = self._way(url)
         if way is None:
             return None
-        offered, length, media_type = None, None, b""
+        read: dict[bytes, bytes] = {}
         for name, value in headers:
-            if name == b"content-type":
-                media_type = value
-            elif name == b"content-length":
-                length = value
-            elif name == request_id.HEADER:
-                offered = value.decode("latin-1")
+            if name in _READ:
+                read[name] = value
             elif name not in _PLAIN:
                 return None
-        if media_type != b"application/json" or length is None or not length.isdigit() or int(length) > LONGEST:
+        length = read.get(b"content-length", b"")
+        if read.get(b"content-type") != b"application/json" or not length.isdigit() or int(length) > LONGEST:
             return None
-        return Head(way, offered)
+        if (host := read.get(b"host")) is not None and not self._sites.knows(host, None):
+            return None  # refused with words, the ordinary way
+        offered = read.get(request_id.HEADER)
+        return Head(way, None if offered is None else offered.decode("latin-1"))
 
     def send(self, head: Head, body: bytes, respond: Respond) -> Ride | None:
         """Sends an observation on its way; None when it must go the ordinary one."""

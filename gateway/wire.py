@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._whole: Answer | None = None
+        self._parser: httptools.HttpResponseParser | None = None
 
     @property
     def is_open(self) -> bool:
@@ -65,14 +66,15 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
-        self._transport.writelines((head, body))
         try:
+            self._transport.writelines((head, body))
             return await self._waiter
         except BaseException:
             self.close()
             raise
         finally:
             self._waiter = None
+            self._pieces = []
 
     def close(self) -> None:
         """Ends it at once; an answer that still comes has no reader."""
@@ -81,7 +83,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of an answer; such that nobody asked for end the connection."""
-        if self._waiter is None or self._waiter.done():
+        if self._waiter is None or self._waiter.done() or self._parser is None:
             self.close()
             return
         try:
@@ -109,6 +111,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """The whole answer is there, unless it only says that one follows."""
+        assert self._parser is not None
         status = self._parser.get_status_code()
         if status < 200:
             self._headers, self._pieces = {}, []
@@ -122,6 +125,8 @@ class Connection(asyncio.Protocol):
         """The engine closed it, or it broke."""
         self._fail("closed" if exc is None else type(exc).__name__)
         self._lost(self)
+        # Each leads back here: left, they would wait for the garbage collector.
+        self._parser = self._transport = None
 
     def _fail(self, reason: str) -> None:
         if self._waiter is not None and not self._waiter.done():

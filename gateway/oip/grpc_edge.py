@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -16,6 +16,7 @@ from gateway import request_id
 from gateway.exchange import Exchange
 from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
+from gateway.receiving import Receiving, full
 from gateway.tracing import SILENT, Tracer
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ current_call: ContextVar[Exchange] = ContextVar("call")
 """The call that the running task answers; its model is filled in once it is found."""
 
 Call = Callable[[Any, Any], Awaitable[Any]]
-Stream = Callable[[Any, Any], AsyncIterator[Any]]
+Stream = Callable[[Any, Any], AsyncGenerator[Any, None]]
 
 
 class Edge(grpc.aio.ServerInterceptor):
     """Gives each call its id, turns errors into statuses, and counts."""
 
-    def __init__(self, metrics: Metrics, keys: "Keys | None", tracer: Tracer, *, access_log: bool) -> None:
+    def __init__(
+        self, metrics: Metrics, receiving: Receiving, keys: "Keys | None", tracer: Tracer, *, access_log: bool
+    ) -> None:
         self._metrics = metrics
+        self._receiving = receiving
         self._keys = keys
         self._tracer = tracer
         self._access_log = access_log
@@ -66,6 +70,9 @@ class Edge(grpc.aio.ServerInterceptor):
             return None
         codec = (handler.request_deserializer, handler.response_serializer)
         route = handler_call_details.method
+        if not self._receiving.fits(1):
+            # Its message is not read yet, and in a handler of streams nobody reads it.
+            return grpc.stream_unary_rpc_method_handler(self._unary(_refused, route), *codec)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, route), *codec)
         return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, route), *codec)
@@ -75,6 +82,7 @@ class Edge(grpc.aio.ServerInterceptor):
             with self._counted(context, route, getattr(message, "id", "")) as counted:
                 try:
                     self._admit(context, route)
+                    self._hold(counted.call, message)
                     return await call(message, context)
                 except RequestError as error:
                     counted.status = error.status
@@ -90,17 +98,19 @@ class Edge(grpc.aio.ServerInterceptor):
 
         return answered
 
-    def _stream(self, call: Stream, route: str) -> Stream:
-        async def answered(messages: Any, context: Any) -> AsyncIterator[Any]:
+    def _stream(self, call: Stream, route: str) -> Call:
+        # No generator: one whose client left is ended by somebody else later, in another context than its span's.
+        async def answered(messages: Any, context: Any) -> None:
             with self._counted(context, route, "") as counted:
                 try:
                     self._admit(context, route)
-                    async for answer in call(messages, context):
-                        yield answer
+                    async with aclosing(call(messages, context)) as answers:
+                        async for answer in answers:
+                            await context.write(answer)
                 except RequestError as error:
                     counted.status = error.status
                     await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
-                except (asyncio.CancelledError, GeneratorExit):
+                except asyncio.CancelledError:
                     counted.status = CLIENT_GONE
                     raise
 
@@ -120,6 +130,13 @@ class Edge(grpc.aio.ServerInterceptor):
         finally:
             self._end(counted)
 
+    def _hold(self, call: Exchange, message: Any) -> None:
+        """Counts a message as held until its call ends. Raises OverCapacity when it is too much."""
+        size = message.ByteSize() if hasattr(message, "ByteSize") else 0
+        if not self._receiving.take(size):
+            raise full()
+        call.held = size
+
     def _admit(self, context: Any, route: str) -> None:
         """Lets calls through that bring an API key, where keys are configured. Raises Unauthorized or RateLimited."""
         if self._keys is not None and route.rpartition("/")[2] not in OPEN:
@@ -137,6 +154,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def _end(self, counted: "_Counted") -> None:
         call, status = counted.call, int(counted.status)
         seconds = asyncio.get_running_loop().time() - call.started
+        self._receiving.give_back(call.held)
         self._metrics.in_flight.dec()
         self._metrics.request(call.model, call.route, status, seconds)
         if self._access_log:
@@ -155,6 +173,10 @@ class _Counted:
 
     call: Exchange
     status: int = HTTPStatus.OK
+
+
+async def _refused(_: Any, __: Any) -> None:
+    raise full()
 
 
 def _headers(context: Any) -> list[tuple[bytes, bytes]]:

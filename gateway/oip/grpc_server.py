@@ -37,7 +37,10 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     from gateway.oip.servicer import Servicer
 
     check_host(gateway)
-    edge = Edge(oip.services.metrics, oip.keys, tracer, access_log=gateway.access_log)
+    services = oip.services
+    # The library calls it an error when a client leaves in the moment in which its status is sent.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_client_that_left)
+    edge = Edge(services.metrics, services.receiving, oip.keys, tracer, access_log=gateway.access_log)
     server = grpc.aio.server(interceptors=[edge], options=_options(gateway))
     servicer = Servicer(oip, version)
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)
@@ -66,6 +69,10 @@ def check_port(gateway: Gateway) -> None:
             probe.bind((gateway.host, gateway.grpc_port))
         except OSError as error:
             raise _taken(gateway) from error
+
+
+def _is_no_client_that_left(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 def _options(gateway: Gateway) -> list[tuple[str, int]]:

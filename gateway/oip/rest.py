@@ -16,7 +16,7 @@ from gateway.oip.context import Oip, oip_of
 from gateway.oip.documented import PARAMETERS, READY_ONLY, SAMPLES, body_of, oip_answers
 from gateway.oip.json_wire import document
 from gateway.oip.replies import protocol_error
-from gateway.readiness import missing
+from gateway.readiness import has_worker, missing
 from gateway.replies import json_response
 from gateway.served import ServedModel, ServedVersion
 
@@ -72,7 +72,7 @@ async def server_live() -> Response:
 @router.get("/health/ready", responses=oip_answers({"ready": True}, 503))
 async def server_ready(oip: OipDep) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
-    lacking = await missing(oip.services.catalog, oip.services.settings.gateway)
+    lacking = await missing(oip.services)
     if lacking:
         return json_response({"ready": False, "error": "not ready: " + "; ".join(lacking)}, 503)
     return json_response({"ready": True})
@@ -94,7 +94,7 @@ async def model_metadata(oip: Oip, model: str, version: str | None) -> Response:
 async def model_ready(oip: Oip, model: str, version: str | None) -> Response:
     """Whether the model has a worker; 503 when it has none."""
     _, found = await version_of(oip, model, version)
-    ready = found.workers_ready > 0
+    ready = has_worker(oip.services, found)
     return json_response({"name": found.model, "ready": ready}, 200 if ready else 503)
 
 

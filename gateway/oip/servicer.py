@@ -1,7 +1,7 @@
 """The protocol's gRPC calls. What is refused is raised as RequestError; the edge makes it a status."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from gateway.oip.limits import answered_within
 from gateway.oip.messages import config, pb
 from gateway.oip.rest import statistics, version_of
 from gateway.oip.stream import Streams
-from gateway.readiness import missing
+from gateway.readiness import has_worker, missing
+from gateway.receiving import full
 
 
 class NotOffered(RequestError):
@@ -40,8 +41,7 @@ class Servicer:
 
     async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Whether every model that a short route or default names has a worker."""
-        services = self._oip.services
-        return pb.ServerReadyResponse(ready=not await missing(services.catalog, services.settings.gateway))
+        return pb.ServerReadyResponse(ready=not await missing(self._oip.services))
 
     async def ServerMetadata(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Name, version and extensions of this server."""
@@ -50,7 +50,7 @@ class Servicer:
     async def ModelReady(self, message: Any, _: Any) -> Any:  # noqa: N802
         """Whether the model has a worker."""
         _, found = await version_of(self._oip, message.name, message.version or None)
-        return pb.ModelReadyResponse(ready=found.workers_ready > 0)
+        return pb.ModelReadyResponse(ready=has_worker(self._oip.services, found))
 
     async def ModelMetadata(self, message: Any, _: Any) -> Any:  # noqa: N802
         """A model's versions and its tensors."""
@@ -94,7 +94,7 @@ class Servicer:
         """One inference, within the client's deadline."""
         return await self._infer(message, context.time_remaining())
 
-    def ModelStreamInfer(self, messages: Any, _: Any) -> AsyncIterator[Any]:  # noqa: N802
+    def ModelStreamInfer(self, messages: Any, _: Any) -> AsyncGenerator[Any, None]:  # noqa: N802
         """Inferences over one stream, answered in order; an error ends its own inference only."""
         return self.streams.answers(messages)
 
@@ -123,7 +123,13 @@ class Servicer:
         return grpc_wire.write(response)
 
     async def _streamed(self, message: Any) -> Any:
-        response = await self._infer(message, None)
+        size, receiving = message.ByteSize(), self._oip.services.receiving
+        if not receiving.take(size):
+            raise full()
+        try:
+            response = await self._infer(message, None)
+        finally:
+            receiving.give_back(size)
         # The model answers each request once, so each answer is its request's last.
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)

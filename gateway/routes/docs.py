@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from gateway.swagger import CONTENT_SECURITY_POLICY, PAGE, START, file_of
 
@@ -27,4 +27,4 @@ async def file(name: str) -> Response:
     found = file_of(name)
     if found is None:
         raise HTTPException(404)
-    return FileResponse(found[0], media_type=found[1], headers={"cache-control": "max-age=3600"})
+    return Response(found[0].read_bytes(), media_type=found[1], headers={"cache-control": "max-age=3600"})

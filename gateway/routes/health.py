@@ -23,9 +23,7 @@ async def liveness() -> Response:
 @router.get("/readyz", responses=answers({"status": "ready"}, 503))
 async def readiness(services: ServicesDep) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
-    if services.stopping.asked:
-        raise NoWorker("not ready: the gateway is about to stop")
-    lacking = await missing(services.catalog, services.settings.gateway)
+    lacking = await missing(services)
     if lacking:
         raise NoWorker("not ready: " + "; ".join(lacking))
     return json_response({"status": "ready"})

@@ -70,6 +70,9 @@ class Security(Frozen):
     """Who may ask, and how large anything may be."""
 
     api_keys: list[ApiKey] = Field(description="empty: nobody is asked for a key")
+    hosts: list[Annotated[str, Field(pattern=r"^[^\s:/\[\]@]+$")]] = Field(
+        description="names, without a port, that a Host header may have while there are no API keys"
+    )
     cors_origins: list[str] = Field(description="origins whose pages may call; empty turns CORS off")
     max_header_bytes: PositiveInt = Field(description="request line and headers together")
     head_timeout_s: Seconds = Field(description="how long a connection may take to send the head of a request")
@@ -120,6 +123,7 @@ class Gateway(Frozen):
     insecure: bool
     access_log: bool = Field(description="a log line for each request")
     max_body_bytes: PositiveInt
+    max_receiving_mb: PositiveInt = Field(description="MiB of request bodies held at once, until they are answered")
     deadline_ms: PositiveInt = Field(description="for a request without X-Deadline-Ms")
     max_deadline_ms: PositiveInt = Field(description="X-Deadline-Ms beyond this counts as this")
     upstream_connections: PositiveInt
@@ -168,6 +172,20 @@ class Gateway(Frozen):
             where = "gateway.api_key" if self.api_key_file is None else f"gateway.api_key_file={self.api_key_file}"
             raise ConfigError(f"{where} is no API key: it must be one word of plain characters")
         return {"X-Api-Key": key}
+
+    @model_validator(mode="after")
+    def _bodies_fit(self) -> Self:
+        if self.max_receiving_bytes < self.max_body_bytes:
+            raise ValueError(
+                f"max_receiving_mb={self.max_receiving_mb} leaves each of {self.processes} processes less than one "
+                f"body of max_body_bytes={self.max_body_bytes}; raise the first or lower the second"
+            )
+        return self
+
+    @property
+    def max_receiving_bytes(self) -> int:
+        """Bytes of request bodies that one process may hold."""
+        return (self.max_receiving_mb << 20) // self.processes
 
     @property
     def url(self) -> str:

@@ -8,6 +8,7 @@ import pytest
 from gateway.samples import PICTURE
 from tests.gateway.browser import browser
 from tests.gateway.engine import POLICY, VISION, Engine
+from tests.gateway.given import GivenTorchServe
 from tests.gateway.served import gateway_for
 
 
@@ -33,6 +34,21 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def gateway(engine: Engine) -> Iterator[str]:
     with gateway_for(engine) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def given() -> Iterator[GivenTorchServe]:
+    """An engine in this process that answers and fails as a test wants."""
+    made = GivenTorchServe()
+    with made.running():
+        yield made
+
+
+@pytest.fixture(scope="session")
+def front(given: GivenTorchServe) -> Iterator[str]:
+    """A gateway before it."""
+    with gateway_for(given) as url:
         yield url
 
 

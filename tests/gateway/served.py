@@ -15,13 +15,14 @@ from gateway.hooks import Business
 from gateway.tracing import Tracer
 from prometheus import GatewayFigures
 from tests.gateway.engine import Engine
+from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for
 from tests.ports import free_port
 
 
 @contextmanager
 def gateway_for(
-    engine: Engine, *overrides: str, business: Business | None = None, tracer: Tracer | None = None
+    engine: Engine | GivenTorchServe, *overrides: str, business: Business | None = None, tracer: Tracer | None = None
 ) -> Iterator[str]:
     """URL of a gateway in front of this engine."""
     configured = settings.load(

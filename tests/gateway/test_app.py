@@ -14,6 +14,7 @@ import requests
 
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
+from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -21,7 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def program(engine: Engine, log: Path, *overrides: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def program(
+    engine: Engine | GivenTorchServe, log: Path, *overrides: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = free_port()
     arguments = [
         f"gateway.port={port}",

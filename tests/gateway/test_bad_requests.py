@@ -32,7 +32,7 @@ class Bad:
 
 
 def head(path: str, *lines: str, length: int | None = 0, method: str = "POST", version: str = "1.1") -> bytes:
-    all_lines = [f"{method} {path} HTTP/{version}", "Host: x", *lines]
+    all_lines = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", *lines]
     if length is not None:
         all_lines.append(f"Content-Length: {length}")
     return "\r\n".join(all_lines).encode("latin-1") + b"\r\n\r\n"
@@ -176,7 +176,7 @@ def test_each_bad_request_gets_its_status_and_the_next_good_one_its_answer(stric
 
 
 def test_a_client_that_never_finishes_its_head_is_told_and_cut_off(strict: str) -> None:
-    for sent in (b"", b"POST /predict HT", b"POST /predict HTTP/1.1\r\nHost: x\r\n"):
+    for sent in (b"", b"POST /predict HT", b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n"):
         with connected(strict) as connection:
             connection.sendall(sent)
             response = http.client.HTTPResponse(connection)

@@ -48,7 +48,7 @@ def test_a_client_that_hangs_up_frees_its_place(engine: Engine) -> None:
         address = urlsplit(gateway)
         connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
         with connection:
-            connection.sendall(f"POST {FRAGILE} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsleep".encode())
+            connection.sendall(f"POST {FRAGILE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nsleep".encode())
             # The request for the metrics is in flight itself.
             wait_for(lambda: metric(gateway, "marina_gateway_requests_in_flight") == 2)
         wait_for(lambda: metric(gateway, "marina_gateway_requests_in_flight") == 1)

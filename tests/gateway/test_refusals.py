@@ -133,7 +133,9 @@ def test_a_large_body_is_refused_before_it_is_sent(small: str) -> None:
     """The client waits for leave to send, as curl does, and is told 413 instead."""
     address = urlsplit(small)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
-        head = f"POST {DIGITS} HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT + 1}\r\nExpect: 100-continue\r\n\r\n"
+        head = (
+            f"POST {DIGITS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {LIMIT + 1}\r\nExpect: 100-continue\r\n\r\n"
+        )
         connection.sendall(head.encode())
         response = http.client.HTTPResponse(connection)
         response.begin()
@@ -144,7 +146,7 @@ def test_a_large_body_is_refused_before_it_is_sent(small: str) -> None:
 def test_a_body_that_never_ends_is_given_up_at_the_deadline(gateway: str) -> None:
     address = urlsplit(gateway)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
-        head = f"POST {DIGITS} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Deadline-Ms: 200\r\n\r\nhalf"
+        head = f"POST {DIGITS} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\nX-Deadline-Ms: 200\r\n\r\nhalf"
         connection.sendall(head.encode())
         response = http.client.HTTPResponse(connection)
         response.begin()

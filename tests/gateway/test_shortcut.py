@@ -23,7 +23,7 @@ PATHS = ("/predict", "/models/cartpole/predict", "/models/cartpole/versions/1.0/
 def raw(path: str, body: bytes, *lines: str) -> bytes:
     head = [
         f"POST {path} HTTP/1.1",
-        "Host: x",
+        "Host: 127.0.0.1",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         *lines,

@@ -1,0 +1,40 @@
+"""Readiness: HTTP, the Open Inference Protocol and gRPC say the same at every moment."""
+
+import signal
+from pathlib import Path
+
+import grpc
+import requests
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tests.gateway.given import GivenTorchServe
+from tests.gateway.test_app import program
+from tests.polling import wait_for
+from tests.ports import free_port
+
+
+def test_readiness_of_a_gateway_that_stops_is_one_for_all(given: GivenTorchServe, tmp_path: Path) -> None:
+    port = free_port()
+    overrides = (f"gateway.grpc_port={port}", "gateway.stop_notice_ms=600000")
+    with (
+        program(given, tmp_path / "log", *overrides) as (url, process),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        requests.Session() as session,
+    ):
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        def said() -> list[bool]:
+            paths = ("/readyz", "/v2/health/ready", "/v2/models/digits/ready", "/v2/models/digits/versions/1.0/ready")
+            found = [session.get(url + path, timeout=30).status_code == 200 for path in paths]
+            model = stub.ModelReady(service_pb2.ModelReadyRequest(name="digits"), timeout=30)
+            return [*found, stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=30).ready, model.ready]
+
+        wait_for(lambda: all(said()))
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: not any(said()))
+        for path in ("/healthz", "/v2/health/live"):
+            assert session.get(url + path, timeout=30).status_code == 200
+        told = session.get(f"{url}/v2/health/ready", timeout=30).json()
+        assert "about to stop" in told["error"]
+        process.send_signal(signal.SIGTERM)  # asked twice: at once
+        assert process.wait(30) in (0, -signal.SIGTERM)
