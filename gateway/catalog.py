@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from errors import EngineError, NoWorker, UnknownModel
-from gateway.logs import event
+from gateway.logs import ended, event
 from gateway.served import ServedModel, ServedVersion, Snapshot
 
 _log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class Catalog:
     def _start_look(self) -> asyncio.Task[None]:
         if self._looking is None:
             self._looking = asyncio.create_task(self._refresh())
+            self._looking.add_done_callback(ended)
         return self._looking
 
     async def _refresh(self) -> None:
@@ -114,6 +115,10 @@ class Catalog:
             # A description without the keys TorchServe documents; the cause goes to the log, not to a client.
             event(_log, logging.ERROR, "engine_description_unreadable", exc_info=error)
             self._fail(EngineError("the engine describes its models in an unknown way"))
+        except Exception:
+            # It goes to the log with the task that it ends; what was seen before is no longer known to be true.
+            self._failure = EngineError("looking at the engine failed")
+            raise
         finally:
             self._finished, self._looking = self._began, None
 

@@ -43,7 +43,10 @@ def compare(stable: bytes, trial: bytes, tolerance: float) -> Difference:
         return Difference(differs=True)
     if not (isinstance(old, list) and isinstance(new, list) and len(old) == len(new)):
         return Difference(differs=True, first=(_length(old), _length(new)))
-    found = [_pair(*pair, tolerance) for pair in zip(old, new, strict=True)]
+    try:
+        found = [_pair(*pair, tolerance) for pair in zip(old, new, strict=True)]
+    except (TypeError, ValueError):  # text where the other has a probability
+        return Difference(differs=True, first=(old, new))
     first = next((each for each in found if each.differs), Difference(differs=False))
     return Difference(first.differs, max((each.change for each in found), default=0.0), first.first)
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Receive, Scope
 
 from gateway.body import ClientGoneError
+from gateway.logs import ended
 
 EXTENSION = "marina.hang_up"
 
@@ -96,6 +97,7 @@ async def watched(receive: Receive) -> AsyncIterator[None]:
         hang_up.happened()
 
     watcher = asyncio.create_task(watch())
+    watcher.add_done_callback(ended)
     try:
         async with Patience(_NEVER, hang_up):
             yield

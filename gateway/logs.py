@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line, the request id in it, never a body or a key."""
 
+import asyncio
 import contextvars
 import logging
 import sys
@@ -7,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+
+_log = logging.getLogger(__name__)
 
 current_request_id: contextvars.ContextVar[str | None] = contextvars.ContextVar("request_id", default=None)
 """Id of the request that the running task answers; every line logged meanwhile carries it."""
@@ -42,6 +45,12 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
+
+
+def ended(task: asyncio.Future[Any]) -> None:
+    """Log what ended a task that nobody waits for; made a task's done callback, it is the one that reads its result."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        event(_log, logging.ERROR, "task_failed", exc_info=error)
 
 
 def configure(level: int = logging.INFO) -> None:

@@ -7,8 +7,8 @@ A node is left out when it does not answer, and while it does not serve the vers
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 
@@ -18,6 +18,8 @@ from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
 from gateway.node import Node
 from gateway.served import ServedModel, ServedVersion
+
+logger = logging.getLogger(__name__)
 
 
 class Nodes:
@@ -85,9 +87,13 @@ class Nodes:
 
     async def _keep_checking(self, node: Node) -> None:
         while True:
-            # No answer, or a description that cannot be read: it stays out, and the catalog's own look tells of it.
-            with suppress(EngineError, LookupError, TypeError, ValueError):
+            try:
                 await node.check()
+            except (EngineError, LookupError, TypeError, ValueError):
+                pass  # no answer, or a description that cannot be read: it stays out, as the catalog tells
+            except Exception:
+                # The edge of a task: whatever one look breaks on, the node must be looked at again.
+                logger.exception("node_check_failed", extra={"fields": {"node": node.name}})
             await asyncio.sleep(self._check_s)
 
 

@@ -12,7 +12,7 @@ from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.compare import compare
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import event
+from gateway.logs import ended, event
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
 from settings.traffic import Split
@@ -38,6 +38,7 @@ class Shadow:
         task = asyncio.get_running_loop().create_task(self._compared(split, request, answer), context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(ended)
 
     async def close(self) -> None:
         """Gives up the copies that are under way."""

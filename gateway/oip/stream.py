@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from errors import RequestError
+from gateway.logs import ended
 from gateway.oip.messages import pb
 
 logger = logging.getLogger(__name__)
@@ -23,10 +24,11 @@ class Streams:
         self._answer = answer
         self._readers: set[asyncio.Task[None]] = set()
 
-    async def answers(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def answers(self, messages: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         """The answers to a stream of messages."""
         started: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
         reader = asyncio.create_task(self._read(messages, started))
+        reader.add_done_callback(ended)
         self._readers.add(reader)
         current: asyncio.Task[Any] | None = None
         try:
@@ -47,7 +49,9 @@ class Streams:
     async def _read(self, messages: AsyncIterator[Any], started: "asyncio.Queue[asyncio.Task[Any] | None]") -> None:
         try:
             async for message in messages:
-                await started.put(asyncio.create_task(self._told(message)))
+                task = asyncio.create_task(self._told(message))
+                task.add_done_callback(ended)
+                await started.put(task)
         finally:
             await started.put(None)
 

@@ -1,0 +1,166 @@
+"""Tasks that nobody waits for: what ends one is one line in the log, and whoever depends on it goes on."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errors import Internal, NoWorker
+from gateway.catalog import Catalog
+from gateway.engine import EngineAnswer
+from gateway.hang_up import watched
+from gateway.oip.stream import Streams
+from gateway.served import ServedModel
+from gateway.wire import Connection
+from tests.gateway.chain_parts import GivenEngine, answer, request, settle
+from tests.gateway.test_coalesce import coalescer, state
+from tests.gateway.test_nodes import fleet
+from tests.gateway.trial_parts import TRIAL, Setting
+
+pytestmark = pytest.mark.anyio
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("unforeseen")
+
+
+async def until(done: Callable[[], bool]) -> None:
+    """Gives way to others until it is so."""
+    async with asyncio.timeout(30):
+        while not done():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The names of all warnings and errors so far, those of tasks that were lost unread among them."""
+
+    def look() -> list[str]:
+        gc.collect()
+        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+    return look
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_batch_that_breaks_on_the_unforeseen_is_logged_and_its_members_are_told(
+    said: Callable[[], list[str]], count: int
+) -> None:
+    engine = GivenEngine()
+    engine.fail = broken
+    shared = coalescer(engine)
+    asked = (shared.predict(request(state(number))) for number in range(count))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(each) for each in answers] == [Internal] * count
+    del answers
+    await settle()
+    assert said() == ["task_failed"]
+    engine.fail = lambda _: None
+    assert await shared.predict(request(state(1))) == answer(1)
+
+
+async def test_a_look_that_breaks_on_the_unforeseen_is_logged_and_the_engine_is_not_known(
+    said: Callable[[], list[str]],
+) -> None:
+    async def look() -> Mapping[str, ServedModel]:
+        return broken()  # type: ignore[no-any-return]
+
+    catalog = Catalog(look, ttl_s=60)
+    with pytest.raises(NoWorker):
+        await catalog.current()
+    await settle()
+    assert said() == ["task_failed"]
+
+
+async def test_a_check_of_a_host_that_breaks_on_the_unforeseen_is_logged_and_comes_again(
+    said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = await fleet()
+    broke = asyncio.Event()
+
+    async def check() -> None:
+        broke.set()
+        broken()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.node.Node.check", lambda _: check())
+        hosts.nodes.start()
+        await asyncio.wait_for(broke.wait(), 30)
+    hosts.a.up = False
+    await until(lambda: not hosts.a.node.in_traffic)
+    await hosts.nodes.close()
+    assert "node_check_failed" in said()
+    assert not any("never retrieved" in line for line in said())
+
+
+async def test_a_copy_whose_answer_cannot_be_compared_differs(said: Callable[[], list[str]], tmp_path: Path) -> None:
+    class Odd(GivenEngine):
+        async def predict(self, request: Any) -> EngineAnswer:
+            chance = b'"most"' if request.version == TRIAL else b"0.5"
+            body = b'{"predictions": [{"label": "7", "probabilities": {"7": ' + chance + b"}}]}"
+            return EngineAnswer(body, "application/json", "1.0")
+
+    setting = Setting(tmp_path, Odd(), weight=0.0, copies=1.0)
+    await setting.traffic.predict(request([1]))
+    await until(lambda: not setting.shadow._under_way)
+    assert setting.count("shadow_total", version=TRIAL, result="differs") == 1
+    assert said() == []
+
+
+async def test_a_copy_that_breaks_on_the_unforeseen_is_logged(said: Callable[[], list[str]], tmp_path: Path) -> None:
+    class Odd(GivenEngine):
+        async def predict(self, request: Any) -> EngineAnswer:
+            return broken() if request.version == TRIAL else answer(1)
+
+    setting = Setting(tmp_path, Odd(), weight=0.0, copies=1.0)
+    assert await setting.traffic.predict(request([1])) == answer(1)
+    await settle()
+    assert said() == ["task_failed"]
+
+
+async def test_a_stream_whose_messages_end_in_an_error_ends_and_is_logged(said: Callable[[], list[str]]) -> None:
+    async def messages() -> AsyncIterator[int]:
+        yield 1
+        broken()
+
+    async def same(message: int) -> int:
+        return message
+
+    assert [each async for each in Streams(same).answers(messages())] == [1]
+    await settle()
+    assert said() == ["task_failed"]
+
+
+async def test_a_client_that_cannot_be_watched_is_logged(said: Callable[[], list[str]]) -> None:
+    async def receive() -> Any:
+        return broken()
+
+    async with watched(receive):
+        await settle()
+    assert said() == ["task_failed"]
+
+
+async def test_a_connection_that_breaks_while_it_is_written_to_leaves_no_unread_error(
+    said: Callable[[], list[str]],
+) -> None:
+    class Closed(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return False
+
+        def abort(self) -> None:
+            pass
+
+        def writelines(self, _: Any) -> None:
+            broken()
+
+    made = Connection(lambda _: None)
+    made.connection_made(Closed())
+    with pytest.raises(ZeroDivisionError):
+        await made.ask(b"head", b"body")
+    made.connection_lost(ConnectionResetError())
+    del made
+    assert said() == []
