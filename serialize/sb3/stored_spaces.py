@@ -18,8 +18,10 @@ from errors import BuildError
 from serialize.sb3.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Part, Space, unbounded_box
 from settings.schema.served_model import Bounds
 
-# What gymnasium prints of a Dict: 'key': Name(   and, before 1.0, ('key', Name(   in a list of pairs.
-ENTRY = re.compile(r"[\s,]*(?P<pair>\()?(?P<key>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")(?::|,) (?P<name>\w+)\(")
+# What gymnasium prints of a Dict: 'key': Name(   before 1.0 also ('key', Name(   in a list of pairs; gym 0.21 key:Name(
+ENTRY = re.compile(
+    r"[\s,]*(?P<pair>\()?(?P<key>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|(?P<bare>\w+))(?:: ?|, )(?P<name>\w+)\("
+)
 # low, high, (shape), dtype
 BOX = re.compile(r"(?P<bounds>.*), (?P<shape>\([\d, ]*\)), (?P<dtype>\w+)", re.DOTALL)
 WORDS = re.compile(r"\s*(?P<name>\w+)\((?P<arguments>.*)\)\s*", re.DOTALL)
@@ -129,7 +131,7 @@ def _dict(text: str, role: str, beside: Beside) -> Dict:
     position = 1
     while entry := ENTRY.match(rest, position):
         end = _closing(rest, entry.end())
-        key = ast.literal_eval(entry["key"])
+        key = entry["bare"] or ast.literal_eval(entry["key"])
         parts.append((key, _worded(entry["name"], rest[entry.end() : end], role, beside, key)))
         position = end + 1
         if entry["pair"]:

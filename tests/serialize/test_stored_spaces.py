@@ -68,6 +68,11 @@ def test_space_is_printed_as_it_was_written(text: str) -> None:
     assert str(found).replace('"', "'") == text.replace("\\'", "'")
 
 
+def test_parts_that_an_old_release_prints_without_quotes_are_read() -> None:
+    text = "Dict(goal:Box([-inf -inf], [inf inf], (2,), float32), gear:Discrete(4))"
+    assert str(parse_space(text, "x")) == "Dict('goal': Box(-inf, inf, (2,), float32), 'gear': Discrete(4))"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
