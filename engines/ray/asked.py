@@ -4,8 +4,11 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qsl
+
+from engines.ray.counts import Sample
+from engines.ray.refusals import Refusal
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -27,6 +30,20 @@ class Told:
     status: int
     headers: Headers
     body: bytes
+
+    @classmethod
+    def refused(cls, refusal: Refusal) -> Self:
+        """A refusal as the answer to one request."""
+        return cls(refusal.status, (("content-type", "application/json"),), refusal.body())
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A batch's answers, what its handler measured, and how long the worker had it, in seconds."""
+
+    told: list[Told]
+    samples: list[Sample]
+    seconds: float
 
 
 class Named(dict[str, Any]):

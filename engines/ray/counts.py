@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engines.ray.recorded import Sample
-
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 """Upper bounds of TorchServe's histograms, which its dashboards know."""
 
@@ -25,6 +23,8 @@ class Histogram:
         self.total += value
 
 
+Sample = tuple[str, str, tuple[tuple[str, str], ...], float]
+"""What a handler measured: name, kind (counter, gauge or histogram), labels and value."""
 Series = tuple[str, tuple[tuple[str, str], ...]]
 
 

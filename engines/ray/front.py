@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -22,9 +22,9 @@ from ray import serve
 from engines.ray.asked import Asked, Headers, Told
 from engines.ray.line import Line
 from engines.ray.listener import Address, Listener
+from engines.ray.logs import structure_replica
 from engines.ray.memory import keep_memory, settle
 from engines.ray.refusals import (
-    Failed,
     KeyRefused,
     NoSuchMethod,
     NoSuchResource,
@@ -56,12 +56,17 @@ class Limits:
     drain_s: float
 
 
+class ClientGoneError(Exception):
+    """Nobody is there any more to whom an answer could go."""
+
+
 class Front:
     """Knows what is registered, and has a line of requests for each version."""
 
     def __init__(self, limits: Limits, address: Address | None = None) -> None:
         """Without an address, requests come by Ray's proxies."""
         keep_memory()
+        structure_replica()
         self._limits = limits
         self._address = address
         self._listener: Listener | None = None
@@ -110,8 +115,10 @@ class Front:
         """One HTTP request."""
         try:
             told = await self._told(scope, receive)
+        except ClientGoneError:
+            return
         except Refusal as refusal:
-            told = Told(refusal.status, JSON, refusal.body())
+            told = Told.refused(refusal)
         await send(
             {
                 "type": "http.response.start",
@@ -139,7 +146,8 @@ class Front:
         body = await self._body(named, receive)
         more = EXPLANATIONS if parts[0] == "explanations" else ()
         query = scope.get("query_string", b"").decode("latin-1")
-        return await line.ask(Asked(named.get("x-request-id") or uuid.uuid4().hex, (*headers, *more), query, body))
+        asked = Asked(named.get("x-request-id") or uuid.uuid4().hex, (*headers, *more), query, body)
+        return await while_there(line.ask(asked), receive)
 
     def _line(self, model: str, version: str | None = None) -> Line:
         model, version = unquote(model), unquote(version) if version else None
@@ -170,13 +178,40 @@ class Front:
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise Failed("the client has gone")
+                raise ClientGoneError
             pieces.append(message.get("body", b""))
             size += len(pieces[-1])
             if size > self._limits.body:
                 raise TooLarge(f"the body is larger than {self._limits.body} bytes")
             if not message.get("more_body"):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def while_there(answering: Coroutine[Any, Any, Told], receive: Receive) -> Told:
+    """Return an answer to a request whose body is read, and give it up when its client hangs up.
+
+    Raises ClientGoneError then.
+    """
+    task = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if task is not None:
+            task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await answering
+    except asyncio.CancelledError:
+        if not gone or task is None or task.uncancel() > 0:
+            raise
+        raise ClientGoneError from None
+    finally:
+        watching.cancel()
 
 
 class InferenceApi:

@@ -23,7 +23,8 @@ from ts.utils.util import PredictionException, list_classes_from_module
 
 from engines.ray.asked import Asked, Headers, Told, row_and_headers
 from engines.ray.checked import manifest_of
-from engines.ray.recorded import Recorder, Sample
+from engines.ray.counts import Sample
+from engines.ray.recorded import Recorder
 from engines.ray.refusals import InvalidArchive, OutOfResources, PredictionFailed, Refusal
 from engines.ray.table import Registration
 
@@ -78,7 +79,7 @@ class Handler:
             self._metrics.add_time("PredictionTime", round((time.perf_counter() - began) * 1000, 2))
             told = [self._told(index, value) for index, value in enumerate(returned)]
         except Refusal as refusal:
-            told = [refused(refusal)] * len(batch)
+            told = [Told.refused(refusal)] * len(batch)
         return told, self._metrics.taken()
 
     def _called(self, rows: list[dict[str, Any]]) -> list[Any]:
@@ -114,11 +115,6 @@ def _forget_shadowed(folder: Path) -> None:
         file = getattr(module, "__file__", None) or ""
         if name.partition(".")[0] in names and file.startswith(f"{ROOT}/"):
             del sys.modules[name]
-
-
-def refused(refusal: Refusal) -> Told:
-    """A refusal as the answer to one request."""
-    return Told(refusal.status, (("content-type", "application/json"),), refusal.body())
 
 
 def _of_prediction(error: PredictionException) -> Refusal:

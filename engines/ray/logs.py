@@ -24,11 +24,16 @@ def structure_manager() -> None:
         rays.setLevel(logging.WARNING)
 
 
-def structure_worker(model: str, version: str) -> None:
-    """Have a worker's warnings go into the stack's log, and on other machines into Ray's own of the process."""
+def structure_replica(model: str | None = None, version: str | None = None) -> None:
+    """Have a replica's warnings go into the stack's log, and on other machines into Ray's own of the process.
+
+    A Front's are about no one model.
+    """
     file = os.environ.get(FILE)
     there = file is not None and Path(file).parent.is_dir()
     handler = logging.FileHandler(file) if file is not None and there else logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(model, version))
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)
+    # Serve leaves tasks of its own behind whenever a replica goes; ours answer what they raise.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -8,8 +8,7 @@ from typing import Any
 
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-Sample = tuple[str, str, tuple[tuple[str, str], ...], float]
-"""Name, kind (counter, gauge or histogram), labels and value."""
+from engines.ray.counts import Sample
 
 
 class Recorder(MetricsCacheYamlImpl):  # type: ignore[misc]  # ts is untyped

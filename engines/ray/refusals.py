@@ -12,10 +12,15 @@ Refusal
 ├── NoSuchMethod          405   the path takes other methods
 ├── Conflict              409   that version is registered already
 ├── TooLarge              413   the body is larger than `max_request_bytes`
-├── Failed                500   workers do not start, or were lost more often than a request is tried again
+├── Failed                500   workers do not start, or one broke on the way
+│   └── WorkerDied        500   the request ended each worker that had it, or none answered it in time
 ├── PredictionFailed      503   the handler raised
 ├── Unavailable           503   no worker, or too many requests wait
+├── DeadlinePassed        504   nobody waits for the answer any more
 └── OutOfResources        507   the worker has no memory left
+
+A refusal with a `code` is also told in the words of the kit's own handlers, {"error", "detail"}: the gateway takes it
+for this request's own, and does not send it once more.
 """
 
 import json
@@ -26,10 +31,14 @@ class Refusal(Exception):
 
     status = 500
     kind = "InternalServerException"
+    code: str | None = None
 
     def body(self) -> bytes:
         """As TorchServe words it."""
-        return json.dumps({"code": self.status, "type": self.kind, "message": str(self)}, indent=2).encode() + b"\n"
+        words = {"code": self.status, "type": self.kind, "message": str(self)}
+        if self.code is not None:
+            words |= {"error": self.code, "detail": str(self)}
+        return json.dumps(words, indent=2).encode() + b"\n"
 
 
 class BadRequest(Refusal):
@@ -114,7 +123,13 @@ class TooLarge(Refusal):
 
 
 class Failed(Refusal):
-    """Workers do not start, or were lost more often than a request is tried again."""
+    """Workers do not start, or one broke on the way."""
+
+
+class WorkerDied(Failed):
+    """The request ended each worker that had it, or none answered it in time."""
+
+    code = "internal"
 
 
 class PredictionFailed(Refusal):
@@ -127,6 +142,12 @@ class Unavailable(Refusal):
     """No worker, or too many requests wait."""
 
     status, kind = 503, "ServiceUnavailableException"
+
+
+class DeadlinePassed(Refusal):
+    """Nobody waits for the answer any more."""
+
+    status, code = 504, "deadline_passed"
 
 
 class OutOfResources(Refusal):

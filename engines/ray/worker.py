@@ -1,37 +1,28 @@
 """A worker: one replica of a version's deployment, with the handler of its archive loaded and warm."""
 
 import asyncio
+import faulthandler
 import json
 import logging
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from engines.ray.asked import Asked, Told
+from engines.ray.asked import Answered, Asked
 from engines.ray.checked import manifest_of
 from engines.ray.fetch import Source
-from engines.ray.logs import structure_worker
+from engines.ray.logs import structure_replica
 from engines.ray.memory import keep_memory, settle
-from engines.ray.recorded import Sample
 from engines.ray.table import Registration
 from engines.ray.unpacked import Unpacked
 
+STDERR = 2
 METRICS = Path(__file__).resolve().parents[2] / "docker" / "metrics.yaml"
-
-
-@dataclass(frozen=True)
-class Answered:
-    """A batch's answers, what its handler measured, and how long the worker had it, in seconds."""
-
-    told: list[Told]
-    samples: list[Sample]
-    seconds: float
 
 
 class Worker:
@@ -43,7 +34,7 @@ class Worker:
 
     def __init__(self, registration: Registration, source: Source) -> None:
         keep_memory()
-        structure_worker(registration.model, registration.version)
+        structure_replica(registration.model, registration.version)
         self._unpacked = Unpacked(registration, source)
         folder = self._unpacked.folder
         # Read by OpenMP, and so by torch, when a handler loads it.
@@ -55,6 +46,7 @@ class Worker:
         logging.getLogger("ts").setLevel(logging.WARNING)
         self._handler = Handler(folder, registration, str(METRICS), 0 if ray.get_gpu_ids() else None)
         self._one_at_a_time = ThreadPoolExecutor(1, "handler")
+        self._timeout_s = registration.response_timeout_s
         settle()
 
     async def answer(self, batch: Sequence[Asked]) -> Answered:
@@ -72,7 +64,19 @@ class Worker:
         return Answered(told, samples, time.perf_counter() - began)
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._one_at_a_time, function, *arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._one_at_a_time, self._in_time, function, *arguments)
+
+    def _in_time(self, function: Any, *arguments: Any) -> Any:
+        """Call a function, and end this process when it takes too long: nothing else stops a handler that hangs.
+
+        Where it stood is written to the standard error, by a thread that needs nothing of the interpreter.
+        """
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=STDERR)
+        try:
+            return function(*arguments)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _threads(folder: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Stack, left_running, new_stack
+from tests.e2e.ray.bare import Engine
 from tests.e2e.ray.serving import MODELS, PATIENT
 
 collect_ignore_glob = ["test_*.py"] if importlib.util.find_spec("ray") is None else []
@@ -28,4 +29,18 @@ def serving(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
     finally:
         made.run("-m", "stack", "down")
+    assert left_running(made) == []
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("local")
+    made = new_stack(tmp_path_factory.mktemp("state"), folder)
+    made.env["MARINA_ENGINE"] = "ray"
+    words = ("store=local", f"store.folder={folder}")
+    try:
+        made.run("-m", "stack", "up", *words)
+        yield Engine(made)
+    finally:
+        made.run("-m", "stack", "down", *words)
     assert left_running(made) == []

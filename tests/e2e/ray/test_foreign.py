@@ -1,14 +1,12 @@
 """Archives that the kit did not make, on a running engine=ray; and what its Management API refuses."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from settings.load import ROOT
-from tests.e2e.conftest import Stack, new_stack
+from tests.e2e.ray.bare import Engine
 from tests.engines.ray.archives import BASE, BROKEN, PLAIN, doubling, pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
@@ -20,43 +18,6 @@ class Colours(torch.nn.Module):
     def forward(self, pixels):
         return pixels.mean((2, 3)).repeat(1, 2)[:, :5]
 """
-
-
-class Engine:
-    """A stack with engine=ray, spoken to directly."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-
-    def key(self, name: str) -> str:
-        return str(json.loads((self.stack.state / "ray" / "key_file.json").read_text())[name]["key"])
-
-    def manage(self, method: str, path: str, key: str | None = None, **query: object) -> requests.Response:
-        url = f"http://127.0.0.1:{self.stack.env['MARINA_MANAGEMENT_PORT']}{path}"
-        headers = {"Authorization": f"Bearer {self.key('management') if key is None else key}"}
-        return requests.request(method, url, params={k: str(v) for k, v in query.items()}, headers=headers, timeout=180)
-
-    def ask(self, path: str, body: bytes, media_type: str = "application/json", **headers: str) -> requests.Response:
-        url = f"http://127.0.0.1:{self.stack.env['MARINA_INFERENCE_PORT']}/predictions/{path}"
-        headers = {"Authorization": f"Bearer {self.key('inference')}", "Content-Type": media_type, **headers}
-        return requests.post(url, data=body, headers=headers, timeout=180)
-
-    def register(self, archive: Path, **query: object) -> requests.Response:
-        wanted = {"initial_workers": 1, "synchronous": "true", "batch_size": 4, **query}
-        return self.manage("POST", "/models", None, url=archive.name, **wanted)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    folder = tmp_path_factory.mktemp("local")
-    made = new_stack(tmp_path_factory.mktemp("state"), folder)
-    made.env["MARINA_ENGINE"] = "ray"
-    words = ("store=local", f"store.folder={folder}")
-    try:
-        made.run("-m", "stack", "up", *words)
-        yield Engine(made)
-    finally:
-        made.run("-m", "stack", "down", *words)
 
 
 def test_a_plain_function_runs_unchanged_and_sets_one_items_status(engine: Engine, tmp_path: Path) -> None:

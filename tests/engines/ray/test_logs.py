@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.ray.logs import FILE, structure_worker
+from engines.ray.logs import FILE, structure_replica
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_a_warning_is_one_json_line_in_the_file_that_the_stack_names(
     file = tmp_path / "ray.log"
     file.write_text("what Ray itself has said\n")
     monkeypatch.setenv(FILE, str(file))
-    structure_worker("digits", "1.0")
+    structure_replica("digits", "1.0")
     logging.getLogger("handlers").warning("refused", extra={"fields": {"request_id": "order-66"}})
     first, second = file.read_text().splitlines()
     assert first == "what Ray itself has said"
@@ -41,7 +41,7 @@ def test_on_a_machine_without_that_folder_it_goes_to_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(FILE, str(tmp_path / "elsewhere" / "ray.log"))
-    structure_worker("digits", "1.0")
+    structure_replica("digits", "1.0")
     logging.getLogger("handlers").warning("refused")
     assert json.loads(capsys.readouterr().out)["event"] == "refused"
     assert list(tmp_path.iterdir()) == []
