@@ -84,7 +84,7 @@ class Cluster:
             user_config={"secret": self._secret.hex(), "table": table.plain()}
         )
         longest_s = settings.response_timeout_s
-        limits = Limits(settings.max_request_bytes, settings.job_queue_size, longest_s)
+        limits = Limits.each(settings.fronts, settings.max_request_bytes, settings.job_queue_size, longest_s)
         address = Address(settings.host, settings.inference_port) if straight else None
         applications.deploy(FRONT, applications.kept(front).bind(limits, address), "/")
         applications.wait_until_running(FRONT, FRONT_S + longest_s)

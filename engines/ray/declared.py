@@ -70,7 +70,8 @@ class DeclaredFront(Front):
 
 def front(args: dict[str, Any]) -> Any:
     """The application that answers requests."""
-    limits = Limits(args["max_request_bytes"], args["job_queue_size"], args["response_timeout_s"])
+    sizes = args["max_request_bytes"], args["job_queue_size"], args["response_timeout_s"]
+    limits = Limits.each(args["fronts"], *sizes)
     address = None if args["address"] is None else Address(**args["address"])
     deployment = deployments.front(args["fronts"], on_head=address is not None, kind=DeclaredFront)
     return deployment.bind(limits, address, args["secret_file"])

@@ -20,6 +20,7 @@ def front(fronts: int, *, on_head: bool, kind: type[Front] = Front) -> Any:
         max_ongoing_requests=100_000,
         ray_actor_options={"num_cpus": 0, **({"resources": HEAD} if on_head or fronts == 1 else {})},
         graceful_shutdown_wait_loop_s=0.1,
+        health_check_period_s=1,  # one that was lost is replaced after it
     )
 
 
@@ -31,7 +32,7 @@ def worker(entry: Entry, cpus: float, gpus: float) -> Any:
         ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
         graceful_shutdown_timeout_s=entry.registration.response_timeout_s,
         graceful_shutdown_wait_loop_s=0.1,
-        health_check_period_s=5,
+        health_check_period_s=2,
         health_check_timeout_s=30,
     )
 

@@ -10,11 +10,12 @@ It has a port of its own, or stands behind Ray's proxies.
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import unquote
 
 from ray import serve
@@ -54,6 +55,11 @@ class Limits:
     body: int
     queue: int
     drain_s: float
+
+    @classmethod
+    def each(cls, fronts: int, body: int, queue: int, drain_s: float) -> Self:
+        """Those of one of several Fronts, which share the queue's size."""
+        return cls(body, math.ceil(queue / fronts), drain_s)
 
 
 class ClientGoneError(Exception):

@@ -28,7 +28,19 @@ def test_a_part_that_is_killed_costs_no_answer(serving: Stack, part: str) -> Non
     assert "serves" in serving.run("upload_model.py", "served_model=cartpole")
 
 
-def test_a_front_that_is_killed_is_back_by_itself(serving: Stack) -> None:
+def test_one_of_two_fronts_that_is_killed_costs_no_answer_and_is_back_by_itself(serving: Stack) -> None:
+    def steps(load: Load) -> None:
+        before = victims.pids(serving, "front")
+        assert len(before) == 2
+        victims.found(serving, "front")[0].kill()
+        answers_come(load)
+        wait_until(lambda: len(victims.pids(serving, "front")) == 2 and victims.pids(serving, "front") != before, "two")
+        answers_come(load)
+
+    assert {answer.status for answer in under_load(serving, steps).answers} == {200}
+
+
+def test_fronts_that_are_killed_all_at_once_are_back_by_themselves(serving: Stack) -> None:
     before = registered(serving)
 
     def steps(load: Load) -> None:
