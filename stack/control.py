@@ -42,10 +42,10 @@ def up(stack: tuple[Part, ...], folders: Folders, *, ready: Callable[[str], None
     Raises StackError with one line that says why a part does not start.
     """
     with _locked(folders), interruptible():
-        missing = [part for part in stack if not processes.runs(part.name, folders)]
+        missing = _missing(stack, folders)
         for part in missing:
             if processes.stop_part(part.name, folders):
-                log.warning("what was left of %s, whose first process had ended, is stopped", part.name)
+                log.warning("what was left of %s is stopped", part.name)
             ports.check(part)
         try:
             started = [(part, processes.start(part, folders)) for part in missing]
@@ -57,6 +57,12 @@ def up(stack: tuple[Part, ...], folders: Folders, *, ready: Callable[[str], None
                 processes.stop_part(part.name, folders)
             raise
         return [part.name for part in missing]
+
+
+def _missing(stack: tuple[Part, ...], folders: Folders) -> list[Part]:
+    """What is down, and what cannot outlive it."""
+    down = {part.name for part in stack if not processes.runs(part.name, folders)}
+    return [part for part in stack if part.name in down or part.within in down]
 
 
 def down(folders: Folders, *, last: Callable[[], None] = lambda: None) -> list[str]:

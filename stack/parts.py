@@ -37,6 +37,7 @@ class Part:
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
     refusal: int | None = None
+    within: str | None = None  # the part that this one cannot outlive: with a new one comes a new one of these
 
 
 def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ...]:
@@ -91,6 +92,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
         timeout_s=2 * engine.start_timeout_s,
         prepare=lambda: rayserve.prepare(folders, engine),
         env=rayserve.manager_environment(engine, folders),
+        within=rayserve.HEAD if engine.address is None else None,
     )
     if engine.address is not None:
         return [manager]

@@ -76,18 +76,19 @@ def find(name: str, folders: Folders) -> list[psutil.Process]:
 
 
 def runs(name: str, folders: Folders) -> bool:
-    """Whether the part is up: what the process that was started has left behind does not make a whole part.
-
-    Without a record of that process, any of the part's counts.
-    """
-    found = find(name, folders)
-    recorded = _record_of(name, folders)
-    return bool(found) and (recorded is None or recorded[0] in {process.pid for process in found})
+    """Whether the part is up: what the process that was started has left behind does not make a whole part."""
+    return main_process(name, folders) is not None
 
 
 def main_process(name: str, folders: Folders) -> psutil.Process | None:
-    """The process that stands for the part in `status`: the one started first, if it still runs."""
+    """The process that was started for the part, if it still runs.
+
+    Without a record of it, the first of those that belong to the part.
+    """
     found = find(name, folders)
+    recorded = _record_of(name, folders)
+    if recorded is not None:
+        found = [process for process in found if process.pid == recorded[0]]
     return found[0] if found else None
 
 

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 
@@ -22,31 +21,15 @@ LEAVE_S = 300.0
 
 
 def head_command(engine: RayServe, folders: Folders) -> tuple[str, ...]:
-    """A head in the foreground, which ends every process of its node when it ends."""
-    offered = () if engine.cpus is None else (f"--num-cpus={engine.cpus:g}",)
-    board = (
-        ("--include-dashboard=false",)
-        if engine.dashboard_port is None
-        else ("--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={engine.dashboard_port}")
-    )
+    """A head in the foreground, which ends every process of its cluster when it ends."""
+    offered = () if engine.cpus is None else (f"--cpus={engine.cpus:g}",)
+    board = () if engine.dashboard_port is None else (f"--dashboard-port={engine.dashboard_port}",)
     return (
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-        # No autoscaler of machines, no workers' output on a driver's screen. A port for remote drivers cannot be had
-        # not to be: so it is one that nobody else has, instead of the same for every stack.
-        *("--no-monitor", "--include-log-monitor=false", f"--ray-client-server-port={_free_port()}"),
-        f"--node-ip-address={engine.host}",
-        f"--port={engine.ray_port}",
-        f"--object-store-memory={engine.object_store_bytes}",
-        f"--temp-dir={folders.temporary / 'ray'}",
+        *(sys.executable, "-m", "engines.ray.head", f"--host={engine.host}", f"--port={engine.ray_port}"),
+        *(f"--folder={folders.temporary / 'ray'}", f"--object-store-bytes={engine.object_store_bytes}"),
         *offered,
         *board,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,7 +79,13 @@ def _token(engine: RayServe, folders: Folders) -> dict[str, str]:
 def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
     """The same for the Manager, whose threads have no event loop that a handle could share."""
     near = {} if engine.address is None else _near(engine.address.rpartition(":")[0])
-    return {**environment(engine, folders), **near, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
+    return {
+        **environment(engine, folders),
+        **near,
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
+        # What is compiled of it would write plain text into the log, of a head that is gone; Python says that as well.
+        "RAY_BACKEND_LOG_LEVEL": "fatal",
+    }
 
 
 def prepare(folders: Folders, engine: RayServe | None = None) -> None:

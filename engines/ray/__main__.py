@@ -15,7 +15,9 @@ from typing import Any
 import uvicorn
 
 import settings
+from engines.chosen import check_installed
 from engines.ray import logs
+from engines.ray_serve import FACTS
 from errors import ConfigError, EngineError, MarinaError
 from settings import Settings
 from settings.load import ROOT
@@ -28,14 +30,15 @@ JOIN_S = 20.0  # for a cluster that is said to run already
 
 def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or Ctrl-C and return the exit status."""
-    logs.structure_manager()
+    logs.structure_program()
     try:
         loaded = settings.load(arguments)
+        logs.take_output()
         if not isinstance(loaded.engine, RayServe):
             raise ConfigError(f"engine={loaded.engine.name}: this is the manager of engine=ray")
         _run(loaded, loaded.engine)
     except MarinaError as error:
-        sys.stderr.write(f"error: {error}\n")
+        log.error("%s", error)
         return 1
     except KeyboardInterrupt:
         """Asked to stop."""
@@ -45,21 +48,28 @@ def main(arguments: Sequence[str]) -> int:
 def _run(loaded: Settings, engine: RayServe) -> None:
     # Imported in steps: a cluster is looked for first, because Ray is slow to load, slower to find that there is none,
     # and wants to know before whether the cluster asks for a token.
-    try:
-        from engines.ray.joining import join
-        from engines.ray.refusals import Refusal
-    except ModuleNotFoundError as error:
-        if error.name != "grpc":
-            raise
-        raise EngineError("Ray is not installed: pip install -r requirements-ray.txt") from None
+    check_installed(FACTS)
+    from engines.ray.joining import join
+    from engines.ray.refusals import Refusal
+
     try:
         if engine.address is None:
             join(f"{engine.host}:{engine.ray_port}", engine.start_timeout_s)
+            threading.Thread(target=_end_with, args=(f"{engine.host}:{engine.ray_port}",), daemon=True).start()
         else:
             join(engine.address, JOIN_S)
         _manage(loaded, engine)
     except Refusal as refusal:
         raise EngineError(str(refusal)) from None
+
+
+def _end_with(address: str) -> None:
+    """End this process with its head: Ray itself would wait for a minute, and nothing can be changed meanwhile."""
+    from engines.ray.joining import wait_until_gone
+
+    wait_until_gone(address)
+    log.error("the head at %s is gone, and this manager with it", address)
+    os._exit(1)
 
 
 def _manage(loaded: Settings, engine: RayServe) -> None:
@@ -73,7 +83,7 @@ def _manage(loaded: Settings, engine: RayServe) -> None:
     from engines.ray.read_only import ReadOnlyManager
 
     # Again: with its import, Ray has set up loggers of its own.
-    logs.structure_manager()
+    logs.structure_program()
     keys = ROOT / engine.key_file
     secret = tokens.own_secret(keys.with_name("secret"))
     signer = tokens.Tokens(secret)
@@ -100,7 +110,7 @@ def _trust(loaded: Settings) -> Any:
 
 
 def _server(application: Any, host: str, port: int) -> uvicorn.Server:
-    return uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_level="warning", access_log=False))
+    return uvicorn.Server(uvicorn.Config(application, host=host, port=port, log_config=None, access_log=False))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from engines.ray.refusals import Failed, Unavailable
 LOOPBACK = {"127.0.0.1", "localhost"}
 ANSWER_S = 5.0
 PAUSE_S = 0.2
+GONE_S = 3.0
 CLUSTER_ID = "/ray.rpc.NodeInfoGcsService/GetClusterId"  # the first that every node asks a head; takes no parameters
 MODE = "RAY_AUTH_MODE"
 MISMATCH = "Version mismatch"  # how Ray's own words for it begin
@@ -32,9 +33,23 @@ def join(address: str, wait_s: float) -> None:
     _joined(address, deadline)
 
 
+def wait_until_gone(address: str) -> None:
+    """Return when the cluster at an address has not answered for a while, or is another one than at first."""
+    known = token() if os.environ.get(MODE) == "token" else None
+    _, first = ask(address, CLUSTER_ID, ANSWER_S, known)
+    seen = time.monotonic()
+    while time.monotonic() - seen < GONE_S:
+        time.sleep(PAUSE_S)
+        status, reply = ask(address, CLUSTER_ID, ANSWER_S, known)
+        if status is grpc.StatusCode.OK:
+            if reply != first:
+                return
+            seen = time.monotonic()
+
+
 def _asks_for_token(address: str, deadline: float) -> bool:
     while True:
-        told = _told(address, None)
+        told, _ = ask(address, CLUSTER_ID, ANSWER_S, None)
         if told is grpc.StatusCode.OK:
             return False
         if told is grpc.StatusCode.UNAUTHENTICATED:
@@ -42,28 +57,31 @@ def _asks_for_token(address: str, deadline: float) -> bool:
         if time.monotonic() >= deadline:
             raise Unavailable(f"no Ray answers at {address}")
         time.sleep(PAUSE_S)
-    token = _token()
-    if token is None:
+    known = token()
+    if known is None:
         raise Failed(f"Ray at {address} asks for a token; RAY_AUTH_TOKEN_PATH names the file that has it")
-    if _told(address, token) is grpc.StatusCode.UNAUTHENTICATED:
+    if ask(address, CLUSTER_ID, ANSWER_S, known)[0] is grpc.StatusCode.UNAUTHENTICATED:
         raise Failed(f"Ray at {address} does not accept the token; RAY_AUTH_TOKEN_PATH names the file that has it")
     return True
 
 
-def _told(address: str, token: str | None) -> grpc.StatusCode:
-    """What a head answers to someone with this token, or whatever gRPC makes of a place that has none."""
+def ask(address: str, method: str, timeout_s: float, token: str | None) -> tuple[grpc.StatusCode, bytes]:
+    """Return how a process of Ray takes a call without parameters, and its reply.
+
+    Where no such process is, that is whatever gRPC makes of the place.
+    """
     said = () if token is None else (("authorization", f"Bearer {token}"),)
     with grpc.insecure_channel(address) as channel:
-        ask = channel.unary_unary(CLUSTER_ID, request_serializer=bytes, response_deserializer=bytes)
+        call = channel.unary_unary(method, request_serializer=bytes, response_deserializer=bytes)
         try:
-            ask(b"", timeout=ANSWER_S, metadata=said)
+            reply: bytes = call(b"", timeout=timeout_s, metadata=said)
         except grpc.RpcError as error:
-            return error.code()
-    return grpc.StatusCode.OK
+            return error.code(), b""
+    return grpc.StatusCode.OK, reply
 
 
-def _token() -> str | None:
-    """From where Ray itself takes it, in its order."""
+def token() -> str | None:
+    """Return the token of the cluster from where Ray itself takes it, in its order; None where there is none."""
     if given := os.environ.get("RAY_AUTH_TOKEN"):
         return given.strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")

@@ -1,27 +1,52 @@
 """What the processes of this engine write: one JSON object a line, and none for a request that went well."""
 
+import io
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 from handlers.worker_log import JsonFormatter
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FILE = "MARINA_LOG_FILE"
 """Names the log of the part of the stack whose process this is; Ray hands it on to all that it starts."""
 
 
-def structure_manager() -> None:
-    """Have the Manager write JSON to its standard error, and of Ray's own words the warnings only."""
-    handler = logging.StreamHandler(sys.stderr)
+def structure_program() -> None:
+    """Have a program write JSON to its standard error, and of Ray's and uvicorn's words the warnings only."""
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    for name in ("ray", "ray.serve"):
+    for name in ("ray", "ray.serve", "uvicorn", "uvicorn.error"):
         rays = logging.getLogger(name)
         rays.handlers.clear()
         rays.propagate = True
         rays.setLevel(logging.WARNING)
+
+
+def take_output() -> None:
+    """Have what Ray prints from now on written as JSON as well; it prints in colours, of workers that died."""
+    logging.raiseExceptions = False  # of a handler: they would be printed, and so come back
+    sys.stdout, sys.stderr = _Lines(logging.INFO), _Lines(logging.WARNING)
+
+
+class _Lines(io.TextIOBase):
+    """A stream whose lines are logged."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        """Log the lines that end here."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if plain := COLOUR.sub("", line).strip():
+                logging.getLogger("output").log(self._level, "%s", plain)
+        return len(text)
 
 
 def structure_replica(model: str | None = None, version: str | None = None) -> None:

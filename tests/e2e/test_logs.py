@@ -22,8 +22,7 @@ BESIDE_ITS_LOG = {
         "nvidia-smi not available or failed",
         "Model server started.",
     ),
-    # Lines that begin with the year, and, of a worker that was killed, such as begin with its colour.
-    "ray": ("20", "[20", "\x1b[33m(raylet)"),
+    "ray": (),
 }[ENGINE.part]
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
 

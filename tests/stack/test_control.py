@@ -3,6 +3,7 @@
 The parts here are small servers; the real programs are started in tests/e2e.
 """
 
+import dataclasses
 import os
 import signal
 import socket
@@ -105,6 +106,28 @@ def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -
     assert control.up(stack, folders) == ["torchserve"]
     assert not child.is_running()
     assert control.up(stack, folders) == []
+
+
+def test_status_of_a_part_whose_first_process_was_killed_is_down_whatever_it_left(folders: Folders) -> None:
+    part = Part("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 10, cwd=Path("/"))
+    control.up((part,), folders)
+    wait_for(lambda: len(processes.find("torchserve", folders)) == 2)
+    parent, child = processes.find("torchserve", folders)
+    assert control.status((part,), folders) == [control.Status("torchserve", parent.pid, ready=True, url="-")]
+    parent.kill()
+    wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
+    assert control.status((part,), folders) == [control.Status("torchserve", None, ready=False, url="-")]
+
+
+def test_up_starts_what_cannot_outlive_a_killed_part_anew_with_it(folders: Folders) -> None:
+    outer, inner = server("ray", folders), dataclasses.replace(server("rayserve", folders), within="ray")
+    stack = (outer, inner, server("gateway", folders))
+    control.up(stack, folders)
+    [head], [manager] = processes.find("ray", folders), processes.find("rayserve", folders)
+    head.kill()
+    wait_for(lambda: not processes.find("ray", folders))
+    assert control.up(stack, folders) == ["ray", "rayserve"]
+    assert not manager.is_running()
 
 
 def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:

@@ -1,15 +1,24 @@
 """engine=ray as parts of the stack."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from errors import ConfigError
 from settings import load
+from settings.load import ROOT
 from settings.schema import RayServe
 from stack import rayserve
 from stack.folders import Folders
 from stack.parts import Part, parts
+from tests.e2e.conftest import PORTS
+from tests.ports import free_port
+
+INSTALL = "pip install -r requirements-ray.txt"
 
 
 def made(*overrides: str) -> dict[str, Part]:
@@ -56,18 +65,22 @@ def test_hosts_elsewhere_need_no_engine_here() -> None:
 def test_the_head_stays_on_loopback_keeps_its_files_in_the_stacks_folder_and_reports_to_nobody() -> None:
     head = made("engine.ray_port=7001", "engine.cpus=0")["ray"]
     folders = Folders.of(load(["engine=ray"]))
-    assert "--node-ip-address=127.0.0.1" in head.command
-    assert {"--port=7001", "--num-cpus=0", "--include-dashboard=false", "--disable-usage-stats"} <= set(head.command)
-    assert f"--temp-dir={folders.temporary / 'ray'}" in head.command
+    assert {"--host=127.0.0.1", "--port=7001", "--cpus=0"} <= set(head.command)
+    assert not any(word.startswith("--dashboard") for word in head.command)
+    assert f"--folder={folders.temporary / 'ray'}" in head.command
     assert head.env["RAY_USAGE_STATS_ENABLED"] == "0"
     # A Unix socket's path has 107 bytes; Ray adds the session and the socket's name.
     longest = folders.temporary / "ray" / "session_2026-11-21_13-14-04_123456_1234567" / "sockets" / "plasma_store"
     assert len(str(longest)) <= 107
 
 
-def test_the_dashboard_is_there_when_it_is_asked_for_and_on_loopback() -> None:
-    command = made("engine.dashboard_port=8265")["ray"].command
-    assert {"--include-dashboard=true", "--dashboard-host=127.0.0.1", "--dashboard-port=8265"} <= set(command)
+def test_the_dashboard_is_there_when_it_is_asked_for() -> None:
+    assert "--dashboard-port=8265" in made("engine.dashboard_port=8265")["ray"].command
+
+
+def test_a_manager_goes_with_a_head_of_our_own_and_not_with_a_cluster_of_others() -> None:
+    assert made()["rayserve"].within == "ray"
+    assert made("engine.address=10.0.0.1:6379")["rayserve"].within is None
 
 
 def test_without_ray_a_start_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +88,23 @@ def test_without_ray_a_start_says_how_to_install_it(tmp_path: Path, monkeypatch:
     with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
         rayserve.prepare(Folders(tmp_path, tmp_path / "store", keeps_model_store=False))
     assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT = "import sys; sys.modules['ray'] = None; from {0} import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "begins"),
+    [("stack.__main__", ("up", "engine=ray"), "error: "), ("engines.ray.__main__", ("engine=ray",), "")],
+)
+def test_without_ray_whoever_needs_it_says_so_in_one_line(
+    program: str, words: tuple[str, ...], begins: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "MARINA_STATE": str(tmp_path / "state")}
+    env |= dict(zip(PORTS, map(str, (free_port() for _ in PORTS)), strict=True))
+    command = [sys.executable, "-c", WITHOUT.format(program), *words]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    said = json.loads(line)["event"] if line.startswith("{") else line
+    assert said == f"{begins}Ray Serve needs the package 'ray', which is not installed: {INSTALL}"

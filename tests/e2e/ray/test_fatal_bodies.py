@@ -133,3 +133,10 @@ def test_a_body_that_keeps_its_worker_for_ever_gets_500_and_a_new_worker_comes(f
     wait_until(lambda: len(pids()) == 2 and pids() != before, "its worker has a successor")
     assert [fatal.ask("fine").status_code for _ in range(20)] == [200] * 20
     assert fatal.given("fatal") == 1
+
+
+@pytest.mark.parametrize("fatal", ["exit"], indirect=True)
+def test_what_a_front_says_is_a_json_line_of_the_log(fatal: Fatal, engine: Engine) -> None:
+    fatal.open()
+    assert fatal.ask("fatal").status_code == 500
+    assert "a request ended the workers of fatal_exit 1.0" in engine.logged("ray")

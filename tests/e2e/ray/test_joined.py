@@ -42,7 +42,7 @@ def refused(stack: Stack, *words: str) -> str:
     said = stack.run("-m", "stack", "up", *words, status=1)
     assert "Traceback" not in said
     [line] = [line for line in said.splitlines() if not line.endswith(" is ready")]
-    assert line.startswith("error: rayserve ended with status 1: error: ")
+    assert line.startswith("error: rayserve ended with status 1: ")
     assert left_running(stack) == []
     return line
 

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engines.ray.logs import FILE, structure_replica
+from settings.load import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +48,28 @@ def test_on_a_machine_without_that_folder_it_goes_to_the_output(
     logging.getLogger("handlers").warning("refused")
     assert json.loads(capsys.readouterr().out)["event"] == "refused"
     assert list(tmp_path.iterdir()) == []
+
+
+PROGRAM = """
+import sys
+from engines.ray import logs
+logs.structure_program()
+logs.take_output()
+print("\\x1b[33m(raylet)\\x1b[0m a worker died")
+sys.stderr.write("in two ")
+sys.stderr.write("pieces\\n\\n")
+import logging
+logging.getLogger("engines").error("ours")
+logging.getLogger("uvicorn.error").info("nobody asked")
+"""
+
+
+def test_what_a_program_and_its_libraries_print_is_json_lines_without_colours() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(line["level"], line["event"]) for line in lines] == [
+        ("info", "(raylet) a worker died"),
+        ("warning", "in two pieces"),
+        ("error", "ours"),
+    ]
+    assert done.stdout == ""
