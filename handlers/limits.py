@@ -36,11 +36,10 @@ class Limits:
 
 
 def of(card: Mapping[str, Any]) -> Limits:
-    """Return the limits of a model card's JSON document."""
-    stated = card.get("limits") or {}
-    kind = card.get("kind")
-    pixels = stated.get("max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
-    instances = stated.get("max_instances", MAX_INSTANCES.get(kind or "", 0))
+    """Return the limits of a model card's JSON document; what is no limit under these names counts as none."""
+    kind = next((known for known in MAX_INSTANCES if known == card.get("kind")), None)
+    pixels = _stated(card, "max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
+    instances = _stated(card, "max_instances", MAX_INSTANCES.get(kind or "", 0))
     if kind != "policy":
         return Limits(kind, pixels, instances)
     observation = card.get("observation") or {}
@@ -50,6 +49,12 @@ def of(card: Mapping[str, Any]) -> Limits:
     return Limits(
         kind, pixels, instances, len(space.get("shape") or ()), sum(map(_pixels, [space, *parts.values()])), keys
     )
+
+
+def _stated(card: Mapping[str, Any], key: str, default: int) -> int:
+    stated = card.get("limits")
+    value = stated.get(key) if isinstance(stated, Mapping) else None
+    return value if type(value) is int and value >= 1 else default
 
 
 def check(limits: Limits, payload: Any) -> None:

@@ -28,6 +28,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from handlers import picture_header
 from handlers.card import Reduced
@@ -42,7 +43,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Ty
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 # Tags of TIFF 6.0; photometric 0: the smallest value is white.
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_READ_TAGS = _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _SIGNED = 2
 _ROWS = 256
 
@@ -208,15 +209,15 @@ def _orientation(image: Image.Image) -> int:
 def _shown(image: Image.Image, data: bytes | bytearray, rules: Rules) -> Image.Image:
     try:
         image.load()
+        tags = {tag: image.tag_v2.get(tag) for tag in _READ_TAGS} if isinstance(image, TiffImageFile) else {}
     except _BOMBS:
         raise TooLarge("the picture has too many pixels") from None
     except _DAMAGED:
         raise UnreadableInput("the picture is truncated or damaged") from None
     orientation = _orientation(image)
-    tags = getattr(image, "tag_v2", {})
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _scaled(image, tags, rules.white)
-    elif _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+    elif _SIGNED in (tags.get(_SAMPLE_FORMAT) or ()):
         raise InvalidFields("a TIFF of signed 8-bit numbers is not read; send unsigned ones")
     elif image.format == "PNG" and "transparency" in image.info:
         _correct_transparency(image, depth=data[24])
@@ -274,4 +275,5 @@ def _white(image: Image.Image, tags: Mapping[int, Any]) -> float:
             "a grey picture of 32-bit or signed numbers does not say which of them is white: "
             "send 8 or 16 bits, or build the model with preprocessing.white"
         )
-    return float(2 ** int(tags.get(_BITS, (16,))[0]) - 1)
+    bits = tags.get(_BITS) or (16,)
+    return float(2 ** int(bits[0]) - 1)

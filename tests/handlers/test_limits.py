@@ -106,6 +106,14 @@ def test_a_card_without_limits_has_those_that_the_settings_begin_with(kind: str,
     assert (found.max_pixels, found.max_instances) == (default.max_pixels, default.max_instances)
 
 
+@pytest.mark.parametrize("card", [{}, {"kind": ["vision"]}, {"limits": "none"}, {"limits": {"max_pixels": "many"}}])
+def test_a_card_of_another_maker_has_the_limit_of_single_pictures(card: dict[str, Any]) -> None:
+    found = limits.of(card)
+    limits.check(found, {"instances": [0] * 100_000})
+    with pytest.raises(TooLarge):
+        limits.check(found, flat_png(10_001, 10_000))
+
+
 def test_a_worker_keeps_to_the_limits_itself(vision_with: Load) -> None:
     worker = vision_with(limits={"max_pixels": 200, "max_instances": 4})
     many, large, good = worker.answer(

@@ -1,0 +1,33 @@
+"""The framework's side of the parity gate sees the picture that the worker sees."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import settings
+from handlers import card, pictures, preprocessing
+from handlers.pictures import Rules
+from serialize.reference import torchvision_pixels
+from serialize.samples import picture
+from tests.handlers.archives import encoded
+
+PIXELS = picture(90, 130, 1)
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
+CASES = {
+    "transparent": encoded(np.dstack([PIXELS, PIXELS[:, :, 0]]), "PNG"),
+    "turned": encoded(PIXELS, "JPEG", exif=TURNED),
+    "sixteen-bits": encoded(PIXELS[:, :, 0].astype(np.uint16) * 257, "PNG"),
+    "cmyk": encoded(np.asarray(Image.fromarray(PIXELS).convert("CMYK")), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_calibration_pictures_of_every_kind_are_read_alike_on_both_sides(name: str) -> None:
+    model = settings.load(["served_model=digits", "served_model.preprocessing.background=[9,99,199]"]).served_model
+    assert model.kind == "vision"
+    given = model.preprocessing
+    expected = torchvision_pixels(CASES[name], given).numpy()
+    assert isinstance(given.resize, tuple)
+    seen = pictures.decode(CASES[name], Rules(10**6, given.background, given.white))
+    assert (preprocessing.apply(seen, card.Preprocessing(given.resize, given.interpolation, None)) == expected).all()
