@@ -20,7 +20,7 @@ _REMEDIES = {
     errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), then run the command again",
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
-    errno.EROFS: "its disk is mounted read-only; mount it for writing or name another folder",
+    errno.EROFS: "mount its disk for writing, or name another folder",
     errno.EISDIR: _IN_THE_WAY,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,

@@ -202,7 +202,7 @@ def test_a_folder_that_is_closed_ends_the_command_in_one_line(
     printed = capsys.readouterr().err.splitlines()[-1]
     assert printed.startswith("error: ")
     assert CLOSED in printed
-    assert "let this user read and write there" in printed or "mounted read-only" in printed
+    assert "let this user read and write there" in printed or "mount its disk for writing" in printed
     assert scene.serving() == {"nothing"}
 
 
