@@ -79,13 +79,7 @@ def _token(engine: RayServe, folders: Folders) -> dict[str, str]:
 def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
     """The same for the Manager, whose threads have no event loop that a handle could share."""
     near = {} if engine.address is None else _near(engine.address.rpartition(":")[0])
-    return {
-        **environment(engine, folders),
-        **near,
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1",
-        # What is compiled of it would write plain text into the log, of a head that is gone; Python says that as well.
-        "RAY_BACKEND_LOG_LEVEL": "fatal",
-    }
+    return {**environment(engine, folders), **near, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 
 
 def prepare(folders: Folders, engine: RayServe | None = None) -> None:
