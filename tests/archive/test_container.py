@@ -39,8 +39,20 @@ def refused(data: bytes, words: str) -> None:
         (deflated(b"random", os.urandom(2 * CHUNK + 3)),),
         (File("größe".encode(), flags=0x800),),
         (File(b"fast", flags=0x6),),
+        (File(b""),),
     ],
-    ids=["nothing", "one", "three", "deflated", "deflated far", "stored, large", "hardly shrunk", "UTF-8", "effort"],
+    ids=[
+        "nothing",
+        "one",
+        "three",
+        "deflated",
+        "deflated far",
+        "stored, large",
+        "hardly shrunk",
+        "UTF-8",
+        "effort",
+        "no name",
+    ],
 )
 def test_a_plain_zip_is_read_as_python_reads_it(files: tuple[File, ...]) -> None:
     data = zipped(*files)
@@ -104,6 +116,7 @@ def test_a_directory_that_says_something_else_than_the_header_is_refused(key: st
         (zipped(File(b"alpha", entry={"disk": 1})), "'alpha' with a comment, or on another disk"),
         (zipped(File(b"alpha", entry={"extra": b"ab\0\0"}, header={"extra": b"ab\0\0"})), "with an extra field"),
         (zipped(File(b"alpha", entry={"extra": b"ab\0\0"})), "with an extra field"),
+        (zipped(File(b"alpha", entry={"extra": b"\1\0\0\0"})), "with an extra field"),
         (zipped(File(b"alpha", flags=0x1)), r"encrypted or packed into a pipe \(flags 0x1\)"),
         (zipped(File(b"alpha", flags=0x8)), r"encrypted or packed into a pipe \(flags 0x8\)"),
         (zipped(File(b"alpha", flags=0x10)), r"flags 0x10"),

@@ -122,6 +122,7 @@ def test_a_name_of_a_hundred_letters_is_one(tmp_path: Path) -> None:
         ({"schema_version": 2, "model_name": "toy"}, "has schema_version 2, this kit reads 1"),
         ({"schema_version": "x" * 500, "model_name": "toy"}, r"has schema_version 'xxx.*x\.\.\., this kit"),
         ({"model_name": "toy"}, "has schema_version None"),
+        ({"schema_version": 4096, "model_name": "toy"}, "has schema_version 4096, this kit"),
         ({"schema_version": 10**4000, "model_name": "toy"}, "schema_version a number beyond that"),
     ],
     ids=lambda value: str(value)[:60] if not isinstance(value, dict) else "card",
