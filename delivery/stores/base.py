@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from archive.model import NAME as MODEL
+from archive.model import VERSION
 from archive.workplace import explained, forget, private_folder, publish, work_folder
 from errors import StoreError
 
-NAME = re.compile(r"[a-z][a-z0-9_]*(-[0-9]+(\.[0-9]+)*)?\.mar")
-VERSIONED = re.compile(r"[a-z][a-z0-9_]*-[0-9]+(\.[0-9]+)*\.mar")
+NAME = re.compile(rf"{MODEL.pattern}(-{VERSION.pattern})?\.mar")
+VERSIONED = re.compile(rf"{MODEL.pattern}-{VERSION.pattern}\.mar")
 
 
 class Store(Protocol):
@@ -75,7 +77,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 
 def versions_in(names: Iterable[str], model: str) -> set[str]:
     """The versions of a model among the names of published archives."""
-    named = re.compile(rf"{re.escape(model)}-([0-9]+(?:\.[0-9]+)*)\.mar")
+    named = re.compile(rf"{re.escape(model)}-({VERSION.pattern})\.mar")
     return {found[1] for name in names if (found := named.fullmatch(name))}
 
 

@@ -28,8 +28,9 @@ def check_differ(what: str, names: Iterable[str]) -> None:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-Name = Annotated[str, like(r"[a-z][a-z0-9_]*", "digits or my_model_2, in lower case")]
-Version = Annotated[str, like(r"[0-9]+(\.[0-9]+)*", "1.0 or 2.3.1")]
+# As archives take them: both become part of file names.
+Name = Annotated[str, like(r"[a-z][a-z0-9_]{0,99}", "digits or my_model_2, in lower case")]
+Version = Annotated[str, like(r"[0-9]{1,9}(\.[0-9]{1,9}){0,5}", "1.0 or 2.3.1")]
 PositiveInt = Annotated[int, Field(ge=1)]
 Triple = tuple[float, float, float]
 Size = tuple[PositiveInt, PositiveInt]

@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from delivery.doctor import Deployment, Sockets
+from delivery.doctor.checks import archives
 from delivery.doctor.checks.deadlines import judge
 from delivery.doctor.finding import State
 from settings import load
@@ -112,6 +113,25 @@ def test_the_table_has_a_line_for_each_hole_and_the_setting_that_closes_it(stack
 def deployment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deployment:
     stack.use(monkeypatch)
     return Deployment(load(), Sockets.of_this_machine())
+
+
+def test_a_file_that_a_worker_runs_beside_and_nobody_published_shows(deployment: Deployment) -> None:
+    look = next(check.look for check in archives.CHECKS if check.hole == "archives of strangers")
+    [host] = deployment.hosts
+    try:
+        versions = host.versions
+        places = {folder for version in versions for folder in archives.folders(version, host)}
+        assert len(places) == (len(versions) if ENGINE.part == "torchserve" else 0)
+        assert look(deployment).state is State.WARNING
+        for folder in places:
+            (folder / "stranger.py").write_text("")
+            try:
+                assert "does not run what was published: stranger.py is not in the archive" in look(deployment).words
+            finally:
+                (folder / "stranger.py").unlink()
+        assert look(deployment).state is State.WARNING
+    finally:
+        host.forget()
 
 
 @pytest.mark.parametrize(
