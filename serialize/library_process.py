@@ -30,9 +30,11 @@ TRUSTED = ("torch", *LIBRARIES)
 CLASS = re.compile(r"<class '([\w.]+)'>")
 CONSTRUCTOR = re.compile(r"<function (\w+)\.__init__ at ")
 
-# Only training reads these; as stored, a replay buffer alone may take 28 GB.
-FOR_TRAINING = {"buffer_size": 1, "n_steps": 1, "n_envs": 1, "train_freq": 1, "learning_rate": 0.0, "clip_range": 0.2}
-FOR_TRAINING.update({"target_entropy": 0.0, "verbose": 0})
+# Only training reads these. As stored, a replay buffer may take 28 GB, and one of hindsight wants an environment.
+FOR_TRAINING: Any = {"buffer_size": 1, "n_steps": 1, "n_envs": 1, "train_freq": 1, "optimize_memory_usage": False}
+FOR_TRAINING.update({"learning_rate": 0.0, "clip_range": 0.2, "target_entropy": 0.0, "verbose": 0})
+FOR_TRAINING.update({"replay_buffer_class": None, "rollout_buffer_class": None})
+FOR_TRAINING.update({"replay_buffer_kwargs": {}, "rollout_buffer_kwargs": {}})
 
 ROWS = 64  # observations in one call of predict
 ROUNDINGS = 8
@@ -76,7 +78,7 @@ def _load(job: Any) -> Any:
         data = json.loads(archive.read("data"))
     policy = _policy(data["policy_class"])
     spaces = {key: _space(job[key]) for key in ("observation_space", "action_space")}
-    replaced: Any = {key: value for key, value in FOR_TRAINING.items() if key in data}
+    replaced = {key: value for key, value in FOR_TRAINING.items() if key in data}
     about: Any = {"version": stable_baselines3.__version__, "other_spaces": []}
     if job["unpickle"]:
         model = _algorithm(policy).load(job["checkpoint"], device="cpu", custom_objects=replaced)
@@ -143,8 +145,16 @@ def _algorithm(policy: type) -> Any:
 
 
 def _kwargs(stored: Any) -> Any:
-    """Return the arguments of the policy, read from their text; the optimiser is left to its default."""
-    return {key: _value(value) for key, value in stored.items() if not key.startswith(("optimizer_", ":"))}
+    """Return the arguments of the policy, read from their text; an optimiser of another package gives way to Adam."""
+    found = {}
+    for key, value in stored.items():
+        if key == "optimizer_class" and str(value).partition("'")[2].partition(".")[0] not in TRUSTED:
+            continue
+        if not key.startswith(":"):
+            found[key] = _value(value)
+    if "optimizer_class" not in found:
+        found.pop("optimizer_kwargs", None)
+    return found
 
 
 def _value(stored: Any) -> Any:

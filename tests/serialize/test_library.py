@@ -19,7 +19,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import QRDQN, MaskablePPO
-from stable_baselines3 import A2C, PPO, SAC
+from stable_baselines3 import A2C, PPO, SAC, TD3, HerReplayBuffer
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from errors import BuildError, ParityError
@@ -33,11 +33,14 @@ from serialize.sb3.spaces import ActionSpace, Box, Discrete
 from serialize.source import Source
 from tests.polling import wait_for
 from tests.serialize.conftest import Compose
-from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE, SMALL_CNN, TWO, WIDE
+from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, WIDE
 from tests.serialize.sb3_models import Space, make
 
 ASKED = ("parity.library=required", "served_model.artifact=eager", "served_model.fields=null")
 NAMELESS = (*ASKED, "served_model.actions=null", "served_model.policy.activation=null")
+
+GOALS = spaces.Dict(dict.fromkeys(("achieved_goal", "desired_goal", "observation"), SMALL))
+HINDSIGHT = {"replay_buffer_class": HerReplayBuffer, "replay_buffer_kwargs": {"n_sampled_goal": 2}}
 
 Gated = Callable[..., Built]
 
@@ -97,6 +100,7 @@ def test_build_policy_card_names_the_library_and_what_was_compared(gated: Gated)
         pytest.param(lambda: make(SAC, PARTS, TWO, "MultiInputPolicy"), id="SAC of parts"),
         pytest.param(lambda: make(A2C, PICTURE, DISCRETE, "CnnPolicy", **SMALL_CNN), id="A2C of pictures"),
         pytest.param(lambda: make(QRDQN, spaces.Discrete(6), DISCRETE), id="QR-DQN of codes"),
+        pytest.param(lambda: make(TD3, GOALS, TWO, "MultiInputPolicy", **HINDSIGHT), id="TD3 with hindsight"),
         pytest.param(lambda: make(MaskablePPO, spaces.MultiDiscrete([3, 2]), MULTI), id="MaskablePPO"),
     ],
 )
