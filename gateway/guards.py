@@ -84,7 +84,8 @@ class KnownSites:
         if scope["type"] == "http" and server is not None and server[1] is not None:
             host = header(scope["headers"], b"host")
             if host is not None and not self._sites.knows(host, server[0]):
-                raise Forbidden("the Host header names another site; gateway.security.hosts lists more names, keys any")
+                words = "the Host header names another site; list it in gateway.security.hosts, or ask for API keys"
+                raise Forbidden(words)
         await self._app(scope, receive, send)
 
 
