@@ -13,8 +13,11 @@ USAGE = "usage: python -m archive keygen FOLDER"
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit status."""
     match list(arguments):
-        case ["keygen", folder]:
+        case ["keygen", folder] if not folder.startswith("-"):
             return _keygen(Path(folder))
+        case ["--help" | "-h"]:
+            print(USAGE)
+            return 0
         case _:
             print(USAGE, file=sys.stderr)
             return 2

@@ -28,31 +28,46 @@ HEARTBEAT = "keeper"  # a file of the state folder, touched at each turn: the co
 RETRY_S = 15.0
 
 
-def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> None:
-    """Bring back what is recorded and not served, until `stop` is set; looks each `interval_s` seconds.
+class Keeper:
+    """Brings back what is recorded and not served, a turn at a time.
 
     A single engine is looked at every five seconds, and a model is brought back when it is not registered at all: an
     upload under way, or one that was killed, is not the keeper's business. Of several hosts (each `engine.check_s`
     seconds) one that serves another version than recorded is behind, too: it was away during a rollout. An engine that
     does not answer is waited for.
     """
-    several = bool(settings.engine.nodes)
-    pause = interval_s or (settings.engine.check_s if several else INTERVAL_S)
-    said, heartbeat, resting = None, Path(settings.paths.state) / HEARTBEAT, dict[str, float]()
-    while not stop.is_set():
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._several = bool(settings.engine.nodes)
+        self._said: str | None = None
+        self._resting: dict[str, float] = {}
+        self.pause_s = settings.engine.check_s if self._several else INTERVAL_S
+
+    def turn(self) -> None:
+        """Look once; what goes wrong is logged, once and not at every turn."""
         trouble = None
+        heartbeat = Path(self._settings.paths.state) / HEARTBEAT
         try:
             with explained(heartbeat):
                 heartbeat.parent.mkdir(parents=True, exist_ok=True)
                 heartbeat.touch()
-            for outcome in _turn_of_hosts(settings, resting) if several else _turn(settings):
+            found = _turn_of_hosts(self._settings, self._resting) if self._several else _turn(self._settings)
+            for outcome in found:
                 log.info("%s %s serves again%s", outcome.model, outcome.version, _on(outcome))
         except MarinaError as error:
             trouble = str(error)
-        if trouble is not None and trouble != said:  # once, not every five seconds
+        if trouble is not None and trouble != self._said:
             log.warning("nothing is restored yet: %s", trouble)
-        said = trouble
-        stop.wait(pause)
+        self._said = trouble
+
+
+def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> None:
+    """Take turns until `stop` is set, each `interval_s` seconds or as often as the settings say."""
+    keeper = Keeper(settings)
+    while not stop.is_set():
+        keeper.turn()
+        stop.wait(interval_s or keeper.pause_s)
 
 
 def _turn(settings: Settings) -> list[Outcome]:

@@ -52,7 +52,9 @@ class Compiler:
             command = [self.program, f"-I{work}", f"-I{NATIVE}", *options, str(made), str(NATIVE / source), "-lm"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:
-                first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[:200])
+                first = next(
+                    (line for line in done.stderr.splitlines() if "error: " in line), done.stderr.strip()[:200]
+                )
                 raise EdgeError(f"{self.program} does not compile the policy: {first}")
             publish(made, target)
         return target

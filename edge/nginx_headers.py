@@ -45,10 +45,12 @@ def _configure(sources: Path, target: Path) -> None:
         script = '. ./conf_flags; ./configure "${NGX_CONF_FLAGS[@]}"'
         done = subprocess.run(["bash", "-c", script], cwd=tree, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            words = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line] or [
-                "it said nothing"
-            ]
-            raise EdgeError(f"nginx's sources do not configure: {words[0]}")
+            # Its checks name compiler options such as -Werror; what ends it stands behind "error:".
+            said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+            reason = next(
+                (line for line in reversed(said) if "error: " in line), said[-1] if said else "it said nothing"
+            )
+            raise EdgeError(f"nginx's sources do not configure: {reason}")
         (tree / "objs").rename(work / "objs")
         target.mkdir(exist_ok=True)
         (work / "objs").rename(target / "objs")

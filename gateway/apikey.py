@@ -4,10 +4,13 @@ A key holds 256 random bits, so a plain SHA-256 of it is safe to keep: there is 
 """
 
 import hashlib
+import re
 import secrets
 import sys
 
 PREFIX = "marina_"
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # as settings.schema.base.Name has it
+USAGE = "usage: python -m gateway.apikey NAME, of small letters, digits and _\n"
 
 
 def new_key() -> tuple[str, str]:
@@ -17,9 +20,12 @@ def new_key() -> tuple[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Prints a new key for the name given; 2 without a name."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m gateway.apikey NAME\n")
+    """Print a new key for the name given; 2 for anything else."""
+    if arguments in (["--help"], ["-h"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if len(arguments) != 1 or not NAME.fullmatch(arguments[0]):
+        sys.stderr.write(USAGE)
         return 2
     key, digest = new_key()
     sys.stdout.write(f"key, shown only now: {key}\n")

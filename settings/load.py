@@ -6,6 +6,7 @@ A message names the file, the key and the nearest valid name; Hydra's and pydant
 import difflib
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from settings.schema import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
+# As requests and as urllib write an address that no proxy is for.
+LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 
 def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: bool = False) -> Settings:
@@ -35,6 +38,7 @@ def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: b
     Whoever is `registering` a model gets the registration settings that were tuned for it, below the command line's.
     Raises ConfigError with one line that names the file, the key and what is valid.
     """
+    _spare_loopback_the_proxy()
     composed = _compose(overrides, config)
     if registering and composed.get("rollout", {}).get("tuned", True):
         found = tuned.overrides(str(composed.served_model.model_name), overrides, config)
@@ -78,7 +82,23 @@ def _choices(group: Path) -> list[str]:
     return [path.stem for path in sorted(group.glob("*.yaml")) if not path.name.endswith(tuned.SUFFIX)]
 
 
+def _spare_loopback_the_proxy() -> None:
+    """Have this process and those that it starts speak to this machine without the proxy of the environment.
+
+    A proxy on another machine cannot reach a loopback address, and some keep such a request for ever.
+    """
+    # Programs read one or the other, so both come to say the same.
+    names = ("no_proxy", "NO_PROXY")
+    spared = [host for name in names for host in os.environ.get(name, "").split(",") if host]
+    for name in names:
+        os.environ[name] = "*" if "*" in spared else ",".join(dict.fromkeys([*spared, *LOOPBACK]))
+
+
 def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
+    for override in overrides:
+        if re.match(r"[+~]*hydra\b", override):
+            given = override.lstrip("+~").partition("=")[0]
+            raise ConfigError(f"command line: {given!r} is a setting of Hydra's own launcher, which is not used here")
     try:
         with initialize_config_dir(str(config), version_base="1.3"):
             composed = compose("config", overrides=[_added(override) for override in overrides])

@@ -1,4 +1,7 @@
-"""`python -m stack up|down|status|logs|run PART|edge [overrides]`: the local stack from the command line."""
+"""`python -m stack up|down|status|logs|run PART|edge|keep [overrides]`: the local stack from the command line.
+
+`keep` is what the part `keeper` runs.
+"""
 
 import logging
 import sys
@@ -6,11 +9,12 @@ from collections.abc import Sequence
 
 import engines
 import settings
+from delivery import json_log
 from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
 from settings.schema import Node
-from stack import control, log_lines, ports, processes, rayserve
+from stack import control, keeper, log_lines, ports, processes, rayserve
 from stack.folders import Folders
 from stack.parts import edge_part, parts, started_parts
 
@@ -22,7 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(USAGE, file=sys.stderr)
         return 2
-    logging.basicConfig(format="%(message)s")
+    if arguments[0] == "keep":
+        json_log.configure(lasting=True)
+    else:
+        logging.basicConfig(format="%(message)s")
     try:
         return COMMANDS[arguments[0]](tuple(arguments[1:]))
     except MarinaError as error:
@@ -52,6 +59,14 @@ def _edge(overrides: tuple[str, ...]) -> int:
     loaded = settings.load(overrides)
     control.up((edge_part(loaded),), Folders.of(loaded))
     return 0
+
+
+def _keep(overrides: tuple[str, ...]) -> int:
+    """Start parts that ended again, and bring the engine its models back, until SIGTERM or Ctrl-C."""
+    try:
+        keeper.keep(settings.load(overrides), overrides)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _down(overrides: tuple[str, ...]) -> int:
@@ -111,7 +126,7 @@ def _run(arguments: tuple[str, ...]) -> int:
             processes.stop_part(name, folders)
 
 
-COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run, "edge": _edge}
+COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run, "edge": _edge, "keep": _keep}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

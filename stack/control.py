@@ -22,8 +22,8 @@ from stack.folders import Folders
 from stack.parts import Part
 
 log = logging.getLogger(__name__)
-# The order in which they stop: who asks before who answers.
-NAMES = ("edge", "scaler", "keeper", "gateway", "filebrowser", "s3", "torchserve", "rayserve", "ray")
+# The order in which they stop: who would start others again first, then who asks before who answers.
+NAMES = ("keeper", "edge", "scaler", "gateway", "filebrowser", "s3", "torchserve", "rayserve", "ray")
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,9 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     engine = settings.engine
     served = [] if _elsewhere(engine) else _engine(settings, folders, overrides)
     served += _store(settings.store, folders)
-    served += [_loop("keeper", "keep", overrides)] if engine.nodes else []
     scaling = settings.scaling
     shown = () if scaling.metrics_port is None else (Port(scaling.metrics_port, "scaling.metrics_port"),)
-    served += [_loop("scaler", "scale", overrides, shown)] if scaling.models else []
+    served += [_loop("scaler", "delivery", "scale", overrides, shown)] if scaling.models else []
     gateway = settings.gateway
     served.append(
         Part(
@@ -63,6 +62,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
             timeout_s=30,
         )
     )
+    served.append(_loop("keeper", "stack", "keep", overrides))
     return tuple(served)
 
 
@@ -163,11 +163,11 @@ def _s3(bucket: S3Store) -> Part:
     )
 
 
-def _loop(name: str, command: str, overrides: tuple[str, ...], ports: tuple[Port, ...] = ()) -> Part:
-    """What delivery does for ever: bring hosts that come back up to date, give models the workers they need."""
+def _loop(name: str, room: str, command: str, overrides: tuple[str, ...], ports: tuple[Port, ...] = ()) -> Part:
+    """What goes on for ever: keep parts and models there, give models the workers they need."""
     return Part(
         name=name,
-        command=(sys.executable, "-m", "delivery", command, *overrides),
+        command=(sys.executable, "-m", room, command, *overrides),
         ports=ports,
         ready_url=None,
         timeout_s=15,

@@ -1,12 +1,14 @@
 """TorchServe as a part of the local stack: the same config.properties and log4j2.xml as in the container."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from engines.chosen import check_installed
 from engines.torchserve import key_file
 from engines.torchserve.engine import FACTS
+from errors import StackError
 from settings import Settings
 from settings.load import ROOT
 from settings.schema import TorchServe
@@ -65,9 +67,10 @@ def environment(settings: Settings, folders: Folders) -> dict[str, str]:
 def prepare(folders: Folders) -> None:
     """Make the folders that TorchServe refuses to start without, and forget a former run's keys.
 
-    Raises ConfigError when TorchServe is not installed.
+    Raises ConfigError when TorchServe is not installed, StackError without the program that it ends workers with.
     """
     check_installed(FACTS)
+    check_kill()
     folders.make_temporary()
     folders.unpacked.mkdir(exist_ok=True)
     folders.forget_fetched()
@@ -76,6 +79,14 @@ def prepare(folders: Folders) -> None:
     folders.torchserve.chmod(0o700)
     (folders.torchserve / key_file.NAME).unlink(missing_ok=True)
     (folders.temporary / ".model_server.pid").unlink(missing_ok=True)
+
+
+def check_kill() -> None:
+    """Raise StackError where the program `kill` is missing: every swap, rollback and removal would fail."""
+    if shutil.which("kill") is None:
+        raise StackError(
+            "TorchServe ends its workers with the program `kill`, which is missing: apt-get install procps"
+        )
 
 
 def _bundled_java() -> str:

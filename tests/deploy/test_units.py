@@ -48,7 +48,9 @@ def test_a_service_starts_a_program_of_this_project_as_its_own_user(name: str) -
 
 def test_the_target_wants_each_part_of_the_stack_and_the_keeper() -> None:
     wanted = set(unit("marina.target")["Unit"]["Wants"].split())
-    expected = {f"marina@{part.name}.service" for part in parts(load())} | {"marina-keeper.service"}
+    # systemd starts parts again itself; its keeper has the models alone to see to.
+    started = {part.name for part in parts(load())} - {"keeper"}
+    expected = {f"marina@{name}.service" for name in started} | {"marina-keeper.service"}
     assert wanted == expected
 
 

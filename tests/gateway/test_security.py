@@ -81,7 +81,17 @@ def test_the_program_prints_a_key_and_its_hash_once() -> None:
     )
     key = done.stdout.split("only now: ")[1].split()[0]
     assert f"sha256: {hashlib.sha256(key.encode()).hexdigest()}" in done.stdout
-    assert subprocess.run([sys.executable, "-m", "gateway.apikey"], cwd=ROOT, check=False).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [([], 2), (["--help"], 0), (["-x"], 2), (["a b"], 2), (["one", "two"], 2), (["A"], 2)]
+)
+def test_apikey_word_that_is_no_name_makes_no_key(words: list[str], status: int) -> None:
+    command = [sys.executable, "-m", "gateway.apikey", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "usage: python -m gateway.apikey NAME" in done.stdout + done.stderr
+    assert "sha256" not in done.stdout
 
 
 def test_keys_let_the_gateway_be_seen_from_elsewhere_and_bad_ones_are_refused() -> None:

@@ -1,6 +1,7 @@
 """Settings compose for every choice there is, and every mistake is named with its file, key and nearest valid name."""
 
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from requests.utils import should_bypass_proxies
 
 from errors import ConfigError
 from settings import load, models
@@ -64,6 +66,9 @@ def test_the_five_models_of_the_contract_are_configured() -> None:
         ("--rounds", ["command line", "'--rounds'", "NAME=VALUE"]),
         ("gateway.aliases=[", ["command line", "'gateway.aliases=['", "quotes"]),
         ("served_model.checkpoint=${nowhere}", ["nowhere"]),
+        ("hydra.run.dir=x", ["command line", "'hydra.run.dir'", "Hydra's own launcher"]),
+        ("+hydra.job.chdir=true", ["command line", "'hydra.job.chdir'"]),
+        ("hydra/launcher=joblib", ["command line", "'hydra/launcher'"]),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line_that_names_it(override: str, words: list[str]) -> None:
@@ -161,3 +166,23 @@ def test_settings_and_what_uses_them_on_small_machines_import_neither_torch_nor_
     program = "import sys, settings, stack.control, delivery.rollout, gateway, loadtest; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"torch", "numpy", "torchvision"}.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_load_proxy_in_the_environment_is_none_for_this_machine(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for each in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv(name, "intern.example")
+    load()
+    for address in ("http://127.0.0.1:8081", "http://localhost:5002", "http://[::1]:8081", "http://127.0.0.2"):
+        assert should_bypass_proxies(address, no_proxy=None), address
+    assert should_bypass_proxies("http://models.intern.example", no_proxy=None)
+    assert not should_bypass_proxies("http://elsewhere.example", no_proxy=None)
+
+
+def test_load_no_proxy_for_anything_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("NO_PROXY", "")
+    load()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "*"

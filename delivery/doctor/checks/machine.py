@@ -16,7 +16,7 @@ from engines.torchserve import keys
 from engines.torchserve.engine import FACTS
 from errors import MarinaError
 from settings.load import ROOT
-from settings.schema import NginxStore, S3Store
+from settings.schema import NginxStore, S3Store, TorchServe
 
 LOCAL = ROOT / "config" / "local" / "default.yaml"
 FULL, FILLING = 0.02, 0.10  # of the disk that is free
@@ -36,6 +36,14 @@ def _memory(_: Deployment) -> Seen:
     found = psutil.virtual_memory()
     words = f"{found.available / 1e9:.1f} GB of {found.total / 1e9:.1f} available"
     return warning(words) if found.available < LITTLE_MEMORY * found.total else closed(words)
+
+
+def _kill(deployment: Deployment) -> Seen:
+    engine = deployment.settings.engine
+    if not isinstance(engine, TorchServe) or engine.nodes:
+        return not_checked("no TorchServe is known to run on this machine")
+    found = shutil.which("kill")
+    return closed(found) if found else is_open("not installed: TorchServe cannot end a worker, so every swap fails")
 
 
 def _process_list(deployment: Deployment) -> Seen:
@@ -82,6 +90,7 @@ def _signing_key(deployment: Deployment) -> Seen:
 CHECKS = (
     Check("disk room", "more disk, or a lower rollout.keep_versions", _disk),
     Check("memory", "fewer workers, or more memory", _memory),
+    Check("the program kill", "apt-get install procps", _kill),
     Check("keys on command lines", "a file or the environment in their place; then a new key", _process_list),
     Check("config/local/default.yaml, read by others", "chmod 600", _local_settings),
     Check("private signing key, read by others", "chmod 600 on signing.key", _signing_key),
