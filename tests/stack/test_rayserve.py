@@ -27,11 +27,11 @@ def made(*overrides: str) -> dict[str, Part]:
 
 
 def test_a_head_and_a_manager_stand_in_torchserves_place() -> None:
-    assert list(made()) == ["ray", "rayserve", "filebrowser", "gateway"]
+    assert list(made()) == ["ray", "rayserve", "filebrowser", "gateway", "keeper"]
 
 
 def test_a_cluster_that_runs_already_is_joined_and_not_started() -> None:
-    assert list(made("engine.address=10.0.0.1:6379")) == ["rayserve", "filebrowser", "gateway"]
+    assert list(made("engine.address=10.0.0.1:6379")) == ["rayserve", "filebrowser", "gateway", "keeper"]
 
 
 def test_the_token_of_a_cluster_that_is_joined_is_the_users_own_affair() -> None:
