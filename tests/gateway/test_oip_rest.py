@@ -122,7 +122,7 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
         {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["%%"]}]},
         b"",
         400,
-        "not valid base64",
+        "base64 is broken",
     ),
     "unknown model": ("/v2/models/nobody/infer", wide(), b"", 404, "no model nobody is registered"),
     "unknown route": ("/v2/nowhere", wide(), b"", 404, "/v2/nowhere is not offered here"),
