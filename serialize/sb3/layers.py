@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from errors import BuildError
+from serialize.tensors import check_finite
 
 
 class Tensors:
@@ -24,13 +25,12 @@ class Tensors:
         return [name for name in self._state if name.startswith(prefix)]
 
     def read(self, name: str) -> torch.Tensor:
-        """Return one tensor as float32. Raises BuildError when it is missing, or holds a number that is not finite."""
+        """Return one tensor as float32. Raises BuildError when it is missing, or too large for that type."""
         if name not in self._state:
             raise BuildError(f"has no {name}")
         self._unread.discard(name)
         tensor = self._state[name].float()
-        if not bool(torch.isfinite(tensor).all()):
-            raise BuildError(f"{name} holds a number that is not finite")
+        check_finite({name: tensor}, "in 32 bits")
         return tensor
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -247,8 +247,8 @@ def _typed(values: list[float], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _advice(stored: Mapping[str, Any], size: int, role: str, key: str) -> str:
-    shows = f"the {role} has {size} numbers, of whose bounds the file shows only the first and the last"
-    if role != "observation space":
+    shows = f"the {role} has {size} numbers, of whose bounds its text shows only the first and the last"
+    if "action" in role:
         return f"{shows}; write all of them into served_model.policy.action_space"
     ends = {name: _numbers(str(stored[name]).replace(ABBREVIATED, " "))[0] for name in ("low", "high")}
     example = ", ".join(f"{name}: {end:g}" if math.isfinite(end) else f"{name}: null" for name, end in ends.items())

@@ -239,11 +239,12 @@ def test_extractor_stored_twice_with_other_numbers_is_refused(tmp_path: Path) ->
         read_actor(path, configured())
 
 
-def test_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    state = make(PPO, WIDE, DISCRETE).policy.state_dict()
-    state["mlp_extractor.policy_net.2.bias"][3] = float("nan")
+@pytest.mark.parametrize(("number", "where"), [(float("nan"), ""), (1e300, "in 32 bits: ")])
+def test_weight_that_is_not_finite_is_named(tmp_path: Path, number: float, where: str) -> None:
+    state = {name: tensor.double() for name, tensor in make(PPO, WIDE, DISCRETE).policy.state_dict().items()}
+    state["mlp_extractor.policy_net.2.bias"][3] = number
     torch.save(state, tmp_path / "policy.pth")
-    with pytest.raises(BuildError, match=r"mlp_extractor.policy_net.2.bias holds a number that is not finite"):
+    with pytest.raises(BuildError, match=rf"policy.pth: {where}mlp_extractor.policy_net.2.bias has 1 of 64 numbers"):
         read_actor(tmp_path / "policy.pth", configured())
 
 
@@ -259,7 +260,7 @@ def long_policy(folder: Path, space: Space) -> tuple[BaseAlgorithm, Path]:
 def test_bounds_that_a_file_abbreviates_are_refused_with_yaml_to_write(tmp_path: Path) -> None:
     _, path = long_policy(tmp_path, spaces.Box(-LONG, LONG))
     with pytest.raises(
-        BuildError, match=r"1080 numbers, of whose bounds the file shows only the first and the last"
+        BuildError, match=r"1080 numbers, of whose bounds its text shows only the first and the last"
     ) as caught:
         read_actor(path, configured())
     shown = (
@@ -282,6 +283,16 @@ def test_bounds_stated_in_the_yaml_are_those_of_the_space(tmp_path: Path, form: 
     np.testing.assert_allclose(
         served(source, states)[0], model.predict(states, deterministic=True)[0], rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("stated", ["observation_space", "action_space"])
+def test_stated_space_with_abbreviated_bounds_is_refused_with_what_to_write(tmp_path: Path, stated: str) -> None:
+    model = make(PPO, WIDE, TWO)
+    right = {"activation": "Tanh", "observation_space": str(WIDE), "action_space": str(TWO)}
+    cut = {stated: "Box([0 0 0 ... 0 0 0], 1, (1080,), float32)"}
+    wanted = "observation: \\{bounds: " if stated == "observation_space" else "served_model.policy.action_space$"
+    with pytest.raises(BuildError, match=f"its text shows only the first and the last.*{wanted}"):
+        read_actor(bare(model, tmp_path), configured(*stating(**right | cut)))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +336,7 @@ def test_bounds_of_a_part_are_stated_by_its_name(tmp_path: Path) -> None:
 def test_large_picture_that_no_convolution_sees_needs_its_bounds(tmp_path: Path) -> None:
     model = make(PPO, spaces.Box(0, 255, (3, 40, 40), np.uint8), DISCRETE)
     model.save(tmp_path / "p.zip")
-    with pytest.raises(BuildError, match="the file shows only the first and the last"):
+    with pytest.raises(BuildError, match="its text shows only the first and the last"):
         read_actor(tmp_path / "p.zip", configured())
     source = read_policy(configured("served_model.observation.bounds={low: 0, high: 255}"), tmp_path / "p.zip")
     states = samples(model.observation_space, COUNT)
