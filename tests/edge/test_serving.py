@@ -13,6 +13,7 @@ import pytest
 from edge import luajit
 from edge.asking import ANY
 from errors import EdgeError
+from prometheus import parse, samples
 from settings import load
 from tests.edge import archives, reference
 from tests.edge.served import FIELDS, JSON, STATE, Served, prepared
@@ -178,6 +179,7 @@ def test_counters_are_those_of_all_workers(edge: Served) -> None:
         assert edge.ask("POST", "/predict", STATE).status == 200
     assert edge.count("/predict", 200) == before + 40
     text = edge.ask("GET", "/metrics").body.decode()
+    assert any(samples(parse(text).gauges, "marina_edge_info", model="cartpole"))
     buckets = [
         int(value)
         for value in re.findall(r'request_seconds_bucket\{model="cartpole",route="/predict",le="[^"]+"\} (\d+)', text)
