@@ -193,13 +193,18 @@ def _space(described: Any) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Say whether two spaces are the same, but for the start of a Discrete, which `predict` does not know."""
+    """Say whether two spaces are the same, but for the start of a Discrete, which `predict` does not know.
+
+    Switches are also choices of two: so MaskablePPO has them, and so its actions are read.
+    """
     if type(one).__name__ == "Dict" and type(other).__name__ == "Dict":
         return list(one.spaces) == list(other.spaces) and all(
             _same(part, other.spaces[key]) for key, part in one.spaces.items()
         )
     if type(one).__name__ == "Discrete" and type(other).__name__ == "Discrete":
         return bool(one.n == other.n)
+    if type(one).__name__ == "MultiBinary" and type(other).__name__ == "MultiDiscrete":
+        return bool(list(other.nvec) == [2] * one.sample().size)
     return bool(one == other)
 
 

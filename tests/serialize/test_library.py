@@ -33,7 +33,7 @@ from serialize.sb3.spaces import ActionSpace, Box, Discrete
 from serialize.source import Source
 from tests.polling import wait_for
 from tests.serialize.conftest import Compose
-from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, WIDE
+from tests.serialize.sb3_cases import BINARY, CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, WIDE
 from tests.serialize.sb3_models import Space, make
 
 ASKED = ("parity.library=required", "served_model.artifact=eager", "served_model.fields=null")
@@ -218,6 +218,13 @@ def test_build_unpickle_without_trust_is_refused(
     with pytest.raises(BuildError, match=words):
         gated(None, "parity.unpickle=true", *given)
     assert not (tmp_path / "ran").exists()
+
+
+def test_build_switches_of_a_maskable_policy_are_the_pickles(gated: Gated, tmp_path: Path) -> None:
+    make(MaskablePPO, WIDE, BINARY).save(tmp_path / "policy.zip")
+    checksum = hashlib.sha256((tmp_path / "policy.zip").read_bytes()).hexdigest()
+    built = gated(None, "parity.unpickle=true", f"served_model.sha256={checksum}", "parity.observations=64")
+    assert isinstance(built.library, Agreement)
 
 
 def test_build_space_read_wrongly_is_noticed_by_the_pickle(
