@@ -4,7 +4,8 @@
     next request of the same connection, before Retry-After is over, again and again ──▶ EarlyReturns: read later
 
 A client that asks again at once takes processor time from the workers, which makes the engine slower for everyone. So
-only some refusals in a row are quick; from then on the connection is read when it was told to come back.
+only some refusals in a row are quick; from then on the connection is read when it was told to come back, and later each
+time that it is refused again.
 """
 
 from collections.abc import Sequence
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-# In a row, on one connection: some clients try again once or twice before they heed Retry-After.
-QUICK_REFUSALS = 3
-# Longer than this no connection is kept waiting, whatever it was told.
-LONGEST_HOLD_S = 5.0
+# In a row, on one connection: some clients try again at once before they heed Retry-After.
+QUICK_REFUSALS = 2
+# Longer than this no connection is kept waiting, however often it came back.
+LONGEST_HOLD_S = 10.0
 # A proxy's connection carries requests of many clients, who know nothing of each other's refusals.
 PROXIED = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
 
@@ -123,7 +124,8 @@ class EarlyReturns:
             return 0.0
         if self._refusals < QUICK_REFUSALS or not data.startswith(self._request_line):
             return 0.0
-        return min(self._not_before - now, LONGEST_HOLD_S)
+        times = self._refusals - QUICK_REFUSALS + 1
+        return min((self._not_before - now) * times, LONGEST_HOLD_S)
 
 
 def told_to_wait_s(status: int, asked: Headers, told: Headers) -> float | None:

@@ -28,6 +28,12 @@ def test_early_returns_again_and_again_is_read_when_it_was_told_to_come() -> Non
     assert returns.hold_s(REQUEST, 103.0) == 0
 
 
+def test_early_returns_that_are_refused_again_are_read_later_each_time() -> None:
+    assert refused(QUICK_REFUSALS + 1).hold_s(REQUEST, 100.0) == pytest.approx(6.0)
+    assert refused(QUICK_REFUSALS + 2).hold_s(REQUEST, 100.0) == pytest.approx(9.0)
+    assert refused(QUICK_REFUSALS + 3).hold_s(REQUEST, 100.0) == LONGEST_HOLD_S
+
+
 def test_early_returns_one_that_came_in_time_begins_anew() -> None:
     returns = refused(QUICK_REFUSALS)
     assert returns.hold_s(REQUEST, 103.0) == 0
