@@ -26,17 +26,28 @@ Parallel = Callable[[Load], int]
 class _Model:
     """What is inside for one model."""
 
-    __slots__ = ("inside", "max_places", "speed")
+    __slots__ = ("_refused", "inside", "max_places", "speed")
 
     def __init__(self, max_places: int) -> None:
         self.max_places = max_places
         self.inside = 0
         self.speed = Speed()
+        self._refused = 0
 
     def wait_s(self) -> float:
         """Return how long one more request would wait, as far as the model's speed is known."""
         rate = self.speed.per_second
         return self.inside / rate if rate else 0.0
+
+    def retry_after_s(self, wait_s: float) -> int:
+        """Return when the client that is refused now may come back, in whole seconds.
+
+        In half the time that requests wait now, at the soonest, and in one and a half at the latest, in turn: a crowd
+        that was told the same second would come back as a crowd.
+        """
+        soonest = max(1, math.ceil(wait_s / 2))
+        self._refused += 1
+        return soonest + self._refused % (2 * soonest + 1)
 
 
 class Place:
@@ -128,8 +139,8 @@ class Admission:
         if model.inside < model.max_places and (at_work or wait_s <= self._bearable_s(deadline)):
             return
         self.metrics.shed(load[0])
-        after = str(max(1, math.ceil(wait_s / 2)))
-        raise OverCapacity(f"too many requests wait for model {load[0]}", headers={"retry-after": after})
+        headers = {"retry-after": str(model.retry_after_s(wait_s))}
+        raise OverCapacity(f"too many requests wait for model {load[0]}", headers=headers)
 
     def _bearable_s(self, deadline: float) -> float:
         """Return how long a request with this deadline may wait."""

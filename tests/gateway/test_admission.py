@@ -112,14 +112,14 @@ async def test_admission_wait_longer_than_the_setting_is_refused_whatever_the_de
     assert door.refusal(within_s=1000) is None
 
 
-async def test_admission_refusal_comes_back_after_half_the_wait() -> None:
+async def test_admission_refused_crowd_comes_back_spread_from_half_the_wait_on() -> None:
     door = Door()
     door.fill(500, a_second=51)
     door.limit(wait_ms=1)
-    refused = door.refusal(within_s=1000)
-    assert refused is not None
-    assert refused.headers["retry-after"] == "5"
-    assert sample(door.metrics, "shed_total", model="cartpole") >= 1
+    told = [door.refusal(within_s=1000) for _ in range(22)]
+    seconds = [int(refused.headers["retry-after"]) for refused in told if refused is not None]
+    assert sorted(seconds) == sorted([*range(5, 16)] * 2)
+    assert sample(door.metrics, "shed_total", model="cartpole") >= 22
 
 
 async def test_admission_model_of_unknown_speed_is_refused_by_places_alone() -> None:
@@ -127,7 +127,7 @@ async def test_admission_model_of_unknown_speed_is_refused_by_places_alone() -> 
     inside = [door.enter(within_s=0.001) for _ in range(3)]
     refused = door.refusal(within_s=1000)
     assert refused is not None
-    assert refused.headers["retry-after"] == "1"
+    assert 1 <= int(refused.headers["retry-after"]) <= 3
     inside[0].leave(answered=True)
     assert door.refusal(within_s=0.001) is None
 
