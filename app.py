@@ -1,6 +1,6 @@
 """The gateway.
 
-`python app.py [overrides]` runs it as configured, `uvicorn app:app` under uvicorn's own flags.
+`python app.py [overrides]` runs it as configured, `uvicorn app:app` and `gunicorn app:app` under their own flags.
 """
 
 import json
@@ -8,10 +8,12 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from uvicorn.config import STARTUP_FAILURE
+
 import settings
 from business import BUSINESS
 from errors import ConfigError, PortInUse
-from gateway import logs, server
+from gateway import logs, server, siblings
 from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
 
@@ -23,14 +25,34 @@ OVERRIDES = "MARINA_OVERRIDES"
 
 
 def __getattr__(name: str) -> "ASGIApp":
-    """Builds `app` when uvicorn asks for it, so that importing this module does nothing."""
+    """Builds `app` when a server asks for it, so that importing this module does nothing."""
     if name != "app":
         raise AttributeError(name)
     logs.configure()
-    return _made(json.loads(os.environ.get(OVERRIDES, "[]")))
+    overrides = json.loads(os.environ.get(OVERRIDES, "[]"))
+    try:
+        return _served(overrides)
+    except (ConfigError, PortInUse) as error:
+        print(error, file=sys.stderr)
+        # By this status uvicorn and gunicorn know that the next process would end like this one, and stop.
+        sys.exit(STARTUP_FAILURE)
 
 
-def _made(overrides: list[str]) -> "ASGIApp":
+def _served(overrides: list[str]) -> "ASGIApp":
+    """The application in a process of a server that others have started."""
+    started = server.started()
+    if started is None:
+        return _made(overrides)
+    overrides = [*overrides, f"gateway.processes={started.processes}"]
+    if started.parent is None:
+        return _made(overrides)
+    joined = siblings.join(started.parent)
+    # Whatever listens there before the first of us came is not one of us.
+    check_port(settings.load(overrides).gateway, shared=not joined.alone)
+    return _made(overrides, joined)
+
+
+def _made(overrides: list[str], joined: siblings.Siblings | None = None) -> "ASGIApp":
     configured = settings.load(overrides)
     control = None
     if configured.gateway.repository_control:
@@ -38,7 +60,7 @@ def _made(overrides: list[str]) -> "ASGIApp":
         from delivery.control import ModelControl
 
         control = ModelControl(tuple(overrides))
-    made = create_app(configured, BUSINESS, control=control)
+    made = create_app(configured, BUSINESS, control=control, siblings=joined)
     server.settle()
     return made
 

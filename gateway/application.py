@@ -30,6 +30,7 @@ from gateway.openapi import document
 from gateway.origins import Preflight, origins_for
 from gateway.routes import console, docs, health, home, models
 from gateway.services import open_services
+from gateway.siblings import Siblings
 from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
@@ -47,18 +48,20 @@ def create_app(
     business: Business = _NO_LOGIC,
     tracer: Tracer | None = None,
     control: RepositoryControl | None = None,
+    siblings: Siblings | None = None,
 ) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
 
-    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can.
+    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can. `siblings`
+    are the other processes of the same gateway.
     """
-    metrics = Metrics()
+    metrics = Metrics(siblings)
     tracer = tracer or tracer_for(settings.gateway.tracing)
     keys = _keys(settings.gateway)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(settings, business, metrics, tracer, keys) as services:
+        async with open_services(settings, business, metrics, tracer, keys, siblings) as services:
             oip = Oip(services, Statistics(), control, keys)
             async with grpc_server(oip, VERSION, tracer):
                 yield {"services": services, "oip": oip, "console": Console(services)}

@@ -1,10 +1,9 @@
 """Prometheus metrics of the gateway, in a registry of their own.
 
 Labels take only names that exist: a model that is served, a route that is defined. With several gateway processes each
-writes into files of its own below PROMETHEUS_MULTIPROC_DIR, and whoever is asked adds them up.
+writes into files of its own in the folder that they share, and whoever is asked adds them up.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,20 +11,25 @@ from time import perf_counter
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from gateway.siblings import Siblings
 
 # From a policy's answer on the same machine to the default deadline, in seconds.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class Metrics:
-    """What the gateway counts. One object per application, so that two in one process do not mix."""
+    """What the gateway counts, with its siblings where it has any.
 
-    def __init__(self) -> None:
+    One object per application, so that two in one process do not mix.
+    """
+
+    def __init__(self, siblings: Siblings | None = None) -> None:
+        self._siblings = siblings
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = self._seconds(
@@ -142,16 +146,13 @@ class Metrics:
         """The same as objects."""
         return self._together().collect()
 
-    def close(self) -> None:
-        """Takes this process's gauges out of the sum."""
-        if SHARED in os.environ:
-            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]  # as above
-
     def _together(self) -> CollectorRegistry:
-        if SHARED not in os.environ:
+        if self._siblings is None:
             return self.registry
+        self._siblings.bury()
         together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # prometheus_client has no hints here
+        # prometheus_client has no hints here
+        MultiProcessCollector(together, str(self._siblings.folder))  # type: ignore[no-untyped-call]
         return together
 
     def _seconds(self, name: str, words: str, *labels: str) -> Histogram:

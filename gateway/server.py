@@ -1,15 +1,15 @@
-"""How uvicorn runs the gateway, and where it may be seen from."""
+"""How uvicorn runs the gateway, started by `app.py`, by itself or by gunicorn, and where it may be seen from."""
 
 import gc
-import os
-from tempfile import TemporaryDirectory
+import multiprocessing
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from errors import ConfigError
 from gateway.guards import is_loopback
-from gateway.metrics import SHARED
 from gateway.protocol import Protocol
 from settings.schema import Gateway
 
@@ -51,13 +51,51 @@ def check_host(gateway: Gateway) -> None:
 
 def run(app: "ASGIApp | str", gateway: Gateway) -> None:
     """Runs the gateway until it is stopped, in one process or several; raises ConfigError as `options` does."""
-    if gateway.processes == 1:
-        uvicorn.run(app, **options(gateway))
-        return
-    with TemporaryDirectory(prefix="marina-metrics-") as folder:
-        # prometheus_client reads it when it is imported: the processes that are started below have it, this one not.
-        os.environ[SHARED] = folder
-        uvicorn.run(app, **options(gateway))
+    uvicorn.run(app, **options(gateway))
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """How the server that imports the application was started: by whom, with how many processes."""
+
+    processes: int
+    parent: int | None
+    """Id of the process whose children they are; None for a server that is but one process."""
+
+
+def started() -> Started | None:
+    """Find the server that imports the application on the stack, and give it our protocol; None for an unknown one.
+
+    Only the server knows how many processes it starts: flags, environment and configuration files all say it. Raises
+    ConfigError when the application is imported before the processes are there.
+    """
+    frame = sys._getframe()
+    while (outer := frame.f_back) is not None:
+        frame = outer
+        caller: Any = frame.f_locals.get("self")
+        if isinstance(caller, uvicorn.Config):
+            _bring_protocol(caller)
+            parent = multiprocessing.parent_process()
+            return Started(caller.workers, None if parent is None else parent.pid)
+        if _is_gunicorns(caller, "workers.base", "Worker"):
+            if isinstance(config := getattr(caller, "config", None), uvicorn.Config):
+                _bring_protocol(config)
+            return Started(caller.cfg.workers, caller.ppid)
+        if _is_gunicorns(caller, "arbiter", "Arbiter"):
+            raise ConfigError("gunicorn must let each process import the gateway by itself; start it without --preload")
+    return None
+
+
+def _is_gunicorns(found: Any, module: str, name: str) -> bool:
+    known = sys.modules.get(f"gunicorn.{module}")  # imported where gunicorn runs, and only there
+    return known is not None and isinstance(found, getattr(known, name))
+
+
+def _bring_protocol(config: uvicorn.Config) -> None:
+    """Replace uvicorn's own protocol, unless another one than that was asked for."""
+    if config.http in ("auto", "httptools"):
+        # The second is what the first was resolved to, if that has happened already.
+        config.http = config.http_protocol_class = Protocol
 
 
 def settle() -> None:

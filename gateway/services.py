@@ -21,6 +21,7 @@ from gateway.pipeline import Pipeline
 from gateway.receiving import Receiving, receiving_for
 from gateway.session import open_session
 from gateway.shortcut import Shortcut, may_be_taken
+from gateway.siblings import Siblings
 from gateway.splits import Splits
 from gateway.stopping import Stopping, notice
 from gateway.tracing import Tracer
@@ -50,11 +51,17 @@ class Services:
     origins: Origins | None
     shortcut: Shortcut | None
     refusals: Refusals | None
+    siblings: Siblings | None
 
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, business: Business, metrics: Metrics, tracer: Tracer, keys: "Keys | None"
+    settings: Settings,
+    business: Business,
+    metrics: Metrics,
+    tracer: Tracer,
+    keys: "Keys | None",
+    siblings: Siblings | None,
 ) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
     gateway = settings.gateway
@@ -66,10 +73,10 @@ async def open_services(
         splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
         made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
         splits.start()
+        stopping = Stopping()
         try:
             served.start()
             pipeline = Pipeline(made.engine, business, metrics)
-            stopping = Stopping()
             shortcut = None
             if may_be_taken(gateway):
                 shortcut = Shortcut(gateway, catalog, made, business, metrics)
@@ -88,14 +95,16 @@ async def open_services(
                     origins_for(gateway.security.cors_origins),
                     shortcut,
                     refusals_for(gateway, catalog, made.admission, metrics, keys),
+                    siblings,
                 )
         finally:
             splits.close()
             await made.shadow.close()
-            metrics.close()
             tracer.close()
             await catalog.close()
             await served.close()
+            if siblings is not None:
+                siblings.leave(stopping=stopping.asked)
 
 
 def services_of(scope: Scope) -> Services:

@@ -1,16 +1,16 @@
 """The document that the page asks for again and again: what is served, and what was counted of it."""
 
 import multiprocessing
-import os
 from time import monotonic
 from typing import Any
 
 import orjson
 
 from gateway.console.counts import Counts, by_model
-from gateway.metrics import BUCKETS, SHARED
+from gateway.metrics import BUCKETS
 from gateway.served import ServedModel, ServedVersion
 from gateway.services import Services
+from gateway.siblings import Siblings
 from settings.traffic import Split
 
 # However many pages are open, the figures are put together no more often than this.
@@ -46,7 +46,7 @@ class Console:
         models = {} if snapshot is None else snapshot.models
         return {
             "at": now,
-            "whole": counts_are_whole(),
+            "whole": counts_are_whole(services.siblings),
             "engine_answers": answers,
             "bounds_s": BUCKETS,
             "links": self._links(),
@@ -91,9 +91,9 @@ def _split(split: Split, counts: Counts) -> dict[str, Any]:
     return told | {"answered": counts.live, "copied": counts.copies[split.trial]}
 
 
-def counts_are_whole() -> bool:
+def counts_are_whole(siblings: Siblings | None) -> bool:
     """Whether the counts are of every process: they are shared, or there is only this one.
 
-    Under `uvicorn --workers` each process counts for itself.
+    Servers that are neither uvicorn nor gunicorn may start several without a word to us.
     """
-    return SHARED in os.environ or multiprocessing.parent_process() is None
+    return siblings is not None or multiprocessing.parent_process() is None

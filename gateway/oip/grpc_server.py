@@ -41,7 +41,7 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     # The library calls it an error when a client leaves in the moment in which its status is sent.
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_client_that_left)
     edge = Edge(services.metrics, services.receiving, oip.keys, tracer, access_log=gateway.access_log)
-    server = grpc.aio.server(interceptors=[edge], options=_options(gateway))
+    server = grpc.aio.server(interceptors=[edge], options=_options(gateway, shared=services.siblings is not None))
     servicer = Servicer(oip, version)
     service.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     address = _address(gateway.host, gateway.grpc_port)
@@ -58,13 +58,14 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
         await server.stop(gateway.graceful_stop_s)
 
 
-def check_port(gateway: Gateway) -> None:
-    """Raises PortInUse when another process listens on the gRPC port already."""
+def check_port(gateway: Gateway, *, shared: bool = False) -> None:
+    """Raises PortInUse when another process listens on the gRPC port already; a `shared` one may do so."""
     if gateway.grpc_port is None:
         return
     family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         try:
             probe.bind((gateway.host, gateway.grpc_port))
         except OSError as error:
@@ -75,12 +76,12 @@ def _is_no_client_that_left(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
-def _options(gateway: Gateway) -> list[tuple[str, int]]:
+def _options(gateway: Gateway, *, shared: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", gateway.max_body_bytes + OVERHEAD_BYTES),
         ("grpc.max_send_message_length", -1),
         # One port for all processes of this gateway, but never silently beside somebody else's.
-        ("grpc.so_reuseport", int(gateway.processes > 1)),
+        ("grpc.so_reuseport", int(shared)),
     ]
 
 

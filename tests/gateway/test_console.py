@@ -135,9 +135,9 @@ def test_without_an_engine_the_state_says_so(no_engine: Engine) -> None:
 
 
 def test_a_process_among_others_that_share_nothing_says_that_it_counts_for_itself() -> None:
-    assert counts_are_whole()
+    assert counts_are_whole(None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert not pool.apply(counts_are_whole)
+        assert not pool.apply(counts_are_whole, (None,))
 
 
 @pytest.fixture(scope="module")

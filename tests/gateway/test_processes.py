@@ -1,0 +1,276 @@
+"""A gateway of several processes, whichever server starts them: one set of figures, one gRPC port, one protocol."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from prometheus_client import values
+
+from errors import ConfigError
+from gateway import siblings
+from gateway.samples import PICTURE
+from tests.gateway.given import GivenTorchServe
+from tests.gateway.raw import exchange, request
+from tests.gateway.test_faults import metric
+from tests.gateway.triton import ROOT, Client, pictures
+from tests.polling import wait_for
+from tests.ports import free_port
+
+PREDICT = "/models/digits/predict"
+COMMANDS = {
+    "app.py": "app.py gateway.port={port} gateway.processes=2",
+    "uvicorn": "-m uvicorn app:app --port {port} --workers 2",
+    "gunicorn": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn.workers.UvicornWorker",
+    "gunicorn uvicorn_worker": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn_worker.UvicornWorker",
+}
+SERVERS = pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs as a program, its temporary folder and its log."""
+
+    port: int
+    grpc_port: int
+    process: subprocess.Popen[bytes]
+    temporary: Path
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=5).status_code == 200
+        except OSError:
+            return False
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve."""
+        found = psutil.Process(self.process.pid).children()
+        return [each for each in found if _serves(each)]
+
+    def folders(self) -> list[Path]:
+        """The folders in which processes of one gateway count together."""
+        return [each for each in self.temporary.glob("marina-gateways-*/*") if each.is_dir()]
+
+
+def _serves(process: psutil.Process) -> bool:
+    """Whether it lives, and is not the one that Python's multiprocessing starts beside those that serve."""
+    try:
+        return not any("resource_tracker" in word for word in process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
+@contextmanager
+def started(
+    given: GivenTorchServe, temporary: Path, command: str, *overrides: str, grpc_port: int | None = None
+) -> Iterator[Server]:
+    """The command as a program in front of this engine, until the end of the block; it may not serve yet."""
+    port, grpc_port = free_port(), grpc_port or free_port()
+    both = [*given.overrides, f"gateway.grpc_port={grpc_port}", *overrides]
+    first, *rest = command.format(port=port).split()
+    arguments = [*rest, *both] if first == "app.py" else rest
+    environment = os.environ | {"MARINA_OVERRIDES": json.dumps(both), "TMPDIR": str(temporary)}
+    log = temporary / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, first, *arguments], cwd=ROOT, env=environment, stderr=stream, stdout=stream
+        )
+    try:
+        yield Server(port, grpc_port, process, temporary, log)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@contextmanager
+def serving(given: GivenTorchServe, temporary: Path, command: str, *overrides: str) -> Iterator[Server]:
+    """The same, once both processes serve."""
+    with started(given, temporary, command, *overrides) as server:
+        wait_for(lambda: server.log.read_text().count("Application startup complete") == 2)
+        yield server
+
+
+@SERVERS
+def test_server_of_two_processes_answers_and_counts_as_one(
+    given: GivenTorchServe, tmp_path: Path, command: str
+) -> None:
+    with serving(given, tmp_path, command) as server:
+        for _ in range(20):  # each over a connection of its own, so that both processes have a chance
+            assert requests.post(server.url + PREDICT, data=PICTURE, timeout=30).status_code == 200
+        for _ in range(4):
+            with Client("grpc", f"127.0.0.1:{server.port}", f"127.0.0.1:{server.grpc_port}") as client:
+                answer = client.call("infer", "digits", [client.tensor("image", pictures(PICTURE), "BYTES")])
+                assert answer.as_numpy("label").tolist() == [b"7"]
+        # Only the gateway's own protocol answers these as it should.
+        assert exchange(server.url, request(PREDICT, "X-Long: " + "x" * 20_000, body=PICTURE)).status == 431
+        upgrade = request(PREDICT, "Connection: Upgrade", "Upgrade: h2c", body=PICTURE)
+        assert exchange(server.url, upgrade).status == 200
+        looks = range(10)
+        assert {metric(server.url, "marina_gateway_request_seconds_count", model="digits") for _ in looks} == {25}
+        assert {requests.get(f"{server.url}/console/state", timeout=30).json()["whole"] for _ in looks} == {True}
+        assert len(server.folders()) == 1
+    assert server.folders() == []
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("command", [COMMANDS["uvicorn"], COMMANDS["gunicorn"]], ids=["uvicorn", "gunicorn"])
+def test_killed_process_leaves_its_counts_but_no_request_in_flight(
+    given: GivenTorchServe, tmp_path: Path, command: str
+) -> None:
+    def ask(url: str) -> None:
+        with requests.Session() as session:
+            try:
+                session.post(url, data=b"hold this picture, which is %d" % threading.get_ident(), timeout=60)
+            except OSError:
+                lost.append(url)
+
+    def held() -> float:
+        return metric(server.url, "marina_gateway_requests_admitted", model="digits")
+
+    lost: list[str] = []
+    given.hold()
+    with serving(given, tmp_path, command) as server:
+        assert requests.post(server.url + PREDICT, data=PICTURE, timeout=30).status_code == 200
+        asking = [threading.Thread(target=ask, args=(server.url + PREDICT,)) for _ in range(12)]
+        for thread in asking:
+            thread.start()
+        wait_for(lambda: held() == 12)
+        before = server.workers()
+        before[0].kill()
+        wait_for(lambda: held() == 12 - len(lost) and len(lost) > 0)
+        wait_for(lambda: len(server.workers()) == 2 and server.workers() != before)
+        wait_for(lambda: server.log.read_text().count("Application startup complete") == 3)
+        assert {metric(server.url, "marina_gateway_requests_admitted", model="digits") for _ in range(8)} == {
+            12 - len(lost)
+        }
+        given.release()
+        for thread in asking:
+            thread.join()
+        answered = 13 - len(lost)
+        wait_for(lambda: metric(server.url, "marina_gateway_request_seconds_count", model="digits") == answered)
+        assert len(list(server.folders()[0].glob("*.slot"))) == 2
+
+
+@pytest.mark.parametrize("command", [COMMANDS["uvicorn"], COMMANDS["gunicorn"]], ids=["uvicorn", "gunicorn"])
+@pytest.mark.parametrize("reuse", [False, True], ids=["alone", "with_reuseport"])
+def test_server_whose_grpc_port_another_program_has_ends_with_one_line(
+    given: GivenTorchServe, tmp_path: Path, command: str, *, reuse: bool
+) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(reuse))
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with started(given, tmp_path, command, grpc_port=taken) as server:
+            server.process.wait(60)
+    log = server.log.read_text()
+    assert f"gateway: port {taken} on 127.0.0.1 cannot be listened on" in log
+    assert "Traceback" not in log
+
+
+def test_gunicorn_that_preloads_ends_with_one_line(given: GivenTorchServe, tmp_path: Path) -> None:
+    with started(given, tmp_path, COMMANDS["gunicorn"] + " --preload") as server:
+        assert server.process.wait(60) != 0
+    log = server.log.read_text()
+    assert "start it without --preload" in log
+    assert "Traceback" not in log
+
+
+def test_server_with_more_processes_than_bodies_fit_ends_with_one_line(given: GivenTorchServe, tmp_path: Path) -> None:
+    command = COMMANDS["uvicorn"].replace("--workers 2", "--workers 3")
+    with started(given, tmp_path, command, "gateway.max_receiving_mb=32") as server:
+        server.process.wait(60)
+    log = server.log.read_text()
+    assert "max_receiving_mb=32 leaves each of 3 processes less than one body" in log
+    assert "Traceback" not in log
+
+
+def test_uvicorn_alone_is_one_process_whatever_the_settings_say(given: GivenTorchServe, tmp_path: Path) -> None:
+    command = "-m uvicorn app:app --port {port}"
+    with started(given, tmp_path, command, "gateway.processes=2", "gateway.admission.max_places=1") as server:
+        wait_for(server.answers)
+        assert exchange(server.url, request(PREDICT, "X-Long: " + "x" * 20_000, body=PICTURE)).status == 431
+        assert server.folders() == []
+
+
+@pytest.fixture
+def joinable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts back what joining changes in this process."""
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    monkeypatch.setenv(siblings.SHARED, "")
+
+
+def _files(joined: siblings.Siblings, *names: str) -> None:
+    for name in names:
+        (joined.folder / name).touch()
+
+
+@pytest.mark.usefixtures("joinable")
+def test_slot_of_a_dead_process_is_taken_over_with_its_counters_and_without_its_gauges(tmp_path: Path) -> None:
+    first, second = (siblings.join(os.getpid(), tmp_path / "root") for _ in range(2))
+    assert (first.slot, first.alone, second.slot, second.alone) == (0, True, 1, False)
+    _files(second, "counter_0.db", "gauge_livesum_0.db", "gauge_livesum_1.db")
+    second.bury()
+    assert (second.folder / "gauge_livesum_0.db").exists()
+    os.close(first._lock)  # as its death does
+    second.bury()
+    assert sorted(file.name for file in second.folder.glob("*.db")) == ["counter_0.db", "gauge_livesum_1.db"]
+    third = siblings.join(os.getpid(), tmp_path / "root")
+    assert (third.slot, third.folder) == (0, second.folder)
+    third.leave(stopping=True)
+    assert second.folder.exists()
+    second.leave(stopping=True)
+    assert not second.folder.exists()
+
+
+@pytest.mark.usefixtures("joinable")
+def test_last_process_that_is_only_replaced_keeps_the_folder(tmp_path: Path) -> None:
+    joined = siblings.join(os.getpid(), tmp_path / "root")
+    _files(joined, "counter_0.db")
+    joined.leave(stopping=False)
+    assert (siblings.join(os.getpid(), tmp_path / "root").folder / "counter_0.db").exists()
+
+
+@pytest.mark.usefixtures("joinable")
+def test_folder_of_a_killed_gateway_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
+        killed, running = (siblings.join(server.pid, tmp_path / "root") for _ in range(2))
+        os.close(killed._lock)
+        other = siblings.join(os.getpid(), tmp_path / "root")
+        assert (killed.folder.exists(), other.folder != killed.folder) == (True, True)
+        server.send_signal(signal.SIGKILL)
+    siblings.join(os.getpid(), tmp_path / "root")
+    assert running.folder.exists()  # its server is gone, but one of its processes still serves
+    os.close(running._lock)
+    siblings.join(os.getpid(), tmp_path / "root")
+    assert not killed.folder.exists()
+
+
+@pytest.mark.usefixtures("joinable")
+@pytest.mark.parametrize("kind", ["file", "link", "open to others"])
+def test_folder_that_others_may_write_is_refused(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "root"
+    made: dict[str, Any] = {
+        "file": root.touch,
+        "link": lambda: root.symlink_to(tmp_path),
+        "open to others": lambda: (root.mkdir(), root.chmod(0o777)),
+    }
+    made[kind]()
+    with pytest.raises(ConfigError, match="set TMPDIR to a folder that can be written"):
+        siblings.join(os.getpid(), root)
