@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -266,11 +265,13 @@ def test_folder_of_a_killed_gateway_is_removed_by_the_next_one(tmp_path: Path) -
 @pytest.mark.parametrize("kind", ["file", "link", "open to others"])
 def test_folder_that_others_may_write_is_refused(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "root"
-    made: dict[str, Any] = {
-        "file": root.touch,
-        "link": lambda: root.symlink_to(tmp_path),
-        "open to others": lambda: (root.mkdir(), root.chmod(0o777)),
-    }
-    made[kind]()
+    match kind:
+        case "file":
+            root.touch()
+        case "link":
+            root.symlink_to(tmp_path)
+        case _:
+            root.mkdir()
+            root.chmod(0o777)
     with pytest.raises(ConfigError, match="set TMPDIR to a folder that can be written"):
         siblings.join(os.getpid(), root)
