@@ -3,17 +3,15 @@
 import hashlib
 import hmac
 import math
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from limits import RateLimitItem, parse
-from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import RateLimited, Unauthorized
 from gateway.console.asked import is_page
 from gateway.exchange import Headers, header
+from gateway.rates import Rate
 from settings.schema import ApiKey
 
 # What an orchestrator asks without a key, and the documentation, which says how to send one.
@@ -21,12 +19,15 @@ OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/l
 
 
 class Keys:
-    """The API keys: whose an offered one is, and how often each may ask."""
+    """The API keys: whose an offered one is, and how often each may ask.
 
-    def __init__(self, keys: Sequence[ApiKey], processes: int) -> None:
+    The processes of one gateway count in the same `folder`; without one, this process counts alone. Raises ConfigError
+    when nothing can be kept there.
+    """
+
+    def __init__(self, keys: Sequence[ApiKey], folder: Path | None) -> None:
         self._keys = [(bytes.fromhex(key.sha256), key.name) for key in keys]
-        self._rates = {key.name: _per_process(parse(key.rate), processes) for key in keys if key.rate is not None}
-        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._rates = {key.name: Rate(key.rate, key.name, folder) for key in keys if key.rate is not None}
 
     def owner(self, offered: str) -> str | None:
         """The name that the key belongs to; None when nobody has it."""
@@ -61,10 +62,9 @@ class Keys:
     def count(self, name: str) -> None:
         """Counts one request of this owner. Raises RateLimited when it is one too many."""
         rate = self._rates.get(name)
-        if rate is None or self._limiter.hit(rate, name):
+        if rate is None or (wait_s := rate.wait_s()) == 0.0:
             return
-        reset = self._limiter.get_window_stats(rate, name).reset_time
-        after = str(max(1, math.ceil(reset - time.time())))
+        after = str(math.ceil(wait_s))
         raise RateLimited(f"this key may ask {rate}", headers={"retry-after": after})
 
 
@@ -86,7 +86,3 @@ class KeyGuard:
 def _is_open(scope: Scope) -> bool:
     path: str = scope["path"]
     return path in OPEN or path.startswith("/docs/") or is_page(scope)
-
-
-def _per_process(rate: RateLimitItem, processes: int) -> RateLimitItem:
-    return type(rate)(max(1, rate.amount // processes), rate.multiples)

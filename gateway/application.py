@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway.aliases import RESPONSE_FORMS
+from gateway.api_keys import KeyGuard, Keys
 from gateway.console.state import Console
 from gateway.dispatch import Dispatch, HeadAsGet, endpoint_of
 from gateway.edge import Edge
@@ -34,9 +35,6 @@ from gateway.siblings import Siblings
 from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
-if TYPE_CHECKING:
-    from gateway.api_keys import Keys
-
 GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
 VERSION = "0.1.0"
@@ -57,12 +55,13 @@ def create_app(
     """
     metrics = Metrics(siblings)
     tracer = tracer or tracer_for(settings.gateway.tracing)
-    keys = _keys(settings.gateway)
+    statistics = Statistics(metrics)
+    keys = _keys(settings.gateway, siblings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics, tracer, keys, siblings) as services:
-            oip = Oip(services, Statistics(), control, keys)
+            oip = Oip(services, statistics, control, keys)
             async with grpc_server(oip, VERSION, tracer):
                 yield {"services": services, "oip": oip, "console": Console(services)}
 
@@ -106,17 +105,14 @@ def _short(alias: Alias) -> PredictionEndpoint:
     return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
 
 
-def _keys(gateway: Gateway) -> "Keys | None":
+def _keys(gateway: Gateway, siblings: Siblings | None) -> Keys | None:
     """The API keys, counted together whichever way a request comes."""
     if not gateway.security.api_keys:
         return None
-    # Imported here: the counting of rates brings a library that most gateways need not load.
-    from gateway.api_keys import Keys
-
-    return Keys(gateway.security.api_keys, gateway.processes)
+    return Keys(gateway.security.api_keys, None if siblings is None else siblings.folder)
 
 
-def _guards(gateway: Gateway, keys: "Keys | None") -> list[Middleware]:
+def _guards(gateway: Gateway, keys: Keys | None) -> list[Middleware]:
     """Who may ask at all; outermost first."""
     security = gateway.security
     guards = [] if gateway.insecure or keys else [Middleware(LoopbackOnly)]
@@ -125,8 +121,6 @@ def _guards(gateway: Gateway, keys: "Keys | None") -> list[Middleware]:
     if security.cors_origins:
         guards.append(Middleware(Preflight, allowed=security.cors_origins))
     if keys is not None:
-        from gateway.api_keys import KeyGuard
-
         guards.append(Middleware(KeyGuard, keys=keys))
     return guards
 

@@ -43,11 +43,6 @@ class Breaker:
         self._metrics = metrics
         self._circuits: dict[Load, _Circuit] = {}
 
-    def state(self, model: str) -> State:
-        """How the model's breaker stands."""
-        circuit = self._circuits.get((model, None))
-        return "closed" if circuit is None else circuit.state
-
     async def predict(self, request: PredictionRequest) -> EngineAnswer:
         """The engine's answer. Raises NoWorker at once while the breaker is open."""
         load = request.load

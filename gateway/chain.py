@@ -32,7 +32,6 @@ class Chain:
 
     engine: Engine
     admission: Admission
-    breaker: Breaker
     coalescer: Coalescer
     traffic: Traffic
     shadow: Shadow
@@ -59,7 +58,7 @@ def chain(
         engine = AnswerCache(engine, settings.cache, view.mark, metrics)
     shadow = Shadow(behind, splits, trials)
     traffic = Traffic(engine, splits, shadow, trials)
-    return Chain(traffic, admission, breaker, coalescer, traffic, shadow)
+    return Chain(traffic, admission, coalescer, traffic, shadow)
 
 
 class _View:

@@ -20,6 +20,7 @@ BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
+BREAKER_NAMES = {number: name for name, number in BREAKER_STATES.items()}
 
 
 class Metrics:
@@ -127,6 +128,12 @@ class Metrics:
     def breaker(self, model: str, state: Literal["closed", "open", "half_open"]) -> None:
         """Notes how a model's breaker stands now."""
         self._breaker.labels(model).set(BREAKER_STATES[state])
+
+    def breakers(self) -> dict[str, str]:
+        """How the breaker of each model stands that ever had a turn; of several processes' breakers the worst."""
+        families = self._breaker.collect() if self._siblings is None else self.families()
+        found = [family.samples for family in families if family.name == "marina_gateway_breaker_state"]
+        return {each.labels["model"]: BREAKER_NAMES[int(each.value)] for samples in found for each in samples}
 
     @contextmanager
     def business(self, model: str, stage: Literal["before", "after"]) -> Iterator[None]:

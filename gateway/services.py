@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from starlette.types import Scope
 
 from gateway.admission import Admission
-from gateway.breaker import Breaker
 from gateway.catalog import Catalog
 from gateway.chain import chain
 from gateway.deadline import Deadlines
@@ -45,7 +44,6 @@ class Services:
     metrics: Metrics
     deadlines: Deadlines
     admission: Admission
-    breaker: Breaker
     stopping: Stopping
     receiving: Receiving
     origins: Origins | None
@@ -89,7 +87,6 @@ async def open_services(
                     metrics,
                     deadlines,
                     made.admission,
-                    made.breaker,
                     stopping,
                     receiving_for(gateway),
                     origins_for(gateway.security.cors_origins),

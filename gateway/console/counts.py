@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
-from gateway.metrics import BREAKER_STATES
-
-_BREAKER = {number: name for name, number in BREAKER_STATES.items()}
+from gateway.metrics import BREAKER_NAMES
 
 
 @dataclass(slots=True)
@@ -65,7 +63,7 @@ def _admitted(counts: Counts, sample: Sample) -> None:
 
 
 def _breaker(counts: Counts, sample: Sample) -> None:
-    counts.breaker = _BREAKER[int(sample.value)]
+    counts.breaker = BREAKER_NAMES[int(sample.value)]
 
 
 _TAKE: Mapping[str, Callable[[Counts, Sample], None]] = {

@@ -177,7 +177,7 @@ async def version_of(oip: Oip, model: str, version: str | None) -> tuple[ServedM
 def statistics(oip: Oip, models: list[ServedModel], version: str | None) -> list[dict[str, Any]]:
     """The protocol's `model_stats` of these models, of one version or of all."""
     versions = [each for model in models for each in model.versions if version in (None, each.version)]
-    return [oip.statistics.of(each.model, each.version) for each in versions]
+    return oip.statistics.of((each.model, each.version) for each in versions)
 
 
 async def _document(oip: Oip, request: Request) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which models there are."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,7 +11,6 @@ from gateway.documented import MODEL_EXAMPLE, answers
 from gateway.replies import json_response
 from gateway.routes.deps import ServicesDep
 from gateway.served import ServedModel
-from gateway.services import Services
 
 router = APIRouter(tags=["models"])
 
@@ -19,7 +19,8 @@ router = APIRouter(tags=["models"])
 async def list_models(services: ServicesDep) -> Response:
     """All models: versions, workers, queue, labels, input schema, batch settings."""
     snapshot = await services.catalog.current()
-    return json_response({"models": [_shown(model, services) for _, model in sorted(snapshot.models.items())]})
+    breakers = services.metrics.breakers()
+    return json_response({"models": [_shown(model, breakers) for _, model in sorted(snapshot.models.items())]})
 
 
 @router.get("/models/{model}", responses=answers(MODEL_EXAMPLE, 404, 503))
@@ -28,8 +29,8 @@ async def describe_model(model: str, services: ServicesDep) -> Response:
     found = (await services.catalog.current()).models.get(model)
     if found is None:
         raise UnknownModel(f"no model {model[:200]} is registered")
-    return json_response(_shown(found, services))
+    return json_response(_shown(found, services.metrics.breakers()))
 
 
-def _shown(model: ServedModel, services: Services) -> dict[str, Any]:
-    return model.public() | {"breaker": services.breaker.state(model.name)}
+def _shown(model: ServedModel, breakers: Mapping[str, str]) -> dict[str, Any]:
+    return model.public() | {"breaker": breakers.get(model.name, "closed")}

@@ -62,7 +62,7 @@ class ApiKey(Frozen):
     name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     rate: Annotated[str, like(r"[1-9][0-9]* ?(/|per) ?(second|minute|hour|day)", "100/second")] | None = Field(
-        None, description="requests, e.g. 100/second, counted by each gateway process; null for no limit"
+        None, description="requests, e.g. 100/second, in all processes of a gateway together; null for no limit"
     )
 
 

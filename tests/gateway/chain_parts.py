@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from gateway.breaker import Breaker
 from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
@@ -67,3 +68,8 @@ async def settle() -> None:
     """Lets everything run that can."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def breaker_state(breaker: Breaker, model: str = "cartpole") -> str:
+    """How a model's breaker stands, as everybody is told."""
+    return breaker._metrics.breakers().get(model, "closed")

@@ -9,7 +9,7 @@ from gateway.breaker import Breaker
 from gateway.metrics import Metrics
 from gateway.retry import Retry
 from settings.schema import Breaker as BreakerSettings
-from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
+from tests.gateway.chain_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -43,17 +43,17 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_tha
         with pytest.raises(NoWorker):
             await breaker.predict(request([1]))
     assert len(engine.seen) == 3
-    assert breaker.state("cartpole") == "open"
+    assert breaker_state(breaker) == "open"
     assert sample(metrics, "breaker_state", model="cartpole") == 2
     breaker._settings = BreakerSettings(failures=3, open_ms=1)  # the time is over
     await asyncio.sleep(0.002)
     with pytest.raises(NoWorker, match="gone"):
         await breaker.predict(request([1]))
-    assert breaker.state("cartpole") == "open"
+    assert breaker_state(breaker) == "open"
     await asyncio.sleep(0.002)
     assert await breaker.predict(request([1])) == answer(1)
-    assert breaker.state("cartpole") == "closed"
-    assert breaker.state("other") == "closed"
+    assert breaker_state(breaker) == "closed"
+    assert breaker_state(breaker, "other") == "closed"
 
 
 async def test_while_one_tries_the_others_are_refused() -> None:
@@ -66,7 +66,7 @@ async def test_while_one_tries_the_others_are_refused() -> None:
     engine.free.clear()
     trial = asyncio.ensure_future(breaker.predict(request([1])))
     await settle()
-    assert breaker.state("cartpole") == "half_open"
+    assert breaker_state(breaker) == "half_open"
     with pytest.raises(NoWorker, match="rests"):
         await breaker.predict(request([2]))
     engine.free.set()
@@ -80,4 +80,4 @@ async def test_errors_of_requests_do_not_open_the_breaker() -> None:
     for _ in range(3):
         with pytest.raises(Internal):
             await breaker.predict(request([1]))
-    assert breaker.state("cartpole") == "closed"
+    assert breaker_state(breaker) == "closed"

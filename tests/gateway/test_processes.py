@@ -16,9 +16,11 @@ import psutil
 import pytest
 import requests
 from prometheus_client import values
+from tritonclient.utils import InferenceServerException
 
 from errors import ConfigError
 from gateway import siblings
+from gateway.apikey import new_key
 from gateway.samples import PICTURE
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import exchange, request
@@ -123,6 +125,9 @@ def test_server_of_two_processes_answers_and_counts_as_one(
         looks = range(10)
         assert {metric(server.url, "marina_gateway_request_seconds_count", model="digits") for _ in looks} == {25}
         assert {requests.get(f"{server.url}/console/state", timeout=30).json()["whole"] for _ in looks} == {True}
+        stats = f"{server.url}/v2/models/digits/stats"
+        each = [requests.get(stats, timeout=30).json()["model_stats"][0] for _ in looks]
+        assert {(one["inference_count"], one["execution_count"]) for one in each} == {(4, 4)}
         assert len(server.folders()) == 1
     assert server.folders() == []
     assert "Traceback" not in server.log.read_text()
@@ -164,6 +169,32 @@ def test_killed_process_leaves_its_counts_but_no_request_in_flight(
         answered = 13 - len(lost)
         wait_for(lambda: metric(server.url, "marina_gateway_request_seconds_count", model="digits") == answered)
         assert len(list(server.folders()[0].glob("*.slot"))) == 2
+
+
+@pytest.mark.parametrize("command", [COMMANDS["app.py"], COMMANDS["gunicorn"]], ids=["app.py", "gunicorn"])
+def test_rate_of_a_key_is_let_through_once_over_http_and_grpc_and_after_a_death(
+    given: GivenTorchServe, tmp_path: Path, command: str
+) -> None:
+    key, digest = new_key()
+    headers = {"x-api-key": key}
+
+    def over_http() -> bool:
+        return requests.get(f"{server.url}/models", headers=headers, timeout=30).status_code == 200
+
+    def over_grpc() -> bool:
+        with Client("grpc", f"127.0.0.1:{server.port}", f"127.0.0.1:{server.grpc_port}") as client:
+            return bool(client.call("get_model_repository_index", headers=headers))
+
+    override = f"gateway.security.api_keys=[{{name: a, sha256: {digest}, rate: 31/hour}}]"
+    with serving(given, tmp_path, command, override) as server:
+        before = server.workers()
+        through = [ask() for _ in range(15) for ask in (over_http, over_grpc)]
+        assert through == [True] * 30
+        before[0].kill()
+        wait_for(lambda: server.log.read_text().count("Application startup complete") == 3)
+        assert sum(over_http() for _ in range(20)) == 1
+        with pytest.raises(InferenceServerException, match="this key may ask 31 per hour"):
+            over_grpc()
 
 
 @pytest.mark.parametrize("command", [COMMANDS["uvicorn"], COMMANDS["gunicorn"]], ids=["uvicorn", "gunicorn"])

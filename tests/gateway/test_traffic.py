@@ -16,7 +16,7 @@ from gateway.observation import reader_for
 from gateway.tracing import NoTracer
 from settings.schema import Breaker as BreakerSettings
 from settings.schema import Coalesce
-from tests.gateway.chain_parts import CARD, GivenEngine, answer, now, request, settle
+from tests.gateway.chain_parts import CARD, GivenEngine, answer, breaker_state, now, request, settle
 from tests.gateway.trial_parts import STABLE, TRIAL, Hanging, Setting, fails_on_trial
 
 pytestmark = pytest.mark.anyio
@@ -129,7 +129,7 @@ async def test_errors_of_the_new_version_open_no_breaker_for_the_old_one(tmp_pat
     assert split is not None
     for number in range(30):
         assert await setting.traffic.through(breaker, split, request([number])) == answer(number)
-    assert breaker.state("cartpole") == "closed"
+    assert breaker_state(breaker) == "closed"
     assert [one.version for one in engine.seen].count(TRIAL) == 3
 
 
