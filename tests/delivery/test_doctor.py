@@ -11,7 +11,7 @@ import pytest
 
 from delivery.doctor import Deployment, Finding, Sockets, State, examine_all, report
 from delivery.doctor.check import Check, examine
-from delivery.doctor.checks import gateway, rollouts, store
+from delivery.doctor.checks import gateway, machine, rollouts, store
 from delivery.doctor.checks.files import others_read, others_write
 from delivery.doctor.examination import ENGINE, REST
 from delivery.doctor.finding import Seen, closed, is_open
@@ -209,3 +209,21 @@ def test_the_table_names_the_setting_of_what_is_not_closed_and_json_has_it_all()
         "seen": "wide",
         "closes": "shut=true",
     }
+
+
+@pytest.mark.parametrize(
+    ("there", "overrides", "state"),
+    [
+        (True, [], State.CLOSED),
+        (False, [], State.OPEN),
+        (False, ["engine=ray"], State.NOT_CHECKED),
+    ],
+)
+def test_the_program_kill_where_torchserve_ends_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, there: bool, overrides: list[str], state: State
+) -> None:
+    if not there:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    deployment = Deployment(load([f"paths.state={tmp_path}", *overrides]), Sockets.of_this_machine())
+    [found] = [one for one in examine("machine", machine.CHECKS, deployment) if one.hole == "the program kill"]
+    assert found.state == state
