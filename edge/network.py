@@ -25,6 +25,7 @@ KNOWN = {
     "": {
         *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),
         *("observation", "action", "network", "parity", "provenance"),
+        "limits",  # of pictures and of requests of many; the edge answers one observation
     },
     "artifact": {"format", "runtime", "file", "network", "opset"},
     "observation": {"fields", "space", "out_of_range"},

@@ -31,8 +31,14 @@ CARTPOLE = "/models/cartpole/predict"
 
 @pytest.fixture(scope="module")
 def front(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
-    with tls(tmp_path_factory.mktemp("tls"), stack.env["MARINA_GATEWAY_PORT"], str(free_port())) as server:
-        yield server
+    port = str(free_port())
+    gateway = started(stack, port, f"gateway.security.hosts=[{NAME}]")
+    try:
+        with tls(tmp_path_factory.mktemp("tls"), port, str(free_port())) as server:
+            yield server
+    finally:
+        gateway.terminate()
+        gateway.wait(60)
 
 
 def test_a_prediction_comes_back_over_http2_with_its_request_id(front: Tls) -> None:
@@ -102,13 +108,18 @@ class Clients:
                 self.statuses.append(answer.status_code)
 
 
-def started(stack: Stack, port: str, *keys: str) -> "subprocess.Popen[bytes]":
-    """A gateway for the stack's engine that knows these keys, once it is ready."""
+def knowing(*keys: str) -> str:
+    """The setting of a gateway that knows these keys."""
     listed = ",".join(
         f"{{name: k{number}, sha256: {hashlib.sha256(key.encode()).hexdigest()}}}" for number, key in enumerate(keys)
     )
+    return f"{KEYS}=[{listed}]"
+
+
+def started(stack: Stack, port: str, *overrides: str) -> "subprocess.Popen[bytes]":
+    """A gateway for the stack's engine, once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "app.py", f"gateway.port={port}", "gateway.grpc_port=null", f"{KEYS}=[{listed}]"],
+        [sys.executable, "app.py", f"gateway.port={port}", "gateway.grpc_port=null", *overrides],
         cwd=ROOT,
         env=stack.env,
         stdout=subprocess.DEVNULL,
@@ -130,7 +141,7 @@ def _is_ready(port: str) -> bool:
 def test_an_api_key_is_replaced_and_no_client_notices(stack: Stack, tmp_path: Path) -> None:
     (old, _), (new, _) = new_key(), new_key()
     port, spare_port = str(free_port()), str(free_port())
-    running = {port: started(stack, port, old)}
+    running = {port: started(stack, port, knowing(old))}
     try:
         with tls(tmp_path, port, spare_port) as front, Clients(front, old) as clients:
             for keys in ((old, new), (new,)):
@@ -138,12 +149,12 @@ def test_an_api_key_is_replaced_and_no_client_notices(stack: Stack, tmp_path: Pa
                     clients.key = new  # every client has the new key before the old one goes
                     seen = len(clients.statuses)
                     wait_for(lambda seen=seen: len(clients.statuses) > seen + 6)  # type: ignore[misc]
-                running[spare_port] = started(stack, spare_port, *keys)
+                running[spare_port] = started(stack, spare_port, knowing(*keys))
                 for number in (port, spare_port):
                     running[number].terminate()
                     running[number].wait(60)
                     if number == port:
-                        running[port] = started(stack, port, *keys)
+                        running[port] = started(stack, port, knowing(*keys))
             assert set(clients.statuses) == {200}
             clients.key = old
             wait_for(lambda: clients.statuses[-1] == 401)

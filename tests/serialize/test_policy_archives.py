@@ -91,7 +91,7 @@ PICTURES: dict[str, tuple[Any, str]] = {
     "another-size": (png(np.zeros((36, 37, 3), np.uint8)), "422 the picture is 37 x 36, not 36 x 36"),
     "no-picture": (base64.b64encode(b"nothing of a picture").decode(), "400 not a picture that can be read"),
     "cut": (png(np.zeros((36, 36, 3), np.uint8))[:60], "400 the picture is truncated or damaged"),
-    "no-base64": ("what?", "400 the picture is not base64"),
+    "no-base64": ("what?", "400 the picture's base64 is broken"),
     "empty": ("", "400 the picture is empty"),
     "bytes-too-few": ({"b64": "AAAA"}, "422 a picture of shape [3, 36, 36] has 3888 bytes, not 3"),
     "bytes-are-a-number": ({"b64": 7}, "422 b64 must be text"),
