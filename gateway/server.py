@@ -2,6 +2,7 @@
 
 import gc
 import multiprocessing
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from errors import ConfigError
+from gateway import siblings
 from gateway.guards import is_loopback
 from gateway.protocol import Protocol
 from settings.schema import Gateway
@@ -51,7 +53,10 @@ def check_host(gateway: Gateway) -> None:
 
 def run(app: "ASGIApp | str", gateway: Gateway) -> None:
     """Runs the gateway until it is stopped, in one process or several; raises ConfigError as `options` does."""
-    uvicorn.run(app, **options(gateway))
+    try:
+        uvicorn.run(app, **options(gateway))
+    finally:
+        siblings.clean_up(os.getpid())
 
 
 @dataclass(frozen=True, slots=True)

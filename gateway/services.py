@@ -71,10 +71,10 @@ async def open_services(
         splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
         made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
         splits.start()
-        stopping = Stopping()
         try:
             served.start()
             pipeline = Pipeline(made.engine, business, metrics)
+            stopping = Stopping()
             shortcut = None
             if may_be_taken(gateway):
                 shortcut = Shortcut(gateway, catalog, made, business, metrics)
@@ -101,7 +101,7 @@ async def open_services(
             await catalog.close()
             await served.close()
             if siblings is not None:
-                siblings.leave(stopping=stopping.asked)
+                siblings.leave()
 
 
 def services_of(scope: Scope) -> Services:

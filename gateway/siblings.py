@@ -41,13 +41,11 @@ class Siblings:
                 if _is_free(self.folder, slot):
                     _forget_gauges(self.folder, slot)
 
-    def leave(self, *, stopping: bool) -> None:
-        """Give the slot back; the last one of a gateway that stops removes the folder."""
+    def leave(self) -> None:
+        """Give the slot back."""
         with suppress(FileNotFoundError), _locked(self.folder.parent):
             os.close(self._lock)
             _forget_gauges(self.folder, self.slot)
-            if stopping and _is_deserted(self.folder):
-                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def join(server: int, root: Path | None = None) -> Siblings:
@@ -55,7 +53,7 @@ def join(server: int, root: Path | None = None) -> Siblings:
 
     From here on this process's metrics are kept in the folder. Raises ConfigError when there can be no folder.
     """
-    root = root or Path(gettempdir()) / f"marina-gateways-{os.getuid()}"
+    root = root or _root()
     try:
         _make(root)
         with _locked(root):
@@ -73,6 +71,18 @@ def join(server: int, root: Path | None = None) -> Siblings:
     os.environ[SHARED] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # it has no hints
     return Siblings(folder, slot, alone, lock)
+
+
+def clean_up(server: int) -> None:
+    """Remove the folder of a server that has ended."""
+    folder = _root() / _name(server)
+    with suppress(FileNotFoundError), _locked(folder.parent):
+        if _is_deserted(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _root() -> Path:
+    return Path(gettempdir()) / f"marina-gateways-{os.getuid()}"
 
 
 def _make(root: Path) -> None:
