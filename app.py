@@ -16,6 +16,7 @@ from errors import ConfigError, PortInUse
 from gateway import logs, server, siblings
 from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
+from settings import Settings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -29,31 +30,37 @@ def __getattr__(name: str) -> "ASGIApp":
     if name != "app":
         raise AttributeError(name)
     logs.configure()
-    overrides = json.loads(os.environ.get(OVERRIDES, "[]"))
     try:
-        return _served(overrides)
+        return _served(_overrides())
     except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
         # By this status uvicorn and gunicorn know that the next process would end like this one, and stop.
         sys.exit(STARTUP_FAILURE)
 
 
+def _overrides() -> list[str]:
+    try:
+        found = json.loads(text := os.environ.get(OVERRIDES, "[]"))
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ConfigError(f'{OVERRIDES}={text} is no list of overrides; write it like ["gateway.access_log=true"]')
+    return found
+
+
 def _served(overrides: list[str]) -> "ASGIApp":
     """The application in a process of a server that others have started."""
     started = server.started()
-    if started is None:
-        return _made(overrides)
-    overrides = [*overrides, f"gateway.processes={started.processes}"]
-    if started.parent is None:
-        return _made(overrides)
-    joined = siblings.join(started.parent)
-    # Whatever listens there before the first of us came is not one of us.
-    check_port(settings.load(overrides).gateway, shared=not joined.alone)
-    return _made(overrides, joined)
-
-
-def _made(overrides: list[str], joined: siblings.Siblings | None = None) -> "ASGIApp":
+    if started is not None:
+        overrides = [*overrides, f"gateway.processes={started.processes}"]
     configured = settings.load(overrides)
+    joined = None if started is None or started.parent is None else siblings.join(started.parent)
+    # Whatever listens there before the first of us came is not one of us.
+    check_port(configured.gateway, shared=joined is not None and not joined.alone)
+    return _made(configured, overrides, joined)
+
+
+def _made(configured: Settings, overrides: list[str], joined: siblings.Siblings | None = None) -> "ASGIApp":
     control = None
     if configured.gateway.repository_control:
         # Imported here: only a gateway that may roll models out needs to be able to.
@@ -77,7 +84,7 @@ def main(overrides: list[str]) -> int:
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
     single = configured.gateway.processes == 1
-    server.run(_made(overrides) if single else "app:app", configured.gateway)
+    server.run(_made(configured, overrides) if single else "app:app", configured.gateway)
     return 0
 
 

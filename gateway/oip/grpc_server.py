@@ -59,9 +59,13 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
 
 
 def check_port(gateway: Gateway, *, shared: bool = False) -> None:
-    """Raises PortInUse when another process listens on the gRPC port already; a `shared` one may do so."""
+    """Raises PortInUse when another process listens on the gRPC port already; a `shared` one may do so.
+
+    Raises ConfigError when the host may not be bound to.
+    """
     if gateway.grpc_port is None:
         return
+    check_host(gateway)
     family = socket.AF_INET6 if ":" in gateway.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -273,13 +273,34 @@ def test_gunicorn_that_preloads_ends_with_one_line(given: GivenTorchServe, tmp_p
     assert "Traceback" not in log
 
 
-def test_server_with_more_processes_than_bodies_fit_ends_with_one_line(given: GivenTorchServe, tmp_path: Path) -> None:
-    command = COMMANDS["uvicorn"].replace("--workers 2", "--workers 3")
-    with started(given, tmp_path, command, "gateway.max_receiving_mb=32") as server:
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("gateway.max_receiving_mb=31", "max_receiving_mb=31 leaves each of 2 processes less than one body"),
+        ("gateway.host=0.0.0.0", "can be reached from other machines and nothing checks who asks"),
+        ("gateway.security.api_keys=[{name: a}]", "gateway.security.api_keys.0.sha256"),
+    ],
+)
+def test_server_with_settings_that_are_refused_ends_with_one_line(
+    given: GivenTorchServe, tmp_path: Path, override: str, words: str
+) -> None:
+    with started(given, tmp_path, COMMANDS["uvicorn"], override) as server:
         server.process.wait(60)
     log = server.log.read_text()
-    assert "max_receiving_mb=32 leaves each of 3 processes less than one body" in log
+    assert words in log
     assert "Traceback" not in log
+
+
+def test_app_whose_overrides_are_no_list_says_how_they_are_written() -> None:
+    for wrong in ("gateway.port=1", '{"a": 1}', "[1]"):
+        environment = os.environ | {"MARINA_OVERRIDES": wrong}
+        command = [sys.executable, "-c", "from app import app"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 3
+        assert (
+            done.stderr
+            == f'MARINA_OVERRIDES={wrong} is no list of overrides; write it like ["gateway.access_log=true"]\n'
+        )
 
 
 def test_uvicorn_alone_is_one_process_whatever_the_settings_say(given: GivenTorchServe, tmp_path: Path) -> None:
