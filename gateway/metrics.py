@@ -12,6 +12,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from gateway.siblings import Siblings
 
@@ -160,6 +161,7 @@ class Metrics:
         together = CollectorRegistry()
         # prometheus_client has no hints here
         MultiProcessCollector(together, str(self._siblings.folder))  # type: ignore[no-untyped-call]
+        together.register(_Start(self._siblings.server))
         return together
 
     def _seconds(self, name: str, words: str, *labels: str) -> Histogram:
@@ -170,3 +172,15 @@ class Metrics:
 
     def _gauge(self, name: str, words: str, mode: Literal["livesum", "livemax"]) -> Gauge:
         return Gauge(f"marina_gateway_{name}", words, ("model",), registry=self.registry, multiprocess_mode=mode)
+
+
+class _Start(Collector):
+    """The start of a gateway of several processes, from which its counts are: that of the server that starts them."""
+
+    def __init__(self, server: int) -> None:
+        self._server = server
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield it; of the server's other figures none is the gateway's."""
+        families = ProcessCollector(pid=lambda: self._server, registry=None).collect()
+        return (family for family in families if family.name == "process_start_time_seconds")

@@ -28,6 +28,8 @@ SHARED = "PROMETHEUS_MULTIPROC_DIR"
 class Siblings:
     """One process's slot in the folder, among the other processes of its gateway."""
 
+    server: int
+    """Id of the process that starts them all."""
     folder: Path
     slot: int
     alone: bool
@@ -70,7 +72,7 @@ def join(server: int, root: Path | None = None) -> Siblings:
         ) from None
     os.environ[SHARED] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]  # it has no hints
-    return Siblings(folder, slot, alone, lock)
+    return Siblings(server, folder, slot, alone, lock)
 
 
 def clean_up(server: int) -> None:
