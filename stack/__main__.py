@@ -16,7 +16,7 @@ from settings import Settings
 from settings.schema import Node
 from stack import control, keeper, log_lines, ports, processes, rayserve
 from stack.folders import Folders
-from stack.parts import edge_part, parts, started_parts
+from stack.parts import KEEPER, Part, edge_part, parts, started_parts
 
 USAGE = "usage: python -m stack up|down|status|logs|run PART|edge [hydra overrides]"
 
@@ -44,13 +44,21 @@ def _up(overrides: tuple[str, ...]) -> int:
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
     stack = parts(loaded, overrides)
-    started = control.up(stack, folders, ready=lambda name: print(f"{name} is ready", flush=True))
+
+    def start(wanted: Sequence[Part]) -> list[str]:
+        return control.up(tuple(wanted), folders, ready=lambda name: print(f"{name} is ready", flush=True))
+
+    # The keeper last, after what it would do is done and told here.
+    started = start([part for part in stack if part.name != KEEPER])
+    try:
+        if {engines.of(loaded).facts.part, rayserve.MANAGER} & set(started):
+            for outcome in restore(loaded):
+                on = f" on {outcome.where}" if outcome.where else ""
+                print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
+    finally:
+        started += start(stack)
     if not started:
         print("everything runs already")
-    if {engines.of(loaded).facts.part, rayserve.MANAGER} & set(started):
-        for outcome in restore(loaded):
-            on = f" on {outcome.where}" if outcome.where else ""
-            print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
     return 0
 
 

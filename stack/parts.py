@@ -15,6 +15,8 @@ from settings.schema import Engine, Gateway, NginxStore, RayServe, S3Store, Stor
 from stack import filebrowser, rayserve, s3, torchserve, tracing
 from stack.folders import Folders
 
+KEEPER = "keeper"
+
 
 @dataclass(frozen=True)
 class Port:
@@ -62,7 +64,7 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
             timeout_s=30,
         )
     )
-    served.append(_loop("keeper", "stack", "keep", overrides))
+    served.append(_loop(KEEPER, "stack", "keep", overrides))
     return tuple(served)
 
 
