@@ -7,6 +7,7 @@ wait in order of arrival: with so short a queue that is fair, and none of them i
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from errors import OverCapacity
@@ -19,6 +20,11 @@ from settings.schema import Admission as Limits
 # How much of its deadline a request may spend in line; the rest is for the engine and the way back.
 SHARE_OF_DEADLINE = 0.6
 
+# No client is told to stay away for longer: who knows what the load will be then.
+LONGEST_RETRY_S = 10
+# So many are remembered of those who were told to come back.
+MOST_TOLD = 50_000
+
 Parallel = Callable[[Load], int]
 """Whose load → how many of its requests the engine can have at work at once."""
 
@@ -26,28 +32,32 @@ Parallel = Callable[[Load], int]
 class _Model:
     """What is inside for one model."""
 
-    __slots__ = ("_refused", "inside", "max_places", "speed")
+    __slots__ = ("_told", "inside", "max_places", "speed")
 
     def __init__(self, max_places: int) -> None:
         self.max_places = max_places
         self.inside = 0
         self.speed = Speed()
-        self._refused = 0
+        self._told: deque[float] = deque(maxlen=MOST_TOLD)
 
     def wait_s(self) -> float:
         """Return how long one more request would wait, as far as the model's speed is known."""
         rate = self.speed.per_second
         return self.inside / rate if rate else 0.0
 
-    def retry_after_s(self, wait_s: float) -> int:
-        """Return when the client that is refused now may come back, in whole seconds.
+    def retry_after_s(self, now: float, wait_s: float) -> int:
+        """Return in how many whole seconds the client that is refused at `now` may come back.
 
-        In half the time that requests wait now, at the soonest, and in one and a half at the latest, in turn: a crowd
-        that was told the same second would come back as a crowd.
+        After half the time that requests wait now, and after those who were told to come back before it: each gets the
+        time that the model takes to answer them, so that a crowd comes back no faster than it can be answered.
         """
-        soonest = max(1, math.ceil(wait_s / 2))
-        self._refused += 1
-        return soonest + self._refused % (2 * soonest + 1)
+        while self._told and self._told[0] <= now:
+            self._told.popleft()
+        rate = self.speed.per_second
+        before_it_s = len(self._told) / rate if rate else 0.0
+        after = min(max(1, math.ceil(wait_s / 2 + before_it_s)), LONGEST_RETRY_S)
+        self._told.append(now + after)
+        return after
 
 
 class Place:
@@ -139,7 +149,7 @@ class Admission:
         if model.inside < model.max_places and (at_work or wait_s <= self._bearable_s(deadline)):
             return
         self.metrics.shed(load[0])
-        headers = {"retry-after": str(model.retry_after_s(wait_s))}
+        headers = {"retry-after": str(model.retry_after_s(self._clock(), wait_s))}
         raise OverCapacity(f"too many requests wait for model {load[0]}", headers=headers)
 
     def _bearable_s(self, deadline: float) -> float:

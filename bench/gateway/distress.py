@@ -28,12 +28,12 @@ CROWD, CROWD_DEADLINE_MS = 1500, 2000
 def overload(bench: Bench, shown: list[Sample]) -> list[Row]:
     """Pictures at five times what the gateway can do, open loop, each with a deadline; Retry-After is kept to."""
     through = targets.gateway(bench.settings, "digits")
-    closed = through.job(through.requests(shown, JPEG), shown, 64, bench.seconds)
+    closed = replace(through.job(through.requests(shown, JPEG), shown, 64, bench.seconds), stamp=STAMP)
     before = checked(drive.run(closed), "429")
     late = through.with_headers(f"X-Deadline-Ms: {DEADLINE_MS}")
     offered = 5 * before.good / before.seconds
     job = late.job(late.requests(shown, JPEG), shown, 0, bench.overload_seconds)
-    result = drive.run(replace(job, rate=offered, heeds=True))
+    result = drive.run(replace(job, rate=offered, heeds=True, stamp=STAMP))
     after = checked(drive.run(closed), "429")
     capacity = statistics.mean(each.good / each.seconds for each in (before, after))
     in_time = sum(latency <= DEADLINE_MS for latency in result.latencies.get("200", [])) - result.wrong
@@ -72,7 +72,7 @@ def storm(bench: Bench, model: str, shown: list[Sample]) -> list[Row]:
             f"{spread(found[clients])} ÷ {spread(found[FEW])} pictures/s; "
             f"{refused[clients] / bench.rounds / seconds:.0f} refusals/s"
         )
-        what = f"{model}: {clients} clients that ignore Retry-After ÷ {FEW} clients"
+        what = f"{model}: {clients} clients that ignore Retry-After ÷ {FEW} clients, {seconds:g} s each"
         rows.append(Row(what, measured, f"{ratio:.3f}", f"≥ {wanted:.2f}", ratio >= wanted))
     return rows
 
