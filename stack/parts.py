@@ -166,7 +166,7 @@ def _s3(bucket: S3Store) -> Part:
 
 
 def _loop(name: str, room: str, command: str, overrides: tuple[str, ...], ports: tuple[Port, ...] = ()) -> Part:
-    """What goes on for ever: keep parts and models there, give models the workers they need."""
+    """Return a part that runs until the stack stops: the keeper of parts and models, the scaler of workers."""
     return Part(
         name=name,
         command=(sys.executable, "-m", room, command, *overrides),

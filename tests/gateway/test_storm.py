@@ -1,7 +1,5 @@
 """A model without a free place: what its clients are told, and what those get who do not listen."""
 
-import http.client
-import json
 import select
 import socket
 import threading
@@ -9,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -20,6 +17,7 @@ from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.test_app import program
 from tests.gateway.test_faults import metric
+from tests.gateway.test_shortcut import connect, read
 from tests.polling import wait_for
 
 FRAGILE, INFER = "/models/fragile/predict", "/v2/models/fragile/infer"
@@ -30,22 +28,6 @@ def head(path: str, length: int, *more: str) -> bytes:
     octets = "Content-Type: application/octet-stream"
     lines = (f"POST {path} HTTP/1.1", "Host: 127.0.0.1", octets, f"Content-Length: {length}", *more)
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
-
-
-@contextmanager
-def connected(url: str) -> Iterator[socket.socket]:
-    address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
-        yield connection
-
-
-def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    response = http.client.HTTPResponse(connection, method="POST")
-    response.begin()
-    content = json.loads(response.read())
-    headers = {name.lower(): value for name, value in response.getheaders() if name.lower() != "date"}
-    response.close()
-    return response.status, headers, content
 
 
 @contextmanager
@@ -77,12 +59,12 @@ def test_refusal_comes_from_the_head_alone_and_is_the_applications_own(
 ) -> None:
     told = []
     for overrides in ((), ("gateway.access_log=true",)):  # each request leaves a line: the application refuses
-        with full(engine, tmp_path / "log", *overrides) as (url, _), connected(url) as connection:
+        with full(engine, tmp_path / "log", *overrides) as (url, _), connect(url) as connection:
             connection.sendall(head(path, 5000, "X-Request-Id: same"))
-            told.append(answer(connection))
+            told.append(read(connection))
             assert int(told[-1][1].pop("retry-after")) >= 1  # no two clients are told the same
             connection.sendall(bytes(5000) + head("/models/digits/predict", len(PICTURE)) + PICTURE)
-            assert answer(connection)[0] == 200  # the body that was not read is no request
+            assert read(connection)[0] == 200  # the body that was not read is no request
     assert told[0] == told[1]
     assert told[0][0] == 429
 
@@ -92,9 +74,9 @@ def test_refusals_are_counted_as_the_application_counts_them(engine: Engine, tmp
         before = metric(url, "marina_gateway_shed_total", model="fragile")
         known = {"model": "fragile", "route": "/models/{model}/predict", "status": "429"}
         counted = metric(url, "marina_gateway_request_seconds_count", **known)
-        with connected(url) as connection:
+        with connect(url) as connection:
             connection.sendall(head(FRAGILE, 1) + b"x")
-            assert answer(connection)[0] == 429
+            assert read(connection)[0] == 429
         assert metric(url, "marina_gateway_shed_total", model="fragile") >= before + 1
         assert metric(url, "marina_gateway_request_seconds_count", **known) >= counted + 1
 
@@ -110,16 +92,16 @@ def test_full_model_bad_requests_are_told_what_is_wrong_with_them(engine: Engine
             (5, f"{mine}\r\nX-Deadline-Ms: soon"): 400,
         }
         for (length, line), status in wanted.items():
-            with connected(url) as connection:
+            with connect(url) as connection:
                 connection.sendall(head(FRAGILE, length, line) + bytes(length))
-                assert answer(connection)[0] == status, line
+                assert read(connection)[0] == status, line
 
 
 def early(connection: socket.socket, times: int, *lines: str) -> None:
     """Ask again at once, so often."""
     for _ in range(times):
         connection.sendall(head(FRAGILE, 1, *lines) + b"x")
-        assert answer(connection)[0] == 429
+        assert read(connection)[0] == 429
 
 
 def has_answer(connection: socket.socket, within_s: float) -> bool:
@@ -127,46 +109,46 @@ def has_answer(connection: socket.socket, within_s: float) -> bool:
 
 
 def test_connection_that_returns_early_again_and_again_is_read_later(engine: Engine, tmp_path: Path) -> None:
-    with full(engine, tmp_path / "log") as (url, _), connected(url) as stubborn, connected(url) as other:
+    with full(engine, tmp_path / "log") as (url, _), connect(url) as stubborn, connect(url) as other:
         early(stubborn, QUICK_REFUSALS)
         stubborn.sendall(head(FRAGILE, 1) + b"x")
         early(other, 1)
         assert not has_answer(stubborn, SOON_S)
-        assert answer(stubborn)[0] in (200, 429)
+        assert read(stubborn)[0] in (200, 429)
         assert answer_of_another_model(stubborn) == 200
 
 
 def answer_of_another_model(connection: socket.socket) -> int:
     connection.sendall(head("/models/digits/predict", len(PICTURE)) + PICTURE)
-    return answer(connection)[0]
+    return read(connection)[0]
 
 
 def test_connection_that_returns_early_another_model_is_answered_at_once(engine: Engine, tmp_path: Path) -> None:
-    with full(engine, tmp_path / "log") as (url, _), connected(url) as stubborn:
+    with full(engine, tmp_path / "log") as (url, _), connect(url) as stubborn:
         early(stubborn, QUICK_REFUSALS)
         assert answer_of_another_model(stubborn) == 200
 
 
 def test_connection_of_a_proxy_is_never_read_later(engine: Engine, tmp_path: Path) -> None:
-    with full(engine, tmp_path / "log") as (url, _), connected(url) as proxy:
+    with full(engine, tmp_path / "log") as (url, _), connect(url) as proxy:
         early(proxy, 3 * QUICK_REFUSALS, "X-Forwarded-For: 10.0.0.1")
 
 
 def test_connection_that_waits_client_leaves_and_the_gateway_goes_on(engine: Engine, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with full(engine, log) as (url, _):
-        with connected(url) as stubborn:
+        with connect(url) as stubborn:
             early(stubborn, QUICK_REFUSALS)
             stubborn.sendall(head(FRAGILE, 1) + b"x")
-        with connected(url) as other:
+        with connect(url) as other:
             early(other, QUICK_REFUSALS)
     assert "Traceback" not in log.read_text()
 
 
 def test_connection_that_waits_is_answered_when_the_gateway_stops(engine: Engine, tmp_path: Path) -> None:
-    with full(engine, tmp_path / "log", "gateway.stop_notice_ms=0") as (url, process), connected(url) as stubborn:
+    with full(engine, tmp_path / "log", "gateway.stop_notice_ms=0") as (url, process), connect(url) as stubborn:
         early(stubborn, QUICK_REFUSALS)
         stubborn.sendall(head(FRAGILE, 1) + b"x")
         assert not has_answer(stubborn, SOON_S)
         process.terminate()
-        assert answer(stubborn)[0] in (200, 429, 503)
+        assert read(stubborn)[0] in (200, 429, 503)
