@@ -29,8 +29,8 @@ from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.stores.nginx import FileBrowser
 from delivery.table import models_table
-from delivery.traffic import Splits
 from delivery.trust import open_trusted
+from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStore
 
@@ -112,7 +112,7 @@ def _models(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     with contextlib.ExitStack() as opened:
         hosts = [opened.enter_context(engines.of(loaded).open(node)) for node in loaded.engine.hosts]
-        print(models_table(hosts, open_store(loaded), Splits.of(loaded), datetime.now(UTC)))
+        print(models_table(hosts, open_store(loaded), TrafficFile.of(loaded), datetime.now(UTC)))
     return 0
 
 

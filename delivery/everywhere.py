@@ -17,10 +17,10 @@ from delivery.fleet import Fleet, name_of
 from delivery.journal import PROVEN, Entry, Step
 from delivery.machine import Begun, Proof, Tools, prove, settle, switch, take_back
 from delivery.probe import request_of
-from delivery.record import Served
 from delivery.recover import probe_of, proven, remove_strangers
 from delivery.undo import remove_archive
 from delivery.watch import Counts
+from deployments.serving import DeployedVersion
 from engines.described import Request
 from errors import MarinaError, RolloutError, StoreError
 
@@ -116,7 +116,7 @@ def intention(fleet: Fleet) -> str | None:
     return f"{'finish' if whole else 'undo'} the rollout of {fleet.model} {entries[0][1].new.version} that was killed"
 
 
-def entry_for(fleet: Fleet, served: Served, before: tuple[Served, ...], *, published: bool) -> Entry:
+def entry_for(fleet: Fleet, served: DeployedVersion, before: tuple[DeployedVersion, ...], *, published: bool) -> Entry:
     """What is journaled on each host; the version that it leaves is filled in there."""
     return Entry(fleet.model, Step.PUBLISH, served, None, before, published)
 

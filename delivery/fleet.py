@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import engines
 from archive import Archive
-from delivery.live import Live
 from delivery.machine import Tools
 from delivery.published import assign_version
 from delivery.stores import open_store
 from delivery.versions import names
+from deployments.traffic import LiveVersions
 from errors import EngineError, MarinaError
 from settings import Settings
 
@@ -22,7 +22,7 @@ class Fleet:
     model: str
     present: tuple[Tools, ...]
     away: tuple[Tools, ...]
-    live: Live
+    live: LiveVersions
 
     def under(self, settings: Settings) -> "Fleet":
         """The same hosts with other settings."""
@@ -49,7 +49,7 @@ def open_fleet(settings: Settings, model: str) -> Iterator[Fleet]:
             raise EngineError(f"no engine host answers: {', '.join(map(name_of, hosts))}")
         present = tuple(each for each in hosts if name_of(each) in well)
         yield Fleet(
-            model, present, tuple(each for each in hosts if name_of(each) not in well), Live.of(settings, model)
+            model, present, tuple(each for each in hosts if name_of(each) not in well), LiveVersions.of(settings, model)
         )
 
 

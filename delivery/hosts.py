@@ -11,11 +11,11 @@ from delivery.lock import alone
 from delivery.machine import Tools, remove_archives, replace
 from delivery.outcome import Outcome
 from delivery.published import publish, same_content, stored
-from delivery.record import History, Record, Served
 from delivery.recover import probe_of
 from delivery.sizing import sized
 from delivery.stores.base import file_name
 from delivery.trial import step_of
+from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.described import Request
 from engines.interface import Host
 from errors import ConfigError, MarinaError, RolloutError
@@ -40,7 +40,9 @@ def roll_out(archive: Archive, settings: Settings) -> Outcome:
             brought = [tools for tools in fleet.present if bring(fleet, tools, history)]
             return Outcome(model, history.serving.version, changed=bool(brought), where=fleet.standing())
         version, store = new_version(fleet, archive), fleet.present[0].store
-        served = Served(version, file_name(model, version), **settings.served_model.request_params.model_dump())
+        served = DeployedVersion(
+            version, file_name(model, version), **settings.served_model.request_params.model_dump()
+        )
         entry = entry_for(fleet, served, history.versions if history else (), published=True)
         proof = replace_everywhere(fleet, archive, entry, lambda: publish(archive, version, store, settings))
         return Outcome(model, version, True, proof.golden, where=fleet.standing(), watched=proof.watched)
@@ -54,7 +56,7 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         history = first.record.get(model)
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
-        after = history.back()
+        after = history.rolled_back()
         target = after.serving
         archive = stored(target, first.store, settings)
         _check_new(fleet, target.version)
@@ -85,7 +87,7 @@ def remove(model: str, settings: Settings) -> None:
 def restore(settings: Settings) -> list[Outcome]:
     """Bring every host that answers to what is recorded as serving, model by model."""
     outcomes = []
-    for model in Record.of(settings).all():
+    for model in ServingRecord.of(settings).all():
         try:
             outcomes += restore_model(model, settings)
         except MarinaError as error:
@@ -116,7 +118,7 @@ def restore_model(model: str, settings: Settings) -> list[Outcome]:
         return [Outcome(model, history.serving.version, changed=True, where=where)] if brought else []
 
 
-def is_right(engine: Host, model: str, serving: Served) -> bool:
+def is_right(engine: Host, model: str, serving: DeployedVersion) -> bool:
     """Whether a host serves what is recorded, and nothing beside it."""
     found = engine.default(model)
     if found is None or (found.version, found.archive) != (serving.version, serving.archive):
@@ -125,7 +127,7 @@ def is_right(engine: Host, model: str, serving: Served) -> bool:
     return same and found.min_workers > 0 and len(engine.versions(model)) == 1
 
 
-def bring(fleet: Fleet, tools: Tools, history: History) -> bool:
+def bring(fleet: Fleet, tools: Tools, history: VersionHistory) -> bool:
     """Have one host serve what is recorded; False when it does already. Raises RolloutError when it does not."""
     model, serving = fleet.model, history.serving
     if not fleet.live.get():
@@ -169,7 +171,7 @@ def _remove(tools: Tools, model: str, probe: Request | None) -> None:
         tools.engine.unregister(model, found.version)
 
 
-def _is_recorded(fleet: Fleet, archive: Archive, history: History) -> bool:
+def _is_recorded(fleet: Fleet, archive: Archive, history: VersionHistory) -> bool:
     """Whether what is recorded is this very content with these settings, and some host serves it."""
     serving, first = history.serving, fleet.present[0]
     if serving.params != first.settings.served_model.request_params:

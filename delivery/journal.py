@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archive.workplace import forget, read_text, replace_text
-from delivery.record import Served
+from deployments.serving import DeployedVersion
 from errors import StoreError
 from settings import Settings
 
@@ -46,9 +46,9 @@ class Entry:
 
     model: str
     step: Step
-    new: Served
+    new: DeployedVersion
     old: str | None
-    before: tuple[Served, ...]
+    before: tuple[DeployedVersion, ...]
     published: bool
 
     def at(self, step: Step) -> "Entry":
@@ -90,8 +90,8 @@ def _entry(content: dict[str, Any]) -> Entry:
     return Entry(
         model=content["model"],
         step=Step(content["step"]),
-        new=Served(**content["new"]),
+        new=DeployedVersion(**content["new"]),
         old=content["old"],
-        before=tuple(Served(**served) for served in content["before"]),
+        before=tuple(DeployedVersion(**served) for served in content["before"]),
         published=content["published"],
     )

@@ -14,8 +14,8 @@ import engines
 from archive.workplace import explained
 from delivery import hosts
 from delivery.outcome import Outcome
-from delivery.record import Record, Served
 from delivery.rollout import restore
+from deployments.serving import DeployedVersion, ServingRecord
 from engines.interface import Host
 from errors import MarinaError
 from settings import Settings
@@ -73,7 +73,7 @@ def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> No
 def _turn(settings: Settings) -> list[Outcome]:
     """One look at a single engine."""
     with engines.of(settings).open() as engine:
-        forgotten = any(engine.default(model) is None for model in Record.of(settings).all())
+        forgotten = any(engine.default(model) is None for model in ServingRecord.of(settings).all())
     return restore(settings) if forgotten else []
 
 
@@ -91,7 +91,7 @@ def _turn_of_hosts(settings: Settings, resting: dict[str, float]) -> Iterator[Ou
 
 def behind(settings: Settings) -> Iterator[str]:
     """Models that a host which answers does not serve as recorded; each once."""
-    recorded = Record.of(settings).all()
+    recorded = ServingRecord.of(settings).all()
     with ExitStack() as opened:
         opened_hosts = [opened.enter_context(engines.of(settings).open(node)) for node in settings.engine.hosts]
         well = [engine for engine in opened_hosts if engine.answers()]
@@ -100,7 +100,7 @@ def behind(settings: Settings) -> Iterator[str]:
                 yield model
 
 
-def _right(engine: Host, model: str, serving: Served) -> bool:
+def _right(engine: Host, model: str, serving: DeployedVersion) -> bool:
     try:
         return hosts.is_right(engine, model, serving)
     except MarinaError:

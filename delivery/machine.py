@@ -15,12 +15,12 @@ from delivery import golden
 from delivery.copies import check_comparable, compare
 from delivery.journal import Entry, Journal, Step
 from delivery.probe import request_of
-from delivery.record import History, Record
 from delivery.stores import Store
-from delivery.traffic import Splits
 from delivery.trial import step_of, try_out
 from delivery.undo import undo
 from delivery.watch import Counts, Watch
+from deployments.serving import ServingRecord, VersionHistory
+from deployments.traffic import TrafficFile
 from engines.described import Request, Version
 from engines.interface import Host
 from errors import MarinaError, RolloutError
@@ -36,15 +36,15 @@ class Tools:
     settings: Settings
     engine: Host
     store: Store
-    record: Record
+    record: ServingRecord
     journal: Journal
-    splits: Splits
+    splits: TrafficFile
 
     @classmethod
     def of(cls, settings: Settings, engine: Host, store: Store, model: str, node: str = "") -> "Tools":
         """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
         journal = Journal.of(settings, model, node)
-        return cls(settings, engine, store, Record.of(settings), journal, Splits.of(settings))
+        return cls(settings, engine, store, ServingRecord.of(settings), journal, TrafficFile.of(settings))
 
     def under(self, settings: Settings) -> "Tools":
         """The same tools with other settings."""
@@ -214,14 +214,14 @@ def switch(tools: Tools, begun: Begun) -> None:
     log.info("%s %s: %s", model, new.version, begun.seen.words)
 
 
-def remove_archives(store: Store, history: History | None) -> None:
+def remove_archives(store: Store, history: VersionHistory | None) -> None:
     """Remove the archives of a model that is forgotten: nobody goes back to them."""
     for served in history.versions if history else ():
         store.remove(served.archive)
 
 
 def _record(tools: Tools, entry: Entry) -> None:
-    tools.record.put(entry.model, History(entry.new, entry.before[: tools.settings.rollout.keep_versions]))
+    tools.record.put(entry.model, VersionHistory(entry.new, entry.before[: tools.settings.rollout.keep_versions]))
 
 
 def _forget_archives(tools: Tools, entry: Entry) -> None:

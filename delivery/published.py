@@ -6,11 +6,11 @@ from pathlib import Path
 
 from archive import Archive, Trusted, open_archive, private_folder, stamp, stamped
 from archive.workplace import explained
-from delivery.record import Served
 from delivery.stores import Store
 from delivery.stores.base import file_name
 from delivery.trust import open_trusted
 from delivery.versions import Versions, next_version, used
+from deployments.serving import DeployedVersion
 from errors import ArchiveError, RolloutError
 from settings import Settings
 
@@ -63,7 +63,7 @@ def _stands_for(published: Path, archive: Archive, registration: Mapping[str, in
     return signed_alike and found.content_sha256 == archive.content_sha256 and stamped(found) == registration
 
 
-def stored(served: Served, store: Store, settings: Settings) -> Trusted:
+def stored(served: DeployedVersion, store: Store, settings: Settings) -> Trusted:
     """The archive of a version that took traffic once, checked anew. Raises RolloutError when it is gone."""
     path = store.path(served.archive)
     if path is None:

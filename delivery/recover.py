@@ -6,7 +6,7 @@ from delivery.journal import PROVEN, Entry
 from delivery.machine import Tools, settle, take_back
 from delivery.probe import request_of
 from delivery.published import stored
-from delivery.record import Served
+from deployments.serving import DeployedVersion
 from engines.described import Request, Version
 from errors import MarinaError
 
@@ -45,7 +45,7 @@ def proven(entry: Entry, default: Version | None) -> bool:
     return entry.step in PROVEN and default is not None and default.version == entry.new.version
 
 
-def probe_of(tools: Tools, served: Served) -> Request | None:
+def probe_of(tools: Tools, served: DeployedVersion) -> Request | None:
     """A request for a version; None, and a warning, when its archive is gone or is no longer trusted."""
     try:
         return request_of(stored(served, tools.store, tools.settings))

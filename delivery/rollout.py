@@ -12,13 +12,13 @@ from delivery.lock import alone
 from delivery.machine import Tools, observe, remove_archives, replace
 from delivery.outcome import Outcome
 from delivery.published import assign_version, publish, same_content, stored
-from delivery.record import Record, Served
 from delivery.sizing import sized
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.trial import in_words, step_of
 from delivery.trust import open_trusted
 from delivery.versions import names
+from deployments.serving import DeployedVersion, ServingRecord
 from engines.described import Version
 from errors import MarinaError, RolloutError
 from settings import Settings
@@ -47,7 +47,7 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
         if current is not None and _serves(tools, archive, current):
             return Outcome(model, current.version, changed=False)
         version = _new_version(tools, archive)
-        served = Served(version, file_name(model, version), **params.model_dump())
+        served = DeployedVersion(version, file_name(model, version), **params.model_dump())
         entry = _entry(tools, model, served, current)
 
         def put() -> Archive:
@@ -70,7 +70,7 @@ def roll_back(model: str, settings: Settings) -> Outcome:
         history = tools.record.get(model)
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
-        after = history.back()
+        after = history.rolled_back()
         target = after.serving
         archive = stored(target, tools.store, settings)
         current = engine.default(model)
@@ -114,7 +114,7 @@ def restore(settings: Settings) -> list[Outcome]:
     outcomes = []
     with engines.of(settings).open() as engine:
         store = open_store(settings)
-        for model in Record.of(settings).all():
+        for model in ServingRecord.of(settings).all():
             try:
                 with alone(model, settings):
                     outcome = _restore(Tools.of(settings, engine, store, model), model)
@@ -153,7 +153,7 @@ def _new_version(tools: Tools, archive: Archive) -> str:
     return assign_version(archive, registered, tools.store, tools.settings)
 
 
-def _entry(tools: Tools, model: str, served: Served, current: Version | None) -> Entry:
+def _entry(tools: Tools, model: str, served: DeployedVersion, current: Version | None) -> Entry:
     history = tools.record.get(model)
     before = history.versions if history else ()
     return Entry(model, Step.PUBLISH, served, current.version if current else None, before, published=True)

@@ -16,11 +16,11 @@ from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools
 from delivery.published import assign_version, publish, stored
-from delivery.record import History, Served
 from delivery.recover import recover
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.versions import names
+from deployments.serving import DeployedVersion, VersionHistory
 from engines.described import Version
 from errors import RolloutError
 from settings import Settings
@@ -86,27 +86,27 @@ def _resize_everywhere(model: str, workers: int, settings: Settings) -> None:
         _forget(first, history, served)
 
 
-def _serving(tools: Tools, model: str) -> tuple[History, Version]:
+def _serving(tools: Tools, model: str) -> tuple[VersionHistory, Version]:
     history, current = tools.record.get(model), tools.engine.default(model)
     if history is None or current is None or current.version != history.serving.version:
         raise RolloutError(f"{model} does not serve as it is recorded")
     return history, current
 
 
-def _add(hosts: tuple[Tools, ...], history: History, version: str, workers: int, model: str) -> None:
+def _add(hosts: tuple[Tools, ...], history: VersionHistory, version: str, workers: int, model: str) -> None:
     for tools in hosts:
         if tools.engine.find(model, version) is not None:
             tools.engine.scale(model, version, workers, tools.settings.rollout.workers_timeout_s)
     served = replace(history.serving, initial_workers=workers)
-    hosts[0].record.put(model, History(served, history.before))
+    hosts[0].record.put(model, VersionHistory(served, history.before))
     log.info("%s %s has %d workers", model, version, workers)
 
 
-def _smaller(serving: Served, model: str, version: str, workers: int) -> Served:
+def _smaller(serving: DeployedVersion, model: str, version: str, workers: int) -> DeployedVersion:
     return replace(serving, version=version, archive=file_name(model, version), initial_workers=workers)
 
 
-def _forget(tools: Tools, history: History, served: Served) -> None:
+def _forget(tools: Tools, history: VersionHistory, served: DeployedVersion) -> None:
     """Remove the archive of the larger one, which nobody goes back to: its content is served on."""
     kept = {served.archive, *(each.archive for each in history.before)}
     if history.serving.archive not in kept:

@@ -5,16 +5,15 @@ from datetime import UTC, datetime
 
 from archive import open_archive
 from delivery.stores import Store
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile, TrafficSplit
 from engines.described import Version
 from engines.interface import Host
 from errors import MarinaError
-from settings.traffic import Split
 
 HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engines: Sequence[Host], store: Store, splits: Splits, now: datetime) -> str:
+def models_table(engines: Sequence[Host], store: Store, splits: TrafficFile, now: datetime) -> str:
     """One line for each registered version; `weights` is read from its archive in the store.
 
     With several hosts each line begins with its host's name, and one that is away has a line, too. While a version is
@@ -33,7 +32,7 @@ def models_table(engines: Sequence[Host], store: Store, splits: Splits, now: dat
     return _aligned(rows if several else [row[1:] for row in rows])
 
 
-def _rows(engine: Host, store: Store, shares: Mapping[str, Split], now: datetime) -> Iterator[tuple[str, ...]]:
+def _rows(engine: Host, store: Store, shares: Mapping[str, TrafficSplit], now: datetime) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
@@ -42,7 +41,7 @@ def _rows(engine: Host, store: Store, shares: Mapping[str, Split], now: datetime
             yield _row(found, serves=serves, weights=_weights(found, store), now=now)
 
 
-def _serves(found: Version, split: Split | None, *, is_default: bool) -> str:
+def _serves(found: Version, split: TrafficSplit | None, *, is_default: bool) -> str:
     if split is not None and found.version == split.trial:
         return f"{split.weight:.3g}" if split.weight else "shadow"
     if split is not None and found.version == split.stable and split.weight:

@@ -15,13 +15,12 @@ from pathlib import Path
 from archive.workplace import replace_text
 from delivery.counted import Counted
 from delivery.journal import Entry, Step
-from delivery.traffic import FOLLOWED_S, Splits
 from delivery.verdict import Evidence, Row, judge, table
+from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
 from engines.interface import Host
 from errors import MarinaError, RolloutError, StoreError
 from prometheus import GatewayFigures
 from settings import Settings
-from settings.traffic import Split
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ def in_words(settings: Settings, old: str, new: str) -> list[str]:
     return words
 
 
-def try_out(engine: Host, splits: Splits, settings: Settings, entry: Entry) -> None:
+def try_out(engine: Host, splits: TrafficFile, settings: Settings, entry: Entry) -> None:
     """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed it.
 
     Raises FiguresError when the gateway's figures cannot be read: at the start, or for longer than a restart takes.
@@ -168,9 +167,9 @@ def _plain(evidence: Evidence) -> dict[str, object]:
     return content
 
 
-def _split(settings: Settings, old: str, new: str, until: float) -> Split:
+def _split(settings: Settings, old: str, new: str, until: float) -> TrafficSplit:
     canary, shadow = settings.canary, settings.shadow
-    return Split(
+    return TrafficSplit(
         stable=old,
         trial=new,
         weight=canary.weight,

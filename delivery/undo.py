@@ -4,9 +4,9 @@ import logging
 import time
 
 from delivery.journal import Entry, Journal, Step
-from delivery.record import Record
 from delivery.stores import Store
-from delivery.traffic import FOLLOWED_S, Splits
+from deployments.serving import ServingRecord
+from deployments.traffic import FOLLOWED_S, TrafficFile
 from engines.described import Request
 from engines.interface import Host
 from errors import MarinaError, StoreError
@@ -19,9 +19,9 @@ DRAIN_TIMEOUT_S = 30.0  # for what the new version was given between the switch 
 def undo(
     engine: Host,
     store: Store,
-    record: Record,
+    record: ServingRecord,
     journal: Journal,
-    splits: Splits,
+    splits: TrafficFile,
     entry: Entry,
     probe: Request | None,
 ) -> None:
@@ -70,7 +70,7 @@ def _give_back(engine: Host, entry: Entry, probe: Request | None, *, had_share: 
     engine.unregister(entry.model, entry.new.version)
 
 
-def remove_archive(store: Store, record: Record, entry: Entry) -> None:
+def remove_archive(store: Store, record: ServingRecord, entry: Entry) -> None:
     """Remove what this rollout put into the store, unless it is one that served and can be gone back to."""
     if not entry.published:
         return

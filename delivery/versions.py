@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from archive.workplace import read_text, replacing
-from delivery.record import Record
 from delivery.stores import Store
+from deployments.serving import ServingRecord
 from engines.described import Version
 from errors import StoreError
 from settings import Settings
@@ -54,7 +54,7 @@ class Versions:
 
 def used(model: str, registered: Collection[str], store: Store, settings: Settings) -> set[str]:
     """Every version of a model that is known of; `registered` are the engine's."""
-    history = Record.of(settings).get(model)
+    history = ServingRecord.of(settings).get(model)
     recorded = {served.version for served in history.versions} if history else set()
     return {*registered, *store.versions(model), *recorded, *Versions.of(settings).get(model)}
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from delivery.record import Served
+from deployments.serving import DeployedVersion
 from engines.interface import Host
 from errors import FiguresError, RolloutError
 from prometheus import GatewayFigures, Series, samples
@@ -73,7 +73,7 @@ class Watch:
             time.sleep(POLL_S)
         self._figures, self._share_before = figures, self._counts(figures.counters).share
 
-    def follow(self, engine: Host, new: Served) -> Counts:
+    def follow(self, engine: Host, new: DeployedVersion) -> Counts:
         """Look at the default version for `rollout.watch_s`; returns what it answered.
 
         Raises RolloutError when a worker is lost, or when more answers fail than `rollout.max_error_share` allows and

@@ -78,10 +78,10 @@ def _sync(overrides: list[str]) -> None:
 
 def _serving(loaded: Settings) -> tuple[str, Path] | None:
     """Version and archive that a rollout made serve, None where the store keeps no file of it here."""
-    from delivery.record import Record
     from delivery.stores import open_store
+    from deployments.serving import ServingRecord
 
-    history = Record.of(loaded).get(loaded.served_model.model_name)
+    history = ServingRecord.of(loaded).get(loaded.served_model.model_name)
     path = open_store(loaded).path(history.serving.archive) if history else None
     return (history.serving.version, path) if history and path else None
 

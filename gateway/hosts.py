@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 
 import engines
+from deployments.traffic import live_folder, read_live
 from engines.interface import Front, Keys
 from gateway.catalog import Look
 from gateway.engine import Engine
-from gateway.live import read_live
 from gateway.metrics import Metrics
 from gateway.node import Node
 from gateway.nodes import Nodes
@@ -58,7 +57,7 @@ def hosts(settings: Settings, session: aiohttp.ClientSession, metrics: Metrics, 
     if not settings.engine.nodes:
         [place], [front], [pool] = places, fronts, pools
         return Hosts(_upstream(place, front, pool, metrics, tracer), Survey(front.reader).look, keys, pools)
-    folder = Path(settings.paths.state) / "live"
+    folder = live_folder(settings)
     several = [
         Node(
             place.name,

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+from deployments.traffic import AnsweringVersions
 from errors import WorkerLost
 from gateway.catalog import Look
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.live import Live, serves, together
 from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.served import ServedModel
@@ -25,7 +25,13 @@ class Node:
     """Takes part while it answers and serves the versions that may answer."""
 
     def __init__(
-        self, name: str, upstream: Engine, look: Look, ping: Ping, live: Callable[[], Live], metrics: Metrics
+        self,
+        name: str,
+        upstream: Engine,
+        look: Look,
+        ping: Ping,
+        live: Callable[[], AnsweringVersions],
+        metrics: Metrics,
     ) -> None:
         self.name = name
         self.models: Mapping[str, ServedModel] = {}
@@ -111,3 +117,20 @@ class Node:
             event(_log, logging.INFO, "node_joined", node=self.name)
         self._in_traffic = True
         self._metrics.node_in_traffic(self.name, ready=True)
+
+
+def together(one: AnsweringVersions, other: AnsweringVersions) -> AnsweringVersions:
+    """Merge two readings: reading what a host serves takes a moment, in which a rollout may have gone on."""
+    both = one.keys() & other.keys()
+    return {model: one[model] | other[model] for model in both}
+
+
+def serves(models: Mapping[str, ServedModel], live: AnsweringVersions, *, workers: bool) -> bool:
+    """Return True if each model serves a version that may answer; with `workers`, each must have a ready one, too."""
+    for name, versions in live.items():
+        model = models.get(name)
+        if model is None or model.default.version not in versions:
+            return False
+        if workers and not model.default.workers_ready:
+            return False
+    return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
+from deployments.traffic import traffic_file
 from gateway.admission import Admission
 from gateway.catalog import Catalog
 from gateway.chain import chain
@@ -27,7 +28,6 @@ from gateway.tracing import Tracer
 from gateway.traffic import Traffic
 from gateway.trial_metrics import TrialMetrics
 from settings.schema import Settings
-from settings.traffic import traffic_file
 
 if TYPE_CHECKING:
     from gateway.api_keys import Keys

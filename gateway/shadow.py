@@ -8,6 +8,7 @@ import logging
 from contextvars import Context
 from dataclasses import replace
 
+from deployments.traffic import TrafficSplit
 from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.compare import compare
 from gateway.engine import Engine, EngineAnswer
@@ -15,7 +16,6 @@ from gateway.hooks import PredictionRequest
 from gateway.logs import ended, event
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
-from settings.traffic import Split
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Shadow:
         self._metrics = metrics
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def copy(self, split: Split, request: PredictionRequest, answer: EngineAnswer) -> None:
+    def copy(self, split: TrafficSplit, request: PredictionRequest, answer: EngineAnswer) -> None:
         """Sends a copy on its way, or counts that there was no place for it."""
         if len(self._under_way) >= split.max_copies:
             self._metrics.copied(request.model, split.trial, "dropped")
@@ -47,7 +47,7 @@ class Shadow:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _compared(self, split: Split, request: PredictionRequest, answer: EngineAnswer) -> None:
+    async def _compared(self, split: TrafficSplit, request: PredictionRequest, answer: EngineAnswer) -> None:
         try:
             found = await self._answer(split, request)
         except UnknownModel:
@@ -71,7 +71,7 @@ class Shadow:
                 trial=difference.trial,
             )
 
-    async def _answer(self, split: Split, request: PredictionRequest) -> EngineAnswer:
+    async def _answer(self, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer:
         clock = asyncio.get_running_loop().time
         started, status = clock(), 504
         until = started + split.copy_timeout_s

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from deployments.traffic import TrafficSplit, read_traffic
 from gateway.logs import event
-from settings.traffic import Split, read
 
 _log = logging.getLogger(__name__)
 
@@ -23,16 +23,16 @@ _Mark = tuple[int, int, int]
 class Splits:
     """The splits that hold now, by model. `begun` is told of each new one."""
 
-    def __init__(self, path: Path, begun: Callable[[str, Split], None]) -> None:
+    def __init__(self, path: Path, begun: Callable[[str, TrafficSplit], None]) -> None:
         self._path = path
         self._begun = begun
         self._seen: _Mark | None = None
-        self._read: Mapping[str, Split] = {}
-        self._now: dict[str, Split] = {}
+        self._read: Mapping[str, TrafficSplit] = {}
+        self._now: dict[str, TrafficSplit] = {}
         self._gone: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def find(self, model: str) -> Split | None:
+    def find(self, model: str) -> TrafficSplit | None:
         """The split of a model, None when all its requests go to one version."""
         return self._now.get(model)
 
@@ -58,7 +58,7 @@ class Splits:
             mark = (found.st_ino, found.st_mtime_ns, found.st_size)
             if mark != self._seen:
                 self._seen = mark
-                self._take(read(self._path).models)
+                self._take(read_traffic(self._path).models)
         except FileNotFoundError:
             self._seen = None
             self._take({})
@@ -67,7 +67,7 @@ class Splits:
         now = time.time()
         self._now = {name: split for name, split in self._read.items() if split.until > now and name not in self._gone}
 
-    def _take(self, models: Mapping[str, Split]) -> None:
+    def _take(self, models: Mapping[str, TrafficSplit]) -> None:
         for name, split in models.items():
             if self._read.get(name) != split:
                 self._begun(name, split)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 
+from deployments.traffic import TrafficSplit
 from errors import OverCapacity, RequestError, UnknownModel
 from gateway import exchange
 from gateway.engine import Engine, EngineAnswer
@@ -24,7 +25,6 @@ from gateway.hooks import PredictionRequest
 from gateway.shadow import Shadow
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
-from settings.traffic import Split
 
 # Steps of this length around a circle of length 1 spread more evenly than any other, and keep time with no client.
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -55,7 +55,7 @@ class Traffic:
         chance = random.SystemRandom()
         self._canaries, self._copies = Spread(chance.random()), Spread(chance.random())
 
-    def split(self, model: str, version: str | None) -> Split | None:
+    def split(self, model: str, version: str | None) -> TrafficSplit | None:
         """The split that a request falls under; None when it names its version, or nothing is under trial."""
         return None if version is not None else self._splits.find(model)
 
@@ -73,7 +73,7 @@ class Traffic:
             return await self._engine.predict(request)
         return await self.through(self._engine, split, request)
 
-    async def through(self, engine: Engine, split: Split, request: PredictionRequest) -> EngineAnswer:
+    async def through(self, engine: Engine, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer:
         """The same by another engine, for a request whose split is known."""
         if self._is_canary(split, request):
             answer = await self._of_canary(engine, split, request)
@@ -84,13 +84,13 @@ class Traffic:
             self._shadow.copy(split, request, answer)
         return answer
 
-    def _is_canary(self, split: Split, request: PredictionRequest) -> bool:
+    def _is_canary(self, split: TrafficSplit, request: PredictionRequest) -> bool:
         if split.sticky_header is None:
             return self._canaries.take(split.weight)
         # Who cannot be told apart from others cannot be kept on one side, so stays where it was.
         return request.sticky is not None and place(split.trial, request.sticky) < split.weight
 
-    async def _of_canary(self, engine: Engine, split: Split, request: PredictionRequest) -> EngineAnswer | None:
+    async def _of_canary(self, engine: Engine, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer | None:
         """The answer of the version under trial; None when it has none to give."""
         now = asyncio.get_running_loop().time()
         until = now + (request.deadline - now) * PATIENCE

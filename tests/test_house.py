@@ -17,9 +17,10 @@ MAY_IMPORT = {
     "engines": {"errors", "settings", "archive", "handlers"},
     "archive": {"errors", "handlers"},
     "serialize": {"errors", "settings", "archive", "handlers"},
-    "delivery": {"errors", "settings", "archive", "handlers", "engines", "prometheus"},
-    "gateway": {"errors", "settings", "engines", "handlers"},
-    "edge": {"errors", "settings", "archive", "handlers", "delivery", "prometheus"},
+    "deployments": {"errors", "settings", "archive"},
+    "delivery": {"errors", "settings", "archive", "handlers", "engines", "prometheus", "deployments"},
+    "gateway": {"errors", "settings", "engines", "handlers", "deployments"},
+    "edge": {"errors", "settings", "archive", "handlers", "delivery", "prometheus", "deployments"},
     "stack": {"errors", "settings", "delivery", "engines"},
     "loadtest": {"errors", "settings", "engines", "prometheus"},
     "bench": {
@@ -29,6 +30,7 @@ MAY_IMPORT = {
         "handlers",
         "delivery",
         "demo",
+        "deployments",
         "edge",
         "engines",
         "loadtest",
@@ -37,7 +39,7 @@ MAY_IMPORT = {
     },
     "demo": {"errors", "settings", "serialize", "archive", "handlers"},
 }
-LIGHT = ("engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive", "prometheus")
+LIGHT = ("deployments", "engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive", "prometheus")
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
 
 # How TorchServe is spoken to: paths, query words, words of its answers, its key file and its counters.

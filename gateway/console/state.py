@@ -6,12 +6,12 @@ from typing import Any
 
 import orjson
 
+from deployments.traffic import TrafficSplit
 from gateway.console.counts import Counts, by_model
 from gateway.metrics import BUCKETS
 from gateway.served import ServedModel, ServedVersion
 from gateway.services import Services
 from gateway.siblings import Siblings
-from settings.traffic import Split
 
 # However many pages are open, the figures are put together no more often than this.
 KEPT_S = 1.0
@@ -86,7 +86,7 @@ def _version(version: ServedVersion) -> dict[str, Any]:
     }
 
 
-def _split(split: Split, counts: Counts) -> dict[str, Any]:
+def _split(split: TrafficSplit, counts: Counts) -> dict[str, Any]:
     told = split.model_dump(include={"stable", "trial", "weight", "copies", "sticky_header"})
     return told | {"answered": counts.live, "copied": counts.copies[split.trial]}
 

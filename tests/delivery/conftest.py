@@ -10,8 +10,8 @@ from pydantic import BaseModel
 import engines
 from archive.sign import generate_keys
 from delivery.outcome import Outcome
-from delivery.record import Record
 from delivery.rollout import roll_out
+from deployments.serving import ServingRecord
 from settings import Settings, load
 from tests.archive.made import archive_at
 from tests.delivery.engine_in_memory import EngineInMemory, HostInMemory
@@ -64,7 +64,7 @@ class Scene:
 
     def history(self) -> list[str]:
         """The recorded versions, the serving one first."""
-        found = Record.of(self.settings()).get("toy")
+        found = ServingRecord.of(self.settings()).get("toy")
         return [served.version for served in found.versions] if found else []
 
     def stored(self) -> set[str]:

@@ -7,11 +7,11 @@ import pytest
 
 from delivery.journal import Entry, Journal, Step
 from delivery.lock import alone
-from delivery.record import Served
+from deployments.serving import DeployedVersion
 from errors import StoreError
 from settings import load
 
-SERVED = Served("1.1", "digits-1.1.mar", batch_size=8, max_batch_delay=0, initial_workers=2)
+SERVED = DeployedVersion("1.1", "digits-1.1.mar", batch_size=8, max_batch_delay=0, initial_workers=2)
 ENTRY = Entry("digits", Step.GOLDEN, SERVED, "1.0", (SERVED,), published=True)
 
 

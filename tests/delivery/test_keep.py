@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from delivery.keep import HEARTBEAT, keep
-from delivery.record import History, Record, Served
+from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from settings import load
 from settings.load import ROOT
 
-SERVED = Served("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
+SERVED = DeployedVersion("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -21,7 +21,7 @@ def test_what_cannot_be_restored_is_told_once_and_waited_for(
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nobody = probe.getsockname()[1]
     settings = load([f"paths.state={tmp_path}", f"engine.management_port={nobody}"], config=ROOT / "config")
-    Record.of(settings).put("digits", History(SERVED))
+    ServingRecord.of(settings).put("digits", VersionHistory(SERVED))
     if damaged:
         (tmp_path / "serving.json").write_text('{"digits": ')
     stop = threading.Event()

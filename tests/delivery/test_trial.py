@@ -12,16 +12,15 @@ import prometheus
 from delivery import trial
 from delivery.counted import Compared, Counted, Side
 from delivery.journal import Entry, Step
-from delivery.record import Served
-from delivery.traffic import Splits
 from delivery.trial import in_words, report_file, step_of, try_out
 from delivery.verdict import Evidence, judge, table
+from deployments.serving import DeployedVersion
+from deployments.traffic import TrafficFile, read_traffic
 from engines.interface import Host
 from errors import FiguresError
 from gateway.trial_metrics import FINE, TrialMetrics
 from prometheus import GatewayFigures
 from settings import load
-from settings.traffic import read
 from tests.figures import HUNG_UP, FiguresServer, figures, serving
 from tests.ports import free_port
 from tests.settings.splits import given_split
@@ -171,9 +170,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def tried(server: FiguresServer, folder: Path, then: Callable[[], object], *overrides: str) -> dict[str, Any]:
     """Try a version out, with figures that change on the way; the report."""
     settings = server.settings(f"paths.state={folder}", "canary.minutes=0.001", "shadow.minutes=0.001", *overrides)
-    entry = Entry("digits", Step.CANARY, Served("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
+    entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     try:
-        try_out(cast(Host, Engine(then)), Splits.of(settings), settings, entry)
+        try_out(cast(Host, Engine(then)), TrafficFile.of(settings), settings, entry)
     finally:
         written: dict[str, Any] = json.loads(report_file(settings, "digits", "1.1").read_text())
     return written
@@ -234,19 +233,19 @@ def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
 
 def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
     settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
-    entry = Entry("digits", Step.CANARY, Served("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
+    entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     with pytest.raises(FiguresError, match="connection refused"):
-        try_out(cast(Host, Engine(lambda: None)), Splits.of(settings), settings, entry)
-    assert Splits.of(settings).all() == {}
+        try_out(cast(Host, Engine(lambda: None)), TrafficFile.of(settings), settings, entry)
+    assert TrafficFile.of(settings).all() == {}
 
 
 def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:
-    splits = Splits(tmp_path / "traffic.json")
+    splits = TrafficFile(tmp_path / "traffic.json")
     assert not splits.clear("digits")
     assert list(tmp_path.iterdir()) == []
     splits.put("digits", SPLIT)
     splits.put("cartpole", SPLIT)
-    assert read(tmp_path / "traffic.json").models == splits.all() == {"digits": SPLIT, "cartpole": SPLIT}
+    assert read_traffic(tmp_path / "traffic.json").models == splits.all() == {"digits": SPLIT, "cartpole": SPLIT}
     assert splits.clear("digits")
     assert not splits.clear("digits")
     assert list(splits.all()) == ["cartpole"]
@@ -256,7 +255,7 @@ def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2, "models": {}}', '{"models": {"a": {}}}'])
 def test_a_damaged_file_is_written_anew(tmp_path: Path, content: str) -> None:
     (tmp_path / "traffic.json").write_text(content)
-    splits = Splits(tmp_path / "traffic.json")
+    splits = TrafficFile(tmp_path / "traffic.json")
     assert splits.all() == {}
     splits.put("digits", SPLIT)
     assert splits.all() == {"digits": SPLIT}

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.record import History, Record, Served
 from delivery.stores.local import LocalFolder
 from delivery.versions import Versions, next_version, used
+from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from errors import StoreError
 from settings import Settings, load
 
-SERVED = Served("1.3", "digits-1.3.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
+SERVED = DeployedVersion("1.3", "digits-1.3.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_used_counts_engine_store_record_and_what_was_published(
     for name in ("digits-1.1.mar", "digits.mar", "digits_more-1.9.mar"):
         store.put(tmp_path / "built.mar", name)
     Versions.of(settings).put("digits", "1.2", "aa")
-    Record.of(settings).put("digits", History(SERVED))
+    ServingRecord.of(settings).put("digits", VersionHistory(SERVED))
     assert used("digits", {"1.4"}, store, settings) == {"1.1", "1.2", "1.3", "1.4"}
     assert used("cartpole", (), store, settings) == set()
 

@@ -9,14 +9,14 @@ import pytest
 import prometheus
 from delivery import watch
 from delivery.outcome import Outcome
-from delivery.record import Served
 from delivery.watch import Counts, Watch
+from deployments.serving import DeployedVersion
 from engines.interface import Host
 from errors import FiguresError, RolloutError
 from tests.figures import HUNG_UP, FiguresServer, calls, figures, serving
 from tests.ports import free_port
 
-NEW = Served("1.1", "digits-1.1.mar", 4, 5, 1)
+NEW = DeployedVersion("1.1", "digits-1.1.mar", 4, 5, 1)
 NODES = "engine.nodes=[{name: a, inference_url: 'http://a:1', management_url: 'http://a:2', token: t}]"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile
 from settings import Settings
 from tests.e2e.clients import asking
 from tests.e2e.conftest import Stack
@@ -41,7 +41,7 @@ def test_a_good_canary_is_promoted_and_can_be_gone_back_from(stack: Stack, setti
     assert told["failed_because"] is None
     assert told["evidence"]["compared"]["differs"] == 0
     assert "p95" in printed
-    assert Splits.of(settings).all() == {}
+    assert TrafficFile.of(settings).all() == {}
     stack.run("-m", "delivery", "rollback", "served_model=cartpole")
     assert [found.version for found in registered(settings)] == [before.version]
 

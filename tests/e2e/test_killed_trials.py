@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from delivery.journal import Step
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile
 from settings import Settings
 from tests.e2e.clients import asking
 from tests.e2e.conftest import Stack
@@ -39,7 +39,7 @@ def test_a_promotion_killed_at_any_step_is_ended_by_the_next_rollout(
         kill_upload(stack, when, step, *CANARY, f"{DELAY}={before.max_batch_delay + 1}")
         stack.run("upload_model.py", "served_model=cartpole", *QUICK, f"{DELAY}={before.max_batch_delay}")
     assert answers.statuses == {200}
-    assert Splits.of(settings).all() == {}
+    assert TrafficFile.of(settings).all() == {}
     assert len(registered(settings)) == 1
 
 

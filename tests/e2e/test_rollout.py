@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from delivery.journal import Step
-from delivery.record import Record
+from deployments.serving import ServingRecord
 from settings import Settings
 from tests.e2e.conftest import Stack
 from tests.e2e.uploads import DELAY, QUICK, kill_upload, registered
@@ -26,7 +26,7 @@ def ask(stack: Stack) -> str:
 def assert_nothing_is_left_over(settings: Settings, stack: Stack) -> None:
     [only] = registered(settings)
     assert only.ready_workers == settings.served_model.request_params.initial_workers
-    history = Record.of(settings).get("cartpole")
+    history = ServingRecord.of(settings).get("cartpole")
     assert history is not None
     assert history.serving.version == only.version == ask(stack)
     published = {history.serving.archive, *(served.archive for served in history.before)}

@@ -9,7 +9,7 @@ import pytest
 
 import engines
 from bench.mixed_load import Load
-from delivery.record import Record
+from deployments.serving import ServingRecord
 from engines.described import Version
 from settings import Settings, load
 from stack import processes
@@ -69,7 +69,7 @@ def test_workers_come_with_the_load_and_go_with_it_and_nothing_is_lost(stack: St
     assert "digits gets 2 workers instead of 1" in said
     assert "digits gets 1 workers instead of 2" in said
     assert set(up) == set(down) == {200}
-    history = Record.of(settings).get("digits")
+    history = ServingRecord.of(settings).get("digits")
     assert history is not None
     assert history.serving.version == serving(settings).version
     assert len(list(stack.archives.glob("digits*.mar"))) == len(files)

@@ -14,7 +14,7 @@ import requests
 
 import engines
 from bench.nodes import free_ports
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile
 from engines.described import Version
 from gateway.apikey import new_key
 from settings import Settings
@@ -121,7 +121,7 @@ def test_good_canary_is_promoted_by_figures_that_want_a_key(locked: Locked, sett
     assert answers.statuses == {200}
     told = report(settings, after.version)
     assert sum(told["evidence"]["new"]["answers"].values()) >= 20
-    assert Splits.of(settings).all() == {}
+    assert TrafficFile.of(settings).all() == {}
     # Nobody asks any more, and the last line says what that watch was worth.
     printed = locked.stack.run("-m", "delivery", "rollback", "served_model=cartpole", *QUICK)
     assert printed.splitlines()[-1] == f"cartpole {before.version} serves again (no request came while it was watched)"

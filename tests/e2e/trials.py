@@ -11,8 +11,8 @@ import engines
 from archive import write_zip
 from delivery.stores import open_store
 from delivery.table import models_table
-from delivery.traffic import Splits
 from delivery.trial import report_file
+from deployments.traffic import TrafficFile
 from settings import Settings
 from tests.e2e.conftest import Stack
 from tests.e2e.tampered import HANDLER, contents, summed
@@ -61,7 +61,7 @@ def report(settings: Settings, version: str) -> dict[str, Any]:
 
 def assert_no_trace_is_left(settings: Settings, stack: Stack, kept: list[Path]) -> None:
     """One version with all its workers, no share, no journal, and no archive that was not there before."""
-    assert Splits.of(settings).all() == {}
+    assert TrafficFile.of(settings).all() == {}
     [only] = registered(settings)
     assert only.ready_workers == settings.served_model.request_params.initial_workers
     assert sorted(stack.archives.iterdir()) == kept
@@ -81,9 +81,9 @@ def during(ended: Callable[[], int | None], look: Callable[[], dict[str, str]]) 
 
 def serving_column(settings: Settings) -> dict[str, str]:
     """What `make models` says of each version's share; empty while there is no trial."""
-    if "cartpole" not in Splits.of(settings).all():
+    if "cartpole" not in TrafficFile.of(settings).all():
         return {}
     with engines.of(settings).open() as engine:
-        printed = models_table([engine], open_store(settings), Splits.of(settings), datetime.now(UTC))
+        printed = models_table([engine], open_store(settings), TrafficFile.of(settings), datetime.now(UTC))
     rows = [line.split() for line in printed.splitlines() if line.startswith("cartpole")]
     return {row[1]: row[2] for row in rows}

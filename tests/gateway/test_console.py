@@ -11,7 +11,7 @@ import pytest
 import requests
 
 import settings
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile
 from errors import ConfigError
 from gateway.apikey import new_key
 from gateway.console.files import FOLDER
@@ -117,7 +117,7 @@ def test_a_trial_is_told_with_its_share_and_what_it_answered(engine: Engine, tmp
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         wait_for(lambda: bool(model(gateway, "digits")))
         assert model(gateway, "digits")["split"] is None
-        Splits(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.5))
+        TrafficFile(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.5))
         wait_for(lambda: model(gateway, "digits")["split"] is not None)
         told = model(gateway, "digits")["split"]
         assert (told["stable"], told["trial"], told["weight"], told["copies"]) == ("1.0", "2.0", 0.5, 0)

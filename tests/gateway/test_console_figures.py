@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from delivery.traffic import Splits
+from deployments.traffic import TrafficFile
 from tests.gateway.browser import IN_BROWSER, open_page
 from tests.gateway.console_page import console, text
 from tests.gateway.engine import Engine
@@ -46,7 +46,7 @@ async def test_figures_follow_the_load(gateway: str, devtools: int, picture: Pat
 
 
 async def test_a_version_under_trial_is_shown_with_its_share(engine: Engine, devtools: int, tmp_path: Path) -> None:
-    Splits(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.25, copies=0.1))
+    TrafficFile(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.25, copies=0.1))
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         async with console(devtools, gateway) as page:
             roles = "[...document.querySelectorAll('td.role')].map(each => each.innerText.trim())"

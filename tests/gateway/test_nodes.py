@@ -1,16 +1,14 @@
 """Several engine hosts behind one gateway: who is asked, who is left out, and who is asked instead."""
 
 import asyncio
-import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
+from deployments.traffic import AnsweringVersions
 from engines.torchserve.entries import version_of
 from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
 from gateway.hooks import PredictionRequest
-from gateway.live import Live, read_live
 from gateway.metrics import Metrics
 from gateway.node import Node
 from gateway.nodes import Nodes, merged
@@ -30,7 +28,7 @@ def serving(version: str = "1.0", *, name: str = "cartpole", workers: int = 1) -
 class Host:
     """One engine host whose health, models and answers a test decides."""
 
-    def __init__(self, name: str, live: Live, metrics: Metrics) -> None:
+    def __init__(self, name: str, live: AnsweringVersions, metrics: Metrics) -> None:
         self.engine = GivenEngine()
         self.up = True
         self.models = serving()
@@ -234,11 +232,3 @@ def test_what_hosts_serve_is_added_up() -> None:
         ("1.0", 3, True),
         ("2.0", 1, False),
     ]
-
-
-def test_a_damaged_list_of_versions_keeps_no_host_out(tmp_path: Path) -> None:
-    (tmp_path / "cartpole.json").write_text(json.dumps(["1.0", "1.1"]))
-    (tmp_path / "digits.json").write_text('["1.')
-    (tmp_path / "weather.json").write_text("7")
-    assert read_live(tmp_path) == {"cartpole": frozenset({"1.0", "1.1"})}
-    assert read_live(tmp_path / "absent") == {}

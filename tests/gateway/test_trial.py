@@ -9,8 +9,7 @@ import pytest
 import requests
 
 from delivery.counted import Counted
-from delivery.traffic import Splits
-from settings.traffic import Split
+from deployments.traffic import TrafficFile, TrafficSplit
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import figures_of, gateway_for
 from tests.polling import wait_for
@@ -20,9 +19,9 @@ PICTURE = b"\x89PNG\r\n\x1a\n trial"
 STATE = dict(zip(FIELDS, [0.0, 0.0, 0.1, 0.5], strict=True))
 
 
-def follows(gateway: str, path: Path, model: str, trial: Split) -> Counted:
+def follows(gateway: str, path: Path, model: str, trial: TrafficSplit) -> Counted:
     """Writes the split and returns counts from the moment that the gateway has taken it."""
-    Splits(path).put(model, trial)
+    TrafficFile(path).put(model, trial)
     mark = f'marina_gateway_shadow_largest_change{{model="{model}",version="{trial.trial}"}}'
     wait_for(lambda: mark in requests.get(f"{gateway}/metrics", timeout=30).text)
     counted = Counted(figures_of(gateway), model)
@@ -60,14 +59,14 @@ def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_pat
         assert counted.look()
         assert counted.side("2.0", "live").answers == {200: seen["2.0"]}
         assert counted.side("1.0", "live").answers == {200: seen["1.0"]}
-        Splits(path).put("digits", given_split("2.0", weight=0.5, sticky_header="X-User"))
+        TrafficFile(path).put("digits", given_split("2.0", weight=0.5, sticky_header="X-User"))
         wait_for(lambda: {ask(0) for _ in range(8)} == {"1.0"})  # without the header: the old version
         sides = {user: {ask(number, **{"X-User": f"user {user}"}) for number in range(3)} for user in range(12)}
         assert {len(side) for side in sides.values()} == {1}
         assert {next(iter(side)) for side in sides.values()} == {"1.0", "2.0"}
         body = {"inputs": [], "id": "x"}
         assert requests.post(f"{gateway}/v2/models/digits/infer", json=body, timeout=30).status_code == 400
-        Splits(path).clear("digits")
+        TrafficFile(path).clear("digits")
         wait_for(lambda: ask(0, **{"X-User": next(f"user {u}" for u in sides if sides[u] == {"2.0"})}) == "1.0")
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from deployments.traffic import TrafficDocument as File
 from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
 from gateway.shadow import Shadow
 from gateway.splits import Splits
 from gateway.traffic import Spread, Traffic
 from gateway.trial_metrics import TrialMetrics
-from settings.traffic import Traffic as File
 from tests.gateway.chain_parts import GivenEngine
 from tests.settings.splits import given_split
 

@@ -1,13 +1,13 @@
-"""Traffic that a version under trial shares, as a test wants it."""
+"""Splits of traffic, as a test needs them."""
 
 import time
 
-from settings.traffic import Split
+from deployments.traffic import TrafficSplit
 
 
-def given_split(trial: str = "1.1", **changes: object) -> Split:
+def given_split(trial: str = "1.1", **changes: object) -> TrafficSplit:
     """Version 1.0 answers, `trial` a tenth of the requests for ten minutes; `changes` are fields of the split."""
-    split = Split(
+    split = TrafficSplit(
         stable="1.0",
         trial=trial,
         weight=0.1,

@@ -15,23 +15,23 @@ from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Deployment, Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
-from delivery.record import History, Record, Served
 from delivery.stores import Store, open_store
 from delivery.stores.base import VERSIONED, file_name
 from delivery.trust import open_trusted
 from delivery.versions import Versions
+from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.described import Version
 from errors import ArchiveError, MarinaError
 from settings import Settings
 from settings.schema import LocalStore, NginxStore
 
 
-def recorded(deployment: Deployment) -> dict[str, History]:
+def recorded(deployment: Deployment) -> dict[str, VersionHistory]:
     """What should serve."""
-    return Record.of(deployment.settings).all()
+    return ServingRecord.of(deployment.settings).all()
 
 
-def _served(deployment: Deployment) -> list[Served]:
+def _served(deployment: Deployment) -> list[DeployedVersion]:
     """What serves, and what a rollback could bring back."""
     return [each for history in recorded(deployment).values() for each in (history.serving, *history.before)]
 

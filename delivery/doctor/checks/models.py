@@ -7,7 +7,7 @@ from delivery.doctor.checks.archives import recorded
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
-from delivery.record import Served
+from deployments.serving import DeployedVersion
 from engines.described import Version
 
 
@@ -30,7 +30,7 @@ def _serving(host: Host) -> Seen:
     return is_open("; ".join(wrong)) if wrong else closed(_count(len(served), "model"))
 
 
-def _differs(host: Host, model: str, serving: Served) -> str:
+def _differs(host: Host, model: str, serving: DeployedVersion) -> str:
     found = host.engine.default(model)
     if found is None:
         return f"{model} {serving.version} is recorded and not registered"

@@ -10,7 +10,7 @@ from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.journal import Entry, Journal
 from delivery.keep import HEARTBEAT
-from delivery.record import Record
+from deployments.serving import ServingRecord
 from errors import StoreError
 
 STALE_S = 60.0  # the keeper touches its file every few seconds
@@ -18,7 +18,7 @@ STALE_S = 60.0  # the keeper touches its file every few seconds
 
 def _record(deployment: Deployment) -> Seen:
     try:
-        found = Record.of(deployment.settings).all()
+        found = ServingRecord.of(deployment.settings).all()
     except StoreError as error:
         return is_open(str(error))
     return closed(", ".join(f"{model} {history.serving.version}" for model, history in found.items()) or "empty")
