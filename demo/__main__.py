@@ -2,7 +2,7 @@
 
 import settings
 from errors import ConfigError
-from serialize.checkpoints import ROOT, TRAINED_HERE
+from serialize.checkpoints import DEMO_CHECKPOINTS, ROOT
 from serialize.cli import run
 from settings.schema import PolicyModel, VisionModel
 
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
 def _train(overrides: list[str], *, force: bool) -> int:
     from demo.train import missing, train
 
-    composed = {name: settings.load([f"served_model={name}", *overrides]) for name in TRAINED_HERE}
+    composed = {name: settings.load([f"served_model={name}", *overrides]) for name in DEMO_CHECKPOINTS}
     todo = missing(composed, force)
     for name in composed:
         if name not in todo:

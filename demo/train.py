@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from errors import BuildError
-from serialize.checkpoints import ROOT, place
+from serialize.checkpoints import ROOT, checkpoint_path
 from settings import Settings
 
 THREADS = {"OMP_NUM_THREADS": "1"}
@@ -15,7 +15,7 @@ THREADS = {"OMP_NUM_THREADS": "1"}
 
 def missing(models: Mapping[str, Settings], force: bool) -> dict[str, Path]:
     """Checkpoints to make, by model: those that are not there, or all with `force`."""
-    places = {name: place(composed.served_model, composed.paths) for name, composed in models.items()}
+    places = {name: checkpoint_path(composed.served_model, composed.paths) for name, composed in models.items()}
     return {name: path for name, path in places.items() if force or not path.is_file()}
 
 
@@ -37,7 +37,7 @@ def train(names: list[str], overrides: list[str]) -> None:
 def train_one(name: str, composed: Settings) -> str:
     """Trains one model in this process and returns what it reached, in words."""
     model = composed.served_model
-    path = place(model, composed.paths)
+    path = checkpoint_path(model, composed.paths)
     # Each training brings its own heavy libraries, which the other has no use for.
     if model.kind == "vision":
         from demo.digits_training import train_digits

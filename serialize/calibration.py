@@ -12,7 +12,7 @@ from errors import BuildError
 from handlers import golden, rows
 from handlers.errors import HandlerError
 from handlers.model_handler import ModelHandler
-from serialize.checkpoints import ROOT, TRAINED_HERE
+from serialize.checkpoints import ROOT
 from serialize.samples import Request, picture
 from serialize.source import Calibration
 from settings.schema import VisionModel
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp", ".bmp": "image/bmp",
          ".gif": "image/gif", ".tif": "image/tiff", ".tiff": "image/tiff"}  # fmt: skip
+DEMO_PICTURES = "digits_pictures"  # `make train_demo` writes this folder for digits
 LEAST = 8
 MADE = 64
 MADE_SIZES = ((480, 640), (727, 1200), (640, 480), (300, 400))
@@ -45,7 +46,8 @@ def load(model: VisionModel) -> Pictures:
     folder = ROOT / Path(model.calibration.pictures).expanduser()
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TYPES) if folder.is_dir() else []
     if len(files) < LEAST:
-        way = "make train_demo makes them" if model.model_name in TRAINED_HERE else "name a folder that holds some"
+        demo = model.model_name == "digits" and folder.name == DEMO_PICTURES and not folder.is_dir()
+        way = "make train_demo makes them" if demo else "name a folder that holds some"
         raise BuildError(
             f"{model.model_name}: served_model.calibration.pictures={folder} holds {len(files)} pictures, "
             f"at least {LEAST} are needed; {way}"

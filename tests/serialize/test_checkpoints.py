@@ -28,6 +28,15 @@ def test_missing_weights_name_the_command_that_gets_them(compose: Compose, model
         locate(composed.served_model, composed.paths)
 
 
+@pytest.mark.parametrize("model", ["digits", "cartpole"])
+def test_own_checkpoint_of_a_demo_model_is_not_promised_by_train_demo(
+    compose: Compose, tmp_path: Path, model: str
+) -> None:
+    composed = compose(model, f"served_model.checkpoint={tmp_path / 'mine.pt'}")
+    with pytest.raises(WeightsMissing, match=f"; put your checkpoint at {tmp_path / 'mine.pt'} or set"):
+        locate(composed.served_model, composed.paths)
+
+
 def test_a_download_lies_under_the_name_of_the_model(compose: Compose, tmp_path: Path) -> None:
     composed = compose("weather", "served_model.checkpoint='https://example.org/a/resnet-37.pth?raw=1'")
     (tmp_path / "weights").mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from errors import BuildError
-from serialize.download.fetch import ATTEMPTS, fetch
+from serialize.checkpoints import ATTEMPTS, fetch
 from tests.ports import free_port
 from tests.serialize.file_server import FileServer, serving
 
@@ -105,7 +105,7 @@ def test_a_part_file_longer_than_the_file_starts_over(server: FileServer, target
 
 def test_connections_that_bring_nothing_are_given_up(server: FileServer, target: Path) -> None:
     server.cuts = [1_000_000] + [0] * 100
-    failing(server, target, f"given up after {ATTEMPTS} attempts without a byte")
+    failing(server, target, f"gave up after {ATTEMPTS} attempts without a byte")
     assert len(server.requests) == 1 + ATTEMPTS
     assert (target.parent / "toy.pth.part").stat().st_size == 1_000_000
 
@@ -119,13 +119,13 @@ def test_a_wrong_checksum_keeps_nothing(server: FileServer, target: Path, sha256
 
 def test_a_missing_page_is_said_once(server: FileServer, target: Path) -> None:
     server.status = 404
-    failing(server, target, "the server says 404")
+    failing(server, target, "the server responded with 404")
     assert len(server.requests) == 1
 
 
 def test_a_server_in_trouble_is_asked_again_but_not_for_ever(server: FileServer, target: Path) -> None:
     server.status = 503
-    failing(server, target, "the server says 503")
+    failing(server, target, "the server responded with 503")
     assert len(server.requests) == ATTEMPTS
 
 
@@ -169,4 +169,4 @@ def test_the_command_turns_an_error_into_one_line(server: FileServer, tmp_path: 
         [sys.executable, "-m", "serialize.download", *overrides], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [f"error: {server.url}: the server says 404 Not Found"]
+    assert done.stderr.splitlines() == [f"error: {server.url}: the server responded with 404 Not Found"]

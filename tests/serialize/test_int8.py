@@ -91,7 +91,16 @@ def test_hardswish_and_pixels_stay_in_eight_bits(tmp_path: Path, compose: Compos
     ("name", "words", "message"),
     [
         ("cartpole", (), "is for picture models"),
-        ("digits", ("served_model.calibration.pictures=/nowhere",), "holds 0 pictures, at least 8 are needed"),
+        (
+            "digits",
+            ("served_model.calibration.pictures=/nowhere",),
+            "holds 0 pictures, at least 8 are needed; name a folder that holds some$",
+        ),
+        (
+            "digits",
+            ("served_model.calibration.pictures=/nowhere/digits_pictures",),
+            "holds 0 pictures, at least 8 are needed; make train_demo makes them$",
+        ),
     ],
 )
 def test_without_pictures_it_is_refused(compose: Compose, name: str, words: tuple[str, ...], message: str) -> None:

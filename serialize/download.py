@@ -5,14 +5,13 @@ import time
 
 import settings
 from errors import MarinaError
-from serialize.checkpoints import is_url, place, remedy
+from serialize.checkpoints import checkpoint_path, fetch, is_url, remedy
 from serialize.cli import each_model, run
-from serialize.download.fetch import fetch
 from settings import Settings
 
 
 def main(arguments: list[str]) -> int:
-    """Downloads the checkpoint of one model, or of all that have one to download."""
+    """Download the checkpoint of one model, or of all models whose checkpoint is a URL."""
     if "--all" not in arguments:
         return _download(settings.load(arguments))
     failures = 0
@@ -26,12 +25,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _download(composed: Settings) -> int:
-    model = composed.served_model
-    path = place(model, composed.paths)
+    model, paths = composed.served_model, composed.paths
+    path = checkpoint_path(model, paths)
     if not is_url(model.checkpoint):
-        there = path.is_file()
-        words = f"{path} is there" if there else remedy(model, path)
-        print(f"{model.model_name}: its checkpoint is a file, nothing to download; {words}")
+        advice = f"{path} is there" if path.is_file() else remedy(model, paths)
+        print(f"{model.model_name}: its checkpoint is a file, nothing to download; {advice}")
         return 0
     fresh = fetch(model.checkpoint, path, model.sha256, time.sleep)
     print(f"{model.model_name}: {path} {'downloaded' if fresh else 'is there already'}")

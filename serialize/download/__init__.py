@@ -1,1 +1,0 @@
-"""Fetches checkpoints by URL: resumed, checked, and put in place only when whole."""
