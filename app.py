@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from uvicorn.config import STARTUP_FAILURE
 
+import logs
 import settings
 from business import BUSINESS
 from errors import ConfigError, PortInUse
-from gateway import logs, server, siblings
+from gateway import server, siblings
 from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
 from settings import Settings

@@ -11,7 +11,7 @@ import logging
 
 from errors import UnreadableInput
 from gateway.hooks import Business, Prediction, PredictionRequest
-from gateway.logs import event
+from logs import event
 
 _log = logging.getLogger(__name__)
 

@@ -1,41 +1,84 @@
-"""The one tree of errors; each knows its HTTP status, its code on the wire and its words for the user.
+"""The one tree of errors; each request error knows its HTTP status and its code.
 
-    MarinaError
-    ├── ConfigError          a setting is unknown, of the wrong type or names a missing file
-    ├── BuildError           checkpoint or archive cannot be made
-    │   ├── WeightsMissing   the checkpoint is not there; says which command gets it
-    │   ├── ParityError      the artifact does not answer as the framework does
-    │   └── ArchiveError     a .mar is broken or unsafe
-    ├── StoreError           an archive cannot be put, found or read
-    ├── StackError           a part of the local stack does not start or stop
-    │   └── PortInUse
-    ├── EngineError          the engine refused or did not answer a management call
-    │   └── RolloutError     a version did not become ready; says what serves now
-    ├── FiguresError         a server's figures cannot be read, so nothing is known of its traffic
-    ├── EdgeError            a policy cannot be compiled, or the edge does not answer as the handler does
-    ├── LoadError            the load generator has nothing to load, or nothing that answers
-    └── RequestError         what a client of the gateway is told
-        ├── UnreadableInput  400
-        ├── Unauthorized     401
-        ├── Forbidden        403
-        ├── NotAllowed       403
-        ├── UnknownModel     404
-        ├── TooLarge         413
-        ├── WrongMediaType   415
-        ├── InvalidFields    422
-        ├── OverCapacity     429
-        ├── RateLimited      429
-        ├── Internal         500
-        ├── NoWorker         503
-        │   └── WorkerLost   503  the worker or its connection was lost on the way: safe to send once more
-        └── DeadlinePassed   504
+MarinaError
+├── ConfigError          a setting is unknown, of the wrong type or names a missing file
+├── BuildError           a checkpoint or an archive cannot be built
+│   ├── WeightsMissing   the checkpoint is missing; the text names the command that gets it
+│   ├── ParityError      the artifact answers differently from the framework
+│   └── ArchiveError     a .mar is broken or unsafe
+├── StoreError           an archive or a state file cannot be written, found or read
+├── StackError           a service of the local stack does not start or stop
+│   └── PortInUse
+├── EngineError          the engine refused or did not answer a management call
+│   └── RolloutError     a version did not become ready; the text names the version that serves
+├── FiguresError         a server's metrics cannot be read, so its traffic is unknown
+├── EdgeError            a policy cannot be compiled, or the edge answers differently from the handler
+├── LoadError            the load generator has no input, or no server answers it
+└── RequestError         the error answer to one request
+├── UnreadableInput  400  *
+├── Unauthorized     401
+├── Forbidden        403
+├── NotAllowed       403
+├── UnknownModel     404
+├── TooLarge         413  *
+├── WrongMediaType   415  *
+├── InvalidFields    422  *
+├── OverCapacity     429
+├── RateLimited      429
+├── Internal         500  *
+├── NotSupported     501  *
+├── NoWorker         503
+│   └── WorkerLost   503  the worker or its connection was lost; sending the request again is safe
+└── DeadlinePassed   504  *
 
-What runs inside a worker has a tree of its own in `handlers/errors.py`, because an archive carries no file from here.
+*  raised in workers too, so it is defined in `handlers/errors.py`, which an archive carries
 """
 
+from handlers.errors import (
+    DeadlinePassed,
+    Internal,
+    InvalidFields,
+    MarinaError,
+    NotSupported,
+    RequestError,
+    TooLarge,
+    UnreadableInput,
+    WrongMediaType,
+)
 
-class MarinaError(Exception):
-    """Base of all errors that are shown to a user as one line."""
+__all__ = [
+    "REQUEST_ERRORS",
+    "ArchiveError",
+    "BuildError",
+    "ConfigError",
+    "DeadlinePassed",
+    "EdgeError",
+    "EngineError",
+    "FiguresError",
+    "Forbidden",
+    "Internal",
+    "InvalidFields",
+    "LoadError",
+    "MarinaError",
+    "NoWorker",
+    "NotAllowed",
+    "NotSupported",
+    "OverCapacity",
+    "ParityError",
+    "PortInUse",
+    "RateLimited",
+    "RequestError",
+    "RolloutError",
+    "StackError",
+    "StoreError",
+    "TooLarge",
+    "Unauthorized",
+    "UnknownModel",
+    "UnreadableInput",
+    "WeightsMissing",
+    "WorkerLost",
+    "WrongMediaType",
+]
 
 
 class ConfigError(MarinaError):
@@ -43,15 +86,15 @@ class ConfigError(MarinaError):
 
 
 class BuildError(MarinaError):
-    """A checkpoint or an archive cannot be made."""
+    """A checkpoint or an archive cannot be built."""
 
 
 class WeightsMissing(BuildError):
-    """The checkpoint is not there."""
+    """The checkpoint is missing."""
 
 
 class ParityError(BuildError):
-    """The artifact does not answer as the framework does."""
+    """The artifact answers differently from the framework."""
 
 
 class ArchiveError(BuildError):
@@ -59,15 +102,15 @@ class ArchiveError(BuildError):
 
 
 class StoreError(MarinaError):
-    """An archive cannot be put, found or read."""
+    """An archive or a state file cannot be written, found or read."""
 
 
 class StackError(MarinaError):
-    """A part of the local stack does not start or stop."""
+    """A service of the local stack does not start or stop."""
 
 
 class PortInUse(StackError):
-    """Another process listens where a part of the stack should."""
+    """Another process listens on the port of a service."""
 
 
 class EngineError(MarinaError):
@@ -75,11 +118,11 @@ class EngineError(MarinaError):
 
 
 class RolloutError(EngineError):
-    """A version did not become ready; the text says which one serves now."""
+    """A version did not become ready; the text names the version that serves."""
 
 
 class FiguresError(MarinaError):
-    """A server's figures cannot be read; `passing` when another try may read them."""
+    """A server's metrics cannot be read; `passing` when another attempt may read them."""
 
     def __init__(self, words: str, *, passing: bool = False) -> None:
         super().__init__(words)
@@ -87,102 +130,80 @@ class FiguresError(MarinaError):
 
 
 class EdgeError(MarinaError):
-    """A policy cannot be compiled for the edge, or does not answer there as its handler does."""
+    """A policy cannot be compiled for the edge, or the edge answers differently from its handler."""
 
 
 class LoadError(MarinaError):
-    """The load generator has nothing to load, or nothing that answers."""
-
-
-class RequestError(MarinaError):
-    """What a client of the gateway is told: an HTTP status, a stable code and words."""
-
-    status: int = 500
-    code: str = "internal"
-
-    def __init__(self, detail: str, *, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.headers = headers or {}
-
-
-class UnreadableInput(RequestError):
-    """The body cannot be read at all."""
-
-    status, code = 400, "unreadable_input"
+    """The load generator has no input, or no server answers it."""
 
 
 class Unauthorized(RequestError):
-    """The request brings no API key, or none that is known."""
+    """The request carries no API key, or an unknown one."""
 
-    status, code = 401, "unauthorized"
+    status, code, phrase = 401, "unauthorized", "Unauthorized"
+    summary = "No API key, or an unknown one; required when gateway.security.api_keys is set"
 
 
 class Forbidden(RequestError):
     """The gateway is not open to other machines."""
 
-    status, code = 403, "forbidden"
+    status, code, phrase = 403, "forbidden", "Forbidden"
+    summary = "Sent from another machine, to which this gateway is not open"
 
 
 class NotAllowed(RequestError):
     """The configuration does not let clients do this."""
 
-    status, code = 403, "not_allowed"
+    status, code, phrase = 403, "not_allowed", "Forbidden"
+    summary = "The configuration does not allow it"
 
 
 class UnknownModel(RequestError):
     """No model or version of that name is registered."""
 
-    status, code = 404, "unknown_model"
-
-
-class TooLarge(RequestError):
-    """The body is larger than the gateway accepts."""
-
-    status, code = 413, "too_large"
-
-
-class WrongMediaType(RequestError):
-    """The content type is none that the model reads."""
-
-    status, code = 415, "wrong_type"
-
-
-class InvalidFields(RequestError):
-    """The body is well-formed, its fields are wrong or out of range."""
-
-    status, code = 422, "invalid_fields"
+    status, code, phrase = 404, "unknown_model", "Not Found"
+    summary = "No such model or version is registered"
 
 
 class OverCapacity(RequestError):
     """Too many requests wait already."""
 
-    status, code = 429, "over_capacity"
+    status, code, phrase = 429, "over_capacity", "Too Many Requests"
+    summary = "Too many requests wait already; Retry-After says when to come back"
 
 
 class RateLimited(RequestError):
-    """An API key asks more often than it may."""
+    """An API key sends more requests than it may."""
 
-    status, code = 429, "rate_limited"
-
-
-class Internal(RequestError):
-    """Something in the gateway broke."""
-
-    status, code = 500, "internal"
+    status, code, phrase = 429, "rate_limited", "Too Many Requests"
+    summary = "This API key sends more requests than it may; Retry-After says when to come back"
 
 
 class NoWorker(RequestError):
     """The engine is not there or has no worker for the model."""
 
-    status, code = 503, "no_worker"
+    status, code, phrase = 503, "no_worker", "Service Unavailable"
+    summary = "The engine is not there or has no worker for the model"
 
 
 class WorkerLost(NoWorker):
-    """The worker or the connection to it was lost before the answer came; the request may be sent once more."""
+    """The worker or the connection to it was lost before the answer came; sending the request again is safe."""
 
 
-class DeadlinePassed(RequestError):
-    """The answer did not come in time."""
-
-    status, code = 504, "deadline_passed"
+REQUEST_ERRORS: tuple[type[RequestError], ...] = (
+    UnreadableInput,
+    Unauthorized,
+    Forbidden,
+    NotAllowed,
+    UnknownModel,
+    TooLarge,
+    WrongMediaType,
+    InvalidFields,
+    OverCapacity,
+    RateLimited,
+    Internal,
+    NotSupported,
+    NoWorker,
+    DeadlinePassed,
+)
+"""Every error answer by status and code, as the OpenAPI document and `docs/http.md` list them."""

@@ -13,7 +13,6 @@ from archive.seal import sealed
 from archive.stamp import stamp, stamped
 from archive.structure import Limits
 from archive.trust import Trust, Trusted, open_trusted
-from archive.workplace import private_folder
 from archive.write import write_zip
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Trusted",
     "open_archive",
     "open_trusted",
-    "private_folder",
     "scan",
     "sealed",
     "stamp",

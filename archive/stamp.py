@@ -7,9 +7,9 @@ from archive.container import named
 from archive.manifest import NONE, assigned, check_version, manifest_bytes
 from archive.model import REGISTRATION, Archive
 from archive.read import open_archive
-from archive.workplace import explained, private_folder, publish
 from archive.write import rewrite
 from errors import ArchiveError
+from files import explained, replace_durably, staging_folder
 
 
 def stamp(source: Archive, version: str, target: Path, registration: Mapping[str, int] = NONE) -> Archive:
@@ -24,11 +24,11 @@ def stamp(source: Archive, version: str, target: Path, registration: Mapping[str
     check_version(version)
     manifest = assigned(source.manifest, version, registration)
     try:
-        with explained(target), private_folder(target.parent, target.name) as work:
+        with explained(target), staging_folder(target.parent, target.name) as work:
             copy = work / target.name
             rewrite(source, manifest_bytes(manifest), copy)
             open_archive(copy)
-            publish(copy, target)
+            replace_durably(copy, target)
             return open_archive(target)
     except ArchiveError as error:
         raise named(source.path, error) from None

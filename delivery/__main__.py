@@ -17,9 +17,9 @@ from pathlib import Path
 from threading import Event
 
 import engines
+import logs
 import settings
 from archive import stamped
-from delivery import json_log
 from delivery.declare import declare, publish
 from delivery.keep import keep
 from delivery.published import rewritten
@@ -52,7 +52,7 @@ LASTING = {"keep", "scale"}
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    json_log.configure(lasting=bool(arguments) and arguments[0] in LASTING)
+    logs.configure_command(unattended=bool(arguments) and arguments[0] in LASTING)
     try:
         match list(arguments):
             case ["put", file, *overrides]:

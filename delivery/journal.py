@@ -6,9 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from archive.workplace import forget, read_text, replace_text
 from deployments.serving import DeployedVersion
 from errors import StoreError
+from files import read_text, remove_durably, write_atomic
 from settings import Settings
 
 
@@ -79,11 +79,11 @@ class Journal:
 
     def write(self, entry: Entry) -> None:
         """Replace the journal, atomically and durably. Raises StoreError when that cannot be done."""
-        replace_text(self._path, json.dumps(asdict(entry), indent=2))
+        write_atomic(self._path, json.dumps(asdict(entry), indent=2))
 
     def close(self) -> None:
         """The rollout has ended, well or undone."""
-        forget(self._path)
+        remove_durably(self._path)
 
 
 def _entry(content: dict[str, Any]) -> Entry:

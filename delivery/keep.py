@@ -11,13 +11,13 @@ from pathlib import Path
 from threading import Event
 
 import engines
-from archive.workplace import explained
 from delivery import hosts
 from delivery.outcome import Outcome
 from delivery.rollout import restore
 from deployments.serving import DeployedVersion, ServingRecord
 from engines.interface import Host
 from errors import MarinaError
+from files import explained
 from settings import Settings
 
 log = logging.getLogger(__name__)

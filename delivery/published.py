@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from archive import Archive, Trusted, open_archive, private_folder, stamp, stamped
-from archive.workplace import explained
+from archive import Archive, Trusted, open_archive, stamp, stamped
 from delivery.stores import Store
 from delivery.stores.base import file_name
 from delivery.trust import open_trusted
 from delivery.versions import Versions, next_version, used
 from deployments.serving import DeployedVersion
 from errors import ArchiveError, RolloutError
+from files import explained, staging_folder
 from settings import Settings
 
 
@@ -38,7 +38,7 @@ def rewritten(archive: Archive, version: str, registration: Mapping[str, int], s
     """
     # Not in the system's temporary folder: what a killed run leaves here is cleared by the next one.
     place, name = Path(settings.paths.state) / "rollouts", file_name(archive.model_name, version)
-    with explained(place / name), private_folder(place, f"{archive.model_name}.stamp") as folder:
+    with explained(place / name), staging_folder(place, f"{archive.model_name}.stamp") as folder:
         target = folder / name
         stamp(archive, version, target, registration)
         yield open_trusted(target, settings)

@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from archive.workplace import replace_text
 from delivery.counted import Counted
 from delivery.journal import Entry, Step
 from delivery.verdict import Evidence, Row, judge, table
 from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
 from engines.interface import Host
 from errors import MarinaError, RolloutError, StoreError
+from files import write_atomic
 from prometheus import GatewayFigures
 from settings import Settings
 
@@ -146,7 +146,7 @@ class _Trial:
         }
         target = report_file(self.settings, self.entry.model, self.entry.new.version)
         try:
-            replace_text(target, json.dumps(report, indent=2))
+            write_atomic(target, json.dumps(report, indent=2))
         except StoreError as error:
             # How the trial ended counts, and was printed.
             log.warning("no report of the trial is kept: %s", error)

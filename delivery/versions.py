@@ -10,11 +10,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from archive.workplace import read_text, replacing
 from delivery.stores import Store
 from deployments.serving import ServingRecord
 from engines.described import Version
 from errors import StoreError
+from files import read_text, replacing
 from settings import Settings
 
 

@@ -12,8 +12,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from tqdm import tqdm
 
-from archive.workplace import private_folder, publish
 from errors import BuildError
+from files import replace_durably, staging_folder
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +57,9 @@ def train_cartpole(target: Path) -> float:
     logger.info("cartpole: mean return %.1f over %d episodes", mean, EPISODES)
     if mean < TARGET:
         raise BuildError(f"cartpole: mean return {mean:.1f} after {ROUND * ROUNDS} steps, {TARGET:.0f} is expected")
-    with private_folder(target.parent, target.name) as work:
+    with staging_folder(target.parent, target.name) as work:
         model.save(work / target.name)
-        publish(work / target.name, target)
+        replace_durably(work / target.name, target)
     return mean
 
 

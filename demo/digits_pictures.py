@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from archive.workplace import private_folder
 from demo.digits import load_split, picture
+from files import staging_folder
 
 COUNT = 200
 QUALITY = 95
@@ -16,7 +16,7 @@ def write_pictures(folder: Path) -> int:
     """Writes 200 digits that the training has seen into `folder`, which appears when it is whole; returns how many."""
     digits, _ = load_split()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with private_folder(folder.parent, folder.name) as work:
+    with staging_folder(folder.parent, folder.name) as work:
         made = work / folder.name
         made.mkdir()
         for number, (image, label) in enumerate(zip(digits.images[:COUNT], digits.labels[:COUNT], strict=True)):

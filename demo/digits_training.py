@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from tqdm import trange
 
-from archive.workplace import private_folder, publish
 from demo.digits import Digits, load_split, picture
 from errors import BuildError
+from files import replace_durably, staging_folder
 from handlers import card, networks, preprocessing
 from handlers.networks import PictureClassifier
 from serialize.labels import resolve
@@ -52,10 +52,10 @@ def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> floa
     logger.info("digits: %.1f %% of %d unseen digits right", 100 * right, len(unseen.labels))
     if right < TARGET:
         raise BuildError(f"digits: only {right:.1%} of the unseen digits are right, {TARGET:.0%} are expected")
-    with private_folder(target.parent, target.name) as work:
+    with staging_folder(target.parent, target.name) as work:
         with (work / target.name).open("wb") as file:
             torch.save(network.network.state_dict(), file)
-        publish(work / target.name, target)
+        replace_durably(work / target.name, target)
     return right
 
 

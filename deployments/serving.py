@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from archive.workplace import read_text, replacing
 from errors import StoreError
+from files import read_text, replacing
 from settings import Settings
 from settings.schema import RequestParams
 

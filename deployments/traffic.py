@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archive.workplace import explained, forget, read_text, replace_text, replacing
+from files import explained, read_text, remove_durably, replacing, write_atomic
 from settings.schema import Frozen, Settings, Version
 from settings.schema.trial import HeaderName, Share
 
@@ -135,6 +135,6 @@ class LiveVersions:
     def put(self, versions: Collection[str]) -> None:
         """Replace the list, or remove it when `versions` is empty."""
         if not versions:
-            forget(self._path)
+            remove_durably(self._path)
             return
-        replace_text(self._path, json.dumps(sorted(versions)))
+        write_atomic(self._path, json.dumps(sorted(versions)))

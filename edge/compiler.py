@@ -7,9 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.workplace import private_folder, publish
 from edge.nginx_headers import include_flags
 from errors import EdgeError
+from files import replace_durably, staging_folder
 
 NATIVE = Path(__file__).resolve().parent / "native"
 # Nothing that reorders sums: -ffast-math would let an overflow, which the handler refuses, pass as a number.
@@ -46,7 +46,7 @@ class Compiler:
         target = self.cache / f"{Path(source).stem}-{digest.hexdigest()[:20]}{suffix}"
         if target.exists():
             return target
-        with private_folder(self.cache, target.name) as work:
+        with staging_folder(self.cache, target.name) as work:
             (work / "policy.h").write_text(header)
             made = work / target.name
             command = [self.program, f"-I{work}", f"-I{NATIVE}", *options, str(made), str(NATIVE / source), "-lm"]
@@ -56,7 +56,7 @@ class Compiler:
                     (line for line in done.stderr.splitlines() if "error: " in line), done.stderr.strip()[:200]
                 )
                 raise EdgeError(f"{self.program} does not compile the policy: {first}")
-            publish(made, target)
+            replace_durably(made, target)
         return target
 
     def _version(self) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from archive.workplace import private_folder, publish
 from edge import luajit, wording
 from edge.network import Policy
 from errors import EdgeError
+from files import replace_durably, staging_folder
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from settings.load import ROOT
 
@@ -28,11 +28,11 @@ def policy_folder(policy: Policy, cache: Path) -> Path:
     target = cache / f"lua-{digest[:20]}"
     if (target / "policy.lua").is_file():
         return target
-    with private_folder(cache, target.name) as work:
+    with staging_folder(cache, target.name) as work:
         target.mkdir(exist_ok=True)
         for name, content in (("numbers.f64", numbers), ("policy.lua", text.encode())):  # the last one makes it whole
             (work / name).write_bytes(content)
-            publish(work / name, target / name)
+            replace_durably(work / name, target / name)
     return target
 
 

@@ -6,8 +6,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from archive.workplace import private_folder
 from errors import EdgeError
+from files import staging_folder
 
 PACKAGED = Path("/usr/share/nginx/src")
 FOLDERS = ("src/core", "src/event", "src/event/modules", "src/event/quic", "src/os/unix", "objs", "src/http",
@@ -37,7 +37,7 @@ def include_flags(nginx: str, cache: Path) -> tuple[str, ...]:
 
 
 def _configure(sources: Path, target: Path) -> None:
-    with private_folder(target.parent, target.name) as work:
+    with staging_folder(target.parent, target.name) as work:
         tree = work / "tree"
         tree.mkdir()
         for name in ("auto", "configure", "src", "conf_flags"):

@@ -28,14 +28,14 @@ def load(folder: Path) -> "PolicyHandler":
 def answer(handler: "PolicyHandler", body: bytes) -> tuple[int, bytes]:
     """Status and answer of one request, worded by the handler."""
     from handlers import answers
-    from handlers.errors import HandlerError
+    from handlers.errors import RequestError
 
     try:
         outputs = handler.forward(handler.read(json.loads(body), "application/json"))
         return 200, answers.encode(
             handler.card, handler.version, "predictions", answers.predictions(outputs, handler.card)
         )
-    except HandlerError as error:
+    except RequestError as error:
         return error.status, answers.encode_error(error)
 
 

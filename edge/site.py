@@ -6,12 +6,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.workplace import private_folder, publish
 from edge import conf_lines
 from edge.build import Built
 from edge.lua_source import RUNTIME
 from edge.programs import nginx_program
 from errors import EdgeError
+from files import replace_durably, staging_folder
 from settings import Settings
 from settings.load import ROOT
 
@@ -95,6 +95,6 @@ class Site:
 
 def name_policy(file: Path, folder: str) -> None:
     """Have the workers that look at `file` serve the policy in `folder`; never half a name."""
-    with private_folder(file.parent, file.name) as work:
+    with staging_folder(file.parent, file.name) as work:
         (work / file.name).write_text(f"{folder}\n")
-        publish(work / file.name, file)
+        replace_durably(work / file.name, file)

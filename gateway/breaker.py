@@ -13,8 +13,8 @@ from typing import Literal
 from errors import NoWorker
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import Load, PredictionRequest
-from gateway.logs import event
 from gateway.metrics import Metrics
+from logs import event
 from settings.schema import Breaker as Settings
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from errors import EngineError, NoWorker, UnknownModel
-from gateway.logs import ended, event
 from gateway.served import ServedModel, ServedVersion, Snapshot
+from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Catalog:
     def _start_look(self) -> asyncio.Task[None]:
         if self._looking is None:
             self._looking = asyncio.create_task(self._refresh())
-            self._looking.add_done_callback(ended)
+            self._looking.add_done_callback(log_task_error)
         return self._looking
 
     async def _refresh(self) -> None:

@@ -18,11 +18,11 @@ import orjson
 from errors import Internal, NoWorker, OverCapacity, RequestError
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import ended
 from gateway.metrics import Metrics
 from gateway.observation import Reader
 from gateway.split import split
 from gateway.tracing import Tracer
+from logs import log_task_error
 from settings.schema import Coalesce
 
 FindReader = Callable[[str, str | None], Reader | None]
@@ -124,7 +124,7 @@ class _Lane:
 
     def _back(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        ended(task)
+        log_task_error(task)
         if self._waiting:
             self._leave()
 

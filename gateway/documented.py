@@ -2,19 +2,10 @@
 
 from typing import Any
 
-ERRORS = {
-    400: ("unreadable_input", "The body cannot be read"),
-    401: ("unauthorized", "No API key, or none that is known; asked for when gateway.security.api_keys is set"),
-    403: ("forbidden", "Asked from another machine, which this gateway is not open to"),
-    404: ("unknown_model", "No such model or version is registered"),
-    413: ("too_large", "The body is larger than what is accepted"),
-    415: ("wrong_type", "The model does not read this content type"),
-    422: ("invalid_fields", "Well-formed, but wrong fields or values out of range"),
-    429: ("over_capacity", "Too many requests wait already; Retry-After says when to come back"),
-    500: ("internal", "Something broke; the request id finds it in the log"),
-    503: ("no_worker", "The engine is not there or has no worker for the model"),
-    504: ("deadline_passed", "The answer did not come in time"),
-}
+from errors import REQUEST_ERRORS, RequestError
+
+ERRORS: dict[int, type[RequestError]] = {error.status: error for error in reversed(REQUEST_ERRORS)}
+"""The error of each status, and of several the first."""
 
 MODEL_EXAMPLE: dict[str, Any] = {
     "name": "digits",
@@ -58,7 +49,7 @@ _FOR_EVERYBODY = (401, 403, 429)
 
 
 def _error(status: int) -> dict[str, Any]:
-    code, words = ERRORS[status]
-    example = {"error": code, "detail": words, "request_id": "3f0c6a1e9b0d4f6e8a7c5b4d3e2f1a0b"}
+    error = ERRORS[status]
+    example = {"error": error.code, "detail": error.summary, "request_id": "3f0c6a1e9b0d4f6e8a7c5b4d3e2f1a0b"}
     schema = {"$ref": "#/components/schemas/Error"}
-    return {"description": words, "content": {"application/json": {"schema": schema, "example": example}}}
+    return {"description": error.summary, "content": {"application/json": {"schema": schema, "example": example}}}

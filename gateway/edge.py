@@ -9,12 +9,12 @@ from errors import Internal, RequestError
 from gateway import exchange, request_id
 from gateway.body import ClientGoneError, receiving_of
 from gateway.exchange import Exchange
-from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.origins import Origins
 from gateway.replies import error_response
 from gateway.stamped import Stamped
 from gateway.tracing import SILENT, Tracer
+from logs import current_request_id, event
 
 _log = logging.getLogger(__name__)
 

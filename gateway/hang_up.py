@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from starlette.types import Receive, Scope
 
 from gateway.body import ClientGoneError
-from gateway.logs import ended
+from logs import log_task_error
 
 EXTENSION = "marina.hang_up"
 
@@ -97,7 +97,7 @@ async def watched(receive: Receive) -> AsyncIterator[None]:
         hang_up.happened()
 
     watcher = asyncio.create_task(watch())
-    watcher.add_done_callback(ended)
+    watcher.add_done_callback(log_task_error)
     try:
         async with Patience(_NEVER, hang_up):
             yield

@@ -2,7 +2,6 @@
 
 from gateway.card import Card
 from gateway.forms import JSON, Payload
-from gateway.pictures import workers_verdict
 from handlers import limits
 
 
@@ -14,5 +13,4 @@ def check(payload: Payload, card: Card) -> None:
     found = limits.of(card)
     if payload.content_type == JSON and found.kind is None:
         return
-    with workers_verdict():
-        limits.check(found, payload.content if payload.content_type == JSON else payload.data)
+    limits.check(found, payload.content if payload.content_type == JSON else payload.data)

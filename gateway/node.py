@@ -9,9 +9,9 @@ from errors import WorkerLost
 from gateway.catalog import Look
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.served import ServedModel
+from logs import event
 
 _log = logging.getLogger(__name__)
 

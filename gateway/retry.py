@@ -6,8 +6,8 @@ import logging
 from errors import WorkerLost
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import event
 from gateway.metrics import Metrics
+from logs import event
 
 _log = logging.getLogger(__name__)
 

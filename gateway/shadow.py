@@ -13,9 +13,9 @@ from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.compare import compare
 from gateway.engine import Engine, EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import ended, event
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
+from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Shadow:
         task = asyncio.get_running_loop().create_task(self._compared(split, request, answer), context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        task.add_done_callback(ended)
+        task.add_done_callback(log_task_error)
 
     async def close(self) -> None:
         """Gives up the copies that are under way."""

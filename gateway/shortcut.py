@@ -24,10 +24,10 @@ from gateway.engine import EngineAnswer
 from gateway.forms import JSON
 from gateway.guards import Sites
 from gateway.hooks import Business, PredictionRequest
-from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.paths import prediction
 from gateway.pipeline import parsed
+from logs import event
 from settings.schema import Gateway
 
 if TYPE_CHECKING:

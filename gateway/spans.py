@@ -35,7 +35,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from gateway.exchange import Exchange
-from gateway.logs import current_trace_id
+from logs import current_trace_id
 
 SERVICE = "marina-gateway"
 CLOSE_S = 5.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployments.traffic import TrafficSplit, read_traffic
-from gateway.logs import event
+from logs import event
 
 _log = logging.getLogger(__name__)
 

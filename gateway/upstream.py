@@ -12,10 +12,10 @@ from errors import Internal, NoWorker, WorkerLost
 from gateway.body import OCTETS
 from gateway.engine import EngineAnswer
 from gateway.hooks import PredictionRequest
-from gateway.logs import event
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
 from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool
+from logs import event
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handlers import actions
 from handlers.card import Card, Output
-from handlers.errors import HandlerError, Internal
+from handlers.errors import Internal, RequestError
 
 DECIMALS = 6
 
@@ -70,7 +70,7 @@ def encode(card: Card, version: str, what: str, items: list[dict[str, Any]]) -> 
     return encode_document(document)
 
 
-def encode_error(error: HandlerError) -> bytes:
+def encode_error(error: RequestError) -> bytes:
     """Encode what a request without predictions is told."""
     return encode_document({"error": error.code, "detail": error.detail})
 

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from handlers.deadline import Deadline
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 
 Outputs = Mapping[str, NDArray[Any]]
 """The network's outputs by name; the first dimension of each counts the instances."""
@@ -42,7 +42,7 @@ class Explained:
 class Batch:
     """After `preprocess`: per request what was read of it, or why nothing was."""
 
-    requests: tuple[Reading | Question | HandlerError, ...]
+    requests: tuple[Reading | Question | RequestError, ...]
     decode_s: float
 
     @property
@@ -55,6 +55,6 @@ class Batch:
 class Forwarded:
     """After `inference`: per request the network's outputs for its instances or their explanations, or why not."""
 
-    requests: tuple[Outputs | Explained | HandlerError, ...]
+    requests: tuple[Outputs | Explained | RequestError, ...]
     decode_s: float
     forward_s: float

@@ -1,67 +1,84 @@
-"""What one request of a batch is told when it gets no prediction; each knows its status, code and reason phrase.
+"""Errors of one request; each knows its status, its code and its reason phrase. The gateway shares them.
 
-HandlerError
-├── UnreadableInput   400   decode     the body cannot be read at all: truncated, not a picture, not JSON
-├── TooLarge          413   decode     the picture has more pixels than the model takes
-├── WrongMediaType    415   read       the content type is none that the model reads
+RequestError
+├── UnreadableInput   400   decode     the body cannot be read at all: truncated, not an image, not JSON
+├── TooLarge          413   decode     the image has more pixels than the model accepts
+├── WrongMediaType    415   read       the model does not read this content type
 ├── InvalidFields     422   read       well-formed, but fields are missing, unknown, of a wrong type or out of range
 ├── Internal          500   forward    the handler or the network failed on this request alone
 ├── NotSupported      501   read       TorchServe has an endpoint for it, this model does not
-└── DeadlinePassed    504   read       nobody waits for the answer any more
+└── DeadlinePassed    504   read       the client no longer waits for the answer
+
+They are defined here because an archive carries this package and nothing else of the project. `errors.py` in the root
+adds those that only the gateway raises.
 """
 
+from collections.abc import Mapping
 
-class HandlerError(Exception):
-    """Base of all outcomes that are not a prediction."""
+
+class MarinaError(Exception):
+    """Base of all errors that are shown to a user as one line."""
+
+
+class RequestError(MarinaError):
+    """The error answer to one request: an HTTP status, a stable code and a text for people."""
 
     status: int = 500
     code: str = "internal"
     phrase: str = "Internal Server Error"
+    summary: str = "Something broke; the request id finds it in the log"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.headers = dict(headers or {})
 
-    def within(self, place: str) -> "HandlerError":
-        """Return the same error with the place in the request where it happened in front of its words."""
-        return type(self)(f"{place}: {self.detail}")
+    def within(self, part: str) -> "RequestError":
+        """Return the same error whose text begins with the part of the request that is at fault."""
+        return type(self)(f"{part}: {self.detail}")
 
 
-class UnreadableInput(HandlerError):
+class UnreadableInput(RequestError):
     """The body cannot be read at all."""
 
     status, code, phrase = 400, "unreadable_input", "Bad Request"
+    summary = "The body cannot be read"
 
 
-class TooLarge(HandlerError):
-    """The picture has more pixels than the model takes."""
+class TooLarge(RequestError):
+    """The body, or the image in it, is larger than the gateway or the model accepts."""
 
     status, code, phrase = 413, "too_large", "Payload Too Large"
+    summary = "The body is larger than what is accepted"
 
 
-class WrongMediaType(HandlerError):
-    """The content type is none that the model reads."""
+class WrongMediaType(RequestError):
+    """The model does not read this content type."""
 
     status, code, phrase = 415, "wrong_type", "Unsupported Media Type"
+    summary = "The model does not read this content type"
 
 
-class InvalidFields(HandlerError):
-    """The body is well-formed, its fields are wrong or out of range."""
+class InvalidFields(RequestError):
+    """The body is well-formed, but its fields are wrong or out of range."""
 
     status, code, phrase = 422, "invalid_fields", "Unprocessable Entity"
+    summary = "Well-formed, but wrong fields or values out of range"
 
 
-class Internal(HandlerError):
-    """The handler or the network failed on this request."""
+class Internal(RequestError):
+    """The gateway, the handler or the network failed on this request."""
 
 
-class NotSupported(HandlerError):
+class NotSupported(RequestError):
     """TorchServe has an endpoint for it, this model does not."""
 
     status, code, phrase = 501, "not_supported", "Not Implemented"
+    summary = "The model does not support this call"
 
 
-class DeadlinePassed(HandlerError):
-    """Nobody waits for the answer any more."""
+class DeadlinePassed(RequestError):
+    """The answer did not come in time, or the client no longer waits for it."""
 
     status, code, phrase = 504, "deadline_passed", "Gateway Timeout"
+    summary = "The answer did not come in time"

@@ -2,7 +2,7 @@
 
     rows ── preprocess ──▶ Batch ── inference ──▶ Forwarded ── postprocess ──▶ one JSON answer a row
                  │                      │                            │
-                 └── HandlerError ──────┴────────────────────────────┴──▶ that row's own 4xx or 5xx
+                 └── RequestError ──────┴────────────────────────────┴──▶ that row's own 4xx or 5xx
 
 TorchServe fails a whole batch when a handler raises, so nothing that one request causes may be raised past its row.
 """
@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, card, deadline, explain, golden, metrics, rows, runtimes, startup, tracing, worker_log
+from handlers import answers, card, deadline, explain, golden, json_log, metrics, rows, runtimes, startup, tracing
 from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
 from handlers.deadline import NEVER, Deadline
-from handlers.errors import DeadlinePassed, HandlerError, Internal, NotSupported
+from handlers.errors import DeadlinePassed, Internal, NotSupported, RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +55,14 @@ class ModelHandler(ABC):
         self.context = context
         self.manifest = context.manifest
         self.version = str(context.manifest["model"]["modelVersion"])
-        worker_log.structure(context.manifest["model"].get("modelName", ""), self.version)
+        json_log.configure_worker(context.manifest["model"].get("modelName", ""), self.version)
         self.card = card.load(folder / "model.json").stamped(context.manifest["model"])
         self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
         self.configure()
         self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))
         inputs = startup.verify(golden.load(folder / "golden.json"), self.card, self._read_sample, self.forward)
         startup.warm_up(inputs, self.batch_size, self.forward)
-        worker_log.quieten()
+        json_log.log_warnings_only()
         self.spans = tracing.spans_for(self.card.model_name, self.version)
         self.initialized = True
 
@@ -72,14 +72,14 @@ class ModelHandler(ABC):
 
     @abstractmethod
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Turn the body of one request into its instances [k, ...]; raises HandlerError, also when it gets too late."""
+        """Turn the body of one request into its instances [k, ...]; raises RequestError, also when it gets too late."""
 
     def asked(self, body: Any, media_type: str, count: int) -> Outputs:
-        """What a request of `count` instances asks for beside them, one row an instance; raises HandlerError."""
+        """What a request of `count` instances asks for beside them, one row an instance; raises RequestError."""
         return {}
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
-        """Word why each of k instances is answered with `outputs`, or would be with `target`; raises HandlerError."""
+        """Word why each of k instances is answered with `outputs`, or would be with `target`; raises RequestError."""
         raise NotSupported("this model gives no explanations")
 
     def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
@@ -171,10 +171,10 @@ class ModelHandler(ABC):
     def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
         return self.read(rows.content(sample.row)[1], sample.content_type)
 
-    def _forward_together(self, batch: Batch) -> tuple[Outputs | Explained | HandlerError, ...]:
+    def _forward_together(self, batch: Batch) -> tuple[Outputs | Explained | RequestError, ...]:
         latest = max((request.until.at_ms for request in batch.requests if isinstance(request, Reading)), default=0)
         outputs = self.forward(np.concatenate(batch.readable), Deadline(latest)) if batch.readable else {}
-        shares: list[Outputs | Explained | HandlerError] = []
+        shares: list[Outputs | Explained | RequestError] = []
         start = 0
         for index, request in enumerate(batch.requests):
             if not isinstance(request, Reading):
@@ -185,8 +185,8 @@ class ModelHandler(ABC):
             start = share.stop
         return tuple(shares)
 
-    def _apart(self, index: int, request: Reading | Question | HandlerError) -> Outputs | Explained | HandlerError:
-        if isinstance(request, HandlerError):
+    def _apart(self, index: int, request: Reading | Question | RequestError) -> Outputs | Explained | RequestError:
+        if isinstance(request, RequestError):
             return request
         return self._guarded(index, self._explained if isinstance(request, Question) else self._forward_one, request)
 
@@ -202,12 +202,12 @@ class ModelHandler(ABC):
             explained += self.explanations(request.inputs[one], logits[one], request.target)
         return Explained(explained)
 
-    def _answer(self, index: int, outcome: Outputs | Explained | HandlerError) -> bytes:
+    def _answer(self, index: int, outcome: Outputs | Explained | RequestError) -> bytes:
         self.context.set_response_content_type(index, "application/json")
         self.context.set_response_header(index, "x-model-version", self.version)
         # Whoever drains this version must know that each of its workers has finished what it held.
         self.context.set_response_header(index, "x-worker-pid", str(os.getpid()))
-        if not isinstance(outcome, HandlerError):
+        if not isinstance(outcome, RequestError):
             worded = self._guarded(index, self._word, outcome)
             if isinstance(worded, bytes):
                 return worded
@@ -222,11 +222,11 @@ class ModelHandler(ABC):
             return answers.encode(self.card, self.version, "explanations", outcome.explanations)
         return answers.encode(self.card, self.version, "predictions", answers.predictions(outcome, self.card))
 
-    def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | HandlerError:
+    def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | RequestError:
         """Run a step of one request and return its error instead of raising it."""
         try:
             return step(*arguments)
-        except HandlerError as error:
+        except RequestError as error:
             return error
         except Exception:
             # An edge: an error that nobody foresaw costs this request its answer, and no other request theirs.
@@ -234,13 +234,13 @@ class ModelHandler(ABC):
             return Internal("the model failed on this request")
 
     def _about(self, index: int, **fields: Any) -> dict[str, Any]:
-        return worker_log.about(self.context.get_all_request_header(index), **fields)
+        return json_log.request_extra(self.context.get_all_request_header(index), **fields)
 
 
-def _in_time(request: Reading | Question | HandlerError) -> Reading | Question | HandlerError:
+def _in_time(request: Reading | Question | RequestError) -> Reading | Question | RequestError:
     """Drop a request whose deadline passed while those beside it were read."""
     try:
-        if not isinstance(request, HandlerError):
+        if not isinstance(request, RequestError):
             request.until.check()
     except DeadlinePassed as error:
         return error

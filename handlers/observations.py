@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from handlers import arrays, frames, rows
 from handlers.card import Observation
-from handlers.errors import HandlerError, InvalidFields
+from handlers.errors import InvalidFields, RequestError
 from handlers.sampling import OPTIONS
 from handlers.spaces import Box, Dict
 
@@ -80,7 +80,7 @@ def _boxes(items: list[Any], observation: Observation, space: Box) -> NDArray[np
     for index, item in enumerate(items):
         try:
             found.append(_one(item, observation, space))
-        except HandlerError as error:
+        except RequestError as error:
             raise error.within(f"instances[{index}]") from None
     return np.stack(found)
 
@@ -135,7 +135,7 @@ def _parts(items: list[Any], space: Dict, observation: Observation) -> NDArray[A
     for index, item in enumerate(items):
         try:
             flat.append(np.concatenate(_parts_of_one(item, space, observation)))
-        except HandlerError as error:
+        except RequestError as error:
             raise (error.within(f"instances[{index}]") if len(items) > 1 else error) from None
     return np.stack(flat)
 
@@ -148,7 +148,7 @@ def _parts_of_one(item: Any, space: Dict, observation: Observation) -> list[NDAr
     for key, part in space.parts:
         try:
             values = _part(item[key], part)
-        except HandlerError as error:
+        except RequestError as error:
             raise error.within(key) from None
         inside = _into_space(values[None], part, observation.out_of_range, (), key)
         found.append(inside.astype(space.network_dtype).ravel())

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers import arrays, picture_text, rows
-from handlers.errors import HandlerError, InvalidFields
+from handlers.errors import InvalidFields, RequestError
 
 Encoded = bytes | bytearray
 Sent = Encoded | NDArray[np.float64]
@@ -34,7 +34,7 @@ def _instances(items: list[Any]) -> list[Sent]:
     for index, item in enumerate(items):
         try:
             pictures.append(_one(item))
-        except HandlerError as error:
+        except RequestError as error:
             raise error.within(f"instances[{index}]") from None
     return pictures
 

@@ -29,7 +29,7 @@ class PolicyHandler(ModelHandler):
         self.policy = self.card.policy
 
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Check the observations of one request: [k, *shape]; raises HandlerError."""
+        """Check the observations of one request: [k, *shape]; raises RequestError."""
         payload = _parsed(body, media_type)
         limits.check(self.card.limits, payload)
         return observations.read(payload, self.policy.observation)
@@ -45,7 +45,7 @@ class PolicyHandler(ModelHandler):
         return sampling.read(payload, count, self.policy.action, self.policy.distribution)
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
-        """Attribute an action's logit or value to the numbers of an observation; raises HandlerError."""
+        """Attribute an action's logit or value to the numbers of an observation; raises RequestError."""
         space, seen = self.policy.action, self.policy.observation
         if not isinstance(space, Discrete) or not isinstance(seen.space, Box):
             raise NotSupported("explanations are of discrete actions to observations that are one array")

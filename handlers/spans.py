@@ -25,7 +25,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, get_current_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from handlers.batch import Forwarded
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Spans:
             }
         )
         if status >= 400:
-            error = outcome.code if isinstance(outcome, HandlerError) else "internal"
+            error = outcome.code if isinstance(outcome, RequestError) else "internal"
             span.set_attribute("error.type", error)
             span.set_status(Status(StatusCode.ERROR, error))
         took = self._below(span, parent, headers, stages)

@@ -9,7 +9,7 @@ from handlers import golden
 from handlers.answers import predictions
 from handlers.batch import Outputs
 from handlers.card import Card
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.golden import Golden, Sample
 
 Read = Callable[[Sample], NDArray[np.generic]]
@@ -26,7 +26,7 @@ def verify(answers: Golden, card: Card, read: Read, forward: Forward) -> NDArray
         try:
             inputs.append(read(sample))
             given = predictions(forward(inputs[-1]), card)
-        except HandlerError as error:
+        except RequestError as error:
             raise ValueError(f"golden request {number} is refused: {error.detail}") from error
         if difference := golden.outside(sample.predictions, given, answers.tolerance):
             raise ValueError(f"golden answer {number} is not met: {difference}; the tolerance is {answers.tolerance}")

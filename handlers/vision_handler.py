@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from handlers import answers, explain, limits, picture_requests, pictures, preprocessing, rows
 from handlers.card import Vision
 from handlers.deadline import NEVER, Deadline
-from handlers.errors import HandlerError, Internal, InvalidFields
+from handlers.errors import Internal, InvalidFields, RequestError
 from handlers.model_handler import ModelHandler
 from handlers.pictures import Reduction, Rules
 
@@ -40,7 +40,7 @@ class VisionHandler(ModelHandler):
         return preprocessing.apply(picture, self.vision.preprocessing)
 
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises HandlerError.
+        """Decode and resize the pictures of one request to uint8 [k, H, W, 3]; raises RequestError.
 
         Where the graph resizes by itself: decode only, to an array of k pictures of different sizes. The deadline is
         looked at between pictures.
@@ -71,7 +71,7 @@ class VisionHandler(ModelHandler):
     def _ready(self, sent: picture_requests.Sent, index: int, count: int) -> NDArray[np.uint8]:
         try:
             picture = self._prepared(sent)
-        except HandlerError as error:
+        except RequestError as error:
             raise error.within(f"instances[{index}]") if count > 1 else error from None
         if self.card.artifact.preprocessing:
             return picture

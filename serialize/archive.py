@@ -18,8 +18,8 @@ import yaml
 
 from archive import Archive, open_archive, sealed, write_zip
 from archive.model import CARD, GOLDEN, MANIFEST
-from archive.workplace import publish
 from errors import BuildError
+from files import replace_durably
 from serialize.checkpoints import ROOT
 
 # The archiver writes the moment; the same inputs must give the same bytes.
@@ -66,7 +66,7 @@ def pack(contents: Contents, staged: Path, work: Path, target: Path) -> Archive:
     finished = work / target.name
     write_zip(sealed(files, manifest, contents.signing_key), finished)
     open_archive(finished)
-    publish(finished, target)
+    replace_durably(finished, target)
     return open_archive(target)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from archive import Archive, private_folder
+from archive import Archive
+from files import staging_folder
 from handlers import card as cards
 from handlers.model_handler import ModelHandler
 from serialize import calibration, decode
@@ -60,7 +61,7 @@ def build(settings: Settings) -> Built:
     logger.info("%s: reading %s", model.model_name, checkpoint or "random weights")
     source = read_source(model, checkpoint)
     archives = ROOT / settings.paths.archives
-    with private_folder(archives, model.model_name) as work:
+    with staging_folder(archives, model.model_name) as work:
         source = measured(model, source, checkpoint, work)
         logger.info("%s: exporting as %s", model.model_name, model.artifact)
         artifact, card = export(model, source, checkpoint, work)

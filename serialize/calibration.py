@@ -10,7 +10,7 @@ from PIL import Image
 
 from errors import BuildError
 from handlers import golden, rows
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.checkpoints import ROOT
 from serialize.samples import Request, picture
@@ -69,7 +69,7 @@ def inputs(model: VisionModel, pictures: Pictures, handler: ModelHandler) -> Cal
         sample = golden.Sample(request.content_type, request.body, [])
         try:
             read.append(handler.read(rows.content(sample.row)[1], sample.content_type))
-        except HandlerError as error:
+        except RequestError as error:
             logger.warning("a picture for calibration is left out: %s", error.detail)
     if len(read) < LEAST:
         raise BuildError(f"{model.model_name}: {len(read)} pictures for calibration can be read, {LEAST} are needed")

@@ -17,8 +17,8 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from archive.workplace import publish
 from errors import BuildError, WeightsMissing
+from files import replace_durably
 from settings.schema import Paths, PolicyModel, VisionModel
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def _accept(url: str, part: Path, target: Path, sha256: str | None) -> None:
         found = sha256_of(part)
         part.unlink()  # a download that resumes after wrong bytes can never match
         raise BuildError(f"{url}: the download has sha256 {found}, expected {sha256}; nothing was kept")
-    publish(part, target)
+    replace_durably(part, target)
 
 
 def _fetch_whole(url: str, part: Path, pause: Callable[[float], object]) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from errors import ParityError
 from handlers import answers, pictures, preprocessing
 from handlers.card import Preprocessing, Reduced
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.limits import MAX_PIXELS
 from handlers.pictures import Reduction, Rules
 from serialize.calibration import Pictures
@@ -100,7 +100,7 @@ def _read(
     for request in requests:
         try:
             picture, whole = pictures.decode_reduced(request.body, rules, reduction)
-        except HandlerError as error:
+        except RequestError as error:
             logger.warning("a picture for calibration is left out: %s", error.detail)
             continue
         smaller += picture.shape[:2] != whole

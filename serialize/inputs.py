@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from errors import ParityError
 from handlers import golden, rows
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize import reference
 from serialize.handler import has_own_processing
@@ -84,7 +84,7 @@ def _read(handler: ModelHandler, request: Request) -> NDArray[Any]:
     sample = golden.Sample(request.content_type, request.body, [])
     try:
         return handler.read(rows.content(sample.row)[1], sample.content_type)
-    except HandlerError as error:
+    except RequestError as error:
         raise ParityError(f"{_words(request)}: the worker refuses it: {error.detail}") from None
 
 

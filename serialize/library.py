@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from errors import BuildError, ParityError
 from handlers import answers
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize import library_process
 from serialize.checkpoints import is_url, sha256_of
@@ -250,7 +250,7 @@ def _answers(
         try:
             inputs = handler.read({"instances": rows}, "application/json")
             predictions = answers.predictions(handler.forward(inputs), handler.card)
-        except HandlerError as error:
+        except RequestError as error:
             raise ParityError(
                 f"{name}: the handler refuses one of the observations {start} to {start + len(rows) - 1}, "
                 f"which are all inside the space: {error.detail}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from errors import ParityError
 from handlers import answers, golden, rows
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.golden import tolerance
 from serialize.handler import running, runtime
@@ -116,5 +116,5 @@ def _answer(handler: ModelHandler, sample: golden.Sample, number: int) -> list[A
     try:
         inputs = handler.read(rows.content(sample.row)[1], sample.content_type)
         return answers.predictions(handler.forward(inputs), handler.card)
-    except HandlerError as error:
+    except RequestError as error:
         raise ParityError(f"{handler.card.model_name}: request {number} is refused: {error.detail}") from None

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 import engines
+import logs
 import settings
-from delivery import json_log
 from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     if arguments[0] == "keep":
-        json_log.configure(lasting=True)
+        logs.configure_command(unattended=True)
     else:
         logging.basicConfig(format="%(message)s")
     try:

@@ -9,22 +9,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # What each room may import of the project. Nothing on the answer path knows the build path, and there is no circle.
+ROOT_FILES = {"errors", "files", "logs", "commands"}
 MAY_IMPORT = {
     "handlers": set(),
-    "errors": set(),
-    "settings": {"errors"},
+    "errors": {"handlers"},
+    "files": {"errors"},
+    "logs": {"handlers"},
+    "settings": {"errors", "files"},
     "prometheus": {"errors", "settings"},
-    "engines": {"errors", "settings", "archive", "handlers"},
-    "archive": {"errors", "handlers"},
-    "serialize": {"errors", "settings", "archive", "handlers"},
-    "deployments": {"errors", "settings", "archive"},
-    "delivery": {"errors", "settings", "archive", "handlers", "engines", "prometheus", "deployments"},
-    "gateway": {"errors", "settings", "engines", "handlers", "deployments"},
-    "edge": {"errors", "settings", "archive", "handlers", "delivery", "prometheus", "deployments"},
-    "stack": {"errors", "settings", "delivery", "engines"},
-    "loadtest": {"errors", "settings", "engines", "prometheus"},
+    "engines": {*ROOT_FILES, "settings", "archive", "handlers"},
+    "archive": {*ROOT_FILES, "handlers"},
+    "serialize": {*ROOT_FILES, "settings", "archive", "handlers"},
+    "deployments": {*ROOT_FILES, "settings", "archive"},
+    "delivery": {*ROOT_FILES, "settings", "archive", "handlers", "engines", "prometheus", "deployments"},
+    "gateway": {*ROOT_FILES, "settings", "engines", "handlers", "deployments"},
+    "edge": {*ROOT_FILES, "settings", "archive", "handlers", "delivery", "prometheus", "deployments"},
+    "stack": {*ROOT_FILES, "settings", "delivery", "engines"},
+    "loadtest": {*ROOT_FILES, "settings", "engines", "prometheus"},
     "bench": {
-        "errors",
+        *ROOT_FILES,
         "settings",
         "archive",
         "handlers",
@@ -37,9 +40,20 @@ MAY_IMPORT = {
         "stack",
         "prometheus",
     },
-    "demo": {"errors", "settings", "serialize", "archive", "handlers"},
+    "demo": {*ROOT_FILES, "settings", "serialize", "archive", "handlers"},
 }
-LIGHT = ("deployments", "engines", "gateway", "delivery", "loadtest", "settings", "stack", "archive", "prometheus")
+LIGHT = (
+    *sorted(ROOT_FILES),
+    "deployments",
+    "engines",
+    "gateway",
+    "delivery",
+    "loadtest",
+    "settings",
+    "stack",
+    "archive",
+    "prometheus",
+)
 HEAVY = {"torch", "torchvision", "numpy", "onnx", "onnxruntime"}
 
 # How TorchServe is spoken to: paths, query words, words of its answers, its key file and its counters.

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from archive.model import NAME as MODEL
 from archive.model import VERSION
-from archive.workplace import explained, forget, private_folder, publish, work_folder
 from errors import StoreError
+from files import explained, remove_durably, replace_durably, staging_folder, staging_path
 
 NAME = re.compile(rf"{MODEL.pattern}(-{VERSION.pattern})?\.mar")
 VERSIONED = re.compile(rf"{MODEL.pattern}-{VERSION.pattern}\.mar")
@@ -52,19 +52,19 @@ def put_into_folder(source: Path, folder: Path, name: str) -> None:
     """
     check_name(name)
     # A hidden folder of a fixed name: neither listed nor served, and cleared when a killed run left it.
-    with explained(folder / name), private_folder(folder, name) as work:
+    with explained(folder / name), staging_folder(folder, name) as work:
         draft = work / name
         shutil.copyfile(source, draft)
         draft.chmod(0o644)
-        publish(draft, folder / name)
+        replace_durably(draft, folder / name)
 
 
 def remove_from_folder(folder: Path, name: str) -> None:
     """Delete `folder/name`, and what a killed run left of it; unknown is fine. Raises StoreError when it stays."""
-    forget(folder / name)
+    remove_durably(folder / name)
     with explained(folder / name):
-        if work_folder(folder, name).exists():
-            with private_folder(folder, name):
+        if staging_path(folder, name).exists():
+            with staging_folder(folder, name):
                 """Entering clears it, leaving removes it."""
 
 

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from archive.workplace import create_text, read_text
 from errors import StoreError
+from files import read_text, write_once
 
 
 @dataclass(frozen=True)
@@ -36,4 +36,4 @@ def read(path: Path) -> Credentials:
 def make(path: Path) -> Credentials:
     """The credentials of the stack's own server: those of `path`, made up when there are none."""
     made = {"access_key": f"marina{secrets.token_hex(8)}", "secret_key": secrets.token_urlsafe(32)}
-    return Credentials(**made) if create_text(path, json.dumps(made)) else read(path)
+    return Credentials(**made) if write_once(path, json.dumps(made)) else read(path)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import requests
 
-from archive.workplace import explained
 from delivery.stores import put_key
 from delivery.stores.base import check_name, file_in, published_in, put_into_folder, remove_from_folder
 from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
+from files import explained
 from settings.schema import NginxStore
 
 TIMEOUT_S = 10.0

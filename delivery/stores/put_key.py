@@ -4,8 +4,8 @@ import re
 import secrets
 from pathlib import Path
 
-from archive.workplace import create_text, read_text
 from errors import StoreError
+from files import read_text, write_once
 
 _KEY = re.compile(r"[0-9a-f]{32,128}")
 
@@ -23,5 +23,5 @@ def read(path: Path) -> str:
 
 def make(path: Path) -> str:
     """The key of `path`, made up when there is none yet."""
-    create_text(path, f"{secrets.token_hex(32)}\n")
+    write_once(path, f"{secrets.token_hex(32)}\n")
     return read(path)

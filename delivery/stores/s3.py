@@ -12,10 +12,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 
-from archive.workplace import explained, forget, private_folder, publish
 from delivery.stores import credentials
 from delivery.stores.base import check_name, versions_in
 from errors import StoreError
+from files import explained, remove_durably, replace_durably, staging_folder
 from settings.schema import S3Store
 
 CHUNK = 1024 * 1024
@@ -82,7 +82,7 @@ class Bucket:
         """Delete the object and the copy."""
         with self._explained(name):
             self._client.delete_object(Bucket=self._store.bucket, Key=name)
-        forget(self._cache / name)
+        remove_durably(self._cache / name)
 
     def versions(self, model: str) -> set[str]:
         """Those whose archives the bucket lists."""
@@ -93,12 +93,12 @@ class Bucket:
             return versions_in([each["Key"] for page in pages for each in page.get("Contents", ())], model)
 
     def _fetch(self, name: str, copy: Path) -> None:
-        with explained(copy), private_folder(self._cache, name) as work:
+        with explained(copy), staging_folder(self._cache, name) as work:
             draft = work / name
             with draft.open("wb") as file:
                 for chunk in self._chunks(name):
                     file.write(chunk)
-            publish(draft, copy)
+            replace_durably(draft, copy)
 
     def _read_back(self, name: str) -> str:
         """The sha256 of what the store holds now; what cannot be read back is not left there."""

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from archive import open_archive, private_folder
+from archive import open_archive
 from archive.model import SIGNATURE
-from archive.workplace import explained, publish
 from delivery.stores.base import VERSIONED
+from files import explained, replace_durably, staging_folder
 
 
 def sidecar_name(name: str) -> str | None:
@@ -32,8 +32,8 @@ def write_sidecar(folder: Path, name: str) -> None:
         "signed": any(file.name == SIGNATURE for file in archive.files),
         "card": archive.card,
     }
-    with explained(folder / beside), private_folder(folder, beside) as work:
+    with explained(folder / beside), staging_folder(folder, beside) as work:
         draft = work / beside
         draft.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n")
         draft.chmod(0o644)
-        publish(draft, folder / beside)
+        replace_durably(draft, folder / beside)

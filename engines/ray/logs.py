@@ -7,7 +7,8 @@ import re
 import sys
 from pathlib import Path
 
-from handlers.worker_log import JsonFormatter
+import logs
+from handlers.json_log import JsonFormatter, model_context
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 FILE = "MARINA_LOG_FILE"
@@ -16,15 +17,7 @@ FILE = "MARINA_LOG_FILE"
 
 def structure_program() -> None:
     """Have a program write JSON to its standard error, and of Ray's and uvicorn's words the warnings only."""
-    handler = logging.StreamHandler(sys.__stderr__)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    logging.captureWarnings(True)
-    for name in ("ray", "ray.serve", "uvicorn", "uvicorn.error"):
-        rays = logging.getLogger(name)
-        rays.handlers.clear()
-        rays.propagate = True
-        rays.setLevel(logging.WARNING)
+    logs.configure(stream=sys.__stderr__, quiet=("ray", "ray.serve", "uvicorn", "uvicorn.error"))
 
 
 def take_output() -> None:
@@ -57,7 +50,7 @@ def structure_replica(model: str | None = None, version: str | None = None) -> N
     file = os.environ.get(FILE)
     there = file is not None and Path(file).parent.is_dir()
     handler = logging.FileHandler(file) if file is not None and there else logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(model, version))
+    handler.setFormatter(JsonFormatter(model_context(model, version)))
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)
     # Serve leaves tasks of its own behind whenever a replica goes; ours answer what they raise.

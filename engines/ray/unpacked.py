@@ -8,11 +8,11 @@ import stat
 import tempfile
 from pathlib import Path
 
-from archive import private_folder
 from engines.ray.checked import unpack
 from engines.ray.fetch import Source
 from engines.ray.refusals import InvalidArchive
 from engines.ray.table import BETWEEN, Registration
+from files import staging_folder
 
 IN_USE = ".in-use"
 
@@ -28,7 +28,7 @@ class Unpacked:
         """
         place = _own(Path(tempfile.gettempdir()) / "archives")
         self.folder = place / f"{registration.application}{BETWEEN}{registration.sha256[:16]}"
-        with private_folder(place, "unpacking") as work:
+        with staging_folder(place, "unpacking") as work:
             _sweep(place, registration.application)
             if not self.folder.is_dir():
                 self._make(registration, source, work)

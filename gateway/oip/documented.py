@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from errors import NotAllowed
 from gateway.documented import ERRORS, answers
 from gateway.samples import PICTURE_BASE64
 
@@ -105,6 +106,6 @@ def _in_path(name: str, example: str) -> dict[str, Any]:
 
 
 def _error(status: int) -> dict[str, Any]:
-    words = ERRORS[status][1] if status in ERRORS else "The configuration does not allow it"
+    words = NotAllowed.summary if status == NotAllowed.status else ERRORS[status].summary
     example = {"error": words, "request_id": "3f0c6a1e9b0d4f6e8a7c5b4d3e2f1a0b"}
     return {"description": words, "content": {"application/json": {"schema": _ERROR, "example": example}}}

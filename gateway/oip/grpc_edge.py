@@ -14,10 +14,10 @@ import grpc
 from errors import Internal, RequestError
 from gateway import request_id
 from gateway.exchange import Exchange
-from gateway.logs import current_request_id, event
 from gateway.metrics import Metrics
 from gateway.receiving import Receiving, full
 from gateway.tracing import SILENT, Tracer
+from logs import current_request_id, event
 
 if TYPE_CHECKING:
     from gateway.api_keys import Keys

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from errors import PortInUse
-from gateway.logs import event
 from gateway.oip.context import Oip
 from gateway.server import check_host
 from gateway.tracing import Tracer
+from logs import event
 from settings.schema import Gateway
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from errors import RequestError
-from gateway.logs import ended
 from gateway.oip.messages import pb
+from logs import log_task_error
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Streams:
         """The answers to a stream of messages."""
         started: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(UNDER_WAY)
         reader = asyncio.create_task(self._read(messages, started))
-        reader.add_done_callback(ended)
+        reader.add_done_callback(log_task_error)
         self._readers.add(reader)
         current: asyncio.Task[Any] | None = None
         try:
@@ -50,7 +50,7 @@ class Streams:
         try:
             async for message in messages:
                 task = asyncio.create_task(self._told(message))
-                task.add_done_callback(ended)
+                task.add_done_callback(log_task_error)
                 await started.put(task)
         finally:
             await started.put(None)

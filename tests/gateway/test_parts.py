@@ -17,7 +17,8 @@ from gateway.aliases import action, label, label_confidence, probabilities, sing
 from gateway.body import Body
 from gateway.card import input_schema, public
 from gateway.forms import state
-from gateway.logs import JsonFormatter, current_request_id, event
+from handlers.json_log import JsonFormatter
+from logs import current_request_id, event, request_context
 
 ROOT = Path(__file__).resolve().parents[2]
 GENRES = {"labels": ["Drama"], "probabilities": {"Comedy": 0.2, "Drama": 0.9}}
@@ -118,7 +119,7 @@ def test_a_log_line_is_one_json_object_with_the_request_id(caplog: pytest.LogCap
         raise ValueError("two\nlines")
     except ValueError as error:
         event(logging.getLogger("test"), logging.INFO, "happened", exc_info=error, model="digits")
-    line = JsonFormatter().format(caplog.records[0])
+    line = JsonFormatter(request_context).format(caplog.records[0])
     current_request_id.reset(token)
     content = json.loads(line)
     assert "\n" not in line

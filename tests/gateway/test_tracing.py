@@ -18,11 +18,11 @@ from gateway.coalesce import Coalescer
 from gateway.engine import EngineAnswer
 from gateway.exchange import Exchange
 from gateway.hooks import PredictionRequest
-from gateway.logs import current_trace_id
 from gateway.metrics import Metrics
 from gateway.observation import reader_for
 from gateway.samples import PICTURE
 from gateway.spans import OpenTelemetry
+from logs import current_trace_id
 from settings import load
 from settings.schema import Coalesce
 from tests.gateway.chain_parts import CARD, GivenEngine, request

@@ -8,7 +8,7 @@ from PIL import Image
 
 from handlers import pictures
 from handlers.card import Reduced
-from handlers.errors import HandlerError, TooLarge, UnreadableInput
+from handlers.errors import RequestError, TooLarge, UnreadableInput
 from handlers.pictures import Reduction, Rules
 from tests.handlers.archives import encoded, noise
 
@@ -163,7 +163,7 @@ def test_the_pixel_limit_itself_is_allowed() -> None:
 def outcome(data: bytes) -> int:
     try:
         return pictures.decode(data, MANY).ndim
-    except HandlerError as error:
+    except RequestError as error:
         return error.status
 
 

@@ -16,7 +16,7 @@ def test_one_file_is_a_new_format(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     for room in ROOMS:
         shutil.copytree(ROOT / room, kit / room, ignore=shutil.ignore_patterns("__pycache__", "local"))
-    for file in ("errors.py", "pyproject.toml"):
+    for file in ("errors.py", "files.py", "logs.py", "commands.py", "pyproject.toml"):
         shutil.copyfile(ROOT / file, kit / file)
     page = (ROOT / "docs" / "add-a-model.md").read_text()
     found = re.search(r"`(serialize/formats/\w+\.py)`, is\n.*?```python\n(.*?)```", page, re.DOTALL)

@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from archive import Archive
 from errors import BuildError, EdgeError
 from handlers import answers
-from handlers.errors import HandlerError
+from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.build import build
 from serialize.handler import running
@@ -55,7 +55,7 @@ def ask(handler: ModelHandler, body: Any) -> list[Any]:
 
 
 def refused(handler: ModelHandler, body: Any) -> str:
-    with pytest.raises(HandlerError) as caught:
+    with pytest.raises(RequestError) as caught:
         ask(handler, body)
     return f"{caught.value.status} {caught.value.detail}"
 

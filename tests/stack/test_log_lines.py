@@ -68,7 +68,7 @@ def test_a_long_log_is_put_aside_when_its_part_starts(tmp_path: Path, monkeypatc
 
 
 def test_what_runs_for_ever_writes_json_and_a_command_plain_text(tmp_path: Path) -> None:
-    program = "import logging; from delivery import json_log; json_log.configure(lasting={}); logging.info('one %s', 2)"
+    program = "import logging, logs; logs.configure_command(unattended={}); logging.info('one %s', 2)"
     said = [
         subprocess.run(
             [sys.executable, "-c", program.format(lasting)], cwd=ROOT, capture_output=True, text=True, check=True

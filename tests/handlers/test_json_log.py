@@ -9,13 +9,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from handlers import worker_log
-from handlers.worker_log import JsonFormatter
+from handlers import json_log
+from handlers.json_log import JsonFormatter
 
 
 def test_requests_are_silent_and_metrics_and_warnings_are_not() -> None:
     logging.getLogger().setLevel(logging.INFO)
-    worker_log.quieten()
+    json_log.log_warnings_only()
     assert not logging.getLogger().isEnabledFor(logging.INFO)
     assert not logging.getLogger("ts.service").isEnabledFor(logging.INFO)
     assert logging.getLogger("handlers.model_handler").isEnabledFor(logging.WARNING)
@@ -31,7 +31,7 @@ def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     handler = logging.StreamHandler(written)
     handler.setFormatter(logging.Formatter("%(message)s"))
     root.addHandler(handler)
-    worker_log.structure("digits", "1.2")
+    json_log.configure_worker("digits", "1.2")
     yield written
     root.removeHandler(handler)
     logging.captureWarnings(False)
@@ -42,7 +42,7 @@ def test_a_line_is_json_with_the_model_and_what_is_told_of_the_request(output: i
     try:
         raise ValueError('two\nlines and a "quote"')
     except ValueError:
-        logging.getLogger("handlers").exception("request_broke", extra=worker_log.about(headers, code="internal"))
+        logging.getLogger("handlers").exception("request_broke", extra=json_log.request_extra(headers, code="internal"))
     [line] = output.getvalue().splitlines()
     told = json.loads(line)
     assert told.pop("time").startswith("20")
@@ -78,11 +78,11 @@ GOOD = f"00-{'a' * 32}-{'b' * 16}-01"
 
 @pytest.mark.parametrize("traceparent", ["", "00-xyz", GOOD.replace("aa", "a"), f"{GOOD}\n"])
 def test_a_trace_that_cannot_be_read_is_none(traceparent: str) -> None:
-    assert worker_log.about({"traceparent": traceparent}) == {"fields": {"request_id": None}}
+    assert json_log.request_extra({"traceparent": traceparent}) == {"fields": {"request_id": None}}
 
 
 def test_outside_of_a_worker_nothing_is_reformatted() -> None:
     formatters = [handler.formatter for handler in logging.getLogger().handlers]
-    worker_log.structure("digits", "1.2")
+    json_log.configure_worker("digits", "1.2")
     assert [handler.formatter for handler in logging.getLogger().handlers] == formatters
     assert not any(isinstance(formatter, JsonFormatter) for formatter in formatters)
