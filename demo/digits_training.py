@@ -15,7 +15,7 @@ from files import replace_durably, staging_folder
 from handlers import card, networks, preprocessing
 from handlers.networks import PictureClassifier
 from serialize.labels import resolve
-from serialize.vision import network_spec
+from serialize.vision_loader import network_spec
 from settings.schema import VisionModel
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Builds one archive, step by step.
 
-    checkpoint ──▶ Source ──export──▶ artifact ──library, golden, parity──▶ staged folder ──pack──▶ NAME.mar
+    checkpoint ──▶ LoadedModel ──export──▶ artifact ──library, golden, parity──▶ staged folder ──pack──▶ NAME.mar
 
 Everything unfinished lies in a private folder beside the archive, which is gone when the build ends.
 """
@@ -17,20 +17,20 @@ from archive import Archive
 from files import staging_folder
 from handlers import card as cards
 from handlers.model_handler import ModelHandler
-from serialize import calibration, decode
-from serialize.archive import Contents, json_bytes, pack, stage
-from serialize.card import model_card, reference_card
+from serialize import calibration, decode_level
 from serialize.checkpoints import ROOT, locate
 from serialize.formats import FORMATS
 from serialize.golden import golden_answers, golden_requests, tolerance
-from serialize.handler import has_own_processing, reading, runtime
 from serialize.inputs import comparable
-from serialize.library import Agreement, check_library
+from serialize.library_parity import Agreement, check_library
+from serialize.loaded_model import CalibrationInputs, LoadedModel
+from serialize.model_json import model_card, reference_card
+from serialize.offline_handler import has_own_processing, reading, runtime
+from serialize.pack import ArchiveContents, json_bytes, pack, stage
 from serialize.parity import Parity, check_parity, kept
-from serialize.policy import read_policy
+from serialize.policy_loader import read_policy
 from serialize.reference import Reference
-from serialize.source import Calibration, Source
-from serialize.vision import read_vision
+from serialize.vision_loader import read_vision
 from settings import Settings
 from settings.schema import PolicyModel, VisionModel
 
@@ -71,7 +71,7 @@ def build(settings: Settings) -> Built:
         references = compared(source, model, handler, work)
         library = independent(settings, source, checkpoint, handler, work)
         card["parity"] = reference_card(library, len(references), tolerance(checked))
-        contents = Contents(
+        contents = ArchiveContents(
             model_name=model.model_name,
             version=model.version,
             handler=ROOT / model.handler,
@@ -88,27 +88,29 @@ def build(settings: Settings) -> Built:
         return Built(pack(contents, staged, work, archives / f"{model.model_name}.mar"), parity, library)
 
 
-def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> Source:
+def read_source(model: VisionModel | PolicyModel, checkpoint: Path | None) -> LoadedModel:
     """The network of `model`, with the weights of `checkpoint` or random ones."""
     return read_vision(model, checkpoint) if isinstance(model, VisionModel) else read_policy(model, checkpoint)
 
 
-def measured(model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None, work: Path) -> Source:
+def measured(model: VisionModel | PolicyModel, source: LoadedModel, checkpoint: Path | None, work: Path) -> LoadedModel:
     """The source of a picture model with what is decided by its answers to pictures: how JPEGs are decoded."""
     if not isinstance(model, VisionModel):
         return source
     pictures = functools.cache(lambda: calibration.load(model))
     own = has_own_processing(reading(ROOT / model.handler, read_back(_early_card(model, source, checkpoint), work)))
-    source = replace(source, card=source.card | decode.choose(model, source, pictures, own))
+    source = replace(source, card=source.card | decode_level.choose(model, source, pictures, own))
 
-    def inputs() -> Calibration:
+    def inputs() -> CalibrationInputs:
         handler = reading(ROOT / model.handler, read_back(_early_card(model, source, checkpoint), work))
         return calibration.inputs(model, pictures(), handler)
 
     return replace(source, calibration=inputs)
 
 
-def compared(source: Source, model: VisionModel | PolicyModel, handler: ModelHandler, work: Path) -> list[Reference]:
+def compared(
+    source: LoadedModel, model: VisionModel | PolicyModel, handler: ModelHandler, work: Path
+) -> list[Reference]:
     """The framework's answers to the golden requests; of `onnx-int8` those that it was measured to give."""
     if "quantisation" not in handler.card.document["artifact"]:
         return comparable(source, model, golden_requests(source, model), handler)
@@ -118,7 +120,7 @@ def compared(source: Source, model: VisionModel | PolicyModel, handler: ModelHan
 
 
 def independent(
-    settings: Settings, source: Source, checkpoint: Path | None, handler: ModelHandler, work: Path
+    settings: Settings, source: LoadedModel, checkpoint: Path | None, handler: ModelHandler, work: Path
 ) -> Agreement | str | None:
     """Hold a policy's answers, as the artifact in `work` gives them, against the library that wrote its checkpoint."""
     model = settings.served_model
@@ -129,13 +131,13 @@ def independent(
     return check_library(model, source, checkpoint, handler, work, settings.parity)
 
 
-def _early_card(model: VisionModel, source: Source, checkpoint: Path | None) -> dict[str, Any]:
+def _early_card(model: VisionModel, source: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
     """The card before there is an artifact: enough to read pictures."""
     return model_card(model, source, FORMATS[model.artifact], {}, checkpoint)
 
 
 def export(
-    model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None, work: Path
+    model: VisionModel | PolicyModel, source: LoadedModel, checkpoint: Path | None, work: Path
 ) -> tuple[Path, dict[str, Any]]:
     """Writes the artifact into `work` and returns its path and the model card."""
     form = FORMATS[model.artifact]

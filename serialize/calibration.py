@@ -13,8 +13,8 @@ from handlers import golden, rows
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.checkpoints import ROOT
-from serialize.samples import Request, picture
-from serialize.source import Calibration
+from serialize.loaded_model import CalibrationInputs
+from serialize.sample_requests import SampleRequest, picture
 from settings.schema import VisionModel
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ MADE_SIZES = ((480, 640), (727, 1200), (640, 480), (300, 400))
 class Pictures:
     """Requests in the order of their names, and where they come from in words for the model card."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[SampleRequest, ...]
     origin: str
 
 
@@ -54,12 +54,12 @@ def load(model: VisionModel) -> Pictures:
         )
     count = min(len(files), model.calibration.count)
     chosen = [files[number * len(files) // count] for number in range(count)]
-    requests = tuple(Request(TYPES[path.suffix.lower()], path.read_bytes()) for path in chosen)
+    requests = tuple(SampleRequest(TYPES[path.suffix.lower()], path.read_bytes()) for path in chosen)
     # Not the whole path: an archive names nothing of the machine that made it.
     return Pictures(requests, f"{count} of {len(files)} pictures in {folder.name}")
 
 
-def inputs(model: VisionModel, pictures: Pictures, handler: ModelHandler) -> Calibration:
+def inputs(model: VisionModel, pictures: Pictures, handler: ModelHandler) -> CalibrationInputs:
     """The pictures as the worker reads them; one that it refuses is left out with a word.
 
     Raises BuildError where fewer than eight are left.
@@ -74,11 +74,11 @@ def inputs(model: VisionModel, pictures: Pictures, handler: ModelHandler) -> Cal
     if len(read) < LEAST:
         raise BuildError(f"{model.model_name}: {len(read)} pictures for calibration can be read, {LEAST} are needed")
     limits = model.int8_limits
-    return Calibration(np.concatenate(read), pictures.origin, limits.top1, limits.change)
+    return CalibrationInputs(np.concatenate(read), pictures.origin, limits.top1, limits.change)
 
 
-def _made(number: int) -> Request:
+def _made(number: int) -> SampleRequest:
     height, width = MADE_SIZES[number % len(MADE_SIZES)]
     body = io.BytesIO()
     Image.fromarray(picture(height, width, number)).save(body, "JPEG", quality=90)
-    return Request("image/jpeg", body.getvalue())
+    return SampleRequest("image/jpeg", body.getvalue())

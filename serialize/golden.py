@@ -5,9 +5,9 @@ from typing import Any
 
 from handlers import answers
 from handlers.card import Card
+from serialize.loaded_model import LoadedModel
 from serialize.reference import Reference
-from serialize.samples import Request, picture_requests
-from serialize.source import Source
+from serialize.sample_requests import SampleRequest, picture_requests
 from serialize.states import state_requests
 from settings.schema import PolicyModel, VisionModel
 
@@ -40,7 +40,7 @@ def tolerance(card: Card) -> float:
     return IN_GRAPH if card.artifact.preprocessing else TOLERANCES[card.artifact.precision]
 
 
-def golden_requests(source: Source, model: VisionModel | PolicyModel) -> list[Request]:
+def golden_requests(source: LoadedModel, model: VisionModel | PolicyModel) -> list[SampleRequest]:
     """The requests that fit the model."""
     if isinstance(model, VisionModel):
         return picture_requests(model.preprocessing)

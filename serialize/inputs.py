@@ -17,10 +17,10 @@ from handlers import golden, rows
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize import reference
-from serialize.handler import has_own_processing
+from serialize.loaded_model import LoadedModel
+from serialize.offline_handler import has_own_processing
 from serialize.reference import Reference
-from serialize.samples import Request
-from serialize.source import Source
+from serialize.sample_requests import SampleRequest
 from settings.schema import PolicyModel, VisionModel
 
 STEP = 1  # of 255
@@ -28,15 +28,15 @@ SHARE = 0.999
 
 
 def comparable(
-    source: Source,
+    source: LoadedModel,
     model: VisionModel | PolicyModel,
-    requests: list[Request],
+    requests: list[SampleRequest],
     handler: ModelHandler,
     rounded: bool = False,
 ) -> list[Reference]:
     """The framework's view of those requests that the worker reads to the same numbers, or `rounded` otherwise.
 
-    A JPEG at reduced size is another picture, which has been earned (serialize.decode): what the worker reads is given.
+    A JPEG at reduced size is another image, which decode_level has accepted: the input that the worker reads is taken.
 
     Raises ParityError when it reads one differently by more than rounding. A handler with pre-processing of its own
     has no counterpart in the framework: what it reads is taken as given.
@@ -57,7 +57,7 @@ def comparable(
     return same
 
 
-def _is_reduced(handler: ModelHandler, request: Request) -> bool:
+def _is_reduced(handler: ModelHandler, request: SampleRequest) -> bool:
     vision = handler.card.vision
     return vision is not None and vision.reduced is not None and request.content_type == "image/jpeg"
 
@@ -80,7 +80,7 @@ def _is_same(handler: ModelHandler, expected: Reference) -> bool:
     return not apart.any()
 
 
-def _read(handler: ModelHandler, request: Request) -> NDArray[Any]:
+def _read(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
     sample = golden.Sample(request.content_type, request.body, [])
     try:
         return handler.read(rows.content(sample.row)[1], sample.content_type)
@@ -88,5 +88,5 @@ def _read(handler: ModelHandler, request: Request) -> NDArray[Any]:
         raise ParityError(f"{_words(request)}: the worker refuses it: {error.detail}") from None
 
 
-def _words(request: Request) -> str:
+def _words(request: SampleRequest) -> str:
     return f"request of {request.content_type}, {len(request.body)} bytes"

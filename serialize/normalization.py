@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from errors import BuildError
-from serialize.figures import read_figures
+from serialize.observation_arrays import read_figures
 from settings.schema.served_model import Normalization
 
 PARTS = dict[str, Normalization]

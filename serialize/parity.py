@@ -13,9 +13,9 @@ from handlers import answers, golden, rows
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.golden import tolerance
-from serialize.handler import running, runtime
+from serialize.offline_handler import running, runtime
 from serialize.reference import Reference
-from serialize.samples import Request
+from serialize.sample_requests import SampleRequest
 
 SAMPLES = 5
 """How many golden answers a quantised artifact gets."""
@@ -108,7 +108,7 @@ def _largest(deviations: list[_Deviation]) -> float:
     return max(deviation.size for deviation in deviations)
 
 
-def _words(request: Request | golden.Sample) -> str:
+def _words(request: SampleRequest | golden.Sample) -> str:
     return f"{request.content_type}, {len(request.body)} bytes"
 
 

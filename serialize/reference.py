@@ -17,8 +17,8 @@ from handlers import pictures
 from handlers.limits import MAX_PIXELS
 from handlers.pictures import Rules
 from handlers.torchvision_ops import ensure_torchvision_ops
-from serialize.samples import Request
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+from serialize.sample_requests import SampleRequest
 from serialize.states import state_inputs
 from settings.schema import PolicyModel, Preprocessing, VisionModel
 
@@ -27,18 +27,18 @@ from settings.schema import PolicyModel, Preprocessing, VisionModel
 class Reference:
     """One request: the network's inputs [k, ...], in their own type, and its named output [k, ...] in float64."""
 
-    request: Request
+    request: SampleRequest
     inputs: NDArray[Any]
     output_name: str
     output: NDArray[np.float64]
 
 
-def references(source: Source, model: VisionModel | PolicyModel, requests: list[Request]) -> list[Reference]:
+def references(source: LoadedModel, model: VisionModel | PolicyModel, requests: list[SampleRequest]) -> list[Reference]:
     """What the framework makes of each request."""
     return outputs(source, requests, [_inputs(request, model, source) for request in requests])
 
 
-def outputs(source: Source, requests: list[Request], inputs: list[torch.Tensor]) -> list[Reference]:
+def outputs(source: LoadedModel, requests: list[SampleRequest], inputs: list[torch.Tensor]) -> list[Reference]:
     """What the framework's network makes of each request's `inputs`."""
     network = copy.deepcopy(source.network).double()
     found = []
@@ -65,7 +65,7 @@ def torchvision_pixels(body: bytes, preprocessing: Preprocessing) -> torch.Tenso
     return torch.from_numpy(np.asarray(v2.Compose(steps)(image)).copy())
 
 
-def _inputs(request: Request, model: VisionModel | PolicyModel, source: Source) -> torch.Tensor:
+def _inputs(request: SampleRequest, model: VisionModel | PolicyModel, source: LoadedModel) -> torch.Tensor:
     if isinstance(model, VisionModel):
         return torchvision_pixels(request.body, model.preprocessing)[None]
     return state_inputs(request, model, source.card["observation"]["space"], source.example)

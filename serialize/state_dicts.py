@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from errors import BuildError
-from serialize.tensors import check_finite
+from serialize.state_dict import check_finite
 
 # What DistributedDataParallel, torch.compile and training scripts put in front of every name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from serialize.samples import Request
+from serialize.sample_requests import SampleRequest
 from settings.schema import PolicyModel
 
 REACH = 1.0  # how far from zero a number goes whose space has no bound
@@ -18,7 +18,7 @@ HUGE = 1e6  # a bound beyond this one is none: CartPole's velocities may reach 3
 BATCH = 5  # observations in the request that holds many
 
 
-def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[Request]:
+def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[SampleRequest]:
     """Observations inside `space`, a card's: by name where fields have names, as arrays, and many in one."""
     states = list(observations(space, 3 + BATCH))
     bodies: list[Any] = list(states[:3])
@@ -34,7 +34,9 @@ def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[Request]:
     return [_json(body) for body in (*bodies, {"instances": states[3:]})]
 
 
-def state_inputs(request: Request, model: PolicyModel, space: dict[str, Any], example: torch.Tensor) -> torch.Tensor:
+def state_inputs(
+    request: SampleRequest, model: PolicyModel, space: dict[str, Any], example: torch.Tensor
+) -> torch.Tensor:
     """The network's input for a request that `state_requests` made: [k, *shape]."""
     body: Any = json.loads(request.body)
     parts = {part["key"] for part in space["spaces"]} if space["type"] == "dict" else set()
@@ -104,5 +106,5 @@ def _flat(state: Any, space: dict[str, Any]) -> NDArray[Any]:
     return np.array(state, dtype=np.float32).ravel()
 
 
-def _json(value: Any) -> Request:
-    return Request("application/json", json.dumps(value, separators=(",", ":")).encode())
+def _json(value: Any) -> SampleRequest:
+    return SampleRequest("application/json", json.dumps(value, separators=(",", ":")).encode())

@@ -1,10 +1,11 @@
 """`aoti`: torch.export, then a package compiled by AOTInductor for the device it is built on.
 
-No two machines write the same bytes: it is machine code for this one. The card says for what; a worker that cannot run
-it refuses it. It needs a C++ compiler, and a minute.
+The package is machine code, so no two machines write the same bytes. The card names the device, and a worker that
+cannot run the package refuses it. The export needs a C++ compiler and takes a minute.
 """
 
 import contextlib
+import copy
 import os
 import platform
 import shutil
@@ -18,55 +19,55 @@ from typing import Any
 import torch
 
 from errors import BuildError
-from serialize.formats._computing import computing
-from serialize.source import Source
+from handlers.runtimes._torch import converted
+from serialize.loaded_model import LoadedModel
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
-MOST = 1024  # what served_model.request_params.batch_size may be
-# Of the instructions that Inductor picks its vector width by, the card names those that this CPU has.
+MAX_BATCH = 1024  # the largest served_model.request_params.batch_size
+# Inductor picks its vector width by these instructions; the card names those that this CPU has.
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_tile")
 
 
 @dataclass(frozen=True)
 class Aoti:
-    """torch.export and torch._inductor.aoti_compile_and_package."""
+    """A package of torch._inductor.aoti_compile_and_package."""
 
     name: str = "aoti"
     file: str = "model.pt2"
     runtime: str = "aoti"
 
-    def export(self, source: Source, target: Path) -> dict[str, Any]:
-        """Writes the package. Raises BuildError without a C++ compiler."""
-        _need_compiler()
+    def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
+        """Write the package. Raises BuildError without a C++ compiler."""
+        _check_compiler()
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = computing(source).to(device)
-        example = source.example.to(device)
+        network = converted(copy.deepcopy(loaded.network), **loaded.compute.card()).to(device)
+        example = loaded.example.to(device)
         with _private_cache(), torch.no_grad():
-            # Here and not at the top: the compiler's package takes seconds to import.
+            # Imported here: the compiler's package takes seconds to import.
             from torch._inductor import aoti_compile_and_package
 
             try:
-                batch = torch.export.Dim("batch", min=1, max=MOST)
+                batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
                 exported = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
                 aoti_compile_and_package(exported, package_path=str(target))
             except (RuntimeError, subprocess.CalledProcessError, OSError) as error:
                 raise BuildError(f"the AOTInductor export failed: {_first_line(error)}") from None
-        return {**source.computing.card(), "built_for": _built_for(device)}
+        return {**loaded.compute.card(), "built_for": _built_for(device)}
 
 
-def _need_compiler() -> None:
-    """Raises BuildError where the program is missing that Inductor will call."""
+def _check_compiler() -> None:
+    """Raise BuildError if the compiler that Inductor calls is missing."""
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise BuildError(
-            f"artifact aoti is compiled, and there is no C++ compiler here: {compiler}; install g++, name another in "
-            "CXX, or build another artifact"
+            f"artifact aoti needs a C++ compiler, and there is no {compiler} here; install g++, name another compiler "
+            "in CXX, or build another artifact"
         )
 
 
 @contextlib.contextmanager
 def _private_cache() -> Iterator[None]:
-    """Inductor compiles in a folder of its own: what others left in the common one is not to be trusted or kept."""
+    """Let Inductor compile in a new folder: the shared cache may hold files of other users."""
     before = os.environ.get(CACHE)
     with tempfile.TemporaryDirectory(prefix="marina-aoti-") as folder:
         os.environ[CACHE] = folder

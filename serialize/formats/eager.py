@@ -1,4 +1,4 @@
-"""`eager`: the weights alone, loaded without unpickling; the worker builds the network from its description."""
+"""`eager`: the weights alone, loaded without unpickling; the worker builds the network from its specification."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,22 +6,22 @@ from typing import Any
 
 import torch
 
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
 
 
 @dataclass(frozen=True)
 class Eager:
-    """torch.save of a state dict."""
+    """A state dict written by torch.save."""
 
     name: str = "eager"
     file: str = "model.pt"
     runtime: str = "eager"
 
-    def export(self, source: Source, target: Path) -> dict[str, Any]:
-        """Writes the state dict; the description goes into the card as `network`."""
+    def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
+        """Write the state dict; return the specification for the card's `network`."""
         with target.open("wb") as file:  # given a path, torch.save writes the file's name into it
-            torch.save(dict(source.network.state_dict()), file)
-        return {"network": source.spec, **source.computing.card()}
+            torch.save(dict(loaded.network.state_dict()), file)
+        return {"network": loaded.spec, **loaded.compute.card()}
 
 
 FORMAT = Eager()

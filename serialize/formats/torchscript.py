@@ -1,47 +1,86 @@
-"""`torchscript`: the network traced and frozen, written by an interpreter of its own.
+"""`torchscript`: the network traced and frozen, in a Python process of its own.
 
-TorchScript numbers its types in the order a process made them, so only a fresh process gives the same bytes each time.
+    LoadedModel ──▶ job file ──new process: trace, freeze──▶ model.pt
+
+TorchScript numbers its types in the order in which a process creates them. Only a new process writes the same bytes
+each time.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
+import warnings
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from archive.write import plain_entry
 from errors import BuildError
+from handlers import networks
+from handlers.runtimes._torch import converted
 from serialize.checkpoints import ROOT
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+
+PROGRAM = "import sys; from serialize.formats import torchscript; torchscript.trace(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
 class TorchScript:
-    """torch.jit.trace and torch.jit.freeze."""
+    """A graph of torch.jit.trace and torch.jit.freeze."""
 
     name: str = "torchscript"
     file: str = "model.pt"
     runtime: str = "torchscript"
 
-    def export(self, source: Source, target: Path) -> dict[str, Any]:
-        """Writes the graph."""
+    def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
+        """Write the graph."""
         job = target.with_suffix(".job")
-        description: dict[str, Any] = {"spec": source.spec, "shape": list(source.example.shape)}
-        description |= {"dtype": str(source.example.dtype), "computing": source.computing.card()}
+        description: dict[str, Any] = {"spec": loaded.spec, "shape": list(loaded.example.shape)}
+        description |= {"dtype": str(loaded.example.dtype), "compute": loaded.compute.card()}
         with job.open("wb") as file:
-            torch.save({"description": json.dumps(description), "state": dict(source.network.state_dict())}, file)
-        command = [sys.executable, "-m", "serialize.formats._torchscript_export", str(job), str(target)]
-        # One thread: a trace runs the network, and how it is run must not depend on the machine.
+            torch.save({"description": json.dumps(description), "state": dict(loaded.network.state_dict())}, file)
+        # One thread: tracing runs the network, and the machine's cores must not influence the result.
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", PROGRAM, str(job), str(target)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         job.unlink()
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise BuildError(f"the TorchScript export failed: {last}")
-        return source.computing.card()
+        return loaded.compute.card()
+
+
+def trace(job: str, target: str) -> None:
+    """Build the network that the file `job` describes and write it to `target`; runs in the new process."""
+    stored = torch.load(job, weights_only=True)
+    description = json.loads(stored["description"])
+    network = networks.build(description["spec"])
+    network.load_state_dict(stored["state"])
+    network = converted(network, **description["compute"])
+    example = torch.zeros(description["shape"], dtype=getattr(torch, description["dtype"].removeprefix("torch.")))
+    graph = io.BytesIO()
+    traced: Callable[..., Any] = torch.jit.trace  # torch does not annotate it
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch recommends torch.export instead; this format is for users who run TorchScript today.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.freeze(traced(network, example, check_trace=False)), graph)
+    Path(target).write_bytes(_without_origins(graph))
+
+
+def _without_origins(graph: io.BytesIO) -> bytes:
+    """Drop the source positions, which hold paths of this machine, and the id that is computed from them."""
+    clean = io.BytesIO()
+    with zipfile.ZipFile(graph) as old, zipfile.ZipFile(clean, "w", zipfile.ZIP_STORED) as new:
+        for name in old.namelist():
+            if not name.endswith((".debug_pkl", "/.data/serialization_id")):
+                new.writestr(plain_entry(name), old.read(name))
+    return clean.getvalue()
 
 
 FORMAT = TorchScript()

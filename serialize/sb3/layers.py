@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from errors import BuildError
-from serialize.tensors import check_finite
+from serialize.state_dict import check_finite
 
 
 class Tensors:

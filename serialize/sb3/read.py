@@ -13,7 +13,7 @@ from serialize.sb3.kwargs import Arguments
 from serialize.sb3.layers import Layer, Tensors
 from serialize.sb3.spaces import ActionSpace, Space
 from serialize.sb3.stated_spaces import stated_action, stated_observation
-from serialize.tensors import load_tensors
+from serialize.state_dict import load_tensors
 from settings.schema import PolicyModel
 
 SETTINGS = "data"

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from errors import BuildError
-from serialize.figures import read_figures
+from serialize.observation_arrays import read_figures
 from serialize.sb3.spaces import ActionSpace, Box, Dict, Discrete, Space
 from serialize.sb3.stored_spaces import BOUNDS, Beside, flat_box, parse_space, read_space
 from settings.schema import PolicyModel

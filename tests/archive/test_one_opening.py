@@ -21,7 +21,7 @@ ZIPS = {
     "delivery/doctor/process.py": "TorchServe's jar",
 }
 ONLY_READ = {
-    "serialize/archive.py": "what it has just written",
+    "serialize/pack.py": "what it has just written",
     "serialize/inspect.py": "shows",
     "delivery/published.py": "compares with what is published",
     "delivery/table.py": "shows",

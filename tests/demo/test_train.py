@@ -14,8 +14,8 @@ from demo.cartpole import evaluate, train_cartpole
 from demo.digits_training import train_digits
 from demo.train import missing
 from errors import BuildError
-from serialize.policy import read_policy
-from serialize.vision import read_vision
+from serialize.policy_loader import read_policy
+from serialize.vision_loader import read_vision
 from settings.schema import PolicyModel, VisionModel
 
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from handlers import distributions, networks
 from handlers.actions import actions as chosen
 from handlers.section import Section
 from handlers.spaces import action_space
-from serialize.archive import json_bytes
+from serialize.pack import json_bytes
 from settings.load import ROOT
 
 FIELDS = ["position", "speed", "angle", "turn"]

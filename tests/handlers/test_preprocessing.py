@@ -6,7 +6,7 @@ from PIL import Image
 from handlers import preprocessing
 from handlers.card import Preprocessing
 from handlers.torchvision_ops import ensure_torchvision_ops
-from serialize.samples import picture
+from serialize.sample_requests import picture
 from tests.handlers.archives import noise
 
 Size = tuple[int, int]

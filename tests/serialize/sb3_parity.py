@@ -18,8 +18,8 @@ from handlers import actions, distributions
 from handlers.batch import Outputs
 from handlers.section import Section
 from handlers.spaces import action_space
-from serialize.policy import read_policy
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+from serialize.policy_loader import read_policy
 from settings.schema import PolicyModel
 from tests.serialize.sb3_cases import CASES, Case
 from tests.serialize.sb3_models import make, samples
@@ -48,7 +48,7 @@ def configured(*overrides: str) -> PolicyModel:
     return found.served_model
 
 
-def served(source: Source, observations: Any, more: Outputs | None = None) -> tuple[list[Any], NDArray[Any]]:
+def served(source: LoadedModel, observations: Any, more: Outputs | None = None) -> tuple[list[Any], NDArray[Any]]:
     """The actions that a worker would answer, and the network's outputs; `more` as in handlers.actions."""
     inputs = network_inputs(source, observations)
     with torch.inference_mode():
@@ -59,7 +59,7 @@ def served(source: Source, observations: Any, more: Outputs | None = None) -> tu
     return actions.actions(outputs, space, distributions.read(action, space), more or {}), outputs
 
 
-def network_inputs(source: Source, observations: Any) -> torch.Tensor:
+def network_inputs(source: LoadedModel, observations: Any) -> torch.Tensor:
     if isinstance(observations, dict):
         keys = [part["key"] for part in source.card["observation"]["space"]["spaces"]]
         count = len(observations[keys[0]])

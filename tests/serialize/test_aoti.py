@@ -19,7 +19,7 @@ WORDS = ("served_model.weights=random", "served_model.artifact=aoti")
 
 def test_without_a_compiler_it_says_so(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(BuildError, match=r"no C\+\+ compiler here: no-such-compiler"):
+    with pytest.raises(BuildError, match=r"needs a C\+\+ compiler, and there is no no-such-compiler here"):
         build(compose("cartpole", *WORDS))
 
 

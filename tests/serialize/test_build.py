@@ -19,13 +19,13 @@ from stable_baselines3 import PPO
 from archive import open_archive
 from errors import BuildError, ParityError
 from serialize import build as building
-from serialize.archive import Contents, stage
 from serialize.build import Built, build
 from serialize.formats import FORMATS
 from serialize.formats.eager import Eager
 from serialize.golden import golden_answers, golden_requests
-from serialize.handler import reading
 from serialize.inputs import comparable
+from serialize.offline_handler import reading
+from serialize.pack import ArchiveContents, stage
 from serialize.parity import check_parity
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_models import box, make
@@ -179,7 +179,7 @@ def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
     references = comparable(source, model, golden_requests(source, model), handler)
     card["artifact"]["network"] = card["artifact"]["network"] | {"activation": "Identity"}
     golden = golden_answers(references, handler.card)
-    contents = Contents("cartpole", "1.0", Path(model.handler), artifact, card, golden, 120)
+    contents = ArchiveContents("cartpole", "1.0", Path(model.handler), artifact, card, golden, 120)
     staged = stage(contents, work / "staged")
 
     with pytest.raises(ParityError, match=r"logits\[\d, \d\] is"):

@@ -8,7 +8,7 @@ import pytest
 
 from errors import BuildError, WeightsMissing
 from serialize.checkpoints import locate
-from serialize.tensors import load_tensors
+from serialize.state_dict import load_tensors
 from tests.serialize.conftest import Compose
 
 

@@ -15,9 +15,9 @@ import torch
 
 from handlers import card, runtimes
 from serialize.build import read_source
-from serialize.card import model_card
 from serialize.formats import FORMATS
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+from serialize.model_json import model_card
 from tests.serialize.conftest import Compose
 
 # The worker loads TorchScript with torch.jit.load, which torch has deprecated.
@@ -33,7 +33,7 @@ MODELS = {
 }
 
 
-def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[Source, runtimes.Runtime]:
+def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[LoadedModel, runtimes.Runtime]:
     model = compose(name, "served_model.weights=random", *MODELS[name]).served_model
     source = read_source(model, None)
     details = FORMATS[form].export(source, folder / FORMATS[form].file)
@@ -42,7 +42,7 @@ def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[Sour
     return source, runtimes.load(folder, card.load(folder / "model.json"))
 
 
-def inputs(source: Source, count: int) -> torch.Tensor:
+def inputs(source: LoadedModel, count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(count)
     shape = (count, *source.example.shape[1:])
     if source.example.dtype == torch.uint8:

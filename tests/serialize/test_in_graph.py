@@ -13,7 +13,7 @@ from errors import BuildError, ConfigError
 from handlers import card as cards
 from handlers import preprocessing, runtimes
 from serialize.build import build, export, read_back, read_source
-from serialize.formats._in_graph import prepend
+from serialize.formats.onnx import prepend_resize
 from settings.schema import Preprocessing
 from tests.handlers.archives import noise
 from tests.serialize.conftest import Compose
@@ -52,7 +52,7 @@ def test_its_picture_is_that_of_the_worker(
     settings = Preprocessing(resize=resize, crop=crop, interpolation=interpolation, mean=(0, 0, 0), std=(1, 1, 1))
     path = tmp_path / "copy.onnx"
     identity(path)
-    prepend(path, settings)
+    prepend_resize(path, settings)
     picture = noise(*size)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"pixels": picture[None]})

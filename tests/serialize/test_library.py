@@ -24,13 +24,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from errors import BuildError, ParityError
 from serialize import build as building
-from serialize import library, policy
+from serialize import library_parity, policy_loader
 from serialize.build import Built, build
 from serialize.inspect import describe
-from serialize.library import Agreement
+from serialize.library_parity import Agreement
+from serialize.loaded_model import LoadedModel
 from serialize.sb3 import Actor, read_actor
 from serialize.sb3.spaces import ActionSpace, Box, Discrete
-from serialize.source import Source
 from tests.polling import wait_for
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_cases import BINARY, CARTPOLE, DISCRETE, MULTI, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, WIDE
@@ -108,7 +108,7 @@ def test_build_policy_of_any_space_agrees(gated: Gated, model: Callable[[], Base
     agreement = gated(model(), "parity.observations=64").library
     assert isinstance(agreement, Agreement)
     assert agreement.observations == 64
-    assert agreement.largest <= library.TOLERANCE
+    assert agreement.largest <= library_parity.TOLERANCE
 
 
 def test_build_normalised_policy_agrees_on_normalised_observations(gated: Gated) -> None:
@@ -120,7 +120,7 @@ def test_build_normalised_policy_agrees_on_normalised_observations(gated: Gated)
 
 def read_with(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Actor], Actor]) -> None:
     """Let this process read checkpoints with a fault."""
-    monkeypatch.setattr("serialize.policy.read_actor", lambda *arguments: fault(read_actor(*arguments)))
+    monkeypatch.setattr("serialize.policy_loader.read_actor", lambda *arguments: fault(read_actor(*arguments)))
 
 
 def relu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +128,8 @@ def relu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(*arguments: Any) -> Source:
-        source = policy.read_policy(*arguments)
+    def read(*arguments: Any) -> LoadedModel:
+        source = policy_loader.read_policy(*arguments)
         with torch.no_grad():
             next(source.network.parameters()).mul_(1.001)
         return source
@@ -203,7 +203,10 @@ def test_build_runs_no_code_of_the_checkpoint_unless_the_file_is_trusted(
     [
         ((), "say which file you trust with all 64 digits of served_model.sha256"),
         (("served_model.sha256=CHECKSUM",), "say which file you trust with all 64 digits"),
-        (("served_model.checkpoint=http://127.0.0.1/policy.zip",), "is a download; if you trust it, name its local"),
+        (
+            ("served_model.checkpoint=http://127.0.0.1/policy.zip",),
+            "is a download; if you trust it, name its local",
+        ),
     ],
     ids=["no checksum", "its first digits", "a download"],
 )
@@ -364,7 +367,7 @@ def compared(action: ActionSpace, ours: list[list[float]], theirs: list[list[lis
     """Compare answers to observations 0, 1, ..; `theirs` begins with the library's exact answers."""
     observations = {"observation": np.arange(len(ours), dtype=np.float32)[:, None]}
     space = Box((1,), "float32", (None,), (None,))
-    return library.compare("m", (space, action), observations, np.array(ours), np.array(theirs), "2.9")
+    return library_parity.compare("m", (space, action), observations, np.array(ours), np.array(theirs), "2.9")
 
 
 def test_compare_choice_must_be_one_that_the_library_gives_when_rounded() -> None:

@@ -22,7 +22,7 @@ from handlers import answers
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.build import build
-from serialize.handler import running
+from serialize.offline_handler import running
 from tests.edge import archives
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_cases import DISCRETE, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, VIEW, WIDE

@@ -8,7 +8,7 @@ import settings
 from handlers import card, pictures, preprocessing
 from handlers.pictures import Rules
 from serialize.reference import torchvision_pixels
-from serialize.samples import picture
+from serialize.sample_requests import picture
 from tests.handlers.archives import encoded
 
 PIXELS = picture(90, 130, 1)

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 
 from errors import BuildError
-from serialize.policy import read_policy
+from serialize.policy_loader import read_policy
 from serialize.sb3 import read_actor
 from settings.schema import PolicyModel
 from tests.serialize.conftest import Compose

@@ -17,8 +17,8 @@ from handlers.batch import Outputs
 from handlers.errors import InvalidFields
 from handlers.section import Section
 from handlers.spaces import action_space
-from serialize.policy import read_policy
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+from serialize.policy_loader import read_policy
 from tests.serialize.sb3_cases import BINARY, DISCRETE, MULTI, PARTS, SMALL, TWO, WIDE
 from tests.serialize.sb3_models import Space, box, make, samples
 from tests.serialize.sb3_parity import configured, served
@@ -38,12 +38,12 @@ def spread(model: BaseAlgorithm, gain: float) -> BaseAlgorithm:
     return model
 
 
-def source_of(model: BaseAlgorithm, folder: Path) -> Source:
+def source_of(model: BaseAlgorithm, folder: Path) -> LoadedModel:
     model.save(folder / "policy.zip")
     return read_policy(configured(), folder / "policy.zip")
 
 
-def asked(source: Source, count: int, **options: Any) -> Outputs:
+def asked(source: LoadedModel, count: int, **options: Any) -> Outputs:
     action = Section(source.card["action"], "card")
     space = action_space(action.section("space"))
     return sampling.read(
@@ -51,7 +51,7 @@ def asked(source: Source, count: int, **options: Any) -> Outputs:
     )
 
 
-def drawn(source: Source, observation: Any, **options: Any) -> NDArray[Any]:
+def drawn(source: LoadedModel, observation: Any, **options: Any) -> NDArray[Any]:
     """`COUNT` actions for one observation [1, ...]."""
     many = (
         {key: np.repeat(value, COUNT, axis=0) for key, value in observation.items()}

@@ -16,7 +16,7 @@ from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from errors import BuildError
-from serialize.policy import read_policy
+from serialize.policy_loader import read_policy
 from serialize.sb3 import read_actor
 from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PICTURE, SMALL, SMALL_CNN, TWO, VIEW, WIDE
 from tests.serialize.sb3_models import Space, box, make, samples, stored_in_short

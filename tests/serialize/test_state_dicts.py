@@ -10,7 +10,7 @@ import torch
 from errors import BuildError
 from handlers import networks
 from serialize.formats import torchscript
-from serialize.vision import read_vision
+from serialize.vision_loader import read_vision
 from settings.schema import VisionModel
 from tests.serialize.conftest import Compose
 

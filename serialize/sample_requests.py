@@ -11,14 +11,14 @@ from settings.schema import Preprocessing
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """A request as a client of TorchServe sends it."""
 
     content_type: str
     body: bytes
 
 
-def picture_requests(preprocessing: Preprocessing) -> list[Request]:
+def picture_requests(preprocessing: Preprocessing) -> list[SampleRequest]:
     """Pictures at the network's own size and at others: smaller and larger, wide, tall and odd; PNG and JPEG."""
     height, width = preprocessing.crop or _pair(preprocessing.resize)
     stored = [(height, width), (97, 131), (2 * height + 1, width + 35)]
@@ -45,14 +45,14 @@ def _pair(resize: int | tuple[int, int]) -> tuple[int, int]:
     return (resize, resize) if isinstance(resize, int) else resize
 
 
-def _png(pixels: NDArray[np.uint8]) -> Request:
+def _png(pixels: NDArray[np.uint8]) -> SampleRequest:
     body = io.BytesIO()
     # Level 0 stores: what a compressor makes differs between its builds.
     Image.fromarray(pixels).save(body, "PNG", compress_level=0)
-    return Request("image/png", body.getvalue())
+    return SampleRequest("image/png", body.getvalue())
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> Request:
+def _jpeg(pixels: NDArray[np.uint8]) -> SampleRequest:
     body = io.BytesIO()
     Image.fromarray(pixels).save(body, "JPEG", quality=90)
-    return Request("image/jpeg", body.getvalue())
+    return SampleRequest("image/jpeg", body.getvalue())

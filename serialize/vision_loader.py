@@ -1,4 +1,4 @@
-"""A picture classifier: checkpoint or random weights → Source."""
+"""A picture classifier: checkpoint or random weights → LoadedModel."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,16 @@ from torch import nn
 
 from handlers import networks
 from serialize.labels import resolve
-from serialize.source import Computing, Source
+from serialize.loaded_model import ComputeOptions, LoadedModel
+from serialize.state_dict import load_state_dicts
 from serialize.state_dicts import fill
-from serialize.tensors import load_state_dicts
 from settings.schema import VisionModel
 
 SEED = 0
 GRID = 2.0**-20  # far above the noise of float64, far below what an activation means
 
 
-def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
+def read_vision(model: VisionModel, checkpoint: Path | None) -> LoadedModel:
     """The network with the weights of `checkpoint`, or seeded random ones for None.
 
     Raises BuildError when the checkpoint cannot be read safely or does not fit the network.
@@ -32,7 +32,7 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
         key = fill(network.network, found, str(checkpoint))
     size = model.preprocessing.crop or model.preprocessing.resize
     assert isinstance(size, tuple)  # the schema asks for a crop where resize is one number
-    return Source(
+    return LoadedModel(
         network=network.eval(),
         spec=spec,
         card=_card(model, labels),
@@ -40,7 +40,7 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> Source:
         input_name="pixels",
         output_name="logits",
         # The pixels arrive with the channels last; the weights in the same order save torch the reordering.
-        computing=Computing(model.precision, model.channels_last in (True, "auto")),
+        compute=ComputeOptions(model.precision, model.channels_last in (True, "auto")),
         in_graph=model.preprocessing if model.preprocess_in_graph else None,
         checkpoint_key=key or None,
     )

@@ -1,4 +1,4 @@
-"""A policy: Stable-Baselines3 checkpoint or random weights → Source."""
+"""A policy: Stable-Baselines3 checkpoint or random weights → LoadedModel."""
 
 import copy
 import math
@@ -10,13 +10,13 @@ import torch
 
 from errors import BuildError
 from handlers import networks
+from serialize.loaded_model import LoadedModel
 from serialize.normalization import WHERE, read_normalization
 from serialize.normalization import spec as normalization_spec
 from serialize.sb3 import Actor, read_actor
 from serialize.sb3.extractors import plain
 from serialize.sb3.layers import Layer
 from serialize.sb3.spaces import Box, Dict, Discrete, Part, Space, unbounded_box
-from serialize.source import Source
 from settings.schema import PolicyModel
 from settings.schema.served_model import Normalization
 
@@ -24,7 +24,7 @@ SEED = 0
 HIDDEN = 64  # Stable-Baselines3's own default, twice
 
 
-def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
+def read_policy(model: PolicyModel, checkpoint: Path | None) -> LoadedModel:
     """The network that acts, from `checkpoint`, or with seeded random weights for None.
 
     Raises BuildError when the checkpoint cannot be read safely, or `fields`, `actions` or figures do not fit it.
@@ -35,7 +35,7 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> Source:
     _normalize(spec["observation"], model, actor.observation)
     network = networks.build(spec)
     network.load_state_dict(network.state_dict() | _weights(actor))
-    return Source(
+    return LoadedModel(
         network=network,
         spec=spec,
         card=_card(model, actor) | {"network": spec},

@@ -8,8 +8,8 @@ from typing import Any
 from serialize.checkpoints import ROOT, sha256_of
 from serialize.command import command_of
 from serialize.formats import Format
-from serialize.library import Agreement
-from serialize.source import Source
+from serialize.library_parity import Agreement
+from serialize.loaded_model import LoadedModel
 from settings.schema import PolicyModel, VisionModel
 
 SCHEMA_VERSION = 1
@@ -18,7 +18,11 @@ PACKAGES = ("torch", "torchvision", "onnxruntime")
 
 
 def model_card(
-    model: VisionModel | PolicyModel, source: Source, form: Format, details: dict[str, Any], checkpoint: Path | None
+    model: VisionModel | PolicyModel,
+    source: LoadedModel,
+    form: Format,
+    details: dict[str, Any],
+    checkpoint: Path | None,
 ) -> dict[str, Any]:
     """The content of model.json. It holds no version: an upload may stamp another one into the manifest."""
     return {
@@ -44,7 +48,7 @@ def reference_card(library: Agreement | str | None, requests: int, tolerance: fl
     return {"reference": words.format(**versions), "requests": requests, "tolerance": tolerance}
 
 
-def _provenance(model: VisionModel | PolicyModel, source: Source, checkpoint: Path | None) -> dict[str, Any]:
+def _provenance(model: VisionModel | PolicyModel, source: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
     """Where the weights come from and what made the archive of them; nothing that names this machine or moment."""
     return {
         "checkpoint": checkpoint.name if checkpoint else None,

@@ -30,7 +30,7 @@ START = "sitecustomize.py"  # what Python runs when the worker starts
 
 
 @dataclass(frozen=True)
-class Contents:
+class ArchiveContents:
     """What goes into an archive beside the handlers; `artifact` is the path of the exported network."""
 
     model_name: str
@@ -43,7 +43,7 @@ class Contents:
     signing_key: Path | None = None
 
 
-def stage(contents: Contents, folder: Path) -> Path:
+def stage(contents: ArchiveContents, folder: Path) -> Path:
     """Lays out in `folder` what the worker will find in its model folder, and returns it."""
     folder.mkdir()
     (folder / CARD).write_bytes(json_bytes(contents.card))
@@ -59,7 +59,7 @@ def stage(contents: Contents, folder: Path) -> Path:
     return folder
 
 
-def pack(contents: Contents, staged: Path, work: Path, target: Path) -> Archive:
+def pack(contents: ArchiveContents, staged: Path, work: Path, target: Path) -> Archive:
     """Makes `target` of a staged folder, atomically, inside the private folder `work`; returns it checked."""
     files = _files(_archived(contents, staged, work))
     manifest = json.loads(files.pop(MANIFEST)) | {"createdOn": CREATED_ON}
@@ -75,13 +75,13 @@ def json_bytes(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
-def _config(contents: Contents) -> dict[str, Any]:
+def _config(contents: ArchiveContents) -> dict[str, Any]:
     # No batchSize or maxBatchDelay: TorchServe prefers those in the archive to those it is told at registration.
     # The two timeouts stand here because TorchServe takes 120 s for each that a config file leaves out.
     return {"responseTimeout": contents.response_timeout_s, "startupTimeout": STARTUP_TIMEOUT_S}
 
 
-def _archived(contents: Contents, staged: Path, work: Path) -> Path:
+def _archived(contents: ArchiveContents, staged: Path, work: Path) -> Path:
     """Runs torch-model-archiver on the staged files and returns the folder it made."""
     private, exported = work / "tmp", work / "exported"
     private.mkdir()

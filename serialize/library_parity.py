@@ -31,10 +31,10 @@ from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize import library_process
 from serialize.checkpoints import is_url, sha256_of
+from serialize.loaded_model import LoadedModel
 from serialize.observations import draw, normalized
 from serialize.sb3.read import SETTINGS, WEIGHTS
 from serialize.sb3.spaces import ActionSpace, Box, Dict, Space
-from serialize.source import Source
 from settings.schema import LibraryParity, PolicyModel
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,12 @@ class Agreement:
 
 
 def check_library(
-    model: PolicyModel, source: Source, checkpoint: Path | None, handler: ModelHandler, work: Path, gate: LibraryParity
+    model: PolicyModel,
+    source: LoadedModel,
+    checkpoint: Path | None,
+    handler: ModelHandler,
+    work: Path,
+    gate: LibraryParity,
 ) -> Agreement | str:
     """Hold the handler's answers, its artifact loaded, against the library's; where that is left out, say why.
 
@@ -154,7 +159,7 @@ def _check_trust(model: PolicyModel) -> None:
 
 def _prepare(
     folder: Path,
-    source: Source,
+    source: LoadedModel,
     checkpoint: Path,
     handler: ModelHandler,
     observations: dict[str, NDArray[Any]],

@@ -22,8 +22,8 @@ from handlers.errors import RequestError
 from handlers.limits import MAX_PIXELS
 from handlers.pictures import Reduction, Rules
 from serialize.calibration import Pictures
-from serialize.samples import Request
-from serialize.source import Source
+from serialize.loaded_model import LoadedModel
+from serialize.sample_requests import SampleRequest
 from settings.schema import VisionModel
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Tried:
         return {**asdict(self.level), "top1": round(self.top1, 5), "change": round(self.change, 5)}
 
 
-def choose(model: VisionModel, source: Source, found: Callable[[], Pictures], own: bool) -> dict[str, Any]:
+def choose(model: VisionModel, source: LoadedModel, found: Callable[[], Pictures], own: bool) -> dict[str, Any]:
     """What the card says of decoding: `decode`, and for anything but exact the level and the figures.
 
     `own` is a handler that resizes in a way of its own. Raises ParityError where `fast` is asked for and not earned.
@@ -91,7 +91,7 @@ def _refused(model: VisionModel, reason: str, report: dict[str, Any]) -> dict[st
 
 
 def _read(
-    requests: Sequence[Request], settings: Preprocessing, level: Reduced | None
+    requests: Sequence[SampleRequest], settings: Preprocessing, level: Reduced | None
 ) -> tuple[list[NDArray[np.uint8]], int]:
     """What the network sees of each readable picture, and how many were decoded at less than their size."""
     rules = Rules(MAX_PIXELS, settings.background, settings.white)
@@ -108,7 +108,7 @@ def _read(
     return seen, smaller
 
 
-def _logits(source: Source, inputs: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+def _logits(source: LoadedModel, inputs: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
     with torch.inference_mode():
         batches = [np.stack(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
         return np.concatenate([source.network(torch.from_numpy(batch)).double().numpy() for batch in batches])

@@ -1,0 +1,63 @@
+"""The loaded network and what the later steps of a build need to know about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from serialize.sb3.spaces import ActionSpace, Space
+from settings.schema import Preprocessing
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationInputs:
+    """Images as the worker passes them to the network, uint8 [N, H, W, 3], for formats that need some.
+
+    `origin` names their source for the model card. `top1` is the share of top-1 labels that the format must keep, and
+    `tolerance` the tolerance of its golden answers.
+    """
+
+    inputs: NDArray[np.uint8]
+    origin: str
+    top1: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Element type and memory order of the weights, for the formats that torch runs."""
+
+    precision: str = "float32"
+    channels_last: bool = False
+
+    def card(self) -> dict[str, Any]:
+        """Return the options for the model card's `artifact`."""
+        return {"precision": self.precision, "channels_last": self.channels_last}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network with its weights, ready for export.
+
+    `network` maps `example`, a batch of two, to the output named `output_name`; `spec` is its specification for
+    handlers.networks. `card` holds the part of the model card that follows from the checkpoint. `in_graph` is the
+    pre-processing that the graph itself does. `calibration` returns images for the formats that need some.
+    `spaces` are a policy's observation and action space. `checkpoint_key` is the key of the weights in the checkpoint,
+    None where they are the whole file.
+    """
+
+    network: nn.Module
+    spec: dict[str, Any]
+    card: dict[str, Any]
+    example: torch.Tensor
+    input_name: str
+    output_name: str
+    compute: ComputeOptions = ComputeOptions()
+    in_graph: Preprocessing | None = None
+    calibration: Callable[[], CalibrationInputs] | None = None
+    spaces: tuple[Space, ActionSpace] | None = None
+    checkpoint_key: str | None = None
