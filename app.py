@@ -14,7 +14,7 @@ import logs
 import settings
 from business import BUSINESS
 from errors import ConfigError, PortInUse
-from gateway import server, siblings
+from gateway import process_slots, server
 from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
 from settings import Settings
@@ -55,13 +55,13 @@ def _served(overrides: list[str]) -> "ASGIApp":
     if started is not None:
         overrides = [*overrides, f"gateway.processes={started.processes}"]
     configured = settings.load(overrides)
-    joined = None if started is None or started.parent is None else siblings.join(started.parent)
+    joined = None if started is None or started.parent is None else process_slots.join(started.parent)
     # Whatever listens there before the first of us came is not one of us.
     check_port(configured.gateway, shared=joined is not None and not joined.alone)
     return _made(configured, overrides, joined)
 
 
-def _made(configured: Settings, overrides: list[str], joined: siblings.Siblings | None = None) -> "ASGIApp":
+def _made(configured: Settings, overrides: list[str], joined: process_slots.ProcessSlot | None = None) -> "ASGIApp":
     control = None
     if configured.gateway.repository_control:
         # Imported here: only a gateway that may roll models out needs to be able to.

@@ -2,36 +2,39 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from gateway.aliases import RESPONSE_FORMS
-from gateway.api_keys import KeyGuard, Keys
+from gateway.apikey import ApiKeyMiddleware, ApiKeys
 from gateway.console.state import Console
-from gateway.dispatch import Dispatch, HeadAsGet, endpoint_of
-from gateway.edge import Edge
-from gateway.endpoints import PredictionEndpoint
-from gateway.forms import FORMS, any_form
-from gateway.framework_errors import http_error, validation_error
-from gateway.guards import KnownSites, LoopbackOnly, Sites
+from gateway.dialects.short_routes import RESPONSE_FORMS
 from gateway.hooks import Business
+from gateway.http.context import context_of
+from gateway.http.payload import FORMS, any_form
+from gateway.http.responses import problem
 from gateway.metrics import Metrics
+from gateway.middleware import Edge
 from gateway.oip import rest
 from gateway.oip.context import Oip, RepositoryControl
 from gateway.oip.grpc_server import grpc_server
 from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
+from gateway.oip.replies import is_protocol, no_such_call
 from gateway.oip.statistics import Statistics
 from gateway.openapi import document
-from gateway.origins import Preflight, origins_for
+from gateway.predict import HeadAsGet, PredictionEndpoint, PredictionRouter, endpoint_of
+from gateway.process_slots import ProcessSlot
 from gateway.routes import console, docs, health, home, models
+from gateway.security import KnownSites, LoopbackMiddleware, Preflight, Sites, origins_for
 from gateway.services import open_services
-from gateway.siblings import Siblings
 from gateway.tracing import Tracer, tracer_for
 from settings.schema import Alias, Gateway, Settings
 
@@ -46,7 +49,7 @@ def create_app(
     business: Business = _NO_LOGIC,
     tracer: Tracer | None = None,
     control: RepositoryControl | None = None,
-    siblings: Siblings | None = None,
+    siblings: ProcessSlot | None = None,
 ) -> ASGIApp:
     """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
 
@@ -98,30 +101,30 @@ def create_app(
     hot: ASGIApp = endpoint_of
     for layer in reversed(layers):
         hot = layer.cls(hot, *layer.args, **layer.kwargs)
-    return Dispatch(app, hot, short, default, versioned)
+    return PredictionRouter(app, hot, short, default, versioned)
 
 
 def _short(alias: Alias) -> PredictionEndpoint:
     return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
 
 
-def _keys(gateway: Gateway, siblings: Siblings | None) -> Keys | None:
+def _keys(gateway: Gateway, siblings: ProcessSlot | None) -> ApiKeys | None:
     """The API keys, counted together whichever way a request comes."""
     if not gateway.security.api_keys:
         return None
-    return Keys(gateway.security.api_keys, None if siblings is None else siblings.folder)
+    return ApiKeys(gateway.security.api_keys, None if siblings is None else siblings.folder)
 
 
-def _guards(gateway: Gateway, keys: Keys | None) -> list[Middleware]:
+def _guards(gateway: Gateway, keys: ApiKeys | None) -> list[Middleware]:
     """Who may ask at all; outermost first."""
     security = gateway.security
-    guards = [] if gateway.insecure or keys else [Middleware(LoopbackOnly)]
+    guards = [] if gateway.insecure or keys else [Middleware(LoopbackMiddleware)]
     if keys is None:
         guards.append(Middleware(KnownSites, sites=Sites(gateway)))
     if security.cors_origins:
         guards.append(Middleware(Preflight, allowed=security.cors_origins))
     if keys is not None:
-        guards.append(Middleware(KeyGuard, keys=keys))
+        guards.append(Middleware(ApiKeyMiddleware, keys=keys))
     return guards
 
 
@@ -133,3 +136,20 @@ def _document(app: FastAPI, gateway: Gateway) -> None:
 
     # FastAPI documents this replacement of a method as the way to extend the document.
     app.__dict__["openapi"] = openapi
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """No such route, or not with this method."""
+    assert isinstance(error, HTTPException)
+    request_id, path = context_of(request.scope).request_id, request.scope["path"]
+    if is_protocol(path):
+        return no_such_call(path, error.status_code, str(error.detail), request_id, error.headers)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail), request_id, error.headers)
+
+
+async def validation_error(request: Request, error: Exception) -> Response:
+    """Parameters of a route that the framework itself checks; their values are not repeated."""
+    assert isinstance(error, RequestValidationError)
+    found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+    return problem(422, "invalid_fields", found, context_of(request.scope).request_id)

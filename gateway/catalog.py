@@ -9,10 +9,125 @@ costs the engine no more than one does.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from engines.described import Version
+from engines.interface import Reader
 from errors import EngineError, NoWorker, UnknownModel
-from gateway.served import ServedModel, ServedVersion, Snapshot
+from gateway import model_card as cards
+from gateway.model_card import Kind, ModelCard
 from logs import event, log_task_error
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """One version of a model. `pending` and `capacity` are requests; `max_batch_delay` is ms.
+
+    `archive` is where the engine got it from, for comparison only: clients never see it.
+    """
+
+    model: str
+    version: str
+    default: bool
+    workers_ready: int
+    workers: int
+    min_workers: int
+    max_workers: int
+    batch_size: int
+    max_batch_delay: int
+    pending: int
+    capacity: int
+    card: ModelCard
+    archive: str = ""
+
+    @property
+    def kind(self) -> Kind | None:
+        """What the model reads; None while no worker has shown a card."""
+        return cards.kind_of(self.card)
+
+    def public(self) -> dict[str, Any]:
+        """What clients may see: no address, no path and no process of the engine."""
+        return {
+            "version": self.version,
+            "default": self.default,
+            "workers": {
+                "ready": self.workers_ready,
+                "total": self.workers,
+                "min": self.min_workers,
+                "max": self.max_workers,
+            },
+            "queue": {"pending": self.pending, "free": self.capacity},
+            "batch": {
+                "batch_size": self.batch_size,
+                "max_batch_delay": self.max_batch_delay,
+                **cards.registration(self.card),
+            },
+            **{key: value for key, value in cards.public(self.card).items() if key != "model_name"},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model and all its versions."""
+
+    name: str
+    versions: tuple[ServedVersion, ...]
+
+    @property
+    def default(self) -> ServedVersion:
+        """The version that answers when none is named."""
+        for version in self.versions:
+            if version.default:
+                return version
+        return self.versions[0]
+
+    def version(self, version: str | None) -> ServedVersion | None:
+        """A version by its name, the default one for None."""
+        if version is None:
+            return self.default
+        return next((each for each in self.versions if each.version == version), None)
+
+    def public(self) -> dict[str, Any]:
+        """What clients may see."""
+        return {
+            "name": self.name,
+            "default_version": self.default.version,
+            "versions": [version.public() for version in self.versions],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All models at one moment (`taken`, seconds of the event loop's clock)."""
+
+    models: Mapping[str, ServedModel]
+    taken: float
+
+    def find(self, name: str, version: str | None) -> ServedVersion | None:
+        """A version of a model, None when it is not served."""
+        model = self.models.get(name)
+        return None if model is None else model.version(version)
+
+
+def described(found: Version, *, default: bool, card: ModelCard) -> ServedVersion:
+    """The engine's description of one version, as the gateway keeps it."""
+    return ServedVersion(
+        model=found.model,
+        version=found.version,
+        default=default,
+        workers_ready=found.ready_workers,
+        workers=len(found.workers),
+        min_workers=found.min_workers,
+        max_workers=found.max_workers,
+        batch_size=found.batch_size,
+        max_batch_delay=found.max_batch_delay,
+        pending=found.pending_requests,
+        capacity=found.free,
+        card=card,
+        archive=found.url,
+    )
+
 
 _log = logging.getLogger(__name__)
 
@@ -130,3 +245,51 @@ class Catalog:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+Fingerprint = tuple[str, tuple[str, ...]]
+
+
+class Survey:
+    """Looks at the engine as a whole. A card is asked for once, and again when the version's archive or workers change.
+
+    Asking costs the worker a turn, so it is not done at every look.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._cards: dict[tuple[str, str], tuple[Fingerprint, ModelCard]] = {}
+
+    async def look(self) -> dict[str, ServedModel]:
+        """All models by name. Raises EngineError when the engine does not answer."""
+        names = await self._reader.model_names()
+        models = await asyncio.gather(*(self._model(name) for name in names))
+        found = {model.name: model for model in models if model is not None}
+        seen = {(version.model, version.version) for model in found.values() for version in model.versions}
+        self._cards = {key: card for key, card in self._cards.items() if key in seen}
+        return found
+
+    async def _model(self, name: str) -> ServedModel | None:
+        versions = await self._reader.versions(name)
+        if not versions:
+            return None
+        default = versions[0].version
+        if len(versions) > 1:
+            default = await self._reader.default_version(name) or default
+        return ServedModel(name, tuple(await asyncio.gather(*(self._version(each, default) for each in versions))))
+
+    async def _version(self, found: Version, default: str) -> ServedVersion:
+        return described(found, default=found.version == default, card=await self._card(found))
+
+    async def _card(self, found: Version) -> ModelCard:
+        key = (found.model, found.version)
+        workers = [worker for worker in found.workers if worker.ready]
+        mark: Fingerprint = (found.url, tuple(sorted(str(worker.started) for worker in workers)))
+        known = self._cards.get(key)
+        if known is not None and (known[0] == mark or not workers):
+            return known[1]
+        card = await self._reader.card(*key) if workers else None
+        if card is None:
+            return {} if known is None else known[1]
+        self._cards[key] = (mark, card)
+        return card

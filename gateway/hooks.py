@@ -3,11 +3,11 @@
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import orjson
 
-from gateway.card import Kind
+from gateway.model_card import Kind
 
 Load = tuple[str, str | None]
 """A model, and the version when it is one under trial."""
@@ -98,3 +98,20 @@ class Business:
     def after_for(self, model: str) -> After | None:
         """What runs after a prediction of this model."""
         return self.after.get(model) or self.after.get("*")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineResponse:
+    """A model's answer as the handler wrote it: JSON bytes, their type, and the version that made them."""
+
+    body: bytes = field(repr=False)
+    content_type: str
+    version: str | None
+
+
+class Predictor(Protocol):
+    """Whatever answers predictions: the upstream itself, or something that stands in front of it."""
+
+    async def predict(self, request: PredictionRequest) -> EngineResponse:
+        """One prediction. Raises the RequestError that a client is to be told."""
+        ...

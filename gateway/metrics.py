@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from gateway.siblings import Siblings
+from gateway.process_slots import ProcessSlot
 
 # From a policy's answer on the same machine to the default deadline, in seconds.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -30,7 +30,7 @@ class Metrics:
     One object per application, so that two in one process do not mix.
     """
 
-    def __init__(self, siblings: Siblings | None = None) -> None:
+    def __init__(self, siblings: ProcessSlot | None = None) -> None:
         self._siblings = siblings
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.served import ServedVersion, Snapshot
+from gateway.catalog import ServedVersion, Snapshot
 
 _LABELS = ("model", "version")
 

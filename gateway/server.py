@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from errors import ConfigError
-from gateway import siblings
-from gateway.guards import is_loopback
-from gateway.protocol import Protocol
+from gateway import process_slots
+from gateway.http.protocol import Protocol
+from gateway.security import is_loopback
 from settings.schema import Gateway
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(app: "ASGIApp | str", gateway: Gateway) -> None:
     try:
         uvicorn.run(app, **options(gateway))
     finally:
-        siblings.clean_up(os.getpid())
+        process_slots.clean_up(os.getpid())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,88 @@
 """What the routes work with, built when the gateway starts and taken down when it stops."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
 from deployments.traffic import traffic_file
-from gateway.admission import Admission
-from gateway.catalog import Catalog
-from gateway.chain import chain
-from gateway.deadline import Deadlines
+from errors import NoWorker
+from gateway.catalog import Catalog, ServedVersion, Snapshot
+from gateway.early_refusal import Refusals, refusals_for
+from gateway.fast_path import FastPath, may_be_taken
 from gateway.hooks import Business
-from gateway.hosts import hosts
+from gateway.http.body import BodyBudget, receiving_for
+from gateway.http.deadline import Deadlines
 from gateway.metrics import Metrics
-from gateway.origins import Origins, origins_for
-from gateway.overload import Refusals, refusals_for
-from gateway.pipeline import Pipeline
-from gateway.receiving import Receiving, receiving_for
-from gateway.session import open_session
-from gateway.shortcut import Shortcut, may_be_taken
-from gateway.siblings import Siblings
+from gateway.pipeline import Pipeline, chain
+from gateway.process_slots import ProcessSlot
+from gateway.scheduling.admission import AdmissionControl
+from gateway.security import Origins, origins_for
 from gateway.splits import Splits
-from gateway.stopping import Stopping, notice
 from gateway.tracing import Tracer
 from gateway.traffic import Traffic
 from gateway.trial_metrics import TrialMetrics
-from settings.schema import Settings
+from gateway.upstream.balancer import hosts
+from gateway.upstream.connections import open_session
+from settings.schema import Gateway, Settings
 
 if TYPE_CHECKING:
-    from gateway.api_keys import Keys
+    from gateway.apikey import ApiKeys
+
+Handler = Callable[[int, FrameType | None], Any]
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(slots=True)
+class Shutdown:
+    """Whether the gateway was asked to end."""
+
+    asked: bool = False
+
+
+@contextmanager
+def notice(stopping: Shutdown, seconds: float) -> Iterator[None]:
+    """Puts the notice in front of the server's own signal handlers, which must be there already.
+
+    Outside of the main thread no signal arrives, and nothing is done.
+    """
+    if seconds == 0 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    servers = {number: server for number in SIGNALS if callable(server := signal.getsignal(number))}
+    asked = _Notice(stopping, seconds, asyncio.get_running_loop(), servers)
+    for number in servers:
+        signal.signal(number, asked)
+    try:
+        yield
+    finally:
+        for number, server in servers.items():
+            signal.signal(number, server)
+
+
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """The signal handler that gives the notice."""
+
+    stopping: Shutdown
+    seconds: float
+    loop: asyncio.AbstractEventLoop
+    servers: dict[signal.Signals, Handler]
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        server = self.servers[signal.Signals(number)]
+        if self.stopping.asked:  # asked twice: at once
+            server(number, frame)
+            return
+        self.stopping.asked = True
+        self.loop.call_soon_threadsafe(self.loop.call_later, self.seconds, server, number, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +95,13 @@ class Services:
     traffic: Traffic
     metrics: Metrics
     deadlines: Deadlines
-    admission: Admission
-    stopping: Stopping
-    receiving: Receiving
+    admission: AdmissionControl
+    stopping: Shutdown
+    receiving: BodyBudget
     origins: Origins | None
-    shortcut: Shortcut | None
+    shortcut: FastPath | None
     refusals: Refusals | None
-    siblings: Siblings | None
+    siblings: ProcessSlot | None
 
 
 @asynccontextmanager
@@ -58,8 +110,8 @@ async def open_services(
     business: Business,
     metrics: Metrics,
     tracer: Tracer,
-    keys: "Keys | None",
-    siblings: Siblings | None,
+    keys: "ApiKeys | None",
+    siblings: ProcessSlot | None,
 ) -> AsyncIterator[Services]:
     """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
     gateway = settings.gateway
@@ -74,10 +126,10 @@ async def open_services(
         try:
             served.start()
             pipeline = Pipeline(made.engine, business, metrics)
-            stopping = Stopping()
+            stopping = Shutdown()
             shortcut = None
             if may_be_taken(gateway):
-                shortcut = Shortcut(gateway, catalog, made, business, metrics)
+                shortcut = FastPath(gateway, catalog, made, business, metrics)
             with notice(stopping, gateway.stop_notice_ms / 1000):
                 yield Services(
                     settings,
@@ -110,7 +162,30 @@ def services_of(scope: Scope) -> Services:
     return services
 
 
-def is_stopping(scope: Scope) -> bool:
-    """Whether the gateway was asked to end."""
-    services: Services | None = scope["state"].get("services")
-    return services is not None and services.stopping.asked
+async def missing_models(services: Services) -> list[str]:
+    """What is not ready, in words; empty when everything is."""
+    if services.stopping.asked:
+        return ["the gateway is about to stop"]
+    try:
+        snapshot = await services.catalog.fresh()
+    except NoWorker:
+        return ["the engine does not answer"]
+    return [words for name in promised(services.settings.gateway) if (words := _missing(snapshot, name))]
+
+
+def has_worker(services: Services, found: ServedVersion) -> bool:
+    """Whether a version of a model is ready."""
+    return found.workers_ready > 0 and not services.stopping.asked
+
+
+def promised(gateway: Gateway) -> list[str]:
+    """The models that short routes or defaults name, each once."""
+    names = [gateway.default_vision_model, gateway.default_policy, *(alias.model for alias in gateway.aliases)]
+    return list(dict.fromkeys(names))
+
+
+def _missing(snapshot: Snapshot, name: str) -> str:
+    found = snapshot.find(name, None)
+    if found is None:
+        return f"model {name} is not registered"
+    return "" if found.workers_ready else f"model {name} has no worker"

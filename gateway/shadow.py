@@ -11,8 +11,7 @@ from dataclasses import replace
 from deployments.traffic import TrafficSplit
 from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.compare import compare
-from gateway.engine import Engine, EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
 from logs import event, log_task_error
@@ -23,13 +22,13 @@ _log = logging.getLogger(__name__)
 class Shadow:
     """Copies under way, bounded for each gateway process."""
 
-    def __init__(self, engine: Engine, splits: Splits, metrics: TrialMetrics) -> None:
+    def __init__(self, engine: Predictor, splits: Splits, metrics: TrialMetrics) -> None:
         self._engine = engine
         self._splits = splits
         self._metrics = metrics
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def copy(self, split: TrafficSplit, request: PredictionRequest, answer: EngineAnswer) -> None:
+    def copy(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
         """Sends a copy on its way, or counts that there was no place for it."""
         if len(self._under_way) >= split.max_copies:
             self._metrics.copied(request.model, split.trial, "dropped")
@@ -47,7 +46,7 @@ class Shadow:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _compared(self, split: TrafficSplit, request: PredictionRequest, answer: EngineAnswer) -> None:
+    async def _compared(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
         try:
             found = await self._answer(split, request)
         except UnknownModel:
@@ -71,7 +70,7 @@ class Shadow:
                 trial=difference.trial,
             )
 
-    async def _answer(self, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer:
+    async def _answer(self, split: TrafficSplit, request: PredictionRequest) -> EngineResponse:
         clock = asyncio.get_running_loop().time
         started, status = clock(), 504
         until = started + split.copy_timeout_s

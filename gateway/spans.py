@@ -34,7 +34,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from gateway.exchange import Exchange
+from gateway.http.context import RequestContext
 from logs import current_trace_id
 
 SERVICE = "marina-gateway"
@@ -56,7 +56,7 @@ class OpenTelemetry:
         self._context = TraceContextTextMapPropagator()
 
     @contextmanager
-    def request(self, method: str, exchange: Exchange) -> Iterator["_Request"]:
+    def request(self, method: str, exchange: RequestContext) -> Iterator["_Request"]:
         """The span of a server; log lines carry its trace from here on."""
         names = {name.decode("latin-1"): value.decode("latin-1") for name, value in exchange.headers}
         parent = self._context.extract({name: names[name] for name in _PARENTS if name in names})
@@ -134,7 +134,7 @@ class _Request:
         self._span = span
         self._method = method
 
-    def answered(self, exchange: Exchange, status: int) -> None:
+    def answered(self, exchange: RequestContext, status: int) -> None:
         """A status of the client's own making is no error of this server."""
         if exchange.route:
             self._span.update_name(f"{self._method} {exchange.route}")

@@ -10,14 +10,14 @@ from contextvars import Context
 from typing import Protocol
 
 from errors import ConfigError
-from gateway.exchange import Exchange
+from gateway.http.context import RequestContext
 from settings.schema import Tracing
 
 
 class RequestSpan(Protocol):
     """A request of a client, while it is answered."""
 
-    def answered(self, exchange: Exchange, status: int) -> None:
+    def answered(self, exchange: RequestContext, status: int) -> None:
         """How it ended: what the exchange knows by now, and the status that went out."""
         ...
 
@@ -33,7 +33,7 @@ class CallSpan(Protocol):
 class Tracer(Protocol):
     """Where spans begin and end."""
 
-    def request(self, method: str, exchange: Exchange) -> AbstractContextManager[RequestSpan]:
+    def request(self, method: str, exchange: RequestContext) -> AbstractContextManager[RequestSpan]:
         """Spans the whole request; the client's `traceparent` is continued."""
         ...
 
@@ -60,7 +60,7 @@ class _Silent:
 class NoTracer:
     """Tells nothing."""
 
-    def request(self, method: str, exchange: Exchange) -> AbstractContextManager[RequestSpan]:
+    def request(self, method: str, exchange: RequestContext) -> AbstractContextManager[RequestSpan]:
         """Nothing."""
         return _UNTOLD
 

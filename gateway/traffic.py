@@ -18,10 +18,8 @@ from hashlib import blake2b
 
 from deployments.traffic import TrafficSplit
 from errors import OverCapacity, RequestError, UnknownModel
-from gateway import exchange
-from gateway.engine import Engine, EngineAnswer
-from gateway.exchange import Headers
-from gateway.hooks import PredictionRequest
+from gateway.hooks import EngineResponse, PredictionRequest, Predictor
+from gateway.http.context import Headers, header
 from gateway.shadow import Shadow
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
@@ -46,7 +44,7 @@ class Spread:
 class Traffic:
     """The engine, with the version chosen for each request that leaves it open."""
 
-    def __init__(self, engine: Engine, splits: Splits, shadow: Shadow, metrics: TrialMetrics) -> None:
+    def __init__(self, engine: Predictor, splits: Splits, shadow: Shadow, metrics: TrialMetrics) -> None:
         self._engine = engine
         self._splits = splits
         self._shadow = shadow
@@ -64,16 +62,16 @@ class Traffic:
         split = self._splits.find(model)
         if split is None or split.sticky_header is None:
             return None
-        return exchange.header(headers, split.sticky_header.lower().encode())
+        return header(headers, split.sticky_header.lower().encode())
 
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+    async def predict(self, request: PredictionRequest) -> EngineResponse:
         """The answer of whichever version it is. Raises what the default version's engine raises."""
         split = self.split(request.model, request.version)
         if split is None:
             return await self._engine.predict(request)
         return await self.through(self._engine, split, request)
 
-    async def through(self, engine: Engine, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer:
+    async def through(self, engine: Predictor, split: TrafficSplit, request: PredictionRequest) -> EngineResponse:
         """The same by another engine, for a request whose split is known."""
         if self._is_canary(split, request):
             answer = await self._of_canary(engine, split, request)
@@ -90,7 +88,9 @@ class Traffic:
         # Who cannot be told apart from others cannot be kept on one side, so stays where it was.
         return request.sticky is not None and place(split.trial, request.sticky) < split.weight
 
-    async def _of_canary(self, engine: Engine, split: TrafficSplit, request: PredictionRequest) -> EngineAnswer | None:
+    async def _of_canary(
+        self, engine: Predictor, split: TrafficSplit, request: PredictionRequest
+    ) -> EngineResponse | None:
         """The answer of the version under trial; None when it has none to give."""
         now = asyncio.get_running_loop().time()
         until = now + (request.deadline - now) * PATIENCE
@@ -105,7 +105,7 @@ class Traffic:
         self._metrics.fallback(request.model, split.trial)
         return None
 
-    async def _counted(self, engine: Engine, version: str, request: PredictionRequest) -> EngineAnswer:
+    async def _counted(self, engine: Predictor, version: str, request: PredictionRequest) -> EngineResponse:
         clock = asyncio.get_running_loop().time
         started, status = clock(), 0
         try:

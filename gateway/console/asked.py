@@ -2,8 +2,8 @@
 
 from starlette.types import Scope
 
-from gateway import exchange
 from gateway.console.files import files
+from gateway.http.context import header
 
 PREFIX = "/console/"
 
@@ -17,5 +17,5 @@ def is_page(scope: Scope) -> bool:
     """Whether a request is for the page itself or for one of its files."""
     path: str = scope["path"]
     if path == "/":
-        return wants_page(exchange.header(scope["headers"], b"accept"))
+        return wants_page(header(scope["headers"], b"accept"))
     return path.startswith(PREFIX) and path.removeprefix(PREFIX) in files()

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from deployments.traffic import TrafficSplit
+from gateway.catalog import ServedModel, ServedVersion
 from gateway.console.counts import Counts, by_model
 from gateway.metrics import BUCKETS
-from gateway.served import ServedModel, ServedVersion
+from gateway.process_slots import ProcessSlot
 from gateway.services import Services
-from gateway.siblings import Siblings
 
 # However many pages are open, the figures are put together no more often than this.
 KEPT_S = 1.0
@@ -91,7 +91,7 @@ def _split(split: TrafficSplit, counts: Counts) -> dict[str, Any]:
     return told | {"answered": counts.live, "copied": counts.copies[split.trial]}
 
 
-def counts_are_whole(siblings: Siblings | None) -> bool:
+def counts_are_whole(siblings: ProcessSlot | None) -> bool:
     """Whether the counts are of every process: they are shared, or there is only this one.
 
     Servers that are neither uvicorn nor gunicorn may start several without a word to us.

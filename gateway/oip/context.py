@@ -10,7 +10,7 @@ from gateway.oip.statistics import Statistics
 from gateway.services import Services
 
 if TYPE_CHECKING:
-    from gateway.api_keys import Keys
+    from gateway.apikey import ApiKeys
 
 
 class RepositoryControl(Protocol):
@@ -39,7 +39,7 @@ class Oip:
     services: Services
     statistics: Statistics
     control: RepositoryControl | None
-    keys: "Keys | None"
+    keys: "ApiKeys | None"
 
 
 def oip_of(scope: Scope) -> Oip:

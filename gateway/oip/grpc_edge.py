@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from errors import Internal, RequestError
-from gateway import request_id
-from gateway.exchange import Exchange
+from gateway.http.body import BodyBudget, full
+from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
 from gateway.metrics import Metrics
-from gateway.receiving import Receiving, full
 from gateway.tracing import SILENT, Tracer
 from logs import current_request_id, event
 
 if TYPE_CHECKING:
-    from gateway.api_keys import Keys
+    from gateway.apikey import ApiKeys
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ _CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-current_call: ContextVar[Exchange] = ContextVar("call")
+current_call: ContextVar[RequestContext] = ContextVar("call")
 """The call that the running task answers; its model is filled in once it is found."""
 
 Call = Callable[[Any, Any], Awaitable[Any]]
@@ -55,7 +54,7 @@ class Edge(grpc.aio.ServerInterceptor):
     """Gives each call its id, turns errors into statuses, and counts."""
 
     def __init__(
-        self, metrics: Metrics, receiving: Receiving, keys: "Keys | None", tracer: Tracer, *, access_log: bool
+        self, metrics: Metrics, receiving: BodyBudget, keys: "ApiKeys | None", tracer: Tracer, *, access_log: bool
     ) -> None:
         self._metrics = metrics
         self._receiving = receiving
@@ -130,7 +129,7 @@ class Edge(grpc.aio.ServerInterceptor):
         finally:
             self._end(counted)
 
-    def _hold(self, call: Exchange, message: Any) -> None:
+    def _hold(self, call: RequestContext, message: Any) -> None:
         """Counts a message as held until its call ends. Raises OverCapacity when it is too much."""
         size = message.ByteSize() if hasattr(message, "ByteSize") else 0
         if not self._receiving.take(size):
@@ -146,7 +145,7 @@ class Edge(grpc.aio.ServerInterceptor):
     def _begin(self, context: Any, route: str, own_id: str) -> "_Counted":
         accepted = _taken_id(context, own_id)
         current_request_id.set(accepted)
-        call = Exchange(accepted, asyncio.get_running_loop().time(), route, headers=_headers(context))
+        call = RequestContext(accepted, asyncio.get_running_loop().time(), route, headers=_headers(context))
         current_call.set(call)
         self._metrics.in_flight.inc()
         return _Counted(call)
@@ -171,7 +170,7 @@ class Edge(grpc.aio.ServerInterceptor):
 class _Counted:
     """One call and how it ended."""
 
-    call: Exchange
+    call: RequestContext
     status: int = HTTPStatus.OK
 
 
@@ -191,8 +190,8 @@ def _text(value: str | bytes | None) -> str | None:
 
 def _taken_id(context: Any, own: str) -> str:
     """The id in the metadata, else the request's own, else a new one; sent back with the status."""
-    name = request_id.HEADER.decode()
+    name = REQUEST_ID_HEADER.decode()
     offered = dict(context.invocation_metadata() or ()).get(name, own)
-    accepted = request_id.accepted(offered if isinstance(offered, str) and offered else None)
+    accepted = accepted_id(offered if isinstance(offered, str) and offered else None)
     context.set_trailing_metadata(((name, accepted),))
     return accepted

@@ -7,17 +7,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from errors import DeadlinePassed, RequestError
-from gateway import deadline, exchange
-from gateway.body import OCTETS, read_body
-from gateway.exchange import Exchange
-from gateway.forms import JSON
-from gateway.hang_up import DeadlineExpiredError, Patience, hang_up_of, watched
+from gateway.catalog import ServedVersion
+from gateway.http.body import OCTETS, read_body
+from gateway.http.context import RequestContext, context_of, header
+from gateway.http.deadline import DEADLINE_HEADER, DeadlineExpiredError, Patience, hang_up_of, watched
+from gateway.http.payload import JSON
 from gateway.oip import json_wire
 from gateway.oip.context import Oip, oip_of
 from gateway.oip.exchanged import InferRequest, InferResponse, timeout_s
 from gateway.oip.inference import infer
 from gateway.oip.replies import protocol_error
-from gateway.served import ServedVersion
 
 INFER_ROUTES = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
@@ -30,7 +29,7 @@ class InferEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers; what a client did wrong is told in the protocol's shape."""
-        request = exchange.of(scope)
+        request = context_of(scope)
         request.route = self.route
         try:
             response = await self._answer(oip_of(scope), request, scope, receive)
@@ -38,9 +37,9 @@ class InferEndpoint:
             response = protocol_error(error, request.request_id)
         await response(scope, receive, send)
 
-    async def _answer(self, oip: Oip, request: Exchange, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, oip: Oip, request: RequestContext, scope: Scope, receive: Receive) -> Response:
         services, hang_up = oip.services, hang_up_of(scope)
-        seconds = services.deadlines.seconds(exchange.header(scope["headers"], deadline.HEADER))
+        seconds = services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
         request.deadline = request.started + seconds
         try:
             async with Patience(request.deadline, hang_up):
@@ -55,7 +54,7 @@ class InferEndpoint:
             raise DeadlinePassed(f"no answer within {late:.0f} ms") from None
 
     async def _read(
-        self, oip: Oip, request: Exchange, scope: Scope, receive: Receive
+        self, oip: Oip, request: RequestContext, scope: Scope, receive: Receive
     ) -> tuple[ServedVersion, InferRequest]:
         """The model and the request; its own timeout may bring the deadline nearer."""
         services, path = oip.services, scope["path_params"]
@@ -63,7 +62,7 @@ class InferEndpoint:
         request.model = found.model
         services.admission.check(found.model, request.deadline)
         body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
-        length = exchange.header(scope["headers"], json_wire.HEADER)
+        length = header(scope["headers"], json_wire.HEADER)
         asked = json_wire.read(body.data, length, found.model, path.get("version"))
         own = timeout_s(asked.parameters)
         if own is not None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from errors import Internal, NoWorker, RequestError, UnknownModel, UnreadableInput
-from gateway import limits
-from gateway.engine import EngineAnswer
-from gateway.exchange import Exchange
-from gateway.hooks import PredictionRequest, Reply
+from gateway.catalog import ServedVersion
+from gateway.hooks import EngineResponse, PredictionRequest, Reply
+from gateway.http.context import RequestContext
+from gateway.http.payload import check_limits
 from gateway.oip import check
 from gateway.oip.context import Oip
 from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
@@ -17,10 +17,9 @@ from gateway.oip.outputs import Output, outputs_of
 from gateway.oip.statistics import Timing
 from gateway.oip.tensors import BYTES, Tensor
 from gateway.pipeline import parsed
-from gateway.served import ServedVersion
 
 
-async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange) -> InferResponse:
+async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: RequestContext) -> InferResponse:
     """The answer of this version. Raises RequestError: UnreadableInput for tensors that do not fit the model."""
     timing = Timing(asyncio.get_running_loop().time)
     try:
@@ -37,7 +36,7 @@ async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: Exc
 
 
 async def _inferred(
-    oip: Oip, found: ServedVersion, request: InferRequest, call: Exchange, timing: Timing
+    oip: Oip, found: ServedVersion, request: InferRequest, call: RequestContext, timing: Timing
 ) -> tuple[InferResponse, int]:
     reads = input_of(found.card)
     if reads is None:
@@ -45,7 +44,7 @@ async def _inferred(
     tensors = check.all_inputs(request.inputs, reads.specs, found.model)
     wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
     payload = reads.payload(tensors)
-    limits.check(payload, found.card)
+    check_limits(payload, found.card)
     prediction = PredictionRequest(
         found.model,
         request.version,
@@ -91,8 +90,8 @@ def _wanted(
     return [(by_name[each.name], each) for each in asked]
 
 
-def _content(answer: EngineAnswer | Reply) -> dict[str, Any]:
-    if isinstance(answer, EngineAnswer):
+def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
+    if isinstance(answer, EngineResponse):
         return parsed(answer)
     content = answer.content
     if answer.status < 400 and isinstance(content, dict) and isinstance(content.get("predictions"), list):

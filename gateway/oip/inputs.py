@@ -9,11 +9,10 @@ from typing import Any
 import orjson
 
 from errors import UnreadableInput
-from gateway.body import OCTETS
-from gateway.card import Card, is_picture, kind_of
-from gateway.forms import JSON, Payload
+from gateway.http.body import OCTETS
+from gateway.http.payload import JSON, Payload, from_base64
+from gateway.model_card import ModelCard, is_picture, kind_of
 from gateway.oip.tensors import BYTES, Tensor, TensorSpec, nested
-from gateway.pictures import from_base64
 from handlers import picture_text
 
 
@@ -25,7 +24,7 @@ class Input:
     payload: Callable[[Sequence[Tensor]], Payload]
 
 
-def input_of(card: Card) -> Input | None:
+def input_of(card: ModelCard) -> Input | None:
     """What a model reads; None when its card does not say."""
     kind = kind_of(card)
     if kind == "vision":

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.card import Card
+from gateway.catalog import ServedModel, ServedVersion
+from gateway.model_card import ModelCard
 from gateway.oip.inputs import input_of
 from gateway.oip.outputs import outputs_of
 from gateway.oip.tensors import TensorSpec
-from gateway.served import ServedModel, ServedVersion
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -59,7 +59,7 @@ def config(version: ServedVersion, backend: str) -> dict[str, Any]:
     }
 
 
-def _platform(card: Card) -> str:
+def _platform(card: ModelCard) -> str:
     return _PLATFORMS.get(str((card.get("artifact") or {}).get("format")), "torchserve")
 
 

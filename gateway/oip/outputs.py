@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.card import Card, kind_of
+from gateway.model_card import ModelCard, kind_of
 from gateway.oip.tensors import BYTES, TensorSpec
 
 Prediction = Mapping[str, Any]
@@ -23,7 +23,7 @@ class Output:
     labels: tuple[str, ...] = ()
 
 
-def outputs_of(card: Card) -> tuple[Output, ...]:
+def outputs_of(card: ModelCard) -> tuple[Output, ...]:
     """All outputs of a model in the order in which they are answered; none without a card."""
     kind = kind_of(card)
     if kind == "policy":
@@ -41,7 +41,7 @@ def _action(space: Mapping[str, Any]) -> Output:
     return Output(TensorSpec("action", datatype, (-1, *inner)), lambda prediction: _flat(prediction["action"]))
 
 
-def _classes(card: Card) -> tuple[Output, ...]:
+def _classes(card: ModelCard) -> tuple[Output, ...]:
     labels, settings = tuple(card.get("labels") or ()), card.get("output") or {}
     top_k = settings.get("top_k")
     listed = _best(min(top_k, len(labels)), labels) if top_k else (_every(labels),)

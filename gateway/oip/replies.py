@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from errors import RequestError
-from gateway.replies import json_response
+from gateway.http.responses import json_response
 
 
 def protocol_error(error: RequestError, request_id: str) -> Response:

@@ -6,8 +6,8 @@ from typing import Any
 from anyio import to_thread
 
 from errors import MarinaError, NotAllowed, NoWorker, RequestError, UnknownModel, UnreadableInput
+from gateway.catalog import ServedVersion
 from gateway.oip.context import Oip, RepositoryControl
-from gateway.served import ServedVersion
 
 # Models here do not depend on each other: nothing to do for it.
 _IGNORED = frozenset({"unload_dependents"})

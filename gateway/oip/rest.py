@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from errors import RequestError, UnknownModel, UnreadableInput
-from gateway import exchange
-from gateway.body import read_body
+from gateway.catalog import ServedModel, ServedVersion
+from gateway.http.body import read_body
+from gateway.http.context import context_of
+from gateway.http.responses import json_response
 from gateway.oip import metadata, repository
 from gateway.oip.context import Oip, oip_of
 from gateway.oip.documented import PARAMETERS, READY_ONLY, SAMPLES, body_of, oip_answers
 from gateway.oip.json_wire import document
 from gateway.oip.replies import protocol_error
-from gateway.readiness import has_worker, missing
-from gateway.replies import json_response
-from gateway.served import ServedModel, ServedVersion
+from gateway.services import has_worker, missing_models
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -44,7 +44,7 @@ class ProtocolRoute(APIRoute):
             try:
                 return await handler(request)
             except RequestError as error:
-                return protocol_error(error, exchange.of(request.scope).request_id)
+                return protocol_error(error, context_of(request.scope).request_id)
 
         return answered
 
@@ -72,7 +72,7 @@ async def server_live() -> Response:
 @router.get("/health/ready", responses=oip_answers({"ready": True}, 503))
 async def server_ready(oip: OipDep) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
-    lacking = await missing(oip.services)
+    lacking = await missing_models(oip.services)
     if lacking:
         return json_response({"ready": False, "error": "not ready: " + "; ".join(lacking)}, 503)
     return json_response({"ready": True})

@@ -8,17 +8,17 @@ from typing import Any
 from google.protobuf.json_format import ParseDict
 
 from errors import RequestError
+from gateway.http.body import full
+from gateway.http.deadline import answered_within
 from gateway.oip import grpc_wire, metadata, repository
 from gateway.oip.context import Oip
 from gateway.oip.exchanged import timeout_s
 from gateway.oip.grpc_edge import current_call
 from gateway.oip.inference import infer
-from gateway.oip.limits import answered_within
 from gateway.oip.messages import config, pb
 from gateway.oip.rest import statistics, version_of
 from gateway.oip.stream import Streams
-from gateway.readiness import has_worker, missing
-from gateway.receiving import full
+from gateway.services import has_worker, missing_models
 
 
 class NotOffered(RequestError):
@@ -41,7 +41,7 @@ class Servicer:
 
     async def ServerReady(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Whether every model that a short route or default names has a worker."""
-        return pb.ServerReadyResponse(ready=not await missing(self._oip.services))
+        return pb.ServerReadyResponse(ready=not await missing_models(self._oip.services))
 
     async def ServerMetadata(self, _: Any, __: Any) -> Any:  # noqa: N802
         """Name, version and extensions of this server."""

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from gateway.console.files import PAGE, files
 from gateway.console.state import Console
 from gateway.documented import answers
-from gateway.replies import JSON
+from gateway.http.responses import JSON
 
 router = APIRouter()
 

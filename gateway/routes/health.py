@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from errors import NoWorker
 from gateway.documented import answers
+from gateway.http.responses import json_response
 from gateway.model_metrics import model_metrics
-from gateway.readiness import missing
-from gateway.replies import json_response
 from gateway.routes.deps import ServicesDep
+from gateway.services import missing_models
 
 router = APIRouter(tags=["operation"])
 
@@ -23,7 +23,7 @@ async def liveness() -> Response:
 @router.get("/readyz", responses=answers({"status": "ready"}, 503))
 async def readiness(services: ServicesDep) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
-    lacking = await missing(services)
+    lacking = await missing_models(services)
     if lacking:
         raise NoWorker("not ready: " + "; ".join(lacking))
     return json_response({"status": "ready"})

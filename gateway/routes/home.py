@@ -7,7 +7,7 @@ from starlette.responses import Response
 from gateway.console.asked import wants_page
 from gateway.console.files import CONTENT_SECURITY_POLICY, PAGE, files
 from gateway.documented import answers
-from gateway.replies import json_response
+from gateway.http.responses import json_response
 
 router = APIRouter(tags=["operation"])
 

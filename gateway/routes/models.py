@@ -7,10 +7,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from errors import UnknownModel
+from gateway.catalog import ServedModel
 from gateway.documented import MODEL_EXAMPLE, answers
-from gateway.replies import json_response
+from gateway.http.responses import json_response
 from gateway.routes.deps import ServicesDep
-from gateway.served import ServedModel
 
 router = APIRouter(tags=["models"])
 

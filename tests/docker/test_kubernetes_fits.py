@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.api_keys import OPEN
+from gateway.apikey import OPEN
 from settings import Settings, load
 from settings.load import ROOT
 from settings.schema import RayServe, S3Store

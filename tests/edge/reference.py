@@ -15,12 +15,12 @@ from archive import Trust, open_trusted
 from edge.asking import ANY, Answer
 from engines.torchserve.verdicts import refusal
 from errors import RequestError
-from gateway.aliases import action, single
-from gateway.body import Body
-from gateway.engine import EngineAnswer
-from gateway.forms import any_form, state
+from gateway.dialects.short_routes import action, single
+from gateway.hooks import EngineResponse
+from gateway.http.body import Body
+from gateway.http.payload import any_form, state
+from gateway.http.responses import error_response, json_response
 from gateway.pipeline import parsed
-from gateway.replies import error_response, json_response
 
 REQUEST_ID = "id"  # the one that native/harness.c gives
 
@@ -57,7 +57,7 @@ def _answered(form: int, answer: Answer, model: str) -> Answer:
         return _error(refusal(answer.status, answer.body, model))
     if form == ANY:
         return answer
-    short = single(parsed(EngineAnswer(answer.body, "application/json", None)), action)
+    short = single(parsed(EngineResponse(answer.body, "application/json", None)), action)
     return Answer(200, bytes(json_response(short).body))
 
 

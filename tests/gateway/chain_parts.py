@@ -5,10 +5,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from gateway.breaker import Breaker
-from gateway.engine import EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.metrics import Metrics
+from gateway.upstream.breaker import CircuitBreaker
 from tests.gateway.engine import POLICY
 
 CARD: dict[str, Any] = {"model_name": "cartpole", **POLICY}
@@ -23,10 +22,10 @@ def request(body: Any, *, model: str = "cartpole", within_s: float = 60, request
     return PredictionRequest(model, None, "policy", "application/json", content, request_id, now() + within_s)
 
 
-def answer(*actions: Any) -> EngineAnswer:
+def answer(*actions: Any) -> EngineResponse:
     """As the kit's handlers write it."""
     content = {"model": "cartpole", "version": "1.0", "predictions": [{"action": action} for action in actions]}
-    return EngineAnswer(json.dumps(content, separators=(",", ":")).encode(), "application/json", "1.0")
+    return EngineResponse(json.dumps(content, separators=(",", ":")).encode(), "application/json", "1.0")
 
 
 class GivenEngine:
@@ -39,7 +38,7 @@ class GivenEngine:
         self.free.set()
         self.fail: Callable[[PredictionRequest], Exception | None] = lambda _: None
 
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+    async def predict(self, request: PredictionRequest) -> EngineResponse:
         self.seen.append(request)
         try:
             await asyncio.sleep(0)  # an engine never answers within the same turn of the event loop
@@ -70,6 +69,6 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def breaker_state(breaker: Breaker, model: str = "cartpole") -> str:
+def breaker_state(breaker: CircuitBreaker, model: str = "cartpole") -> str:
     """How a model's breaker stands, as everybody is told."""
     return breaker._metrics.breakers().get(model, "closed")

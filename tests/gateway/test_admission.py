@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from errors import NoWorker, OverCapacity
-from gateway.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, Admission, Place, _Model
 from gateway.metrics import Metrics
+from gateway.scheduling.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, AdmissionControl, Slot, _Model
 from settings.schema import Admission as AdmissionSettings
 from tests.gateway.chain_parts import GivenEngine, answer, failing, now, request, sample, settle
 
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 
 def admission(
     engine: GivenEngine, metrics: Metrics, places: int, wait_ms: int = 10_000, parallel: int = 1
-) -> Admission:
+) -> AdmissionControl:
     limits = AdmissionSettings(max_places=places, max_wait_ms=wait_ms, models={"small": 1})
-    return Admission(engine, limits, lambda _: parallel, metrics, processes=1)
+    return AdmissionControl(engine, limits, lambda _: parallel, metrics, processes=1)
 
 
 async def test_beyond_its_places_a_model_refuses_at_once_and_says_when_to_come_back() -> None:
@@ -64,11 +64,11 @@ class Door:
         self.now = 100.0
         self.metrics = Metrics()
         limits = AdmissionSettings(max_places=places, max_wait_ms=wait_ms, models={})
-        self.admission = Admission(
+        self.admission = AdmissionControl(
             GivenEngine(), limits, lambda _: self.PARALLEL, self.metrics, processes, clock=lambda: self.now
         )
 
-    def enter(self, within_s: float = 1e6) -> Place:
+    def enter(self, within_s: float = 1e6) -> Slot:
         return self.admission.enter(self.LOAD, self.now + within_s)
 
     @property

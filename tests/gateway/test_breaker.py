@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from errors import Internal, NoWorker, WorkerLost
-from gateway.breaker import Breaker
 from gateway.metrics import Metrics
-from gateway.retry import Retry
+from gateway.upstream.breaker import CircuitBreaker, Retry
 from settings.schema import Breaker as BreakerSettings
 from tests.gateway.chain_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
 
@@ -37,7 +36,7 @@ async def test_what_failed_otherwise_or_is_too_late_is_not_sent_again(error: Exc
 
 async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_that_tries_succeeds() -> None:
     engine, metrics = GivenEngine(), Metrics()
-    breaker = Breaker(engine, BreakerSettings(failures=3, open_ms=60_000), metrics)
+    breaker = CircuitBreaker(engine, BreakerSettings(failures=3, open_ms=60_000), metrics)
     failing(engine, NoWorker("gone"), times=4)
     for _ in range(5):
         with pytest.raises(NoWorker):
@@ -58,7 +57,7 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_tha
 
 async def test_while_one_tries_the_others_are_refused() -> None:
     engine = GivenEngine()
-    breaker = Breaker(engine, BreakerSettings(failures=1, open_ms=1), Metrics())
+    breaker = CircuitBreaker(engine, BreakerSettings(failures=1, open_ms=1), Metrics())
     failing(engine, NoWorker("gone"), times=1)
     with pytest.raises(NoWorker):
         await breaker.predict(request([1]))
@@ -75,7 +74,7 @@ async def test_while_one_tries_the_others_are_refused() -> None:
 
 async def test_errors_of_requests_do_not_open_the_breaker() -> None:
     engine = GivenEngine()
-    breaker = Breaker(engine, BreakerSettings(failures=1, open_ms=60_000), Metrics())
+    breaker = CircuitBreaker(engine, BreakerSettings(failures=1, open_ms=60_000), Metrics())
     failing(engine, Internal("this request broke it"))
     for _ in range(3):
         with pytest.raises(Internal):

@@ -11,8 +11,7 @@ import pytest
 
 from engines.torchserve.entries import version_of
 from errors import EngineError, NoWorker, UnknownModel
-from gateway.catalog import Catalog
-from gateway.served import ServedModel, described
+from gateway.catalog import Catalog, ServedModel, described
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,9 @@ import pytest
 import requests
 
 from errors import InvalidFields, NoWorker
-from gateway.coalesce import Coalescer
-from gateway.engine import EngineAnswer
+from gateway.hooks import EngineResponse
 from gateway.metrics import Metrics
-from gateway.observation import Reader, reader_for
-from gateway.split import split
+from gateway.scheduling.coalesce import Coalescer, Reader, reader_for, split
 from gateway.tracing import NoTracer
 from settings.schema import Coalesce
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
@@ -143,9 +141,9 @@ async def test_a_lone_request_whose_client_left_is_taken_from_the_engine() -> No
 @pytest.mark.anyio
 async def test_an_answer_that_cannot_be_split_costs_nobody_his_own() -> None:
     class Odd(GivenEngine):
-        async def predict(self, request: object) -> EngineAnswer:
+        async def predict(self, request: object) -> EngineResponse:
             given = await super().predict(request)  # type: ignore[arg-type]
-            return EngineAnswer(given.body.replace(b"},{", b"} {"), given.content_type, given.version)
+            return EngineResponse(given.body.replace(b"},{", b"} {"), given.content_type, given.version)
 
     shared = coalescer(Odd())
     given = await asyncio.gather(*(shared.predict(request(state(number))) for number in (1, 2)))

@@ -219,7 +219,7 @@ def test_a_large_upload_that_is_refused_reads_its_answer_and_no_reset(front: str
 
 
 def test_what_a_refused_client_still_sends_is_bounded(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.closing.LINGER_BYTES", 1 << 20)
+    monkeypatch.setattr("gateway.http.closing.LINGER_BYTES", 1 << 20)
     with connected(front) as connection:
         connection.send(request(DIGITS, PNG, "Connection: close", f"Content-Length: {1 << 40}"))
         pieces = [b"x" * 65536] * 100_000
@@ -230,7 +230,7 @@ def test_what_a_refused_client_still_sends_is_bounded(front: str, monkeypatch: p
 def test_a_refused_client_that_says_nothing_more_is_closed_after_a_while(
     front: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.closing.LINGER_S", 0.2)
+    monkeypatch.setattr("gateway.http.closing.LINGER_S", 0.2)
     with connected(front) as connection:
         connection.send(b"hello\r\n\r\n")
         assert statuses(connection.rest()) == [400]

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 
 from errors import NoWorker
-from gateway.content import sketch_of
-from gateway.flights import Flights
 from gateway.metrics import Metrics
+from gateway.scheduling.dedupe import Deduplicator, sketch_of
 from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_identical_requests_in_flight_are_computed_once() -> None:
     engine, metrics = GivenEngine(), Metrics()
-    flights = Flights(engine, metrics)
+    flights = Deduplicator(engine, metrics)
     answers = await asyncio.gather(*(flights.predict(request([1])) for _ in range(5)), flights.predict(request([2])))
     assert answers == [answer(1)] * 5 + [answer(2)]
     assert len(engine.seen) == 2
@@ -26,7 +25,7 @@ async def test_identical_requests_in_flight_are_computed_once() -> None:
 
 async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same() -> None:
     engine = GivenEngine()
-    flights = Flights(engine, Metrics())
+    flights = Deduplicator(engine, Metrics())
     bodies = [b"[" + b" " * 500 + digit + b" " * 1000 + b"]" for digit in (b"1", b"2")]
     assert sketch_of(request(bodies[0])) == sketch_of(request(bodies[1]))
     given = await asyncio.gather(*(flights.predict(request(body)) for body in bodies))
@@ -36,7 +35,7 @@ async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same(
 async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_its_place() -> None:
     engine = GivenEngine()
     engine.free.clear()
-    flights = Flights(engine, Metrics())
+    flights = Deduplicator(engine, Metrics())
     waiting = [asyncio.ensure_future(flights.predict(request([1]))) for _ in range(3)]
     await settle()
     waiting[0].cancel()
@@ -50,7 +49,7 @@ async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_i
 async def test_identical_requests_share_a_refusal() -> None:
     engine = GivenEngine()
     failing(engine, NoWorker("gone"))
-    flights = Flights(engine, Metrics())
+    flights = Deduplicator(engine, Metrics())
     given = await asyncio.gather(*(flights.predict(request([1])) for _ in range(3)), return_exceptions=True)
     assert {type(each) for each in given} == {NoWorker}
     assert len(engine.seen) == 1

@@ -15,7 +15,7 @@ import settings
 from engines.torchserve.key_file import read_keys
 from engines.torchserve.key_ring import KeyPlace, KeyRing
 from gateway.samples import PICTURE
-from gateway.session import open_session
+from gateway.upstream.connections import open_session
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 

@@ -9,16 +9,13 @@ import pytest
 import requests
 
 from errors import RequestError, TooLarge
-from gateway import limits
-from gateway.body import Body
-from gateway.coalesce import Coalescer
-from gateway.forms import any_form
+from gateway.http.body import Body
+from gateway.http.payload import any_form, check_limits, from_base64
 from gateway.metrics import Metrics
-from gateway.observation import reader_for
 from gateway.oip.inputs import input_of
 from gateway.oip.tensors import Tensor
-from gateway.pictures import from_base64
 from gateway.samples import PICTURE, PICTURE_BASE64
+from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from handlers import picture_requests
 from settings.schema import Coalesce
@@ -63,8 +60,8 @@ def test_every_form_of_a_request_is_held_to_the_limits(name: str) -> None:
     sent, card = FORMS[name]
     payload = any_form(sent, card.get("kind"))
     with pytest.raises(TooLarge, match=r"that one (request )?may have"):
-        limits.check(payload, card)
-    limits.check(payload, {**card, "limits": {"max_pixels": 20_000**2, "max_instances": 4097}})
+        check_limits(payload, card)
+    check_limits(payload, {**card, "limits": {"max_pixels": 20_000**2, "max_instances": 4097}})
 
 
 FRAMES = {"kind": "policy", "observation": {"space": {"type": "box", "shape": [84, 84, 4], "dtype": "uint8"}}}
@@ -87,11 +84,11 @@ def test_tensors_are_held_to_the_limits(name: str) -> None:
     reads = input_of(card)
     assert reads is not None
     with pytest.raises(TooLarge):
-        limits.check(reads.payload([tensor]), card)
+        check_limits(reads.payload([tensor]), card)
 
 
 def test_json_for_a_model_without_a_card_is_its_handlers_to_judge() -> None:
-    limits.check(any_form(body({"instances": [TEXT] * 65}), None), {})
+    check_limits(any_form(body({"instances": [TEXT] * 65}), None), {})
 
 
 def test_a_request_over_the_limits_is_refused_in_words(gateway: str) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from errors import Internal, NoWorker
-from gateway.catalog import Catalog
-from gateway.engine import EngineAnswer
-from gateway.hang_up import watched
+from gateway.catalog import Catalog, ServedModel
+from gateway.hooks import EngineResponse
+from gateway.http.deadline import watched
 from gateway.oip.stream import Streams
-from gateway.served import ServedModel
-from gateway.wire import Connection
+from gateway.upstream.connections import Connection
 from tests.gateway.chain_parts import GivenEngine, answer, request, settle
 from tests.gateway.test_coalesce import coalescer, state
 from tests.gateway.test_nodes import fleet
@@ -99,10 +98,10 @@ async def test_a_check_of_a_host_that_breaks_on_the_unforeseen_is_logged_and_com
 
 async def test_a_copy_whose_answer_cannot_be_compared_differs(said: Callable[[], list[str]], tmp_path: Path) -> None:
     class Odd(GivenEngine):
-        async def predict(self, request: Any) -> EngineAnswer:
+        async def predict(self, request: Any) -> EngineResponse:
             chance = b'"most"' if request.version == TRIAL else b"0.5"
             body = b'{"predictions": [{"label": "7", "probabilities": {"7": ' + chance + b"}}]}"
-            return EngineAnswer(body, "application/json", "1.0")
+            return EngineResponse(body, "application/json", "1.0")
 
     setting = Setting(tmp_path, Odd(), weight=0.0, copies=1.0)
     await setting.traffic.predict(request([1]))
@@ -113,7 +112,7 @@ async def test_a_copy_whose_answer_cannot_be_compared_differs(said: Callable[[],
 
 async def test_a_copy_that_breaks_on_the_unforeseen_is_logged(said: Callable[[], list[str]], tmp_path: Path) -> None:
     class Odd(GivenEngine):
-        async def predict(self, request: Any) -> EngineAnswer:
+        async def predict(self, request: Any) -> EngineResponse:
             return broken() if request.version == TRIAL else answer(1)
 
     setting = Setting(tmp_path, Odd(), weight=0.0, copies=1.0)

@@ -4,9 +4,8 @@ import contextlib
 import pytest
 
 from errors import EngineError, NoWorker
-from gateway.catalog import Catalog
+from gateway.catalog import Catalog, ServedModel, ServedVersion, Snapshot
 from gateway.model_metrics import model_metrics
-from gateway.served import ServedModel, ServedVersion, Snapshot
 
 
 def version(name: str, *, default: bool, ready: int = 1) -> ServedVersion:

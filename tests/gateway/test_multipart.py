@@ -6,8 +6,8 @@ import random
 import pytest
 
 from errors import RequestError
-from gateway import multipart
-from gateway.body import Body
+from gateway.http import multipart
+from gateway.http.body import Body
 
 GOOD = (
     b'--B\r\nContent-Disposition: form-data; name="a"; filename="b"\r\nContent-Type: image/png\r\n\r\n'

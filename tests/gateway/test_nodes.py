@@ -8,11 +8,10 @@ import pytest
 from deployments.traffic import AnsweringVersions
 from engines.torchserve.entries import version_of
 from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
+from gateway.catalog import ServedModel, described
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
-from gateway.node import Node
-from gateway.nodes import Nodes, merged
-from gateway.served import ServedModel, described
+from gateway.upstream.balancer import EngineHost, LoadBalancer, merged
 from tests.gateway.chain_parts import GivenEngine, now, request, sample, settle
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +32,7 @@ class Host:
         self.up = True
         self.models = serving()
         self.looked_again = asyncio.Event()
-        self.node = Node(name, self.engine, self._look, self._ping, lambda: live, metrics)
+        self.node = EngineHost(name, self.engine, self._look, self._ping, lambda: live, metrics)
 
     async def _look(self) -> Mapping[str, ServedModel]:
         if not self.up:
@@ -53,7 +52,7 @@ class Fleet:
         self.live: dict[str, frozenset[str]] = {"cartpole": frozenset({"1.0"})}
         self.metrics = Metrics()
         self.a, self.b = Host("a", self.live, self.metrics), Host("b", self.live, self.metrics)
-        self.nodes = Nodes([self.a.node, self.b.node], self.metrics, check_s=0.01)
+        self.nodes = LoadBalancer([self.a.node, self.b.node], self.metrics, check_s=0.01)
 
     def in_traffic(self) -> list[bool]:
         return [self.a.node.in_traffic, self.b.node.in_traffic]

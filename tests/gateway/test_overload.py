@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.overload import LONGEST_HOLD_S, QUICK_REFUSALS, EarlyReturns, told_to_wait_s
+from gateway.early_refusal import LONGEST_HOLD_S, QUICK_REFUSALS, EarlyReturns, told_to_wait_s
 
 REQUEST = b"POST /models/digits/predict HTTP/1.1\r\n"
 REFUSED = [(b"content-type", b"application/json"), (b"retry-after", b"3")]

@@ -13,10 +13,10 @@ import settings
 from engines.torchserve.verdicts import key_refused, refusal
 from errors import ConfigError, Internal, InvalidFields, RequestError
 from gateway import server
-from gateway.aliases import action, label, label_confidence, probabilities, single
-from gateway.body import Body
-from gateway.card import input_schema, public
-from gateway.forms import state
+from gateway.dialects.short_routes import action, label, label_confidence, probabilities, single
+from gateway.http.body import Body
+from gateway.http.payload import state
+from gateway.model_card import input_schema, public
 from handlers.json_log import JsonFormatter
 from logs import current_request_id, event, request_context
 

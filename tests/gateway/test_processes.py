@@ -19,7 +19,7 @@ from prometheus_client import values
 from tritonclient.utils import InferenceServerException
 
 from errors import ConfigError
-from gateway import siblings
+from gateway import process_slots
 from gateway.apikey import new_key
 from gateway.samples import PICTURE
 from tests.gateway.given import GivenTorchServe
@@ -316,17 +316,17 @@ def test_uvicorn_alone_is_one_process_whatever_the_settings_say(given: GivenTorc
 def joinable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts back what joining changes in this process."""
     monkeypatch.setattr(values, "ValueClass", values.ValueClass)
-    monkeypatch.setenv(siblings.SHARED, "")
+    monkeypatch.setenv(process_slots.SHARED, "")
 
 
-def _files(joined: siblings.Siblings, *names: str) -> None:
+def _files(joined: process_slots.ProcessSlot, *names: str) -> None:
     for name in names:
         (joined.folder / name).touch()
 
 
 @pytest.mark.usefixtures("joinable")
 def test_slot_of_a_dead_process_is_taken_over_with_its_counters_and_without_its_gauges(tmp_path: Path) -> None:
-    first, second = (siblings.join(os.getpid(), tmp_path / "root") for _ in range(2))
+    first, second = (process_slots.join(os.getpid(), tmp_path / "root") for _ in range(2))
     assert (first.slot, first.alone, second.slot, second.alone) == (0, True, 1, False)
     _files(second, "counter_0.db", "gauge_livesum_0.db", "gauge_livesum_1.db")
     second.bury()
@@ -334,30 +334,30 @@ def test_slot_of_a_dead_process_is_taken_over_with_its_counters_and_without_its_
     os.close(first._lock)  # as its death does
     second.bury()
     assert sorted(file.name for file in second.folder.glob("*.db")) == ["counter_0.db", "gauge_livesum_1.db"]
-    third = siblings.join(os.getpid(), tmp_path / "root")
+    third = process_slots.join(os.getpid(), tmp_path / "root")
     assert (third.slot, third.folder) == (0, second.folder)
 
 
 @pytest.mark.usefixtures("joinable")
 def test_last_process_that_leaves_keeps_the_counters_for_the_next(tmp_path: Path) -> None:
-    joined = siblings.join(os.getpid(), tmp_path / "root")
+    joined = process_slots.join(os.getpid(), tmp_path / "root")
     _files(joined, "counter_0.db")
     joined.leave()
-    assert (siblings.join(os.getpid(), tmp_path / "root").folder / "counter_0.db").exists()
+    assert (process_slots.join(os.getpid(), tmp_path / "root").folder / "counter_0.db").exists()
 
 
 @pytest.mark.usefixtures("joinable")
 def test_folder_of_a_killed_gateway_is_removed_by_the_next_one(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as server:
-        killed, running = (siblings.join(server.pid, tmp_path / "root") for _ in range(2))
+        killed, running = (process_slots.join(server.pid, tmp_path / "root") for _ in range(2))
         os.close(killed._lock)
-        other = siblings.join(os.getpid(), tmp_path / "root")
+        other = process_slots.join(os.getpid(), tmp_path / "root")
         assert (killed.folder.exists(), other.folder != killed.folder) == (True, True)
         server.send_signal(signal.SIGKILL)
-    siblings.join(os.getpid(), tmp_path / "root")
+    process_slots.join(os.getpid(), tmp_path / "root")
     assert running.folder.exists()  # its server is gone, but one of its processes still serves
     os.close(running._lock)
-    siblings.join(os.getpid(), tmp_path / "root")
+    process_slots.join(os.getpid(), tmp_path / "root")
     assert not killed.folder.exists()
 
 
@@ -374,4 +374,4 @@ def test_folder_that_others_may_write_is_refused(tmp_path: Path, kind: str) -> N
             root.mkdir()
             root.chmod(0o777)
     with pytest.raises(ConfigError, match="set TMPDIR to a folder that can be written"):
-        siblings.join(os.getpid(), root)
+        process_slots.join(os.getpid(), root)

@@ -6,7 +6,7 @@ import pytest
 
 from errors import DeadlinePassed
 from gateway.metrics import Metrics
-from gateway.queue import Queue
+from gateway.scheduling.queue import RequestQueue
 from tests.gateway.chain_parts import GivenEngine, answer, request, settle
 
 pytestmark = pytest.mark.anyio
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_the_queue_sends_no_more_than_the_workers_can_do_first_come_first() -> None:
     engine = GivenEngine()
     engine.free.clear()
-    queue = Queue(engine, lambda _: 2, Metrics())
+    queue = RequestQueue(engine, lambda _: 2, Metrics())
     waiting = [asyncio.ensure_future(queue.predict(request([number]))) for number in range(5)]
     await settle()
     assert [each.json() for each in engine.seen] == [[0], [1]]
@@ -29,14 +29,14 @@ async def test_the_queue_sends_no_more_than_the_workers_can_do_first_come_first(
 async def test_what_is_too_late_in_the_queue_never_reaches_the_engine() -> None:
     engine = GivenEngine()
     with pytest.raises(DeadlinePassed):
-        await Queue(engine, lambda _: 1, Metrics()).predict(request([1], within_s=-1))
+        await RequestQueue(engine, lambda _: 1, Metrics()).predict(request([1], within_s=-1))
     assert engine.seen == []
 
 
 async def test_a_place_that_is_given_to_one_who_just_left_goes_to_the_next() -> None:
     engine = GivenEngine()
     engine.free.clear()
-    queue = Queue(engine, lambda _: 1, Metrics())
+    queue = RequestQueue(engine, lambda _: 1, Metrics())
     first, second, third = (asyncio.ensure_future(queue.predict(request([number]))) for number in range(3))
     await settle()
     first.cancel()

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from errors import ConfigError
-from gateway.rates import PLACES, Rate
+from gateway.rate_limit import PLACES, RateLimit
 from tests.gateway.triton import ROOT
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from gateway.rates import Rate
-rate = Rate("3000/day", "key", Path(sys.argv[1]))
+from gateway.rates import RateLimit
+rate = RateLimit("3000/day", "key", Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 print(sum(rate.wait_s() == 0.0 for _ in range(2000)))
@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-def let_through(rate: Rate, count: int) -> int:
+def let_through(rate: RateLimit, count: int) -> int:
     return sum(rate.wait_s() == 0.0 for _ in range(count))
 
 
@@ -48,7 +48,7 @@ def clock() -> Clock:
 def test_rate_lets_its_amount_through_and_says_when_there_is_room(
     clock: Clock, text: str, amount: int, window_s: int
 ) -> None:
-    rate = Rate(text, "key", clock=clock)
+    rate = RateLimit(text, "key", clock=clock)
     assert let_through(rate, amount + 5) == amount
     clock.now += window_s - 0.25
     assert rate.wait_s() == 0.25
@@ -59,7 +59,7 @@ def test_rate_lets_its_amount_through_and_says_when_there_is_room(
 
 @pytest.mark.parametrize("amount", [1, 3, 10])
 def test_rate_no_window_wherever_it_begins_holds_more_than_its_amount(clock: Clock, amount: int) -> None:
-    draw, rate, moments = random.Random(amount), Rate(f"{amount}/second", "key", clock=clock), list[float]()
+    draw, rate, moments = random.Random(amount), RateLimit(f"{amount}/second", "key", clock=clock), list[float]()
     for _ in range(3000):
         clock.now += draw.choice([0.0, 0.001, 0.05, 0.4])
         if rate.wait_s() == 0.0:
@@ -70,7 +70,7 @@ def test_rate_no_window_wherever_it_begins_holds_more_than_its_amount(clock: Clo
 
 @pytest.mark.parametrize("amount", [PLACES, PLACES + 1, 3 * PLACES - 1])
 def test_rate_beyond_the_places_of_its_ring_is_never_exceeded_and_missed_by_little(clock: Clock, amount: int) -> None:
-    rate = Rate(f"{amount}/day", "key", clock=clock)
+    rate = RateLimit(f"{amount}/day", "key", clock=clock)
     for _ in range(2):
         through = let_through(rate, amount + 10)
         assert amount - amount // PLACES <= through <= amount
@@ -78,7 +78,7 @@ def test_rate_beyond_the_places_of_its_ring_is_never_exceeded_and_missed_by_litt
 
 
 def test_rate_soon_after_the_machine_started_refuses_nobody_for_what_never_was() -> None:
-    assert let_through(Rate("2/day", "key", clock=lambda: 5.0), 2) == 2
+    assert let_through(RateLimit("2/day", "key", clock=lambda: 5.0), 2) == 2
 
 
 def test_rate_of_several_processes_is_let_through_once(tmp_path: Path) -> None:
@@ -95,9 +95,9 @@ def test_rate_of_several_processes_is_let_through_once(tmp_path: Path) -> None:
 
 
 def test_rate_of_a_process_that_was_replaced_goes_on(tmp_path: Path) -> None:
-    assert let_through(Rate("5/day", "key", tmp_path), 4) == 4
-    assert let_through(Rate("5/day", "key", tmp_path), 4) == 1
-    assert let_through(Rate("5/day", "other", tmp_path), 4) == 4
+    assert let_through(RateLimit("5/day", "key", tmp_path), 4) == 4
+    assert let_through(RateLimit("5/day", "key", tmp_path), 4) == 1
+    assert let_through(RateLimit("5/day", "other", tmp_path), 4) == 4
 
 
 @pytest.fixture
@@ -111,4 +111,4 @@ def full(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("full")
 def test_rate_whose_file_finds_no_room_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No space left on device; make room there"):
-        Rate("5/day", "key", tmp_path)
+        RateLimit("5/day", "key", tmp_path)

@@ -8,7 +8,7 @@ import requests
 
 import settings
 from errors import ConfigError
-from gateway.guards import Sites
+from gateway.security import Sites
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import CARTPOLE, DIGITS, JSON, PNG, STATE, Answer, exchange, request
 from tests.gateway.served import gateway_for

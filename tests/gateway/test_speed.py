@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.speed import BEST_S, ENOUGH_ANSWERS, ENOUGH_S, MEMORY_S, Speed
+from gateway.scheduling.admission import BEST_S, ENOUGH_ANSWERS, ENOUGH_S, MEMORY_S, Speed
 
 PARALLEL = 4
 

@@ -14,13 +14,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
 
 from errors import InvalidFields
-from gateway.coalesce import Coalescer
-from gateway.engine import EngineAnswer
-from gateway.exchange import Exchange
-from gateway.hooks import PredictionRequest
+from gateway.hooks import EngineResponse, PredictionRequest
+from gateway.http.context import RequestContext
 from gateway.metrics import Metrics
-from gateway.observation import reader_for
 from gateway.samples import PICTURE
+from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.spans import OpenTelemetry
 from logs import current_trace_id
 from settings import load
@@ -114,7 +112,7 @@ class CallingEngine(GivenEngine):
         super().__init__()
         self._tracer = traces.tracer
 
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+    async def predict(self, request: PredictionRequest) -> EngineResponse:
         with self._tracer.call(request.model, request.version, {}) as span:
             answer = await super().predict(request)
             span.answered(200, "queue;dur=1.5, inference;dur=0.250")
@@ -129,7 +127,7 @@ def lane(engine: GivenEngine, traces: Traces) -> Coalescer:
 
 async def client(traces: Traces, lanes: Coalescer, number: float) -> str | None:
     """One request from the edge on; returns the trace that its log lines name."""
-    exchange = Exchange(f"r{number}", 0.0)
+    exchange = RequestContext(f"r{number}", 0.0)
     with traces.tracer.request("POST", exchange) as span:
         await lanes.predict(request([number, 0, 0, 0], request_id=exchange.request_id))
         span.answered(exchange, 200)
@@ -177,7 +175,7 @@ async def test_a_ride_belongs_to_the_first_who_is_traced() -> None:
     lanes = lane(CallingEngine(traces), traces)
 
     async def sampled() -> None:
-        exchange = Exchange("r", 0.0, headers=[(b"traceparent", f"00-{TRACE}-{PARENT}-01".encode())])
+        exchange = RequestContext("r", 0.0, headers=[(b"traceparent", f"00-{TRACE}-{PARENT}-01".encode())])
         with traces.tracer.request("POST", exchange):
             await lanes.predict(request([1, 0, 0, 0]))
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from errors import DeadlinePassed, Internal, InvalidFields, NoWorker, OverCapacity, UnknownModel, WorkerLost
-from gateway.breaker import Breaker
-from gateway.coalesce import Coalescer
 from gateway.metrics import Metrics
-from gateway.observation import reader_for
+from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
+from gateway.upstream.breaker import CircuitBreaker
 from settings.schema import Breaker as BreakerSettings
 from settings.schema import Coalesce
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, breaker_state, now, request, settle
@@ -124,7 +123,7 @@ async def test_a_version_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
 async def test_errors_of_the_new_version_open_no_breaker_for_the_old_one(tmp_path: Path) -> None:
     engine = fails_on_trial(lambda: NoWorker("x"))
     setting = Setting(tmp_path, engine, weight=0.99)
-    breaker = Breaker(engine, BreakerSettings(failures=3, open_ms=60_000), Metrics())
+    breaker = CircuitBreaker(engine, BreakerSettings(failures=3, open_ms=60_000), Metrics())
     split = setting.traffic.split("cartpole", None)
     assert split is not None
     for number in range(30):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from gateway.wire import ConnectFailedError, ConnectionBrokeError, Pool, tcp
+from gateway.upstream.connections import ConnectFailedError, ConnectionBrokeError, Pool, tcp
 from tests.ports import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,8 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from deployments.traffic import TrafficDocument as File
-from gateway.engine import EngineAnswer
-from gateway.hooks import PredictionRequest
+from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.shadow import Shadow
 from gateway.splits import Splits
 from gateway.traffic import Spread, Traffic
@@ -63,7 +62,7 @@ def fails_on_trial(error: Callable[[], Exception]) -> GivenEngine:
 class Hanging(GivenEngine):
     """Never answers for one version."""
 
-    async def predict(self, request: PredictionRequest) -> EngineAnswer:
+    async def predict(self, request: PredictionRequest) -> EngineResponse:
         if request.version == TRIAL:
             self.seen.append(request)
             await asyncio.Event().wait()

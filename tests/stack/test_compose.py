@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from errors import StackError
-from gateway.api_keys import Keys
+from gateway.apikey import ApiKeys
 from settings import load
 from settings.load import ROOT
 from stack.compose import SECRETS, prepare
@@ -54,7 +54,7 @@ def test_compose_and_this_program_name_the_same_secrets_and_folders(root: Path) 
 def test_the_gateway_takes_the_keys_and_no_other(root: Path, tmp_path: Path) -> None:
     config = shutil.copytree(ROOT / "config", tmp_path / "config2", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(root / "docker" / "secrets" / "gateway", config / "local")
-    keys = Keys(load([], config=config).gateway.security.api_keys, None)
+    keys = ApiKeys(load([], config=config).gateway.security.api_keys, None)
     found = made(root)
     assert keys.owner(found["gateway_key"]) == "client"
     assert keys.owner(found["prometheus_key"]) == "prometheus"

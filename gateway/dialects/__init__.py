@@ -1,0 +1,1 @@
+"""Dialects: the paths, request forms and response forms of each kind of client."""

@@ -1,0 +1,1 @@
+"""Scheduling: when a request goes to the engine."""

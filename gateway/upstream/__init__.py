@@ -1,0 +1,1 @@
+"""Upstream: which engine host answers a request, and the connections to it."""

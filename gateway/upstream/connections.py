@@ -1,0 +1,254 @@
+"""HTTP/1.1 to the engine in as few steps as a prediction needs: one POST, one answer, pooled connections.
+
+What it speaks is what TorchServe speaks: bodies with a length or in chunks, keep-alive or `Connection: close`. It
+follows no redirects, decompresses nothing and keeps no cookies; a general client spends most of its time on such.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+import aiohttp
+import httptools
+
+from settings.schema import Gateway
+
+Connect = Callable[[Callable[[], "Connection"]], Awaitable["Connection"]]
+"""Opens a connection that the given function makes; raises OSError."""
+
+
+class ConnectFailedError(Exception):
+    """Nobody listens there, or not in time: no byte of the request was sent."""
+
+
+class ConnectionBrokeError(Exception):
+    """The connection ended before the answer was whole, or what came was no HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; names of headers in lower case."""
+
+    status: int
+    headers: dict[bytes, bytes]
+    body: bytes = field(repr=False)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with one request on it at a time."""
+
+    def __init__(self, lost: Callable[["Connection"], None]) -> None:
+        self.idle_since = 0.0
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[Answer] | None = None
+        self._whole: Answer | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether another request may be sent on it."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The engine is there."""
+        # uvloop's transports are no subclass of it, but have all its methods.
+        self._transport = cast("asyncio.Transport", transport)
+
+    async def ask(self, head: bytes, body: bytes) -> Answer:
+        """Sends a request and waits for its answer; whoever gives up the wait closes the connection.
+
+        Raises ConnectionBrokeError.
+        """
+        if not self.is_open or self._transport is None:
+            raise ConnectionBrokeError("closed while it was idle")
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        try:
+            self._transport.writelines((head, body))
+            return await self._waiter
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+            self._pieces = []
+
+    def close(self) -> None:
+        """Ends it at once; an answer that still comes has no reader."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of an answer; such that nobody asked for end the connection."""
+        if self._waiter is None or self._waiter.done() or self._parser is None:
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._whole = None
+            self._fail(f"not HTTP: {type(error).__name__}")
+            return
+        if self._whole is not None:
+            answer, self._whole = self._whole, None
+            self._waiter.set_result(answer)
+
+    def on_message_begin(self) -> None:
+        """An answer begins; a second one to the same request is an error, which the parser passes on."""
+        if self._whole is not None:
+            raise ValueError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; of several with one name the last counts."""
+        self._headers[name.lower()] = value
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The whole answer is there, unless it only says that one follows."""
+        assert self._parser is not None
+        status = self._parser.get_status_code()
+        if status < 200:
+            self._headers, self._pieces = {}, []
+            return
+        if self._transport is not None and not self._parser.should_keep_alive():
+            self._transport.close()
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._whole = Answer(status, self._headers, body)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The engine closed it, or it broke."""
+        self._fail("closed" if exc is None else type(exc).__name__)
+        self._lost(self)
+        # Each leads back here: left, they would wait for the garbage collector.
+        self._parser = self._transport = None
+
+    def _fail(self, reason: str) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(ConnectionBrokeError(reason))
+
+
+class Pool:
+    """Keep-alive connections to one address, at most `limit`; beyond it requests wait in order of arrival."""
+
+    def __init__(self, connect: Connect, *, limit: int, keepalive_s: float, connect_timeout_s: float) -> None:
+        self._connect = connect
+        self._limit = limit
+        self._keepalive_s = keepalive_s
+        self._connect_timeout_s = connect_timeout_s
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def post(self, head: bytes, body: bytes) -> Answer:
+        """One request and its answer. Raises ConnectFailedError or ConnectionBrokeError.
+
+        `head` is everything up to the empty line, which the body follows.
+        """
+        if self._taken >= self._limit or self._waiting:
+            await self._turn()
+        else:
+            self._taken += 1
+        try:
+            connection = self._warm() or await self._new()
+            answer = await connection.ask(head, body)
+            if connection.is_open:
+                connection.idle_since = asyncio.get_running_loop().time()
+                self._idle.append(connection)
+            return answer
+        finally:
+            self._give_back()
+
+    def close(self) -> None:
+        """Ends all connections."""
+        for connection in list(self._open):
+            connection.close()
+
+    def _warm(self) -> Connection | None:
+        """The connection that was used last; those that were idle for too long are closed."""
+        oldest = asyncio.get_running_loop().time() - self._keepalive_s
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.popleft().close()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    async def _new(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                connection = await self._connect(lambda: Connection(self._gone))
+        except OSError as error:  # TimeoutError is one
+            raise ConnectFailedError(type(error).__name__) from error
+        self._open.add(connection)
+        return connection
+
+    def _gone(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
+    async def _turn(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            # The turn may have come in the same moment in which the request was given up.
+            if turn.done() and not turn.cancelled():
+                self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():
+                first.set_result(None)
+                return
+        self._taken -= 1
+
+
+def tcp(host: str, port: int) -> Connect:
+    """Connects over TCP."""
+
+    async def connect(make: Callable[[], Connection]) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(make, host, port)
+        return connection
+
+    return connect
+
+
+def open_pool(gateway: Gateway, host: str, port: int) -> Pool:
+    """Connections for predictions, kept alive and bounded; each request's own deadline ends it. Close it when done."""
+    return Pool(
+        tcp(host, port),
+        limit=gateway.upstream_connections,
+        keepalive_s=gateway.upstream_keepalive_s,
+        connect_timeout_s=gateway.connect_timeout_s,
+    )
+
+
+def open_session(gateway: Gateway) -> aiohttp.ClientSession:
+    """A session for descriptions of the engine with keep-alive connections, bounded. Close it when done.
+
+    Its requests have no time limit of their own but that for connecting: each request's deadline ends them.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=0, limit_per_host=gateway.upstream_connections, keepalive_timeout=gateway.upstream_keepalive_s
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=gateway.connect_timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+    )
