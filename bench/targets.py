@@ -80,8 +80,8 @@ class Target:
 
 def engine(settings: Settings, model: str) -> Target:
     """The engine itself."""
-    with engines.of(settings).open() as host:
-        address = host.address(model)
+    with engines.connect(settings) as host:
+        address = host.endpoint(model)
     parts = urlsplit(address.url)
     return Target(parts.hostname or "", parts.port or 80, parts.path, f"Authorization: {address.authorization}\r\n")
 

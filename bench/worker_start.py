@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import requests
 
+import engines
 from bench.server import Failed
-from engines.torchserve import keys
 from settings import Settings
 
 PATIENCE_S = 120.0
@@ -41,5 +41,5 @@ class Scaler:
 
 def kit_scaler(settings: Settings, model: str, workers: int) -> Scaler:
     """The scaler of a model that the kit's own TorchServe has."""
-    key = keys.token(settings.engine.hosts[0], "management", "TorchServe")
+    key = engines.connect(settings).keys.token("management")
     return Scaler(settings.engine.management_url, {"Authorization": f"Bearer {key}"}, model, workers)

@@ -111,7 +111,7 @@ def _rollback(overrides: list[str]) -> int:
 def _models(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     with contextlib.ExitStack() as opened:
-        hosts = [opened.enter_context(engines.of(loaded).open(node)) for node in loaded.engine.hosts]
+        hosts = [opened.enter_context(engines.connect(loaded, node)) for node in loaded.engine.hosts]
         print(models_table(hosts, open_store(loaded), TrafficFile.of(loaded), datetime.now(UTC)))
     return 0
 

@@ -12,22 +12,22 @@ import stat
 from pathlib import Path
 
 from archive import Archive
-from engines.described import Copy
-from engines.interface import Host
+from engines.engine_profile import ArchiveCopy
+from engines.torchserve.client import EngineClient
 from errors import RolloutError
 from settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def check_comparable(engine: Host, settings: Settings) -> None:
+def check_comparable(engine: EngineClient, settings: Settings) -> None:
     """Raise RolloutError when signatures are required and the engine's copies cannot be compared."""
     hidden = engine.hides_copies()
     if hidden is not None and settings.signing.required:
         raise RolloutError(_refusal(hidden))
 
 
-def compare(copy: Copy, archive: Archive, settings: Settings) -> None:
+def compare(copy: ArchiveCopy, archive: Archive, settings: Settings) -> None:
     """Compare the engine's copy with the archive as it was published.
 
     Raises RolloutError naming the first file that differs, and for a copy that cannot be read when signatures are

@@ -21,7 +21,7 @@ from delivery.recover import probe_of, proven, remove_strangers
 from delivery.undo import remove_archive
 from delivery.watch import Counts
 from deployments.serving import DeployedVersion
-from engines.described import Request
+from engines.engine_profile import PredictionInput
 from errors import MarinaError, RolloutError, StoreError
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def _once(publish: Callable[[], Archive]) -> Callable[[], Archive]:
     return publish_once
 
 
-def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], probe: Request) -> None:
+def _undo(fleet: Fleet, rollout: _Rollout, entry: Entry, former: list[str], probe: PredictionInput) -> None:
     for part in reversed(rollout.parts):
         tools = part.tools
         # A host whose turn had not come has no journal, and nothing to take back.

@@ -42,7 +42,7 @@ def open_fleet(settings: Settings, model: str) -> Iterator[Fleet]:
     """All hosts of the settings. Raises EngineError when none of them answers."""
     store = open_store(settings)
     with ExitStack() as opened:
-        opened_hosts = [opened.enter_context(engines.of(settings).open(node)) for node in settings.engine.hosts]
+        opened_hosts = [opened.enter_context(engines.connect(settings, node)) for node in settings.engine.hosts]
         hosts = [Tools.of(settings, engine, store, model, engine.node.name) for engine in opened_hosts]
         well = {name_of(each) for each in hosts if each.engine.answers()}
         if not well:

@@ -16,8 +16,8 @@ from delivery.sizing import sized
 from delivery.stores.base import file_name
 from delivery.trial import step_of
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
-from engines.described import Request
-from engines.interface import Host
+from engines.engine_profile import PredictionInput
+from engines.torchserve.client import EngineClient
 from errors import ConfigError, MarinaError, RolloutError
 from settings import Settings
 
@@ -118,7 +118,7 @@ def restore_model(model: str, settings: Settings) -> list[Outcome]:
         return [Outcome(model, history.serving.version, changed=True, where=where)] if brought else []
 
 
-def is_right(engine: Host, model: str, serving: DeployedVersion) -> bool:
+def is_right(engine: EngineClient, model: str, serving: DeployedVersion) -> bool:
     """Whether a host serves what is recorded, and nothing beside it."""
     found = engine.default(model)
     if found is None or (found.version, found.archive) != (serving.version, serving.archive):
@@ -160,7 +160,7 @@ def _check_new(fleet: Fleet, version: str) -> None:
             raise RolloutError(f"{name_of(tools)} serves {fleet.model} {version} already")
 
 
-def _remove(tools: Tools, model: str, probe: Request | None) -> None:
+def _remove(tools: Tools, model: str, probe: PredictionInput | None) -> None:
     current = tools.engine.default(model)
     if current is None:
         return

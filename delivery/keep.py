@@ -15,7 +15,7 @@ from delivery import hosts
 from delivery.outcome import Outcome
 from delivery.rollout import restore
 from deployments.serving import DeployedVersion, ServingRecord
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from errors import MarinaError
 from files import explained
 from settings import Settings
@@ -72,7 +72,7 @@ def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> No
 
 def _turn(settings: Settings) -> list[Outcome]:
     """One look at a single engine."""
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         forgotten = any(engine.default(model) is None for model in ServingRecord.of(settings).all())
     return restore(settings) if forgotten else []
 
@@ -93,14 +93,14 @@ def behind(settings: Settings) -> Iterator[str]:
     """Models that a host which answers does not serve as recorded; each once."""
     recorded = ServingRecord.of(settings).all()
     with ExitStack() as opened:
-        opened_hosts = [opened.enter_context(engines.of(settings).open(node)) for node in settings.engine.hosts]
+        opened_hosts = [opened.enter_context(engines.connect(settings, node)) for node in settings.engine.hosts]
         well = [engine for engine in opened_hosts if engine.answers()]
         for model, history in recorded.items():
             if not all(_right(engine, model, history.serving) for engine in well):
                 yield model
 
 
-def _right(engine: Host, model: str, serving: DeployedVersion) -> bool:
+def _right(engine: EngineClient, model: str, serving: DeployedVersion) -> bool:
     try:
         return hosts.is_right(engine, model, serving)
     except MarinaError:

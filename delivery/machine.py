@@ -21,8 +21,8 @@ from delivery.undo import undo
 from delivery.watch import Counts, Watch
 from deployments.serving import ServingRecord, VersionHistory
 from deployments.traffic import TrafficFile
-from engines.described import Request, Version
-from engines.interface import Host
+from engines.engine_profile import ModelVersion, PredictionInput
+from engines.torchserve.client import EngineClient
 from errors import MarinaError, RolloutError
 from settings import Settings
 
@@ -34,14 +34,14 @@ class Tools:
     """What every step works with."""
 
     settings: Settings
-    engine: Host
+    engine: EngineClient
     store: Store
     record: ServingRecord
     journal: Journal
     splits: TrafficFile
 
     @classmethod
-    def of(cls, settings: Settings, engine: Host, store: Store, model: str, node: str = "") -> "Tools":
+    def of(cls, settings: Settings, engine: EngineClient, store: Store, model: str, node: str = "") -> "Tools":
         """The tools for one model of one stack; with `node`, for that one of several engine hosts."""
         journal = Journal.of(settings, model, node)
         return cls(settings, engine, store, ServingRecord.of(settings), journal, TrafficFile.of(settings))
@@ -110,12 +110,12 @@ def _or_undone(tools: Tools, archive: Archive, begun: "Begun") -> Iterator[None]
         raise RolloutError(_words(begun.entry, error)) from None
 
 
-def take_back(tools: Tools, entry: Entry, probe: Request | None) -> None:
+def take_back(tools: Tools, entry: Entry, probe: PredictionInput | None) -> None:
     """Undo what a rollout has done so far, as its journal tells."""
     undo(tools.engine, tools.store, tools.record, tools.journal, tools.splits, entry, probe)
 
 
-def settle(tools: Tools, entry: Entry, probe: Request) -> None:
+def settle(tools: Tools, entry: Entry, probe: PredictionInput) -> None:
     """Record a version that has proven itself, and let go of every other one."""
     begun = Begun(tools, entry)
     begun.at(Step.RECORD)
@@ -187,8 +187,8 @@ def _try_out(tools: Tools, begun: Begun) -> None:
     log.info("%s %s has passed its %s", begun.entry.model, begun.entry.new.version, step)
 
 
-def _warm(engine: Host, model: str, version: str, probe: Request, settings: Settings) -> None:
-    found: Version | None = engine.find(model, version)
+def _warm(engine: EngineClient, model: str, version: str, probe: PredictionInput, settings: Settings) -> None:
+    found: ModelVersion | None = engine.find(model, version)
     if found is None or settings.rollout.warm_requests == 0:
         return
     limits = settings.rollout

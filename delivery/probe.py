@@ -3,10 +3,10 @@
 import base64
 
 from archive import Archive
-from engines.described import Request
+from engines.engine_profile import PredictionInput
 
 
-def request_of(archive: Archive) -> Request:
+def request_of(archive: Archive) -> PredictionInput:
     """The first golden input: cheap, and not refused."""
     sample = archive.golden["samples"][0]
-    return Request(base64.b64decode(sample["body"]), sample["content_type"])
+    return PredictionInput(base64.b64decode(sample["body"]), sample["content_type"])

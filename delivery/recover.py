@@ -7,7 +7,7 @@ from delivery.machine import Tools, settle, take_back
 from delivery.probe import request_of
 from delivery.published import stored
 from deployments.serving import DeployedVersion
-from engines.described import Request, Version
+from engines.engine_profile import ModelVersion, PredictionInput
 from errors import MarinaError
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ def _end(tools: Tools, entry: Entry) -> None:
         take_back(tools, entry, probe)
 
 
-def proven(entry: Entry, default: Version | None) -> bool:
+def proven(entry: Entry, default: ModelVersion | None) -> bool:
     """Whether the new version had passed every check and requests go to it."""
     return entry.step in PROVEN and default is not None and default.version == entry.new.version
 
 
-def probe_of(tools: Tools, served: DeployedVersion) -> Request | None:
+def probe_of(tools: Tools, served: DeployedVersion) -> PredictionInput | None:
     """A request for a version; None, and a warning, when its archive is gone or is no longer trusted."""
     try:
         return request_of(stored(served, tools.store, tools.settings))

@@ -19,7 +19,7 @@ from delivery.trial import in_words, step_of
 from delivery.trust import open_trusted
 from delivery.versions import names
 from deployments.serving import DeployedVersion, ServingRecord
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from errors import MarinaError, RolloutError
 from settings import Settings
 
@@ -36,7 +36,7 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
     if settings.engine.nodes:
         return hosts.roll_out(archive, settings)
     model = archive.model_name
-    with alone(model, settings), engines.of(settings).open() as engine:
+    with alone(model, settings), engines.connect(settings) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         if settings.rollout.dry_run:
             return _dry_run(tools, archive)
@@ -64,7 +64,7 @@ def roll_back(model: str, settings: Settings) -> Outcome:
     """Have the engine serve the version before, with the settings it was registered with then."""
     if settings.engine.nodes:
         return hosts.roll_back(model, settings)
-    with alone(model, settings), engines.of(settings).open() as engine:
+    with alone(model, settings), engines.connect(settings) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
         history = tools.record.get(model)
@@ -90,7 +90,7 @@ def remove(model: str, settings: Settings) -> None:
     if settings.engine.nodes:
         hosts.remove(model, settings)
         return
-    with alone(model, settings), engines.of(settings).open() as engine:
+    with alone(model, settings), engines.connect(settings) as engine:
         tools = Tools.of(settings, engine, open_store(settings), model)
         recover.recover(tools, model)
         history, current = tools.record.get(model), engine.default(model)
@@ -112,7 +112,7 @@ def restore(settings: Settings) -> list[Outcome]:
     if settings.engine.nodes:
         return hosts.restore(settings)
     outcomes = []
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         store = open_store(settings)
         for model in ServingRecord.of(settings).all():
             try:
@@ -140,7 +140,7 @@ def _only_observed(settings: Settings) -> bool:
     return settings.shadow.only and step_of(settings) is not None
 
 
-def _serves(tools: Tools, archive: Archive, current: Version) -> bool:
+def _serves(tools: Tools, archive: Archive, current: ModelVersion) -> bool:
     """Whether this content serves already, with these settings and a worker."""
     params = tools.settings.served_model.request_params
     if current.ready_workers == 0 or not current.has(params):
@@ -153,7 +153,7 @@ def _new_version(tools: Tools, archive: Archive) -> str:
     return assign_version(archive, registered, tools.store, tools.settings)
 
 
-def _entry(tools: Tools, model: str, served: DeployedVersion, current: Version | None) -> Entry:
+def _entry(tools: Tools, model: str, served: DeployedVersion, current: ModelVersion | None) -> Entry:
     history = tools.record.get(model)
     before = history.versions if history else ()
     return Entry(model, Step.PUBLISH, served, current.version if current else None, before, published=True)
@@ -176,7 +176,7 @@ def _dry_run(tools: Tools, archive: Archive) -> Outcome:
     return Outcome(model, version, changed=False, plan=(*first, *_plan(tools, archive, version, current)))
 
 
-def _plan(tools: Tools, archive: Archive, version: str, current: Version | None) -> tuple[str, ...]:
+def _plan(tools: Tools, archive: Archive, version: str, current: ModelVersion | None) -> tuple[str, ...]:
     params, name = tools.settings.served_model.request_params, file_name(archive.model_name, version)
     steps = [
         f"publish {name} ({archive.size} bytes, sha256 of its content {archive.content_sha256[:12]})",

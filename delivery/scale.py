@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 import engines
 from delivery.scaling import Load, Scaler, Totals
 from delivery.sizing import resize
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from errors import ConfigError, MarinaError
 from prometheus import GatewayFigures
 from settings import Settings
@@ -121,11 +121,11 @@ def _adjust(model: str, scaler: Scaler, load: Load, now: float, settings: Settin
     return True
 
 
-def _serving(model: str, settings: Settings) -> list[Version]:
+def _serving(model: str, settings: Settings) -> list[ModelVersion]:
     """The version that serves, on each host that answers."""
     found = []
     for node in settings.engine.hosts:
-        with engines.of(settings).open(node) as engine:
+        with engines.connect(settings, node) as engine:
             try:
                 default = engine.default(model)
             except MarinaError:

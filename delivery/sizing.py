@@ -21,7 +21,7 @@ from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.versions import names
 from deployments.serving import DeployedVersion, VersionHistory
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from errors import RolloutError
 from settings import Settings
 from settings.schema import RequestParams
@@ -29,7 +29,7 @@ from settings.schema import RequestParams
 log = logging.getLogger(__name__)
 
 
-def sized(settings: Settings, current: Version | None) -> Settings:
+def sized(settings: Settings, current: ModelVersion | None) -> Settings:
     """The settings with as many workers as the scaled model has now: a swap under load begins with what it needs."""
     model = settings.served_model
     limits = settings.scaling.models.get(model.model_name)
@@ -51,7 +51,7 @@ def resize(model: str, workers: int, settings: Settings) -> None:
         if settings.engine.nodes:
             _resize_everywhere(model, workers, settings)
             return
-        with engines.of(settings).open() as engine:
+        with engines.connect(settings) as engine:
             tools = Tools.of(settings, engine, open_store(settings), model)
             recover(tools, model)
             history, current = _serving(tools, model)
@@ -86,7 +86,7 @@ def _resize_everywhere(model: str, workers: int, settings: Settings) -> None:
         _forget(first, history, served)
 
 
-def _serving(tools: Tools, model: str) -> tuple[VersionHistory, Version]:
+def _serving(tools: Tools, model: str) -> tuple[VersionHistory, ModelVersion]:
     history, current = tools.record.get(model), tools.engine.default(model)
     if history is None or current is None or current.version != history.serving.version:
         raise RolloutError(f"{model} does not serve as it is recorded")

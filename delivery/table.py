@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from archive import open_archive
 from delivery.stores import Store
 from deployments.traffic import TrafficFile, TrafficSplit
-from engines.described import Version
-from engines.interface import Host
+from engines.engine_profile import ModelVersion
+from engines.torchserve.client import EngineClient
 from errors import MarinaError
 
 HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engines: Sequence[Host], store: Store, splits: TrafficFile, now: datetime) -> str:
+def models_table(engines: Sequence[EngineClient], store: Store, splits: TrafficFile, now: datetime) -> str:
     """One line for each registered version; `weights` is read from its archive in the store.
 
     With several hosts each line begins with its host's name, and one that is away has a line, too. While a version is
@@ -32,7 +32,9 @@ def models_table(engines: Sequence[Host], store: Store, splits: TrafficFile, now
     return _aligned(rows if several else [row[1:] for row in rows])
 
 
-def _rows(engine: Host, store: Store, shares: Mapping[str, TrafficSplit], now: datetime) -> Iterator[tuple[str, ...]]:
+def _rows(
+    engine: EngineClient, store: Store, shares: Mapping[str, TrafficSplit], now: datetime
+) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
@@ -41,7 +43,7 @@ def _rows(engine: Host, store: Store, shares: Mapping[str, TrafficSplit], now: d
             yield _row(found, serves=serves, weights=_weights(found, store), now=now)
 
 
-def _serves(found: Version, split: TrafficSplit | None, *, is_default: bool) -> str:
+def _serves(found: ModelVersion, split: TrafficSplit | None, *, is_default: bool) -> str:
     if split is not None and found.version == split.trial:
         return f"{split.weight:.3g}" if split.weight else "shadow"
     if split is not None and found.version == split.stable and split.weight:
@@ -49,7 +51,7 @@ def _serves(found: Version, split: TrafficSplit | None, *, is_default: bool) -> 
     return "yes" if is_default else "no"
 
 
-def _row(found: Version, *, serves: str, weights: str, now: datetime) -> tuple[str, ...]:
+def _row(found: ModelVersion, *, serves: str, weights: str, now: datetime) -> tuple[str, ...]:
     return (
         found.model,
         found.version,
@@ -63,7 +65,7 @@ def _row(found: Version, *, serves: str, weights: str, now: datetime) -> tuple[s
     )
 
 
-def _weights(found: Version, store: Store) -> str:
+def _weights(found: ModelVersion, store: Store) -> str:
     try:
         path = store.path(found.archive)
         return str(open_archive(path).card["weights"]) if path else "?"

@@ -16,7 +16,7 @@ from delivery.counted import Counted
 from delivery.journal import Entry, Step
 from delivery.verdict import Evidence, Row, judge, table
 from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from errors import MarinaError, RolloutError, StoreError
 from files import write_atomic
 from prometheus import GatewayFigures
@@ -55,7 +55,7 @@ def in_words(settings: Settings, old: str, new: str) -> list[str]:
     return words
 
 
-def try_out(engine: Host, splits: TrafficFile, settings: Settings, entry: Entry) -> None:
+def try_out(engine: EngineClient, splits: TrafficFile, settings: Settings, entry: Entry) -> None:
     """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed it.
 
     Raises FiguresError when the gateway's figures cannot be read: at the start, or for longer than a restart takes.
@@ -80,7 +80,7 @@ def try_out(engine: Host, splits: TrafficFile, settings: Settings, entry: Entry)
 class _Trial:
     """A trial under way; its last judgement is what is reported."""
 
-    engine: Host
+    engine: EngineClient
     settings: Settings
     entry: Entry
     old: str

@@ -7,8 +7,8 @@ from delivery.journal import Entry, Journal, Step
 from delivery.stores import Store
 from deployments.serving import ServingRecord
 from deployments.traffic import FOLLOWED_S, TrafficFile
-from engines.described import Request
-from engines.interface import Host
+from engines.engine_profile import PredictionInput
+from engines.torchserve.client import EngineClient
 from errors import MarinaError, StoreError
 
 log = logging.getLogger(__name__)
@@ -17,13 +17,13 @@ DRAIN_TIMEOUT_S = 30.0  # for what the new version was given between the switch 
 
 
 def undo(
-    engine: Host,
+    engine: EngineClient,
     store: Store,
     record: ServingRecord,
     journal: Journal,
     splits: TrafficFile,
     entry: Entry,
-    probe: Request | None,
+    probe: PredictionInput | None,
 ) -> None:
     """Give the traffic back to the old version, and remove the new one and its archive.
 
@@ -51,7 +51,7 @@ def undo(
     journal.close()
 
 
-def _give_back(engine: Host, entry: Entry, probe: Request | None, *, had_share: bool) -> None:
+def _give_back(engine: EngineClient, entry: Entry, probe: PredictionInput | None, *, had_share: bool) -> None:
     found = engine.find(entry.model, entry.new.version)
     if found is None:
         return

@@ -12,7 +12,7 @@ from typing import Any
 
 from delivery.stores import Store
 from deployments.serving import ServingRecord
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from errors import StoreError
 from files import read_text, replacing
 from settings import Settings
@@ -66,7 +66,7 @@ def next_version(wanted: str, taken: Collection[str]) -> str:
     return wanted if number > highest else ".".join([*line, str(highest + 1)])
 
 
-def names(versions: Collection[Version]) -> set[str]:
+def names(versions: Collection[ModelVersion]) -> set[str]:
     """The version numbers of registered versions."""
     return {version.version for version in versions}
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from deployments.serving import DeployedVersion
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from errors import FiguresError, RolloutError
 from prometheus import GatewayFigures, Series, samples
 from settings import Settings
@@ -73,7 +73,7 @@ class Watch:
             time.sleep(POLL_S)
         self._figures, self._share_before = figures, self._counts(figures.counters).share
 
-    def follow(self, engine: Host, new: DeployedVersion) -> Counts:
+    def follow(self, engine: EngineClient, new: DeployedVersion) -> Counts:
         """Look at the default version for `rollout.watch_s`; returns what it answered.
 
         Raises RolloutError when a worker is lost, or when more answers fail than `rollout.max_error_share` allows and

@@ -1,24 +1,45 @@
-"""Where models run: one interface, and behind it each engine that can serve the kit's archives.
+"""Where models run: the client of an engine, and the engine in Python that Ray can place.
 
-    interface     what delivery, gateway and load tests ask of an engine
-    described     what an engine tells about models, versions and workers
-    chosen        the engine that `engine=` names, one line for each there is
-    torchserve/   TorchServe's two interfaces: paths, words, keys, and what its refusals mean
-    ray_serve     Ray Serve, where the kit's own application speaks the same interfaces
+    engine_profile   what an engine promises, and the types of its descriptions and responses
+    profiles         one row for each engine that `engine=` can name
+    torchserve/      client of TorchServe's Inference and Management API, which every engine answers
+    python/          an engine in Python: the same two APIs, batching, and workers that run TorchServe's handlers
+    ray/             places that engine's workers on a Ray cluster
 
-Only what lies in here knows how an engine is spoken to.
+No other package knows the engine's paths, queries and responses.
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engines.interface import Engine
+    from engines.engine_profile import EngineProfile
+    from engines.torchserve.client import EngineClient
+    from engines.torchserve.engine import GatewayEngine
     from settings import Settings
+    from settings.schema import Node
+
+# Imported inside the functions: workers of the engine in Python import this package too, and start without settings.
 
 
-def of(settings: "Settings") -> "Engine":
-    """The engine of these settings; no host is asked yet. Raises ConfigError for a name that none has."""
-    # Imported here: what runs inside an engine lies below this package as well, and starts without settings.
-    from engines.chosen import chosen
+def profile(settings: "Settings") -> "EngineProfile":
+    """Return the profile of the engine that the settings name. Raises ConfigError for an unknown name."""
+    from engines.profiles import profile_of
 
-    return chosen(settings)
+    return profile_of(settings.engine.name)
+
+
+def connect(settings: "Settings", host: "Node | None" = None, *, timeout_s: float = 30.0) -> "EngineClient":
+    """Return a client of one engine host, the first for None, without any request to it yet.
+
+    `timeout_s` bounds the requests that only describe something. Raises ConfigError for an unknown engine.
+    """
+    from engines.torchserve.client import EngineClient
+
+    return EngineClient(settings.engine, host or settings.engine.hosts[0], profile(settings), timeout_s)
+
+
+def of(settings: "Settings") -> "GatewayEngine":
+    """The engine as the gateway works with it."""
+    from engines.torchserve.engine import GatewayEngine
+
+    return GatewayEngine(settings.engine)

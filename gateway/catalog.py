@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from engines.interface import Reader
 from errors import EngineError, NoWorker, UnknownModel
 from gateway import model_card as cards
@@ -110,7 +110,7 @@ class Snapshot:
         return None if model is None else model.version(version)
 
 
-def described(found: Version, *, default: bool, card: ModelCard) -> ServedVersion:
+def described(found: ModelVersion, *, default: bool, card: ModelCard) -> ServedVersion:
     """The engine's description of one version, as the gateway keeps it."""
     return ServedVersion(
         model=found.model,
@@ -278,10 +278,10 @@ class Survey:
             default = await self._reader.default_version(name) or default
         return ServedModel(name, tuple(await asyncio.gather(*(self._version(each, default) for each in versions))))
 
-    async def _version(self, found: Version, default: str) -> ServedVersion:
+    async def _version(self, found: ModelVersion, default: str) -> ServedVersion:
         return described(found, default=found.version == default, card=await self._card(found))
 
-    async def _card(self, found: Version) -> ModelCard:
+    async def _card(self, found: ModelVersion) -> ModelCard:
         key = (found.model, found.version)
         workers = [worker for worker in found.workers if worker.ready]
         mark: Fingerprint = (found.url, tuple(sorted(str(worker.started) for worker in workers)))

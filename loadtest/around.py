@@ -18,7 +18,7 @@ def surroundings(settings: Settings) -> Surroundings:
     shown = {"processes", "admission", "coalesce", "cache", "upstream_connections", "deadline_ms"}
     return Surroundings(
         engine_metrics=engine.metrics_url,
-        engine=engines.of(settings).facts,
+        engine=engines.profile(settings),
         state=Path(settings.paths.state),
         headers=gateway.key_headers(),
         configuration={

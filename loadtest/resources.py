@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from engines.interface import Facts
+from engines.engine_profile import EngineProfile
 
 EVERY_S = 1.0
 GENERATOR = "load generator"
@@ -40,7 +40,7 @@ class _Part:
 class Sampler:
     """Looks once a second, in a thread of its own. Without a state folder it sees the load generator alone."""
 
-    def __init__(self, state: Path | None, engine: Facts | None = None) -> None:
+    def __init__(self, state: Path | None, engine: EngineProfile | None = None) -> None:
         self._state = state
         self._engine = engine
         self._parts: dict[str, _Part] = {}
@@ -95,12 +95,12 @@ def _parts(state: Path) -> Iterator[tuple[str, psutil.Process]]:
                 yield path.stem, process
 
 
-def workers_of(engine: Facts) -> str:
+def workers_of(engine: EngineProfile) -> str:
     """What the workers of an engine are called here."""
     return f"{engine.part} workers"
 
 
-def _split(part: str, process: psutil.Process, engine: Facts | None) -> str:
+def _split(part: str, process: psutil.Process, engine: EngineProfile | None) -> str:
     """An engine is its workers, known by their command line, and what stands in front of them."""
     if engine is None or part != engine.part:
         return part

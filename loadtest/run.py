@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from engines.interface import Facts
+from engines.engine_profile import EngineProfile
 from errors import LoadError
 from loadtest.client import Outcome, Send, sender, session_for
 from loadtest.closed_loop import closed_loop
@@ -51,7 +51,7 @@ class Surroundings:
     """
 
     engine_metrics: str | None = None
-    engine: Facts | None = None
+    engine: EngineProfile | None = None
     state: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

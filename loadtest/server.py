@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import prometheus
-from engines.interface import Facts
+from engines.engine_profile import EngineProfile
 from errors import FiguresError
 from prometheus import Growth, Reading, Series
 
@@ -125,7 +125,7 @@ def by_model(figures: Mapping[Series, float]) -> Counters:
     return found
 
 
-def server_side(model: str, counted: Counted, engine: Facts | None) -> ServerSide | None:
+def server_side(model: str, counted: Counted, engine: EngineProfile | None) -> ServerSide | None:
     """What the growth of the counters tells about `model`; None when neither server's could be read.
 
     Without the engine's facts, only what the kit's handlers count is known of it.

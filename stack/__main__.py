@@ -51,7 +51,7 @@ def _up(overrides: tuple[str, ...]) -> int:
     # The keeper last, after what it would do is done and told here.
     started = start([part for part in stack if part.name != KEEPER])
     try:
-        if {engines.of(loaded).facts.part, rayserve.MANAGER} & set(started):
+        if {engines.profile(loaded).part, rayserve.MANAGER} & set(started):
             for outcome in restore(loaded):
                 on = f" on {outcome.where}" if outcome.where else ""
                 print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
@@ -96,7 +96,7 @@ def _status(overrides: tuple[str, ...]) -> int:
 
 def _show_node(loaded: Settings, node: Node) -> bool:
     """One line for one of several engine hosts; False when it does not answer."""
-    with engines.of(loaded).open(node) as engine:
+    with engines.connect(loaded, node) as engine:
         well = engine.answers()
     print(f"{f'node {node.name}':<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
     return well

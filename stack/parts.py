@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.torchserve import paths
-from engines.torchserve.engine import FACTS
+from engines.profiles import TORCHSERVE
+from engines.torchserve import api
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
@@ -89,7 +89,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
             Port(engine.metrics_port, "engine.metrics_port"),
         ),
         # Its own, not that of the requests, which are answered without it. It answers once both can.
-        ready_url=engine.management_url + paths.PING,
+        ready_url=engine.management_url + api.PING,
         refusal=400,
         timeout_s=2 * engine.start_timeout_s,
         prepare=lambda: rayserve.prepare(folders, engine),
@@ -112,7 +112,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
 
 def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Part:
     return Part(
-        name=FACTS.part,
+        name=TORCHSERVE.part,
         command=torchserve.command(folders),
         ports=(
             Port(engine.inference_port, "engine.inference_port"),
@@ -121,7 +121,7 @@ def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Par
             Port(engine.grpc_inference_port, "engine.grpc_inference_port"),
             Port(engine.grpc_management_port, "engine.grpc_management_port"),
         ),
-        ready_url=engine.inference_url + paths.PING,
+        ready_url=engine.inference_url + api.PING,
         refusal=400,
         timeout_s=engine.start_timeout_s,
         prepare=lambda: torchserve.prepare(folders),

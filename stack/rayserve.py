@@ -5,14 +5,13 @@ import secrets
 import subprocess
 import sys
 
-from engines.chosen import check_installed
-from engines.ray_serve import FACTS
+from engines.profiles import RAY, check_installed
 from errors import StackError
 from settings.load import ROOT
 from settings.schema import RayServe
 from stack.folders import Folders
 
-HEAD = FACTS.part
+HEAD = RAY.part
 MANAGER = "rayserve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 CLUSTER_FILE = "cluster_token"  # of Ray's own ports
@@ -84,7 +83,7 @@ def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
 
 def prepare(folders: Folders, engine: RayServe | None = None) -> None:
     """Make the folders; `engine` is given where a cluster may be joined. Raises ConfigError where Ray is missing."""
-    check_installed(FACTS)
+    check_installed(RAY)
     folders.make_temporary()
     folders.forget_fetched()
     folders.ray.mkdir(parents=True, exist_ok=True)

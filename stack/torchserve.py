@@ -5,9 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from engines.chosen import check_installed
-from engines.torchserve import key_file
-from engines.torchserve.engine import FACTS
+from engines.profiles import TORCHSERVE, check_installed
+from engines.torchserve.auth import NAME as KEY_FILE
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
@@ -69,7 +68,7 @@ def prepare(folders: Folders) -> None:
 
     Raises ConfigError when TorchServe is not installed, StackError without the program that it ends workers with.
     """
-    check_installed(FACTS)
+    check_installed(TORCHSERVE)
     check_kill()
     folders.make_temporary()
     folders.unpacked.mkdir(exist_ok=True)
@@ -77,7 +76,7 @@ def prepare(folders: Folders) -> None:
     folders.model_store.mkdir(parents=True, exist_ok=True)
     folders.torchserve.mkdir(parents=True, exist_ok=True)
     folders.torchserve.chmod(0o700)
-    (folders.torchserve / key_file.NAME).unlink(missing_ok=True)
+    (folders.torchserve / KEY_FILE).unlink(missing_ok=True)
     (folders.temporary / ".model_server.pid").unlink(missing_ok=True)
 
 

@@ -109,7 +109,7 @@ def test_only_engines_know_how_an_engine_is_spoken_to(room: str) -> None:
 
 def test_the_words_of_an_engine_are_found_where_they_are_known() -> None:
     found = {path.name for path in files("engines") for word in words(path) if ENGINE_WORDS.search(word)}
-    assert {"paths.py", "entries.py", "verdicts.py", "key_file.py", "engine.py"} <= found
+    assert {"api.py", "auth.py", "responses.py", "profiles.py"} <= found
 
 
 def test_every_package_folder_is_known_to_the_rules_above() -> None:

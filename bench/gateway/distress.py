@@ -126,7 +126,7 @@ def killed_worker(bench: Bench, shown: list[Sample]) -> Row:
 
 
 def _worker_pid(bench: Bench, model: str) -> int:
-    with engines.of(bench.settings).open() as host:
+    with engines.connect(bench.settings) as host:
         found = host.default(model)
     if found is None or not found.pids:
         raise Failed(f"{model} has no worker")

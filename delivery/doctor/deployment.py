@@ -11,15 +11,15 @@ import engines
 from delivery.doctor import ask
 from delivery.doctor.process import EngineProcess, find
 from delivery.doctor.sockets import Sockets
-from engines.described import Version
-from engines.interface import Host as Engine
-from engines.torchserve import keys, paths
-from engines.torchserve.engine import FACTS
+from engines.engine_profile import ModelVersion
+from engines.profiles import TORCHSERVE
+from engines.torchserve import api
+from engines.torchserve.client import EngineClient
 from errors import EngineError
 from settings import Settings
 from settings.schema import Node
 
-TITLE = FACTS.title
+TITLE = TORCHSERVE.title
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Host:
         return find(self.deployment.sockets, self.node.management_url)
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> EngineClient:
         """Its client, which has the keys."""
-        return engines.of(self.deployment.settings).open(self.node)
+        return engines.connect(self.deployment.settings, self.node)
 
     @cached_property
     def is_open(self) -> bool:
@@ -68,7 +68,7 @@ class Host:
         return ask.plain("GET", f"{self.node.management_url}/models", params={"limit": "1"}).status_code == 200
 
     @cached_property
-    def versions(self) -> tuple[Version, ...]:
+    def versions(self) -> tuple[ModelVersion, ...]:
         """Every registered version of every model."""
         return tuple(version for model in self.engine.models() for version in self.engine.versions(model))
 
@@ -77,17 +77,17 @@ class Host:
         headers = {} if self.is_open else {"Authorization": f"Bearer {self.key()}"}
         return ask.plain(method, f"{self.node.management_url}{path}", headers=headers, params=params)
 
-    def infer(self, version: Version, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    def infer(self, version: ModelVersion, body: bytes, headers: Mapping[str, str]) -> requests.Response:
         """One request to a version's workers."""
-        url = self.node.inference_url + paths.prediction(version.model, version.version)
-        known = {} if self.is_open else {"Authorization": f"Bearer {keys.token(self.node, 'inference', TITLE)}"}
+        url = self.node.inference_url + api.prediction_path(version.model, version.version)
+        known = {} if self.is_open else {"Authorization": f"Bearer {self.engine.keys.token('inference')}"}
         return ask.plain("POST", url, headers={**headers, **known}, body=body)
 
     def key(self) -> str:
         """The management key, renewed when it has expired."""
         if not self.engine.answers():
             raise EngineError(f"TorchServe at {self.node.management_url} does not accept the keys")
-        return keys.token(self.node, "management", TITLE)
+        return self.engine.keys.token("management")
 
     def forget(self) -> None:
         """Close its connections."""

@@ -15,9 +15,8 @@ from typing import Any
 import uvicorn
 
 import settings
-from engines.chosen import check_installed
+from engines.profiles import RAY, check_installed
 from engines.ray import logs
-from engines.ray_serve import FACTS
 from errors import ConfigError, EngineError, MarinaError
 from settings import Settings
 from settings.load import ROOT
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(loaded: Settings, engine: RayServe) -> None:
     # Imported in steps: a cluster is looked for first, because Ray is slow to load, slower to find that there is none,
     # and wants to know before whether the cluster asks for a token.
-    check_installed(FACTS)
+    check_installed(RAY)
     from engines.ray.joining import join
     from engines.ray.refusals import Refusal
 

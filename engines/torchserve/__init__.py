@@ -1,10 +1,9 @@
-"""TorchServe 0.12 over its Inference and Management API, and whatever else speaks them.
+"""Client of TorchServe's two HTTP interfaces, which every engine answers.
 
-engine       the way to each host, and what is true of TorchServe alone
-dialect      predictions, for the gateway's hot path     verdicts   what its refusals mean to a client
-reader       descriptions, for the gateway               key_ring   keys as they change, for the gateway
-management   rollouts, which may block                   calls      one call, with the keys
-drain        when a version has answered everything      workers    which worker answers
-paths        every path and query                        entries    every description that is read
-key_file     the three keys                              keys       the same for who may block
+api         paths, queries, descriptions
+auth        key file, tokens, renewal
+client      EngineClient: register, scale, warm, predict, switch, drain, unregister
+drain       reaches every worker, by process id
+responses   error response → RequestError
+unpacked    the engine's own copy of an archive
 """

@@ -1,6 +1,6 @@
 """What a prediction looks like on TorchServe's wire, as the gateway's hot path asks for it."""
 
-from engines.torchserve import paths, verdicts
+from engines.torchserve import api, responses
 from errors import RequestError
 
 
@@ -9,12 +9,12 @@ class TorchServeDialect:
 
     def prediction_path(self, model: str, version: str | None) -> str:
         """The path that predicts."""
-        return paths.prediction(model, version)
+        return api.prediction_path(model, version)
 
     def key_refused(self, status: int, body: bytes) -> bool:
         """Whether the token was not accepted."""
-        return verdicts.key_refused(status, body)
+        return responses.is_key_refused(status, body)
 
     def refusal(self, status: int, body: bytes, model: str) -> RequestError:
         """The error that a client is told for an answer that is not 200."""
-        return verdicts.refusal(status, body, model)
+        return responses.error_from_response(status, body, model)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engines.interface import Interface
+from engines.engine_profile import Interface
 
 NAME = "key_file.json"  # in the folder where TorchServe was started
 

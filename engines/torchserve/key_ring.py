@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from engines.interface import Interface
-from engines.torchserve import paths
+from engines.engine_profile import Interface
+from engines.torchserve import api
 from engines.torchserve.key_file import Keys, read_keys
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class KeyRing:
         """Asks the engine for a new token, which it writes into the file."""
         if self._keys is None or not self._place.renews:
             return
-        url = self._place.management_url + paths.renewal(interface)
+        url = self._place.management_url + api.renewal_path(interface)
         headers = {"Authorization": f"Bearer {self._keys.api}"}
         timeout = aiohttp.ClientTimeout(total=RENEWAL_TIMEOUT_S)
         try:

@@ -6,11 +6,9 @@ from typing import Any
 import aiohttp
 import orjson
 
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from engines.interface import Keys
-from engines.torchserve import paths
-from engines.torchserve.entries import version_of
-from engines.torchserve.verdicts import names_a_refused_key
+from engines.torchserve import api
 from errors import EngineError
 from settings.schema import Node
 
@@ -31,7 +29,7 @@ class ManagementReader:
         """Whether it is there; any answer but a server's error counts, for without a key it refuses."""
         timeout = aiohttp.ClientTimeout(total=PING_TIMEOUT_S)
         try:
-            async with self._session.get(self._node.inference_url + paths.PING, timeout=timeout) as response:
+            async with self._session.get(self._node.inference_url + api.PING, timeout=timeout) as response:
                 return response.status < 500
         except (aiohttp.ClientError, TimeoutError):
             return False
@@ -41,25 +39,25 @@ class ManagementReader:
         names: list[str] = []
         start: str | None = "0"
         while start is not None:
-            page = await self._get(paths.page(start)) or {}
+            page = await self._get(api.page_path(start)) or {}
             names += [str(model["modelName"]) for model in page.get("models", [])]
             start = page.get("nextPageToken")
         return names
 
-    async def versions(self, name: str) -> list[Version]:
+    async def versions(self, name: str) -> list[ModelVersion]:
         """All versions of a model; empty when it is gone."""
-        found = await self._get(paths.versions(name))
-        return [version_of(entry) for entry in found] if isinstance(found, list) else []
+        found = await self._get(api.versions_path(name))
+        return [api.model_version(entry) for entry in found] if isinstance(found, list) else []
 
     async def default_version(self, name: str) -> str | None:
         """The version that answers when none is named."""
-        found = await self._get(paths.model(name))
+        found = await self._get(api.model_path(name))
         return str(found[0]["modelVersion"]) if isinstance(found, list) and found else None
 
     async def card(self, name: str, version: str) -> Mapping[str, Any] | None:
         """The model card, asked of a worker; empty for an archive without one, None when no worker answered."""
         try:
-            found = await self._get(paths.described(name, version))
+            found = await self._get(api.card_path(name, version))
         except EngineError:
             return None
         if not isinstance(found, list) or not found:
@@ -88,3 +86,8 @@ class ManagementReader:
             raise EngineError("the engine's Management API does not answer") from error
         except orjson.JSONDecodeError as error:
             raise EngineError("the engine's Management API did not answer in JSON") from error
+
+
+def names_a_refused_key(status: int, content: Any) -> bool:
+    """Whether the engine did not accept the token."""
+    return status in (400, 401, 403) and isinstance(content, dict) and content.get("type") == "InvalidKeyException"

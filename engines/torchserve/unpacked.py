@@ -1,8 +1,8 @@
-"""Where TorchServe has unpacked an archive, which is where its workers run from.
+"""Finds the folder into which TorchServe has unpacked an archive, and from which its workers run.
 
-Each registration unpacks into a folder of its own below TEMP/models. A worker gets that folder as its working directory
-and first on its path; the archive itself is not opened again. The folder's name is random and the Management API does
-not tell it, so it is found as the one that was not there before. The interval between must hold one registration only.
+Each registration unpacks into a folder of its own below TEMP/models. That folder is a worker's working directory and
+comes first on its path; no worker opens the archive itself again. The folder's name is random and the Management API
+does not give it, so it is the one folder that was not there before. No other registration may happen meanwhile.
 """
 
 import fcntl
@@ -12,44 +12,46 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engines.described import Copy
+from engines.engine_profile import ArchiveCopy
 
 log = logging.getLogger(__name__)
 
 
-def unreadable(place: str | None, setting: str) -> str | None:
+def unreadable(folder: str | None, setting: str) -> str | None:
     """Return why the folder cannot be read from here, and what to do; None when it can."""
     remedy = f"make the folder in which it unpacks archives readable here, and name it as {setting}"
-    if place is None:
+    if folder is None:
         return f"{setting} is not set: {remedy}"
-    if not os.access(place, os.R_OK | os.X_OK) or not Path(place).is_dir():
-        return f"{place} cannot be read here: {remedy}"
+    if not os.access(folder, os.R_OK | os.X_OK) or not Path(folder).is_dir():
+        return f"{folder} cannot be read here: {remedy}"
     return None
 
 
 @contextmanager
-def one_registration(place: Path) -> Iterator[Callable[[], Copy]]:
-    """Keep others from registering meanwhile; yields a function that finds the folder of this registration."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+def one_registration(parent: Path) -> Iterator[Callable[[], ArchiveCopy]]:
+    """Hold off other registrations, and yield a function that returns the folder of this one."""
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             log.info("another registration is under way; waiting for it")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        before = _folders(place)
-        yield lambda: _found(place, _folders(place) - before)
+        before = _folders(parent)
+        yield lambda: _found(parent, _folders(parent) - before)
     finally:
         os.close(descriptor)
 
 
-def _folders(place: Path) -> frozenset[str]:
-    return frozenset(entry.name for entry in os.scandir(place) if entry.is_dir(follow_symlinks=False))
+def _folders(parent: Path) -> frozenset[str]:
+    return frozenset(entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False))
 
 
-def _found(place: Path, new: frozenset[str]) -> Copy:
+def _found(parent: Path, new: frozenset[str]) -> ArchiveCopy:
     if len(new) == 1:
-        return Copy(folder=place / next(iter(new)))
+        return ArchiveCopy(folder=parent / next(iter(new)))
     if not new:
-        return Copy(hidden=f"nothing was unpacked in {place}; it is where another engine unpacks")
-    return Copy(hidden=f"{len(new)} archives were unpacked in {place} at once; try again when nobody else registers")
+        return ArchiveCopy(hidden=f"nothing was unpacked in {parent}; it is where another engine unpacks")
+    return ArchiveCopy(
+        hidden=f"{len(new)} archives were unpacked in {parent} at once; try again when nobody else registers"
+    )

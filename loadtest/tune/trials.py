@@ -112,7 +112,7 @@ class Trials:
             latencies_ms=tuple(getattr(Percentiles.of(one.latencies_ms), self.goal.key) for one in answered),
             requests=report.requests,
             failed=sum(report.errors.values()),
-            memory=_memory(report.usage, workers_of(engines.of(self.settings).facts)),
+            memory=_memory(report.usage, workers_of(engines.profile(self.settings))),
             cores=_cores(report.usage),
         )
 

@@ -14,7 +14,7 @@ from delivery.rollout import roll_out
 from deployments.serving import ServingRecord
 from settings import Settings, load
 from tests.archive.made import archive_at
-from tests.delivery.engine_in_memory import EngineInMemory, HostInMemory
+from tests.delivery.engine_in_memory import HostInMemory
 
 Model = TypeVar("Model", bound=BaseModel)
 NODES = "{name:%s,inference_url:'http://127.0.0.1:1',management_url:'http://127.0.0.1:1',token:x,unpacked:'%s'}"
@@ -90,7 +90,8 @@ def made_scene(folder: Path, monkeypatch: pytest.MonkeyPatch, *nodes: str) -> Sc
         overrides.append(f"engine.nodes=[{','.join(NODES % (name, folder / name) for name in nodes)}]")
     settings = load(["served_model=cartpole", *overrides])
     hosts = {node.name: HostInMemory(node, folder / "store") for node in settings.engine.hosts}
-    monkeypatch.setattr(engines, "of", lambda _: EngineInMemory(hosts))
+    first = next(iter(hosts.values()))
+    monkeypatch.setattr(engines, "connect", lambda _, node=None: hosts[node.name] if node else first)
     made = Scene(folder, hosts, settings)
     archive_at(made.built)
     return made

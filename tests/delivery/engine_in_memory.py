@@ -9,9 +9,15 @@ from pathlib import Path
 from typing import Self
 
 from archive.read import open_archive
-from engines.described import Address, Answer, Copy, Request, Version, Worker
-from engines.interface import Facts
-from engines.torchserve.engine import FACTS
+from engines.engine_profile import (
+    ArchiveCopy,
+    ModelVersion,
+    PredictionEndpoint,
+    PredictionInput,
+    PredictionResponse,
+    WorkerStatus,
+)
+from engines.torchserve.client import EngineClient
 from engines.torchserve.unpacked import one_registration, unreadable
 from errors import EngineError
 from settings.schema import Node, RequestParams
@@ -20,7 +26,7 @@ PREDICTIONS = b'{"predictions": [1]}'
 
 
 @dataclass
-class HostInMemory:
+class HostInMemory(EngineClient):
     """One host. `before_fetch` is called with the archive's place in the store, as an attacker would be.
 
     `ran` holds the handlers that workers were started with; `unpacks_in` is another folder than the node names.
@@ -29,7 +35,7 @@ class HostInMemory:
     node: Node
     store: Path
     before_fetch: Callable[[Path], None] = lambda _: None
-    registered: dict[str, dict[str, Version]] = field(default_factory=dict)
+    registered: dict[str, dict[str, ModelVersion]] = field(default_factory=dict)
     folders: dict[tuple[str, str], Path] = field(default_factory=dict)
     defaults: dict[str, str] = field(default_factory=dict)
     ran: list[bytes] = field(default_factory=list)
@@ -48,13 +54,13 @@ class HostInMemory:
     def models(self) -> list[str]:
         return sorted(self.registered)
 
-    def versions(self, model: str) -> list[Version]:
+    def versions(self, model: str) -> list[ModelVersion]:
         return list(self.registered.get(model, {}).values())
 
-    def default(self, model: str) -> Version | None:
+    def default(self, model: str) -> ModelVersion | None:
         return self.find(model, self.defaults.get(model, ""))
 
-    def find(self, model: str, version: str) -> Version | None:
+    def find(self, model: str, version: str) -> ModelVersion | None:
         return self.registered.get(model, {}).get(version)
 
     def hides_copies(self) -> str | None:
@@ -62,11 +68,11 @@ class HostInMemory:
 
     def register(
         self, model: str, url: str, params: RequestParams, timeout_s: float, sha256: str | None = None
-    ) -> Copy:
+    ) -> ArchiveCopy:
         self.before_fetch(self.store / url)
         if self.node.unpacked is None:
             self._unpack(model, url, params, self.store / "unpacked")
-            return Copy(hidden=self.hides_copies())
+            return ArchiveCopy(hidden=self.hides_copies())
         with one_registration(Path(self.node.unpacked)) as found:
             self._unpack(model, url, params, self.unpacks_in or Path(self.node.unpacked))
             return found()
@@ -77,27 +83,34 @@ class HostInMemory:
             raise EngineError(f"{model} {archive.version} is registered already")
         with zipfile.ZipFile(archive.path) as source:
             source.extractall(folder)
-        made = Version(model, archive.version, url, params.batch_size, params.max_batch_delay, 0, 0, (), 0, 1)
+        made = ModelVersion(model, archive.version, url, params.batch_size, params.max_batch_delay, 0, 0, (), 0, 1)
         self.registered.setdefault(model, {})[made.version] = made
         self.folders[model, made.version] = folder
         self.defaults.setdefault(model, made.version)
 
     def scale(self, model: str, version: str, workers: int, timeout_s: float) -> None:
         self.ran.append((self.folders[model, version] / "toy_handler.py").read_bytes())
-        running = tuple(Worker(number, ready=True, started=None) for number in range(workers))
+        running = tuple(WorkerStatus(number, ready=True, started=None) for number in range(workers))
         found = self.registered[model][version]
         self.registered[model][version] = replace(found, min_workers=workers, max_workers=workers, workers=running)
 
-    def warm(self, version: Version, request: Request, times: int, timeout_s: float) -> bool:
+    def warm(self, version: ModelVersion, request: PredictionInput, times: int, timeout_s: float) -> bool:
         return True
 
-    def predict(self, model: str, version: str, request: Request, *, timeout_s: float | None = None) -> Answer:
-        return Answer(200, PREDICTIONS, 0)
+    def predict(
+        self,
+        model: str,
+        version: str,
+        request: PredictionInput,
+        *,
+        timeout_s: float | None = None,
+    ) -> PredictionResponse:
+        return PredictionResponse(200, PREDICTIONS, 0)
 
     def set_default(self, model: str, version: str) -> None:
         self.defaults[model] = version
 
-    def drain(self, version: Version, request: Request, timeout_s: float) -> bool:
+    def drain(self, version: ModelVersion, request: PredictionInput, timeout_s: float) -> bool:
         return True
 
     def unregister(self, model: str, version: str) -> None:
@@ -113,17 +126,5 @@ class HostInMemory:
             for version in list(versions):
                 self.unregister(model, version)
 
-    def address(self, model: str, version: str | None = None) -> Address:
+    def endpoint(self, model: str, version: str | None = None) -> PredictionEndpoint:
         raise NotImplementedError
-
-
-@dataclass
-class EngineInMemory:
-    """The hosts of the settings, by name."""
-
-    hosts: dict[str, HostInMemory]
-    facts: Facts = FACTS
-
-    def open(self, node: Node | None = None) -> HostInMemory:
-        """One host; the first for None."""
-        return next(iter(self.hosts.values())) if node is None else self.hosts[node.name]

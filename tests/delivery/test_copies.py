@@ -12,7 +12,7 @@ from archive import Archive, open_archive
 from delivery.copies import compare
 from delivery.rollout import remove, restore, roll_back
 from delivery.sizing import resize
-from engines.described import Copy
+from engines.engine_profile import ArchiveCopy
 from errors import RolloutError
 from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
@@ -77,10 +77,10 @@ def test_a_copy_that_differs_is_refused_with_the_file(
     scene: Scene, unpacked: tuple[Path, Archive], change: Callable[[Path], None], words: str
 ) -> None:
     folder, archive = unpacked
-    compare(Copy(folder), archive, scene.settings())
+    compare(ArchiveCopy(folder), archive, scene.settings())
     change(folder)
     with pytest.raises(RolloutError, match=REFUSED) as caught:
-        compare(Copy(folder), archive, scene.settings())
+        compare(ArchiveCopy(folder), archive, scene.settings())
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 

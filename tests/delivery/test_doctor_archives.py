@@ -15,7 +15,7 @@ from delivery.doctor.sockets import Sockets
 from delivery.published import publish
 from delivery.stores.local import LocalFolder
 from delivery.trust import open_trusted
-from engines.described import Version, Worker
+from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load
 from settings.schema import LocalStore
 from tests.archive.made import CONTENTS, archive_at
@@ -45,8 +45,8 @@ def copy(tmp_path: Path, settings: Settings, store: LocalFolder) -> Path:
     return tmp_path / "copy"
 
 
-def registered(model: str = "toy", version: str = "1.0", pid: int = 1, url: str = "toy-1.0.mar") -> Version:
-    return Version(model, version, url, 1, 1, 1, 1, (Worker(pid, ready=True, started=None),), 0, 1)
+def registered(model: str = "toy", version: str = "1.0", pid: int = 1, url: str = "toy-1.0.mar") -> ModelVersion:
+    return ModelVersion(model, version, url, 1, 1, 1, 1, (WorkerStatus(pid, ready=True, started=None),), 0, 1)
 
 
 def test_what_was_published_is_no_stranger(settings: Settings, store: LocalFolder, copy: Path) -> None:
@@ -83,7 +83,7 @@ def test_an_archive_that_took_the_place_of_the_published_one_is_seen(
 
 @pytest.mark.parametrize("version", [registered(version="2.0"), registered("Toy"), registered("../toy")], ids=str)
 def test_what_is_registered_and_was_never_published_is_seen(
-    settings: Settings, store: LocalFolder, version: Version
+    settings: Settings, store: LocalFolder, version: ModelVersion
 ) -> None:
     # Registered under the published archive's own name, which says nothing.
     found = not_published(version, [], store, settings)

@@ -16,7 +16,7 @@ from delivery.trial import in_words, report_file, step_of, try_out
 from delivery.verdict import Evidence, judge, table
 from deployments.serving import DeployedVersion
 from deployments.traffic import TrafficFile, read_traffic
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from errors import FiguresError
 from gateway.trial_metrics import FINE, TrialMetrics
 from prometheus import GatewayFigures
@@ -172,7 +172,7 @@ def tried(server: FiguresServer, folder: Path, then: Callable[[], object], *over
     settings = server.settings(f"paths.state={folder}", "canary.minutes=0.001", "shadow.minutes=0.001", *overrides)
     entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     try:
-        try_out(cast(Host, Engine(then)), TrafficFile.of(settings), settings, entry)
+        try_out(cast(EngineClient, Engine(then)), TrafficFile.of(settings), settings, entry)
     finally:
         written: dict[str, Any] = json.loads(report_file(settings, "digits", "1.1").read_text())
     return written
@@ -235,7 +235,7 @@ def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_pat
     settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
     entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     with pytest.raises(FiguresError, match="connection refused"):
-        try_out(cast(Host, Engine(lambda: None)), TrafficFile.of(settings), settings, entry)
+        try_out(cast(EngineClient, Engine(lambda: None)), TrafficFile.of(settings), settings, entry)
     assert TrafficFile.of(settings).all() == {}
 
 

@@ -11,7 +11,7 @@ from delivery import watch
 from delivery.outcome import Outcome
 from delivery.watch import Counts, Watch
 from deployments.serving import DeployedVersion
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from errors import FiguresError, RolloutError
 from tests.figures import HUNG_UP, FiguresServer, calls, figures, serving
 from tests.ports import free_port
@@ -52,7 +52,7 @@ def begun(server: FiguresServer, *overrides: str, node: str = "engine") -> Watch
 
 
 def follow(watched: Watch, engine: Engine) -> Counts:
-    return watched.follow(cast(Host, engine), NEW)
+    return watched.follow(cast(EngineClient, engine), NEW)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])

@@ -19,8 +19,8 @@ import engines
 from bench.command import finished
 from bench.nodes import free_ports
 from demo import digits
-from engines.interface import Facts
-from engines.torchserve import key_file
+from engines.engine_profile import EngineProfile
+from engines.torchserve.auth import NAME as KEY_FILE
 from settings import Settings, load
 from settings.load import ROOT
 from stack.ports import listeners
@@ -37,7 +37,7 @@ PORTS = (
     "MARINA_GRPC_MANAGEMENT_PORT",
     "MARINA_RAY_PORT",
 )
-ENGINE: Facts = engines.of(load()).facts
+ENGINE: EngineProfile = engines.profile(load())
 """What the tests run on."""
 
 
@@ -78,7 +78,7 @@ class Stack:
     @property
     def key_file(self) -> Path:
         """The engine's."""
-        return self.state / ENGINE.part / key_file.NAME
+        return self.state / ENGINE.part / KEY_FILE
 
     def use(self, patch: pytest.MonkeyPatch) -> None:
         """Settings that this process loads are the stack's as long as the patch holds."""

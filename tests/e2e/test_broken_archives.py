@@ -29,7 +29,7 @@ PolicyHandler.postprocess = broken
 
 def versions(settings: Settings) -> list[tuple[str, frozenset[int]]]:
     """Registered versions and their workers."""
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         return [(found.version, found.pids) for found in engine.versions("cartpole")]
 
 

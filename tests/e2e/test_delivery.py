@@ -21,7 +21,7 @@ BATCH = "served_model.request_params.batch_size"
 
 
 def versions(settings: Settings) -> list[str]:
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         return [found.version for found in engine.versions("cartpole")]
 
 
@@ -58,7 +58,7 @@ def test_a_change_of_batch_settings_is_a_new_version_without_a_lost_request(stac
     assert after != before
     assert len(answers.seen) > 100
     assert answers.statuses == {200}
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         default = engine.default("cartpole")
     assert default is not None
     assert default.batch_size == 8
@@ -88,7 +88,7 @@ def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack
 )
 def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
     params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
-    with engines.of(settings).open() as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
+    with engines.connect(settings) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
         engine.register("stranger", url, params, 60)
 
 

@@ -19,8 +19,9 @@ from delivery.probe import request_of
 from delivery.published import publish
 from delivery.stores import Store, open_store
 from delivery.stores.base import file_name
-from engines.described import Request, Version
-from engines.interface import Front, Host
+from engines.engine_profile import ModelVersion, PredictionInput
+from engines.interface import Front
+from engines.torchserve.client import EngineClient
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
 from loadtest.server import by_model
 from prometheus import read
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.e2e
 MODEL, OTHER = "cartpole", "7.1"
 PARAMS = RequestParams(batch_size=5, max_batch_delay=3, initial_workers=1)
 WORKERS_S = 240.0
-STATE = Request(b"[0,0,0.1,0.5]", "application/json")
+STATE = PredictionInput(b"[0,0,0.1,0.5]", "application/json")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Stage:
     """One host of a running engine, and an archive that it can fetch."""
 
     settings: Settings
-    host: Host
+    host: EngineClient
     store: Store
     archive: Archive
     serving: str
@@ -58,7 +59,7 @@ def stage(stack: Stack) -> Iterator[Stage]:
         settings = load([f"served_model={MODEL}"])
     store, archive = open_store(settings), open_archive(stack.archives / f"{MODEL}.mar")
     publish(archive, OTHER, store, settings)
-    with engines.of(settings).open() as host:
+    with engines.connect(settings) as host:
         serving = host.default(MODEL)
         assert serving is not None
         try:
@@ -70,7 +71,7 @@ def stage(stack: Stack) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def registered(stage: Stage) -> Iterator[Host]:
+def registered(stage: Stage) -> Iterator[EngineClient]:
     """The other version with one worker and no traffic; a test may leave it in any state."""
     host = stage.host
     if (found := host.find(MODEL, OTHER)) is None or found.min_workers == 0:
@@ -91,7 +92,7 @@ async def front(stage: Stage) -> AsyncIterator[Front]:
         await made.keys.close()
 
 
-def with_workers(host: Host, count: int) -> Version:
+def with_workers(host: EngineClient, count: int) -> ModelVersion:
     """The other version, once so many workers are described."""
     deadline = time.monotonic() + WORKERS_S
     while (found := host.find(MODEL, OTHER)) is None or found.ready_workers != count:
@@ -100,7 +101,7 @@ def with_workers(host: Host, count: int) -> Version:
     return found
 
 
-async def post(node: Node, front: Front, token: str, request: Request, model: str = MODEL) -> tuple[int, bytes]:
+async def post(node: Node, front: Front, token: str, request: PredictionInput, model: str = MODEL) -> tuple[int, bytes]:
     """One prediction as the gateway's wire client sends it."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": request.content_type}
     url = node.inference_url + front.dialect.prediction_path(model, None)
@@ -164,7 +165,7 @@ def test_what_is_not_in_the_store_is_refused_in_one_line(stage: Stage, url: str)
     assert stage.host.versions("stranger") == []
 
 
-def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Host) -> None:
+def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: EngineClient) -> None:
     one = with_workers(registered, 1)
     assert one.has(PARAMS)
     registered.scale(MODEL, OTHER, 2, WORKERS_S)
@@ -175,7 +176,7 @@ def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Host
     assert registered.predict(MODEL, OTHER, STATE).worker in two.pids
 
 
-def test_exactly_the_version_that_is_named_answers_its_golden_inputs(registered: Host, stage: Stage) -> None:
+def test_exactly_the_version_that_is_named_answers_its_golden_inputs(registered: EngineClient, stage: Stage) -> None:
     samples = stage.archive.golden["samples"]
     assert golden.check(registered, MODEL, OTHER, stage.archive.golden) == len(samples) > 0
     answer = registered.predict(MODEL, OTHER, STATE)
@@ -186,8 +187,10 @@ def test_exactly_the_version_that_is_named_answers_its_golden_inputs(registered:
     assert default.version == stage.serving
 
 
-def test_a_bad_request_is_answered_with_its_own_status(registered: Host) -> None:
-    statuses = [registered.predict(MODEL, OTHER, Request(body, "application/json")).status for body in (b"{", b"[1]")]
+def test_a_bad_request_is_answered_with_its_own_status(registered: EngineClient) -> None:
+    statuses = [
+        registered.predict(MODEL, OTHER, PredictionInput(body, "application/json")).status for body in (b"{", b"[1]")
+    ]
     assert statuses == [400, 422]
     assert registered.predict(MODEL, OTHER, STATE).status == 200
 
@@ -195,19 +198,19 @@ def test_a_bad_request_is_answered_with_its_own_status(registered: Host) -> None
 def test_a_body_as_large_as_clients_may_send_reaches_the_handler(stage: Stage) -> None:
     serving = stage.host.default("digits")
     assert serving is not None
-    no_picture = Request(b"\0" * stage.settings.gateway.max_body_bytes, "image/png")
+    no_picture = PredictionInput(b"\0" * stage.settings.gateway.max_body_bytes, "image/png")
     answer = stage.host.predict("digits", serving.version, no_picture, timeout_s=100)
     assert answer.status == 400, answer.text
     assert "unreadable_input" in answer.text
 
 
-def test_every_worker_is_warmed(registered: Host, stage: Stage) -> None:
+def test_every_worker_is_warmed(registered: EngineClient, stage: Stage) -> None:
     found = registered.find(MODEL, OTHER)
     assert found is not None
     assert registered.warm(found, request_of(stage.archive), 2, WORKERS_S)
 
 
-def test_the_default_version_goes_only_when_it_is_the_last(registered: Host, stage: Stage) -> None:
+def test_the_default_version_goes_only_when_it_is_the_last(registered: EngineClient, stage: Stage) -> None:
     with pytest.raises(EngineError):
         registered.unregister(MODEL, stage.serving)
     default = registered.default(MODEL)
@@ -216,7 +219,7 @@ def test_the_default_version_goes_only_when_it_is_the_last(registered: Host, sta
 
 
 @pytest.mark.anyio
-async def test_a_gateway_reads_what_delivery_does(registered: Host, front: Front) -> None:
+async def test_a_gateway_reads_what_delivery_does(registered: EngineClient, front: Front) -> None:
     reader = front.reader
     assert await reader.answers()
     assert set(await reader.model_names()) == set(registered.models())
@@ -229,7 +232,7 @@ async def test_a_gateway_reads_what_delivery_does(registered: Host, front: Front
 
 
 @pytest.mark.anyio
-async def test_a_worker_shows_the_card_of_its_archive(registered: Host, front: Front, stage: Stage) -> None:
+async def test_a_worker_shows_the_card_of_its_archive(registered: EngineClient, front: Front, stage: Stage) -> None:
     card = await front.reader.card(MODEL, OTHER)
     assert card is not None
     assert {key: card[key] for key in ("model_name", "kind", "action")} == {
@@ -264,7 +267,7 @@ async def test_a_refusal_has_its_meaning(
 ) -> None:
     [node] = stage.settings.engine.hosts
     token = await front.keys.token("inference")
-    status, content = await post(node, front, token or "", Request(body, "application/json"), model)
+    status, content = await post(node, front, token or "", PredictionInput(body, "application/json"), model)
     told = front.dialect.refusal(status, content, model)
     assert type(told) is type(error)
     assert told.code in {"unknown_model", "unreadable_input", "invalid_fields"}
@@ -281,17 +284,17 @@ def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> Non
 @pytest.mark.anyio
 async def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
     away = Node(name="away", inference_url="http://127.0.0.1:1", management_url="http://127.0.0.1:1", token="t")
-    engine = engines.of(stage.settings)
-    with engine.open(away) as host:
+    with engines.connect(stage.settings, away) as host:
+        assert not host.is_alive()
         assert not host.answers()
         with pytest.raises(MarinaError, match=f"no {ENGINE.title} at"):
             host.versions(MODEL)
     async with aiohttp.ClientSession() as session:
-        assert not await engine.front(away, session).reader.answers()
+        assert not await engines.of(stage.settings).front(away, session).reader.answers()
 
 
-def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: Host, stage: Stage) -> None:
-    address = registered.address(MODEL)
+def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: EngineClient, stage: Stage) -> None:
+    address = registered.endpoint(MODEL)
     with asking(address.url, headers={"Authorization": address.authorization}) as answers:
         registered.set_default(MODEL, OTHER)
         default = registered.default(MODEL)

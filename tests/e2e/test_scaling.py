@@ -10,7 +10,7 @@ import pytest
 import engines
 from bench.mixed_load import Load
 from deployments.serving import ServingRecord
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from settings import Settings, load
 from stack import processes
 from tests.e2e.conftest import Stack, unseen_digits
@@ -31,8 +31,8 @@ def settings(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load(["served_model=digits"])
 
 
-def serving(settings: Settings) -> Version:
-    with engines.of(settings).open() as engine:
+def serving(settings: Settings) -> ModelVersion:
+    with engines.connect(settings) as engine:
         found = engine.default("digits")
     assert found is not None
     return found

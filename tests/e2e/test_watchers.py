@@ -15,7 +15,7 @@ import requests
 import engines
 from bench.nodes import free_ports
 from deployments.traffic import TrafficFile
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from gateway.apikey import new_key
 from settings import Settings
 from stack import processes
@@ -31,7 +31,7 @@ KEY, DIGEST = new_key()
 OWN = {"x-api-key": KEY}
 
 
-def other_delay(now: Version) -> str:
+def other_delay(now: ModelVersion) -> str:
     """A setting that makes the same archive another version."""
     return f"{DELAY}={now.max_batch_delay + 1}"
 
@@ -128,7 +128,7 @@ def test_good_canary_is_promoted_by_figures_that_want_a_key(locked: Locked, sett
 
 
 def default(settings: Settings) -> str | None:
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         found = engine.default("cartpole")
     return found.version if found else None
 

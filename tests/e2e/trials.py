@@ -83,7 +83,7 @@ def serving_column(settings: Settings) -> dict[str, str]:
     """What `make models` says of each version's share; empty while there is no trial."""
     if "cartpole" not in TrafficFile.of(settings).all():
         return {}
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         printed = models_table([engine], open_store(settings), TrafficFile.of(settings), datetime.now(UTC))
     rows = [line.split() for line in printed.splitlines() if line.startswith("cartpole")]
     return {row[1]: row[2] for row in rows}

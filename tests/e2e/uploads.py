@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import engines
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from settings import Settings
 from settings.load import ROOT
 from tests.e2e.conftest import Stack
@@ -32,9 +32,9 @@ sys.exit(upload_model.main(overrides))
 """
 
 
-def registered(settings: Settings) -> list[Version]:
+def registered(settings: Settings) -> list[ModelVersion]:
     """All versions of cartpole."""
-    with engines.of(settings).open() as engine:
+    with engines.connect(settings) as engine:
         return engine.versions("cartpole")
 
 

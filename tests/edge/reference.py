@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     gc.collect()
 from archive import Trust, open_trusted
 from edge.asking import ANY, Answer
-from engines.torchserve.verdicts import refusal
+from engines.torchserve.responses import error_from_response
 from errors import RequestError
 from gateway.dialects.short_routes import action, single
 from gateway.hooks import EngineResponse
@@ -54,7 +54,7 @@ def _refused(form: int, body: bytes) -> RequestError | None:
 
 def _answered(form: int, answer: Answer, model: str) -> Answer:
     if answer.status != 200:
-        return _error(refusal(answer.status, answer.body, model))
+        return _error(error_from_response(answer.status, answer.body, model))
     if form == ANY:
         return answer
     short = single(parsed(EngineResponse(answer.body, "application/json", None)), action)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.described import Copy
+from engines.engine_profile import ArchiveCopy
 from engines.torchserve.unpacked import one_registration, unreadable
 
 
@@ -15,7 +15,7 @@ def test_the_one_new_folder_is_found_among_others(tmp_path: Path) -> None:
         (tmp_path / "new").mkdir()
         (tmp_path / "file").touch()
         (tmp_path / "link").symlink_to(tmp_path / "old")
-        assert found() == Copy(folder=tmp_path / "new")
+        assert found() == ArchiveCopy(folder=tmp_path / "new")
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "nothing was unpacked in"), (2, "2 archives were unpacked in")])
@@ -30,7 +30,7 @@ def test_without_exactly_one_new_folder_the_copy_is_hidden(tmp_path: Path, count
 
 
 def test_a_second_registration_waits_for_the_first(tmp_path: Path) -> None:
-    copies: list[Copy] = []
+    copies: list[ArchiveCopy] = []
 
     def second() -> None:
         with one_registration(tmp_path) as found:
@@ -45,7 +45,7 @@ def test_a_second_registration_waits_for_the_first(tmp_path: Path) -> None:
         (tmp_path / "first").mkdir()
         copies.append(found())
     waiting.join()
-    assert copies == [Copy(tmp_path / "first"), Copy(tmp_path / "second")]
+    assert copies == [ArchiveCopy(tmp_path / "first"), ArchiveCopy(tmp_path / "second")]
 
 
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import anyio
 import pytest
 
-from engines.torchserve.entries import version_of
+from engines.torchserve.api import model_version
 from errors import EngineError, NoWorker, UnknownModel
 from gateway.catalog import Catalog, ServedModel, described
 
@@ -38,7 +38,7 @@ class Engine:
 
 def model(name: str) -> ServedModel:
     entry = {"modelName": name, "modelVersion": "1.0", "workers": [{"status": "READY"}]}
-    return ServedModel(name, (described(version_of(entry), default=True, card={"kind": "vision"}),))
+    return ServedModel(name, (described(model_version(entry), default=True, card={"kind": "vision"}),))
 
 
 async def test_predictions_share_one_look_until_it_is_old() -> None:

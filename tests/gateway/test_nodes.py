@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from deployments.traffic import AnsweringVersions
-from engines.torchserve.entries import version_of
+from engines.torchserve.api import model_version
 from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
 from gateway.catalog import ServedModel, described
 from gateway.hooks import PredictionRequest
@@ -21,7 +21,7 @@ OBSERVATION = [1.0, 0.0, 0.0, 0.0]
 def serving(version: str = "1.0", *, name: str = "cartpole", workers: int = 1) -> Mapping[str, ServedModel]:
     ready = [{"status": "READY"}] * workers
     entry = {"modelName": name, "modelVersion": version, "workers": ready}
-    return {name: ServedModel(name, (described(version_of(entry), default=True, card={"kind": "policy"}),))}
+    return {name: ServedModel(name, (described(model_version(entry), default=True, card={"kind": "policy"}),))}
 
 
 class Host:

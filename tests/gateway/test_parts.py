@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import settings
-from engines.torchserve.verdicts import key_refused, refusal
+from engines.torchserve.responses import error_from_response, is_key_refused
 from errors import ConfigError, Internal, InvalidFields, RequestError
 from gateway import server
 from gateway.dialects.short_routes import action, label, label_confidence, probabilities, single
@@ -54,14 +54,14 @@ ENGINES_ANSWERS = {
 
 @pytest.mark.parametrize(("status", "body", "told", "code"), ENGINES_ANSWERS.values(), ids=ENGINES_ANSWERS.keys())
 def test_each_refusal_of_the_engine_has_its_meaning(status: int, body: Any, told: int, code: str) -> None:
-    error: RequestError = refusal(status, json.dumps(body).encode(), "digits")
+    error: RequestError = error_from_response(status, json.dumps(body).encode(), "digits")
     assert (error.status, error.code) == (told, code)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"\xff"])
 def test_a_refusal_that_is_not_json_is_understood_by_its_status(body: bytes) -> None:
-    assert refusal(503, body, "digits").status == 503
-    assert not key_refused(400, body)
+    assert error_from_response(503, body, "digits").status == 503
+    assert not is_key_refused(400, body)
 
 
 def test_a_card_is_shown_without_where_its_weights_came_from() -> None:

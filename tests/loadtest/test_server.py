@@ -1,8 +1,8 @@
 import pytest
 
-from engines import ray_serve
-from engines.interface import Facts
-from engines.torchserve.engine import FACTS
+from engines import profiles
+from engines.engine_profile import EngineProfile
+from engines.profiles import TORCHSERVE
 from loadtest.html.parts import spent
 from loadtest.server import Counted, Servers, server_side
 from tests.figures import FiguresServer, serving
@@ -44,7 +44,7 @@ BEFORE, AFTER = (
 async def test_versions_are_added_up_and_means_are_of_the_run_alone() -> None:
     with serving() as engine, serving() as gateway:
         found = await counted(engine, gateway, BEFORE, AFTER)
-        side = server_side("digits", found, FACTS)
+        side = server_side("digits", found, TORCHSERVE)
         assert gateway.asked[0]["x-api-key"] == "k"
         assert "x-api-key" not in engine.asked[0]
     assert side is not None
@@ -61,7 +61,7 @@ async def test_a_gateway_that_cannot_be_read_has_counted_nothing_and_the_report_
     with serving() as engine, serving() as gateway:
         gateway.status = 401
         found = await counted(engine, gateway, BEFORE, AFTER)
-        side = server_side("digits", found, FACTS)
+        side = server_side("digits", found, TORCHSERVE)
     assert side is not None
     assert (side.stages.gateway, side.events) == (None, {})
     assert side.stages.queue == pytest.approx(4.0)
@@ -78,14 +78,14 @@ async def test_a_server_that_was_started_anew_counts_from_nought() -> None:
 
 
 def test_servers_that_tell_nothing_have_no_side() -> None:
-    assert server_side("digits", Counted(None, None, ()), FACTS) is None
+    assert server_side("digits", Counted(None, None, ()), TORCHSERVE) is None
 
 
 @pytest.mark.parametrize(
     ("facts", "name"),
-    [(FACTS, "TorchServe's queue"), (ray_serve.FACTS, "Ray Serve's queue"), (None, "the engine's queue")],
+    [(TORCHSERVE, "TorchServe's queue"), (profiles.RAY, "Ray Serve's queue"), (None, "the engine's queue")],
 )
-def test_the_queue_is_the_one_of_the_engine_that_was_under_load(facts: Facts | None, name: str) -> None:
+def test_the_queue_is_the_one_of_the_engine_that_was_under_load(facts: EngineProfile | None, name: str) -> None:
     stages = dict.fromkeys(("gateway", "gateway_queue", "queue", "inference", "decode", "forward", "post"), 2.0)
     side = server_side("digits", Counted({}, {}, ()), facts)
     assert side is not None

@@ -84,7 +84,7 @@ def test_a_manager_goes_with_a_head_of_our_own_and_not_with_a_cluster_of_others(
 
 
 def test_without_ray_a_start_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.chosen.find_spec", lambda name: None)
+    monkeypatch.setattr("engines.profiles.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
         rayserve.prepare(Folders(tmp_path, tmp_path / "store", keeps_model_store=False))
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from delivery.stores.base import VERSIONED, file_name
 from delivery.trust import open_trusted
 from delivery.versions import Versions
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 from errors import ArchiveError, MarinaError
 from settings import Settings
 from settings.schema import LocalStore, NginxStore
@@ -78,7 +78,7 @@ def not_trusted(name: str, store: Store, settings: Settings) -> str | None:
     return None
 
 
-def not_published(version: Version, copies: Iterable[Path], store: Store, settings: Settings) -> str | None:
+def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, settings: Settings) -> str | None:
     """Return why a registered version does not run what this kit has published under its number; None if it does.
 
     `copies` are the folders that its workers run from.
@@ -98,12 +98,12 @@ def not_published(version: Version, copies: Iterable[Path], store: Store, settin
     return found and f"a worker of {version.model} {version.version} does not run what was published: {found}"
 
 
-def folders(version: Version, host: Host) -> list[Path]:
+def folders(version: ModelVersion, host: Host) -> list[Path]:
     """The folders from which the workers of a version run; none where they are another machine's or another user's.
 
     An engine that compares archives itself keeps other files beside them.
     """
-    if engines.of(host.deployment.settings).facts.compares_archives:
+    if engines.profile(host.deployment.settings).compares_archives:
         return []
     if not host.deployment.sockets.is_here(place(host.node.management_url)[0]):
         return []

@@ -12,8 +12,8 @@ from delivery.doctor.checks.files import others_read
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.stores import credentials, put_key
-from engines.torchserve import keys
-from engines.torchserve.engine import FACTS
+from engines.profiles import TORCHSERVE
+from engines.torchserve.auth import KeyRing
 from errors import MarinaError
 from settings.load import ROOT
 from settings.schema import NginxStore, S3Store, TorchServe
@@ -62,7 +62,7 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
     """Every key that this user can read; each is only compared."""
     for node in deployment.settings.engine.hosts:
         try:
-            found = keys.every(node, FACTS.title)
+            found = KeyRing(node, TORCHSERVE).every_key()
         except MarinaError:
             continue
         yield from found

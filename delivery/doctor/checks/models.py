@@ -8,7 +8,7 @@ from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
 from deployments.serving import DeployedVersion
-from engines.described import Version
+from engines.engine_profile import ModelVersion
 
 
 def _workers(host: Host) -> Seen:
@@ -75,7 +75,7 @@ def _threads(host: Host) -> Seen:
     return closed(f"no model has more than the {cores} cores")
 
 
-def _named(found: Version) -> str:
+def _named(found: ModelVersion) -> str:
     return f"{found.model} {found.version}"
 
 

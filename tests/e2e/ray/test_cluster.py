@@ -12,7 +12,7 @@ import requests
 import engines
 from bench.mixed_load import Load
 from bench.swaps import measure
-from engines.interface import Host
+from engines.torchserve.client import EngineClient
 from settings import Settings, load
 from settings.schema import RayServe
 from stack import rayserve
@@ -33,8 +33,8 @@ class Cluster:
     settings: Settings
     nodes: tuple[WorkerNode, WorkerNode]
 
-    def host(self) -> Host:
-        return engines.of(self.settings).open()
+    def host(self) -> EngineClient:
+        return engines.connect(self.settings)
 
     def places(self, model: str) -> list[str]:
         """The nodes on which the ready workers of a model are."""

@@ -18,7 +18,7 @@ from engines.ray.asked import Answered, Asked, Told
 from engines.ray.counts import Counts
 from engines.ray.table import Registration
 from engines.ray.tries import Tries, Waiting
-from engines.torchserve.verdicts import refusal
+from engines.torchserve.responses import error_from_response
 from errors import Internal
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +121,7 @@ async def test_a_culprits_500_is_one_that_the_gateway_does_not_send_again(worker
     await tried(workers).settle([waiting])
     assert waiting.told is not None
     assert json.loads(waiting.told.body)["code"] == 500
-    assert type(refusal(500, waiting.told.body, "m")) is Internal
+    assert type(error_from_response(500, waiting.told.body, "m")) is Internal
 
 
 async def test_a_request_that_is_alone_costs_two_workers(workers: Workers) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from engines.described import Version, Worker
-from engines.torchserve.entries import version_of
+from engines.engine_profile import ModelVersion, WorkerStatus
+from engines.torchserve.api import model_version
 from settings.schema import RequestParams
 
 ENTRY: dict[str, Any] = {
@@ -26,11 +26,11 @@ ENTRY: dict[str, Any] = {
 
 
 def test_a_version_is_what_was_registered_and_who_runs_it() -> None:
-    found = version_of(ENTRY)
+    found = model_version(ENTRY)
     assert (found.model, found.version, found.archive) == ("digits", "1.2", "digits-1.2.mar")
     assert (found.batch_size, found.max_batch_delay, found.min_workers, found.max_workers) == (16, 5, 2, 3)
     assert (found.pending_requests, found.free) == (4, 996)
-    assert found.workers[2] == Worker(-1, ready=False, started="2026-11-21T08:00:03.000Z")
+    assert found.workers[2] == WorkerStatus(-1, ready=False, started="2026-11-21T08:00:03.000Z")
     assert (found.pids, found.ready_workers) == (frozenset({10, 11}), 2)
     assert found.started == "2026-11-21T08:00:01.000Z"
     assert found.has(RequestParams(batch_size=16, max_batch_delay=5, initial_workers=2))
@@ -38,12 +38,12 @@ def test_a_version_is_what_was_registered_and_who_runs_it() -> None:
 
 
 def test_a_version_without_workers_and_queue_is_read_too() -> None:
-    found = version_of({"modelName": "digits", "modelVersion": "1.0"})
-    assert found == Version("digits", "1.0", "", 1, 0, 0, 0, (), 0, 0)
+    found = model_version({"modelName": "digits", "modelVersion": "1.0"})
+    assert found == ModelVersion("digits", "1.0", "", 1, 0, 0, 0, (), 0, 0)
     assert found.started is None
 
 
 @pytest.mark.parametrize("entry", [{}, {"modelName": "digits"}, ENTRY | {"batchSize": "many"}])
 def test_what_is_no_description_is_none(entry: dict[str, Any]) -> None:
     with pytest.raises((LookupError, ValueError)):
-        version_of(entry)
+        model_version(entry)

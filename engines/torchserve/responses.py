@@ -1,7 +1,8 @@
-"""What the engine's refusals mean to a client. None of them is ever passed on as a success.
+"""Translates an engine's error responses into the errors that the gateway's clients get.
 
-A handler answers for one bad item with its own status and {"error", "detail"}: that is passed on as it is. Everything
-else is TorchServe's own {"code", "type", "message"}, whose words name classes and worker states; clients get ours.
+A handler answers for one bad item with its own status and {"error", "detail"}; clients get that response unchanged.
+TorchServe's own errors, {"code", "type", "message"}, name Java classes and worker states; clients get the project's
+words for them. No error response ever becomes a success.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,31 +13,26 @@ import orjson
 from errors import DeadlinePassed, Internal, RequestError, TooLarge, UnknownModel, WorkerLost
 
 
-def key_refused(status: int, body: bytes) -> bool:
-    """Whether the engine did not accept the token: it expired, or the engine was started anew."""
-    return status in (400, 401, 403) and names_a_refused_key(status, _parsed(body))
+def is_key_refused(status: int, body: bytes) -> bool:
+    """Return whether the engine refused the token: it expired, or the engine has restarted."""
+    return status in (400, 401, 403) and _parsed(body).get("type") == "InvalidKeyException"
 
 
-def names_a_refused_key(status: int, content: Any) -> bool:
-    """The same for an answer that has been parsed."""
-    return status in (400, 401, 403) and isinstance(content, dict) and content.get("type") == "InvalidKeyException"
-
-
-def refusal(status: int, body: bytes, model: str) -> RequestError:
-    """The error that a client is told for an answer of the engine that is not 200."""
+def error_from_response(status: int, body: bytes, model: str) -> RequestError:
+    """Return the error for a client, given an engine's response whose status is not 200."""
     content = _parsed(body)
     from_handler = isinstance(content.get("error"), str) and isinstance(content.get("detail"), str)
     if from_handler and 400 <= status < 500:
-        return _passed_on(status, content["error"], content["detail"])
+        return _unchanged(status, content["error"], content["detail"])
     if from_handler and content["error"] == DeadlinePassed.code:
         return DeadlinePassed(content["detail"])
     if from_handler or (status == 503 and content.get("type") == "InternalServerException"):
-        # The latter is TorchServe's word for a handler that raised: the model is there, this request broke it.
+        # TorchServe answers this way when a handler raised: the model is there, and this request broke it.
         return Internal(f"model {model} failed on this request")
-    return _TORCHSERVE.get(status, _unexpected)(model)
+    return _BY_STATUS.get(status, _unexpected)(model)
 
 
-def _passed_on(status: int, code: str, detail: str) -> RequestError:
+def _unchanged(status: int, code: str, detail: str) -> RequestError:
     error = RequestError(detail)
     error.status, error.code = status, code
     return error
@@ -46,13 +42,13 @@ def _unexpected(model: str) -> RequestError:
     return Internal(f"the engine gave an unexpected answer for model {model}")
 
 
-_TORCHSERVE: Mapping[int, Callable[[str], RequestError]] = {
+_BY_STATUS: Mapping[int, Callable[[str], RequestError]] = {
     404: lambda model: UnknownModel(f"model {model} is not registered, or not in this version"),
     408: lambda model: DeadlinePassed(f"model {model} did not answer in time"),
     413: lambda _: TooLarge("the body is larger than the engine accepts"),
     500: lambda model: WorkerLost(f"the worker of model {model} was lost before it answered"),
     503: lambda model: WorkerLost(f"model {model} has no free worker"),
-    # TorchServe's word for a worker that was killed, by whomever: the system's memory guard is but one of them.
+    # TorchServe's status for a killed worker, whether the system's memory guard or anybody else killed it.
     507: lambda model: WorkerLost(f"the worker of model {model} was killed before it answered"),
 }
 
