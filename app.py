@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from uvicorn.config import STARTUP_FAILURE
 
+import commands
 import logs
 import settings
 from business import BUSINESS
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 # Carries the overrides of the command line to the processes that uvicorn starts.
 OVERRIDES = "MARINA_OVERRIDES"
+
+USAGE = """\
+usage: python app.py [hydra overrides]
+
+  run the gateway as configured; `uvicorn app:app` and `gunicorn app:app` run it under their own flags
+"""
 
 
 def __getattr__(name: str) -> "ASGIApp":
@@ -90,4 +97,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE))

@@ -58,9 +58,16 @@ def configure(level: int = logging.INFO, *, stream: TextIO | None = None, quiet:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
-def configure_command(*, unattended: bool = False, level: int = logging.INFO) -> None:
-    """Log to standard error: plain text, or JSON where a program runs for ever and no terminal shows it."""
+def configure_command(*, unattended: bool = False, level: int = logging.INFO, verbose: Iterable[str] = ()) -> None:
+    """Log to standard error: plain text, or JSON where a program runs for ever and no terminal shows it.
+
+    The loggers named in `verbose` log at INFO even where `level` is higher.
+    """
     logging.basicConfig(format="%(message)s", level=level)
+    for name in verbose:
+        logging.getLogger(name).setLevel(logging.INFO)
+    # At every import, TorchServe's handlers log which accelerators they did not find.
+    logging.getLogger("ts").setLevel(logging.ERROR)
     if unattended and not sys.stderr.isatty():
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter(request_context))

@@ -5,6 +5,7 @@ Exit status: 0 when every request was answered rightly, 1 when anything failed, 
 """
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Never
 import uvloop
 from tqdm import tqdm
 
+import commands
 from errors import MarinaError
 from loadtest import compare
 from loadtest.around import surroundings
@@ -27,6 +29,15 @@ from loadtest.run import run
 from loadtest.terminal import advice, footer, header, round_line
 from settings import Settings, load
 from settings.load import ROOT
+
+USAGE = """\
+usage: python stress.py [hydra overrides]
+       python stress.py compare A.json B.json [page.html]
+
+  put load on the running stack, or compare two reports
+
+exit status: 0 when every answer was right, 1 when anything failed, 130 after Ctrl-C
+"""
 
 
 class Terminal:
@@ -126,4 +137,4 @@ def _compare(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE, level=logging.WARNING))

@@ -1,9 +1,9 @@
 """`python upload_model.py [hydra overrides]`: has TorchServe serve a built archive; the old one serves until then."""
 
-import logging
 import sys
 from pathlib import Path
 
+import commands
 import settings
 from delivery.rollout import roll_out
 from delivery.stores import open_store
@@ -11,10 +11,15 @@ from delivery.stores.base import file_name
 from edge import follow
 from errors import MarinaError, StoreError
 
+USAGE = """\
+usage: python upload_model.py served_model=NAME [hydra overrides]
+
+  roll out model_mars/NAME.mar; the version before serves until the new one is ready
+"""
+
 
 def main(overrides: list[str]) -> int:
     """Roll out `model_mars/<name>.mar` of the chosen model; returns the exit status."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     try:
         loaded = settings.load(overrides, registering=True)
         name = loaded.served_model.model_name
@@ -41,4 +46,4 @@ def main(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE, registering=True))

@@ -4,10 +4,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import commands
 from archive.sign import generate_keys
 from errors import MarinaError
 
-USAGE = "usage: python -m archive keygen FOLDER"
+USAGE = """\
+usage: python -m archive keygen FOLDER
+
+  keygen FOLDER   write a key pair: builds sign archives with one key, deliveries verify them with the other
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -15,11 +20,8 @@ def main(arguments: Sequence[str]) -> int:
     match list(arguments):
         case ["keygen", folder] if not folder.startswith("-"):
             return _keygen(Path(folder))
-        case ["--help" | "-h"]:
-            print(USAGE)
-            return 0
         case _:
-            print(USAGE, file=sys.stderr)
+            sys.stderr.write(USAGE)
             return 2
 
 
@@ -35,4 +37,4 @@ def _keygen(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE))

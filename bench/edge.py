@@ -22,8 +22,9 @@ from pathlib import Path
 
 import requests
 
+import commands
 import settings
-from bench import document, edge_peers, machine, options, program
+from bench import document, edge_peers, machine, options
 from bench.edge_peers import Peer
 from bench.figures import median_ratio
 from bench.ports import free_ports
@@ -242,4 +243,4 @@ def _ratio(runs: Mapping[str, Sequence[Run]], what: str, above: str, below: str,
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

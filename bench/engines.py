@@ -8,12 +8,14 @@ that of all processes of a stack, the load generator's not among them: noise dis
 import argparse
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psutil
 
-from bench import answers, document, drive, machine, options, program, targets
+import commands
+from bench import answers, document, drive, machine, options, targets
 from bench.client import Job
 from bench.figures import Row, markdown, median_ratio, ratio_row, spread
 from bench.ground import Ground, ground
@@ -161,4 +163,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

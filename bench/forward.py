@@ -17,7 +17,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+import commands
 import settings
+from bench import options
 from bench.figures import Row, markdown, median_ratio, spread
 from bench.ground import Ground
 from delivery.trust import open_trusted
@@ -35,8 +37,9 @@ EPOCHS = {"mobilenet_v3_small": 20, "resnet18": 4}
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def main() -> int:
-    """Prints the table; 1 when a figure is missed."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; return 1 when a figure is missed."""
+    options.parser("bench.forward", None).parse_args(arguments)
     found = rows()
     print(markdown(found))
     return 0 if all(row.reached for row in found) else 1
@@ -119,4 +122,4 @@ def _ms(times: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

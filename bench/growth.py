@@ -8,12 +8,14 @@ beside the document, in figures/growth.svg.
 import argparse
 import logging
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import answers, document, drive, machine, options, pictures, program, targets
+import commands
+from bench import answers, document, drive, machine, options, pictures, targets
 from bench import assets as made
 from bench.assets import Assets
 from bench.client import Job
@@ -178,4 +180,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -7,13 +7,15 @@ rounds' ratios counts. Every answer is checked. `overrides` are settings of the 
 
 import argparse
 import logging
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import commands
 from bench import assets as made
-from bench import document, forward, machine, options, program
+from bench import document, forward, machine, options
 from bench.assets import Assets
 from bench.figures import Row, markdown, missing_row, ratio_row, share_row
 from bench.ground import ground
@@ -84,4 +86,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -5,20 +5,26 @@ import math
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import commands
+
+UNWOUND = "interrupted; everything that was started is stopped"
+"""The last line of a benchmark that Ctrl-C or SIGTERM ended."""
+
 
 def parser(
-    module: str, section: str, *, rounds: int | None = None, seconds: float | None = None
+    module: str, section: str | None, *, rounds: int | None = None, seconds: float | None = None
 ) -> argparse.ArgumentParser:
     """Of a command whose result goes into the section `bench:SECTION` of a document, where one is named.
 
-    `rounds` and `seconds` are the defaults of these two options, None for a command that has no such option.
+    `section`, and the defaults `rounds` and `seconds`, are None for a command that has no such option.
     """
-    made = argparse.ArgumentParser(prog=f"python -m {module}")
+    made = argparse.ArgumentParser(prog=f"python -m {module}", epilog=commands.EPILOG)
     if rounds is not None:
         made.add_argument("--rounds", type=count, default=rounds)
     if seconds is not None:
         made.add_argument("--seconds", type=positive, default=seconds, help="of each measurement")
-    made.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{section}`")
+    if section is not None:
+        made.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{section}`")
     return made
 
 

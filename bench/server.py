@@ -17,12 +17,14 @@ from pathlib import Path
 
 import psutil
 
+from errors import MarinaError
+
 MARK = "MARINA_BENCH_RUN"
 START_S = 120.0
 STOP_S = 10.0
 
 
-class Failed(Exception):
+class Failed(MarinaError):
     """A server does not start, does not answer, or answers wrongly; the text goes into its row."""
 
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import commands
 import settings
-from bench import document, machine, options, program
+from bench import document, machine, options
 from bench.mixed_load import Answer, Load
 from bench.power_cuts import PowerCuts
 from bench.two_nodes import two_nodes
@@ -199,4 +200,4 @@ def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Mea
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -17,8 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import commands
 import settings
-from bench import document, machine, options, program
+from bench import document, machine, options
 from bench.figures import Row, markdown, share_row
 from bench.server import Failed
 from delivery.trust import open_trusted
@@ -154,4 +155,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import document, options, program
+import commands
+from bench import document, options
 from bench.ground import ground
 from loadtest.machine import Machine
 from loadtest.tune import search
@@ -185,4 +186,4 @@ def _row(name: str, tried: int, seconds: float, setting: Setting, measured: Meas
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import commands
 import engines
 import logs
 import settings
@@ -45,7 +46,8 @@ usage: python -m delivery COMMAND [hydra overrides]
   scale            stay, and give models the workers that their queues ask for
   publish          the built archive into the store under a version of its own, registered nowhere (served_model=NAME)
   declare NAMES    Ray Serve's configuration for NAMES, such as digits-1.1,1.0: the first version answers
-  doctor [--json]  what is open on the running deployment, and the setting that closes it; exit status 0: nothing"""
+  doctor [--json]  what is open on the running deployment, and the setting that closes it; exit status 0: nothing
+"""
 
 LASTING = {"keep", "scale"}
 
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
                 }
                 return commands[word](words)
             case _:
-                print(USAGE, file=sys.stderr)
+                sys.stderr.write(USAGE)
                 return 2
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -171,4 +173,4 @@ def _doctor(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE))

@@ -1,14 +1,24 @@
-"""`python -m demo train [--force] [overrides...]` and `python -m demo predict [overrides...]`."""
+"""Train the demo models, and predict with them: `python -m demo`."""
 
+import logging
+import sys
+
+import commands
 import settings
 from errors import ConfigError
 from serialize.checkpoints import DEMO_CHECKPOINTS, ROOT
-from serialize.cli import run
 from settings.schema import PolicyModel, VisionModel
+
+USAGE = """\
+usage: python -m demo COMMAND [hydra overrides]
+
+  train [--force]   train the two demo models; --force trains them again
+  predict           send one image and one state to the running gateway
+"""
 
 
 def main(arguments: list[str]) -> int:
-    """Trains the demo models, or asks them."""
+    """Train the demo models, or predict with them; return the exit status."""
     match arguments:
         case ["train", *rest]:
             return _train([word for word in rest if word != "--force"], force="--force" in rest)
@@ -51,4 +61,4 @@ def _write_pictures(model: VisionModel | PolicyModel) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(commands.run(main, USAGE, unwind="", level=logging.WARNING, verbose=("serialize", "demo")))

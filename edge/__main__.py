@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import commands
 import settings
 from edge.build import build
 from edge.follow import follow
@@ -20,6 +21,14 @@ from edge.site import Site, name_policy
 from errors import EdgeError, MarinaError
 from settings import Settings
 from settings.load import ROOT
+
+USAGE = """\
+usage: python -m edge [COMMAND] [hydra overrides]
+
+  served_model=NAME   compile the policy, check it against its handler and serve it
+  sync                bring a running edge to the version that serves
+  export FOLDER       write the policy for the edge's image
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -98,4 +107,4 @@ def _archive(loaded: Settings) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE))

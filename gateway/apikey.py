@@ -14,6 +14,7 @@ from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+import commands
 from errors import RateLimited, Unauthorized
 from gateway.console.asked import is_page
 from gateway.http.context import Headers, header
@@ -22,7 +23,11 @@ from settings.schema import ApiKey
 
 PREFIX = "marina_"
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # as settings.schema.base.Name has it
-USAGE = "usage: python -m gateway.apikey NAME, of small letters, digits and _\n"
+USAGE = """\
+usage: python -m gateway.apikey NAME
+
+  NAME   small letters, digits and _; prints a new key for it, and the line for the configuration
+"""
 
 
 def new_key() -> tuple[str, str]:
@@ -33,9 +38,6 @@ def new_key() -> tuple[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Print a new key for the name given; 2 for anything else."""
-    if arguments in (["--help"], ["-h"]):
-        sys.stdout.write(USAGE)
-        return 0
     if len(arguments) != 1 or not NAME.fullmatch(arguments[0]):
         sys.stderr.write(USAGE)
         return 2
@@ -43,10 +45,6 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(f"key, shown only now: {key}\n")
     sys.stdout.write(f"gateway.security.api_keys: - {{name: {arguments[0]}, sha256: {digest}, rate: 100/second}}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
 
 
 # What an orchestrator asks without a key, and the documentation, which says how to send one.
@@ -121,3 +119,7 @@ class ApiKeyMiddleware:
 def _is_open(scope: Scope) -> bool:
     path: str = scope["path"]
     return path in OPEN or path.startswith("/docs/") or is_page(scope)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main, USAGE))

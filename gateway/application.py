@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from commands import VERSION
 from gateway.apikey import ApiKeyMiddleware, ApiKeys
 from gateway.console.state import Console
 from gateway.dialects.short_routes import RESPONSE_FORMS
@@ -40,7 +41,6 @@ from settings.schema import Alias, Gateway, Settings
 
 GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
-VERSION = "0.1.0"
 _NO_LOGIC = Business()
 
 

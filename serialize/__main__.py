@@ -1,18 +1,27 @@
-"""`python -m serialize served_model=NAME [overrides...]`, `--all [overrides...]`, or `inspect FILE.mar`."""
+"""Build archives from checkpoints: `python -m serialize`."""
 
+import logging
 import sys
 from pathlib import Path
 
+import commands
 import settings
 from errors import ArchiveError, MarinaError, WeightsMissing
-from serialize.cli import each_model, run
 from settings import Settings
 
 PUBLIC_KEY = "signing.public_key="
+USAGE = f"""\
+usage: python -m serialize served_model=NAME [hydra overrides]
+
+  served_model=NAME   build model_mars/NAME.mar from the model's checkpoint
+  --all               build every model whose checkpoint is there
+  inspect FILE.mar [{PUBLIC_KEY}FILE]
+                      print what an archive holds, and check its signature
+"""
 
 
 def main(arguments: list[str]) -> int:
-    """Builds one archive, or all whose weights are there, or shows one."""
+    """Build one archive, or all whose weights are there, or describe one; return the exit status."""
     if arguments[:1] == ["inspect"]:
         return _inspect(arguments[1:])
     if "--all" in arguments:
@@ -51,7 +60,7 @@ def _build(composed: Settings) -> None:
 def _build_all(overrides: list[str]) -> int:
     waiting: list[str] = []
     broken: list[str] = []
-    for composed in each_model(overrides):
+    for composed in settings.load_each(overrides):
         try:
             _build(composed)
         except WeightsMissing as error:
@@ -66,4 +75,4 @@ def _build_all(overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(commands.run(main, USAGE, unwind="", level=logging.WARNING, verbose=("serialize",)))

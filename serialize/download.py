@@ -1,13 +1,21 @@
-"""`python -m serialize.download served_model=NAME [overrides...]`, or `--all [overrides...]`."""
+"""Download checkpoints: `python -m serialize.download`."""
 
+import logging
 import sys
 import time
 
+import commands
 import settings
 from errors import MarinaError
 from serialize.checkpoints import checkpoint_path, fetch, is_url, remedy
-from serialize.cli import each_model, run
 from settings import Settings
+
+USAGE = """\
+usage: python -m serialize.download served_model=NAME [hydra overrides]
+
+  served_model=NAME   download the model's checkpoint and verify it
+  --all               download every checkpoint that is configured as a URL
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -15,7 +23,7 @@ def main(arguments: list[str]) -> int:
     if "--all" not in arguments:
         return _download(settings.load(arguments))
     failures = 0
-    for composed in each_model([argument for argument in arguments if argument != "--all"]):
+    for composed in settings.load_each([argument for argument in arguments if argument != "--all"]):
         try:
             _download(composed)
         except MarinaError as error:
@@ -37,4 +45,4 @@ def _download(composed: Settings) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    sys.exit(commands.run(main, USAGE, unwind="", level=logging.WARNING, verbose=("serialize",)))

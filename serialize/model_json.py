@@ -1,11 +1,11 @@
 """The model card: everything that gateway, worker and tests read about a model, from settings and checkpoint."""
 
 import importlib.metadata
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from serialize.checkpoints import ROOT, sha256_of
+from commands import VERSION
+from serialize.checkpoints import sha256_of
 from serialize.command import command_of
 from serialize.formats import Format
 from serialize.library_parity import Agreement
@@ -55,12 +55,6 @@ def _provenance(model: VisionModel | PolicyModel, source: LoadedModel, checkpoin
         "checkpoint_key": source.checkpoint_key,
         "checkpoint_sha256": sha256_of(checkpoint) if checkpoint else None,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
-        "kit": kit_version(),
+        "kit": VERSION,
         "command": command_of(model),
     }
-
-
-def kit_version() -> str:
-    """Marina's own version, from pyproject.toml."""
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        return str(tomllib.load(file)["project"]["version"])

@@ -1,6 +1,6 @@
 """Settings: composed by Hydra from `config/`, checked against `settings.schema`, handed out as frozen objects."""
 
-from settings.load import load, models
+from settings.load import load, load_each, models
 from settings.schema import Settings
 
-__all__ = ["Settings", "load", "models"]
+__all__ = ["Settings", "load", "load_each", "models"]

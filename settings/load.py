@@ -59,6 +59,12 @@ def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: b
     return settings
 
 
+def load_each(overrides: Sequence[str]) -> Iterator[Settings]:
+    """Yield the settings of every configured model, under the same overrides."""
+    for name in models():
+        yield load([f"served_model={name}", *overrides])
+
+
 def temporary(state: Path) -> Path:
     """The folder of a stack's sockets and unpacked archives.
 

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+import commands
 import engines
 import logs
 import settings
@@ -18,18 +19,27 @@ from stack import control, keeper, log_lines, ports, processes, rayserve
 from stack.folders import Folders
 from stack.parts import KEEPER, Part, edge_part, parts, started_parts
 
-USAGE = "usage: python -m stack up|down|status|logs|run PART|edge [hydra overrides]"
+USAGE = """\
+usage: python -m stack COMMAND [hydra overrides]
+
+  up         start what does not run yet, and return when everything is ready
+  down       stop everything that runs
+  status     print what runs; exit status 0: everything is ready
+  logs       print the logs of all services, and follow them
+  run PART   run one service in the foreground
+  edge       start the edge that `python -m edge` built
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
     if not arguments or arguments[0] not in COMMANDS:
-        print(USAGE, file=sys.stderr)
+        sys.stderr.write(USAGE)
         return 2
     if arguments[0] == "keep":
         logs.configure_command(unattended=True)
     else:
-        logging.basicConfig(format="%(message)s")
+        logs.configure_command(level=logging.WARNING)
     try:
         return COMMANDS[arguments[0]](tuple(arguments[1:]))
     except MarinaError as error:
@@ -116,7 +126,7 @@ def _logs(overrides: tuple[str, ...]) -> int:
 def _run(arguments: tuple[str, ...]) -> int:
     """Run one part in the foreground until it ends or Ctrl-C."""
     if not arguments:
-        raise StackError(USAGE)
+        raise StackError("usage: python -m stack run PART [hydra overrides]")
     name, *overrides = arguments
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
@@ -137,4 +147,4 @@ def _run(arguments: tuple[str, ...]) -> int:
 COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run, "edge": _edge, "keep": _keep}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE, level=logging.WARNING))

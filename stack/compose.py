@@ -10,12 +10,20 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from errors import MarinaError, StackError
+import commands
+from errors import StackError
 from settings.load import ROOT
+
+USAGE = """\
+usage: python -m stack.compose
+
+  make the secrets and folders that docker/compose.yaml needs; what is there is kept
+"""
 
 # Random bytes of each, in hex: MinIO takes users of 20 characters and passwords of 40.
 SECRETS = {
@@ -103,17 +111,16 @@ def _hand_over(folders: list[Path], user: int, group: int) -> None:
             os.chown(path, user, group, follow_symlinks=False)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Prepare this project's folder for the user who asks, and return the exit status."""
+    if arguments:
+        sys.stderr.write(USAGE)
+        return 2
     user, group = os.getuid(), os.getgid()
-    try:
-        made = prepare(ROOT, user or CONTAINER_USER, group or CONTAINER_USER)
-    except MarinaError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
+    made = prepare(ROOT, user or CONTAINER_USER, group or CONTAINER_USER)
     sys.stdout.write(f"made {', '.join(made)} in docker/secrets\n" if made else "docker/secrets is complete\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(commands.run(main, USAGE))

@@ -20,6 +20,13 @@ OLDEST_PYTHON = (3, 11)
 # Program: Debian's package that has it. TorchServe runs `kill` when it ends a worker, and fails where there is none.
 PROGRAMS = {"nginx": "nginx-light", "kill": "procps"}
 
+USAGE = """\
+usage: python3 -m stack.setup [PACKAGE...]
+
+  make .venv with the pinned requirements and install the programs that the stack starts;
+  with PACKAGE, install these packages of Debian instead
+"""
+
 
 class SetupError(Exception):
     """Something is missing that only the user can install; the text says how."""
@@ -123,5 +130,13 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
+def _run() -> int:
+    if sys.version_info < OLDEST_PYTHON:  # too old for the import below; main says so
+        return main(sys.argv[1:])
+    import commands
+
+    return commands.run(main, USAGE)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_run())

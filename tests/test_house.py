@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "errors": {"handlers"},
     "files": {"errors"},
     "logs": {"handlers"},
+    "commands": {"errors", "logs", "settings"},
     "settings": {"errors", "files"},
     "prometheus": {"errors", "settings"},
     "engines": {*ROOT_FILES, "settings", "archive", "handlers"},

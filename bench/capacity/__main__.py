@@ -12,7 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import document, machine, options, program
+import commands
+from bench import document, machine, options
 from bench.capacity import costs, tables
 from bench.capacity.costs import FILE, Costs
 from bench.capacity.limits import Ground
@@ -76,9 +77,11 @@ def _plan(given: argparse.Namespace) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.capacity", description=(__doc__ or "").splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    measure = commands.add_parser("measure", help="put load on one, two and three engines of this machine")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.capacity", description=(__doc__ or "").splitlines()[0], epilog=commands.EPILOG
+    )
+    parts = parser.add_subparsers(dest="command", required=True)
+    measure = parts.add_parser("measure", help="put load on one, two and three engines of this machine")
     measure.add_argument("--rounds", type=options.count, default=3)
     measure.add_argument("--seconds", type=options.positive, default=6.0, help="of each measurement")
     measure.add_argument("--engines", type=options.counts, default=(1, 2, 3), help="numbers of engines, e.g. 1,2,3")
@@ -87,7 +90,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     measure.add_argument("--costs", type=Path, metavar="FILE", help="where the measured costs go, as JSON")
     measure.add_argument("--write", type=Path, metavar="FILE", help="replace the sections of this document")
-    ask = commands.add_parser("plan", help="processors, memory, network and machines for a rate")
+    ask = parts.add_parser("plan", help="processors, memory, network and machines for a rate")
     ask.add_argument("--rate", type=options.positive, required=True, help="requests a second, e.g. 1e6")
     ask.add_argument("--model", choices=list(WORKLOADS), required=True)
     ask.add_argument("--cores", type=options.count, default=Ground.cores, help="of a host")
@@ -101,4 +104,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

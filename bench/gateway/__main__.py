@@ -5,9 +5,11 @@ for, and the median of the rounds' ratios counts. Every answer is checked agains
 alone. Prints one table as Markdown, and with `--write docs/performance.md` puts it there as well.
 """
 
+import sys
 from collections.abc import Sequence
 
-from bench import document, machine, options, program
+import commands
+from bench import document, machine, options
 from bench.figures import Row, markdown
 from bench.gateway.costs import at_rest, coalescing, latency_added, pictures_per_second, states_per_second
 from bench.gateway.distress import crowd, killed_worker, overload, storm
@@ -60,4 +62,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

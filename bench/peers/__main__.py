@@ -8,13 +8,15 @@ settings for Marina's own model and stack. Peers that do not install or do not a
 import argparse
 import logging
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import commands
 from bench import assets as made
-from bench import document, machine, options, program, targets
+from bench import document, machine, options, targets
 from bench.assets import Assets
 from bench.bare_workers import bare_workers
 from bench.peers import environment, report
@@ -188,4 +190,4 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    sys.exit(commands.run(main, None, unwind=options.UNWOUND))

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvicorn
 
+import commands
 import settings
 from engines.profiles import RAY, check_installed
 from engines.ray import logs
@@ -25,6 +26,8 @@ from settings.schema import RayServe
 log = logging.getLogger(__name__)
 
 JOIN_S = 20.0  # for a cluster that is said to run already
+
+USAGE = "usage: python -m engines.ray engine=ray [hydra overrides]\n\n  run the manager of engine=ray until SIGTERM\n"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -113,7 +116,7 @@ def _server(application: Any, host: str, port: int) -> uvicorn.Server:
 
 
 if __name__ == "__main__":
-    status = main(sys.argv[1:])
+    status = commands.run(main, USAGE)
     sys.stdout.flush()
     # Ray's own ending would wait for threads that a stopped manager has no more use for.
     os._exit(status)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from commands import VERSION
 from errors import NotAllowed
 from gateway.documented import ERRORS, answers
 from gateway.samples import PICTURE_BASE64
@@ -18,7 +19,7 @@ _STAGES = ("success", "fail", "queue", "compute_input", "compute_infer", "comput
 _COUNTS = {"last_inference": 1795247992067, "inference_count": 1, "execution_count": 1}
 
 SAMPLES: dict[str, Any] = {
-    "server": {"name": "marina", "version": "0.1.0", "extensions": ["binary_tensor_data", "statistics"]},
+    "server": {"name": "marina", "version": VERSION, "extensions": ["binary_tensor_data", "statistics"]},
     "ready": {"name": "cartpole", "ready": True},
     "model": {
         "name": "cartpole",

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import commands
 from errors import ConfigError, LoadError, MarinaError
 from loadtest.files import write_new
 from loadtest.html.words import mib, ms
@@ -29,6 +30,15 @@ from loadtest.tune.trials import Trials, environment, handed_on
 from loadtest.tune.tuner import Tuner
 from settings import Settings, load, tuned
 from settings.load import CONFIG, ROOT
+
+USAGE = """\
+usage: python -m loadtest.tune served_model=NAME slo=p99:80ms [--dry-run] [hydra overrides]
+
+  slo=p99:80ms   the latency goal
+  --dry-run      search, and leave the model with its present settings
+
+exit status: 0 when the goal is kept, 1 when no setting keeps it or something failed, 130 after Ctrl-C
+"""
 
 
 class Screen:
@@ -61,7 +71,6 @@ class Screen:
 
 def main(arguments: Sequence[str]) -> int:
     """Search and print; returns the exit status."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         given = [_full(one) for one in arguments]
         settings = load(given)
@@ -197,4 +206,4 @@ def _write(outcome: Outcome, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(commands.run(main, USAGE, overrides=_full, level=logging.WARNING))

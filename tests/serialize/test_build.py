@@ -230,10 +230,10 @@ def stopped(*arguments):
     sys.stdin.read()
     return result
 setattr(building, sys.argv[1], stopped)
-from serialize import cli
+import commands
 from serialize.__main__ import main
 sys.argv[1:] = sys.argv[2:]
-cli.run(main)
+sys.exit(commands.run(main, None, unwind=""))
 """
 
 

@@ -1,0 +1,114 @@
+"""Every program answers `--help`, `--version` and `--cfg job`."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+import commands
+from errors import ConfigError
+from settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ("app", "stress", "upload_model")
+MODULES = (
+    "archive",
+    "bench.capacity",
+    "bench.edge",
+    "bench.engines",
+    "bench.forward",
+    "bench.gateway",
+    "bench.growth",
+    "bench.handlers",
+    "bench.peers",
+    "bench.swaps",
+    "bench.tracing",
+    "bench.tune",
+    "delivery",
+    "demo",
+    "edge",
+    "engines.ray",
+    "gateway.apikey",
+    "loadtest.tune",
+    "serialize",
+    "serialize.download",
+    "stack",
+    "stack.compose",
+    "stack.setup",
+)
+Run = Callable[..., tuple[int | str | None, str]]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a program in this process, as `python -m NAME WORDS` does; returns its exit status and standard output."""
+
+    def run(name: str, *words: str) -> tuple[int | str | None, str]:
+        monkeypatch.setattr(sys, "argv", [name, *words])
+        monkeypatch.setattr(os, "_exit", sys.exit)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        return ended.value.code, capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("name", SCRIPTS + MODULES)
+def test_program_answers_the_standard_options(run: Run, name: str) -> None:
+    status, out = run(name, "--help")
+    assert status == 0
+    assert out.startswith("usage: ")
+    assert "--cfg job" in " ".join(out.split())
+    assert run(name, "--version") == (0, f"marina {commands.VERSION}\n")
+    status, out = run(name, "gateway.port=5999", "--cfg", "job")
+    assert status == 0
+    assert Settings.model_validate(yaml.safe_load(out)).gateway.port == 5999
+
+
+def test_list_of_programs_is_complete() -> None:
+    documents = [ROOT / "Makefile", ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.*")]
+    text = "\n".join(path.read_text() for path in documents if path.is_file())
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    named = {
+        name for name in re.findall(r"(?:python3?|\(PY(?:THON)?\)) -m ([\w.]*\w)", text) if name.split(".")[0] in rooms
+    }
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in ROOT.glob("[a-z]*/**/__main__.py")}
+    assert named | packages == set(MODULES)
+
+
+def test_cfg_job_prints_short_words_and_tuned_settings_as_the_program_reads_them(run: Run) -> None:
+    _, out = run("loadtest.tune", "slo=p99:80ms", "--dry-run", "--cfg", "job")
+    assert yaml.safe_load(out)["tune"]["slo"] == "p99:80ms"
+    assert yaml.safe_load(out)["tune"]["dry_run"] is True
+    assert run("delivery", "put", "FILE.mar", "--cfg", "job")[1] == run("delivery", "--cfg", "job")[1]
+
+
+def test_cfg_of_anything_else_and_a_wrong_override_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.standard_option(["--cfg", "hydra"], "usage") == 2
+    assert capsys.readouterr().err == "error: --cfg prints one thing, the settings: write `--cfg job`\n"
+    with pytest.raises(ConfigError, match=r"gateway\.prot"):
+        commands.standard_option(["--cfg", "job", "gateway.prot=1"], "usage")
+
+
+def test_script_ends_with_one_line_for_a_wrong_override() -> None:
+    done = subprocess.run(
+        [sys.executable, "upload_model.py", "gateway.prot=1", "--cfg", "job"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: command line: unknown key 'gateway.prot'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_version_of_the_project_is_read_from_commands() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "commands.VERSION"}
