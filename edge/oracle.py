@@ -9,10 +9,14 @@ import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # they are imported out of the archive's folder
     from handlers.policy_handler import PolicyHandler
+
+
+def _ignore(*arguments: Any, **named: Any) -> None:
+    pass
 
 
 def load(folder: Path) -> "PolicyHandler":
@@ -25,18 +29,37 @@ def load(folder: Path) -> "PolicyHandler":
     return handler
 
 
-def answer(handler: "PolicyHandler", body: bytes) -> tuple[int, bytes]:
-    """Status and answer of one request, worded by the handler."""
-    from handlers import answers
-    from handlers.errors import RequestError
+class OneRequest:
+    """The context that TorchServe hands to a handler, for a batch of one request.
 
-    try:
-        outputs = handler.forward(handler.read(json.loads(body), "application/json"))
-        return 200, answers.encode(
-            handler.card, handler.version, "predictions", answers.predictions(outputs, handler.card)
-        )
-    except RequestError as error:
-        return error.status, answers.encode_error(error)
+    The archive may be of an earlier release, so it is called as TorchServe calls it and not by its inner modules.
+    """
+
+    model_name = ""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.metrics = SimpleNamespace(add_time=_ignore, add_metric=_ignore)
+
+    def get_request_header(self, index: int, name: str) -> None:
+        """Return no header."""
+
+    def get_all_request_header(self, index: int) -> dict[str, Any]:
+        """Return no headers."""
+        return {}
+
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None:
+        """Keep the status of an error."""
+        self.status = code
+
+    set_response_header = set_response_content_type = _ignore
+
+
+def answer(handler: "PolicyHandler", body: bytes) -> tuple[int, bytes]:
+    """Return status and body of the response to one request, whose JSON TorchServe would have parsed."""
+    request = OneRequest()
+    [response] = handler.handle([{"body": json.loads(body)}], request)
+    return request.status, response
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The fixed parts of answers and errors, as handlers/answers.py and handlers/observations.py word them."""
+"""The fixed parts of answers and errors, as handlers/card.py and handlers/observations.py word them."""
 
 import json
 

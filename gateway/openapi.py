@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from gateway.documented import ERROR_SCHEMA, answers
 from gateway.oip.documented import infer_paths
 from gateway.samples import PICTURE_BASE64
+from handlers import outputs
 from settings.schema import Alias, Gateway
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
@@ -24,7 +25,6 @@ _SCHEMES = {
 }
 
 _PROBABILITIES = {"1": 0.98, "7": 0.02}
-_PREDICTION = {"label": "1", "confidence": 0.98, "probabilities": _PROBABILITIES}
 _RESPONSES: dict[str, Any] = {
     "probabilities": _PROBABILITIES,
     "action": {"action": 1},
@@ -71,8 +71,17 @@ def _general(gateway: Gateway, words: str, parameters: list[dict[str, Any]]) -> 
         "image/*": {"schema": _FILE},
         "application/octet-stream": {"schema": _FILE},
     }
-    good = {"model": gateway.default_vision_model, "version": "1.0", "predictions": [_PREDICTION]}
-    return _operation("Predict", f"{words} Pictures or states, as the model reads them.", parameters, body, good)
+    operation = _operation("Predict", f"{words} Pictures or states, as the model reads them.", parameters, body, None)
+    operation["post"]["responses"]["200"]["content"]["application/json"] = {"examples": _predictions()}
+    return operation
+
+
+def _predictions() -> dict[str, Any]:
+    """An example of the answer of each output kind."""
+    return {
+        kind.name: {"value": {"model": "name", "version": "1.0", "predictions": [kind.example]}}
+        for kind in outputs.kinds()
+    }
 
 
 def _short(alias: Alias) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from deployments.traffic import TrafficSplit
 from errors import DeadlinePassed, RequestError, UnknownModel
-from gateway.compare import compare
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.splits import Splits
 from gateway.trial_metrics import TrialMetrics
+from handlers.outputs import compare_responses
 from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Shadow:
         except RequestError:
             self._metrics.copied(request.model, split.trial, "failed")
             return
-        difference = compare(answer.body, found.body, split.tolerance)
+        difference = compare_responses(answer.body, found.body, split.tolerance)
         self._metrics.copied(request.model, split.trial, "differs" if difference.differs else "same")
         self._metrics.changed(request.model, split.trial, difference.change)
         if difference.differs:

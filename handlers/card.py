@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from handlers import distributions, limits, spaces
-from handlers.distributions import Distribution
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers import limits, outputs, spaces
+from handlers.errors import Internal
 from handlers.limits import Limits
+from handlers.outputs import OutputKind
 from handlers.section import Section
 
 SCHEMA_VERSION = 1
@@ -63,15 +67,6 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
-class Output:
-    """How logits become an answer; `thresholds` has one entry a label."""
-
-    activation: Literal["softmax", "sigmoid"]
-    thresholds: tuple[float, ...]
-    top_k: int | None
-
-
-@dataclass(frozen=True)
 class Reduced:
     """How JPEGs are read at reduced size: never below `margin` times the size that the network's picture has in them.
 
@@ -85,11 +80,10 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Vision:
-    """What only a picture model has; `reduced` is null where JPEGs are read at full size."""
+    """What only a picture model has: labels where it has classes, `reduced` unless JPEGs are read at full size."""
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing
-    output: Output
     reduced: Reduced | None = None
 
 
@@ -103,17 +97,11 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """What only a policy has."""
-
-    observation: Observation
-    action: spaces.ActionSpace
-    distribution: Distribution
-
-
-@dataclass(frozen=True)
 class Card:
-    """The card of any model; exactly one of `vision` and `policy` is set, and `document` is the file itself."""
+    """The card of any model; exactly one of `vision` and `observation` is set, and `document` is the file itself.
+
+    `output_settings` is what the card says of its output, as the output kind has read it.
+    """
 
     model_name: str
     weights: Literal["trained", "random"]
@@ -122,7 +110,9 @@ class Card:
     threads: int | None
     limits: Limits
     vision: Vision | None
-    policy: Policy | None
+    observation: Observation | None
+    output: OutputKind
+    output_settings: Any
     document: Mapping[str, Any]
 
     def stamped(self, manifest: Mapping[str, Any]) -> "Card":
@@ -134,11 +124,21 @@ class Card:
 
     @property
     def network_output(self) -> tuple[str, tuple[int, ...]]:
-        """Name of the network's output that answers are made of, and its shape for one instance."""
-        if self.policy is not None:
-            return spaces.network_output(self.policy.action, gaussian=self.policy.distribution.kind == "gaussian")
-        assert self.vision is not None
-        return "logits", (len(self.vision.labels),)
+        """Name of the network's output that predictions are made of, and its shape for one instance."""
+        return self.output.network_output(self.output_settings)
+
+    def predictions(self, network_outputs: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+        """Turn the network's outputs for k instances into k predictions; raises Internal for a number not finite."""
+        if not np.isfinite(network_outputs[self.network_output[0]]).all():
+            raise Internal("the network's output is not finite")
+        return self.output.predictions(network_outputs, self.output_settings)
+
+    def response(self, version: str, field: str, items: list[dict[str, Any]]) -> bytes:
+        """Encode the response to one request, its items under `field`; random weights are named."""
+        document: dict[str, Any] = {"model": self.model_name, "version": version, field: items}
+        if self.weights == "random":
+            document["weights"] = "random"
+        return outputs.encode_document(document)
 
 
 def load(path: Path) -> Card:
@@ -150,6 +150,7 @@ def load(path: Path) -> Card:
     if root.integer("schema_version", 1) != SCHEMA_VERSION:
         raise root.fault("schema_version", f"must be {SCHEMA_VERSION}: this worker reads no other")
     kind = root.choice("kind", ("vision", "policy"))
+    output = _output_kind(root)
     return Card(
         model_name=root.text("model_name"),
         weights=cast("Any", root.choice("weights", ("trained", "random"))),
@@ -158,7 +159,9 @@ def load(path: Path) -> Card:
         threads=root.integer("threads", 1) if root.values.get("threads") is not None else None,
         limits=_limits(root),
         vision=_vision(root) if kind == "vision" else None,
-        policy=_policy(root) if kind == "policy" else None,
+        observation=_observation(root.section("observation")) if kind == "policy" else None,
+        output=output,
+        output_settings=output.settings(root),
         document=root.values,
     )
 
@@ -196,11 +199,9 @@ def _limits(root: Section) -> Limits:
 
 
 def _vision(root: Section) -> Vision:
-    labels = root.texts("labels")
     return Vision(
-        labels=labels,
+        labels=root.texts("labels") if root.values.get("labels") is not None else (),
         preprocessing=_preprocessing(root.section("preprocessing")),
-        output=_output(root.section("output"), len(labels)),
         reduced=_reduced(root) if root.values.get("decode") == "fast" else None,
     )
 
@@ -239,23 +240,16 @@ def _white(section: Section) -> float | None:
     return None if section.values.get("white") is None else section.number("white", 2.0**-126, 2.0**32 - 1)
 
 
-def _output(section: Section, classes: int) -> Output:
-    thresholds = section.values.get("thresholds", 0.5)
-    each = thresholds if isinstance(thresholds, list) else [thresholds] * classes
-    if len(each) != classes or any(not isinstance(item, int | float) or not 0 <= item <= 1 for item in each):
-        raise section.fault("thresholds", f"must be one number, or {classes}, between 0 and 1")
-    top_k = section.integer("top_k", 1) if section.values.get("top_k") is not None else None
-    activation = section.choice("activation", ("softmax", "sigmoid"))
-    return Output(cast("Any", activation), tuple(float(item) for item in each), top_k)
+def _output_kind(root: Section) -> OutputKind:
+    found = outputs.of_card(root.values)
+    if found is None:
+        raise root.fault("task", f"must be one of {', '.join(kind.name for kind in outputs.kinds())}")
+    return found
 
 
-def _policy(root: Section) -> Policy:
-    section = root.section("observation")
+def _observation(section: Section) -> Observation:
     space = spaces.observation_space(section.section("space"))
     fields = section.texts("fields") if section.values.get("fields") is not None else None
     if fields is not None and (isinstance(space, spaces.Dict) or space.shape != (len(fields),)):
         raise section.fault("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
-    out_of_range = section.choice("out_of_range", ("reject", "clip"))
-    observation = Observation(space, fields, cast("Any", out_of_range))
-    action = spaces.action_space(root.section("action").section("space"))
-    return Policy(observation, action, distributions.read(root.section("action"), action))
+    return Observation(space, fields, cast("Any", section.choice("out_of_range", ("reject", "clip"))))

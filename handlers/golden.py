@@ -2,12 +2,13 @@
 
 import base64
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handlers import outputs
+from handlers.outputs import Difference
 from handlers.section import Section
 
 WIDEST = 1.0
@@ -36,20 +37,6 @@ class Golden:
     samples: tuple[Sample, ...]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One place where answers differ; `deviation` is infinite where not both are numbers."""
-
-    path: str
-    expected: Any
-    actual: Any
-    deviation: float
-
-    def __str__(self) -> str:
-        by = f", off by {self.deviation:.3g}" if math.isfinite(self.deviation) else ""
-        return f"{self.path} is {self.actual!r} instead of {self.expected!r}{by}"
-
-
 def load(path: Path) -> Golden:
     """Read a `golden.json`; raises ValueError with what is wrong with it."""
     return _read(Section.of_file(path))
@@ -67,25 +54,9 @@ def _read(root: Section) -> Golden:
     return Golden(tolerance, tuple(_sample(item, f"{root.place}: sample {n}") for n, item in enumerate(samples)))
 
 
-def differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Difference]:
-    """Yield every place where two JSON values differ, by however little; the order of an object's keys is free."""
-    if _is_number(expected) and _is_number(actual):
-        deviation = abs(expected - actual)
-        if deviation != 0:  # nan included
-            yield Difference(path, expected, actual, deviation if deviation == deviation else math.inf)
-    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
-        for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
-            yield from differences(left, right, f"{path}[{index}]")
-    elif isinstance(expected, Mapping) and isinstance(actual, Mapping) and expected.keys() == actual.keys():
-        for key, value in expected.items():
-            yield from differences(value, actual[key], f"{path}.{key}")
-    elif type(expected) is not type(actual) or expected != actual:
-        yield Difference(path, expected, actual, math.inf)
-
-
 def worst(expected: Any, actual: Any) -> Difference | None:
     """Return the largest difference between two JSON values, None where they are equal."""
-    return max(differences(expected, actual), key=lambda difference: difference.deviation, default=None)
+    return max(outputs.differences(expected, actual), key=lambda difference: difference.deviation, default=None)
 
 
 def outside(expected: Any, actual: Any, tolerance: float) -> Difference | None:
@@ -117,7 +88,3 @@ def _sample(item: Any, place: str) -> Sample:
     if not isinstance(predictions, list) or not predictions:
         raise section.fault("predictions", "must be a list that is not empty")
     return Sample(section.text("content_type"), body, predictions)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -19,10 +19,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, card, deadline, explain, golden, json_log, metrics, rows, runtimes, startup, tracing
+from handlers import card, deadline, explain, golden, json_log, metrics, rows, runtimes, startup, tracing
 from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
 from handlers.deadline import NEVER, Deadline
 from handlers.errors import DeadlinePassed, Internal, NotSupported, RequestError
+from handlers.outputs import encode_document, encode_error
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class ModelHandler(ABC):
         self.context = context
         if context.get_request_header(0, "describe") == "True":
             # As bytes: TorchServe asks of anything else first whether it is a tensor, and loads torch for the question.
-            return [answers.encode_document(self.describe_handle())]
+            return [encode_document(self.describe_handle())]
         forwarded = self.inference(self.preprocess(data))
         bodies = self.postprocess(forwarded)
         whole_s = time.perf_counter() - started
@@ -215,12 +216,12 @@ class ModelHandler(ABC):
         self.context.set_response_status(code=outcome.status, phrase=outcome.phrase, idx=index)
         # No detail here: it may repeat parts of the request's body.
         logger.warning("request_failed", extra=self._about(index, code=outcome.code, status=outcome.status))
-        return answers.encode_error(outcome)
+        return encode_error(outcome)
 
     def _word(self, outcome: Outputs | Explained) -> bytes:
         if isinstance(outcome, Explained):
-            return answers.encode(self.card, self.version, "explanations", outcome.explanations)
-        return answers.encode(self.card, self.version, "predictions", answers.predictions(outcome, self.card))
+            return self.card.response(self.version, "explanations", outcome.explanations)
+        return self.card.response(self.version, "predictions", self.card.predictions(outcome))
 
     def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | RequestError:
         """Run a step of one request and return its error instead of raising it."""

@@ -8,31 +8,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, explain, limits, observations, rows, sampling
+from handlers import explain, limits, observations, rows, sampling
 from handlers.batch import Outputs
-from handlers.card import Policy
+from handlers.card import Observation
 from handlers.deadline import NEVER, Deadline
 from handlers.errors import NotSupported
 from handlers.model_handler import ModelHandler
+from handlers.outputs.action import ActionSettings
+from handlers.outputs.class_probabilities import DECIMALS
 from handlers.spaces import Box, Discrete
 
 
 class PolicyHandler(ModelHandler):
     """Answers observations with actions."""
 
-    policy: Policy
+    observation: Observation
+    actions: ActionSettings | None  # None for a policy whose output kind is another
 
     def configure(self) -> None:
-        """Keep the card's policy part."""
-        if self.card.policy is None:
+        """Keep the card's observation and action."""
+        if self.card.observation is None:
             raise ValueError("model.json: kind is not policy, but the handler is PolicyHandler")
-        self.policy = self.card.policy
+        self.observation = self.card.observation
+        settings = self.card.output_settings
+        self.actions = settings if isinstance(settings, ActionSettings) else None
 
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
         """Check the observations of one request: [k, *shape]; raises RequestError."""
         payload = _parsed(body, media_type)
         limits.check(self.card.limits, payload)
-        return observations.read(payload, self.policy.observation)
+        return observations.read(payload, self.observation)
 
     def asked(self, body: Any, media_type: str, count: int) -> Outputs:
         """The noise to draw actions with and the masks of those allowed, where the request asks for them."""
@@ -40,19 +45,21 @@ class PolicyHandler(ModelHandler):
         # Nearly all requests end here: no object, or one without any option.
         if not isinstance(payload, dict) or sampling.OPTIONS.isdisjoint(payload):
             return {}
-        if observations.envelope(payload, self.policy.observation) is None:
+        if observations.envelope(payload, self.observation) is None:
             return {}
-        return sampling.read(payload, count, self.policy.action, self.policy.distribution)
+        if self.actions is None:
+            raise NotSupported("this policy does not answer with actions")
+        return sampling.read(payload, count, self.actions.space, self.actions.distribution)
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
         """Attribute an action's logit or value to the numbers of an observation; raises RequestError."""
-        space, seen = self.policy.action, self.policy.observation
+        space, seen = None if self.actions is None else self.actions.space, self.observation
         if not isinstance(space, Discrete) or not isinstance(seen.space, Box):
             raise NotSupported("explanations are of discrete actions to observations that are one array")
         names = tuple(str(space.start + index) for index in range(space.n))
         chosen = [explain.target(_text(target), names, int(answered)) for answered in outputs.argmax(axis=1)]
         shares = explain.attributions(self.model, inputs, np.zeros(inputs.shape[1:], np.float32), np.array(chosen))
-        worded = [np.round(share, answers.DECIMALS).tolist() for share in shares]
+        worded = [np.round(share, DECIMALS).tolist() for share in shares]
         return [
             {
                 "action": space.start + index,

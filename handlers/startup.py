@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers import golden
-from handlers.answers import predictions
 from handlers.batch import Outputs
 from handlers.card import Card
 from handlers.errors import RequestError
@@ -25,7 +24,7 @@ def verify(answers: Golden, card: Card, read: Read, forward: Forward) -> NDArray
     for number, sample in enumerate(answers.samples):
         try:
             inputs.append(read(sample))
-            given = predictions(forward(inputs[-1]), card)
+            given = card.predictions(forward(inputs[-1]))
         except RequestError as error:
             raise ValueError(f"golden request {number} is refused: {error.detail}") from error
         if difference := golden.outside(sample.predictions, given, answers.tolerance):

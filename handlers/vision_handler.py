@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import answers, explain, limits, picture_requests, pictures, preprocessing, rows
+from handlers import explain, limits, picture_requests, pictures, preprocessing, rows
 from handlers.card import Vision
 from handlers.deadline import NEVER, Deadline
-from handlers.errors import Internal, InvalidFields, RequestError
+from handlers.errors import Internal, InvalidFields, NotSupported, RequestError
 from handlers.model_handler import ModelHandler
+from handlers.outputs.class_probabilities import DECIMALS
 from handlers.pictures import Reduction, Rules
 
 
@@ -59,12 +60,14 @@ class VisionHandler(ModelHandler):
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
         """Attribute a class's logit to the pixels of the network's size: [height, width], the colours added up."""
         labels = self.vision.labels
+        if not labels:
+            raise NotSupported("explanations are of classes, and this model has none")
         chosen = [explain.target(target, labels, int(answered)) for answered in outputs.argmax(axis=1)]
         mean = 255 * np.array(self.card.document["preprocessing"]["mean"], dtype=np.float32)
         baseline = np.broadcast_to(mean, inputs.shape[1:])
         shares = explain.attributions(self.model, inputs, baseline, np.array(chosen)).sum(axis=-1)
         return [
-            {"label": labels[index], "attributions": np.round(share, answers.DECIMALS).tolist()}
+            {"label": labels[index], "attributions": np.round(share, DECIMALS).tolist()}
             for index, share in zip(chosen, shares, strict=True)
         ]
 

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from errors import ParityError
-from handlers import answers, pictures, preprocessing
+from handlers import outputs, pictures, preprocessing
 from handlers.card import Preprocessing, Reduced
 from handlers.errors import RequestError
 from handlers.limits import MAX_PIXELS
+from handlers.outputs.class_probabilities import ClassKind
 from handlers.pictures import Reduction, Rules
 from serialize.calibration import Pictures
 from serialize.loaded_model import LoadedModel
@@ -59,6 +60,9 @@ def choose(model: VisionModel, source: LoadedModel, found: Callable[[], Pictures
         return {"decode": "exact"}
     if own:
         return _refused(model, "the handler has an image_processing of its own, which is made for whole pictures", {})
+    kind = outputs.of_card({"kind": model.kind, "task": model.task, **source.card})
+    if not isinstance(kind, ClassKind):
+        return _refused(model, "it is measured by class probabilities, and this model gives none", {})
     asked = found()
     jpegs = [request for request in asked.requests if request.content_type == "image/jpeg"]
     settings = Preprocessing(**model.preprocessing.model_dump(exclude={"mean", "std"}))
@@ -73,7 +77,7 @@ def choose(model: VisionModel, source: LoadedModel, found: Callable[[], Pictures
         reduced, smaller = _read(jpegs, settings, level)
         if not smaller and level.margin < WHOLE:
             continue  # of these pictures none is large enough for it
-        tried.append(_compared(level, expected, _logits(source, reduced), model.output.activation))
+        tried.append(_compared(level, expected, _logits(source, reduced), kind))
         logger.info("%s: decode %s", model.model_name, _words(tried[-1]))
         if tried[-1].top1 >= limits.top1 and tried[-1].change <= limits.change:
             report["levels"] = [each.card() for each in tried]
@@ -114,10 +118,9 @@ def _logits(source: LoadedModel, inputs: list[NDArray[np.uint8]]) -> NDArray[np.
         return np.concatenate([source.network(torch.from_numpy(batch)).double().numpy() for batch in batches])
 
 
-def _compared(level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], activation: str) -> Tried:
-    chances = answers.softmax if activation == "softmax" else answers.sigmoid
+def _compared(level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], kind: ClassKind) -> Tried:
     same = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
-    return Tried(level, same, float(np.abs(chances(expected) - chances(found)).max()))
+    return Tried(level, same, float(np.abs(kind.probabilities(expected) - kind.probabilities(found)).max()))
 
 
 def _words(tried: Tried) -> str:

@@ -3,7 +3,6 @@
 import base64
 from typing import Any
 
-from handlers import answers
 from handlers.card import Card
 from serialize.loaded_model import LoadedModel
 from serialize.reference import Reference
@@ -25,7 +24,7 @@ def golden_answers(references: list[Reference], card: Card) -> dict[str, Any]:
         {
             "content_type": reference.request.content_type,
             "body": base64.b64encode(reference.request.body).decode("ascii"),
-            "predictions": answers.predictions({reference.output_name: reference.output}, card),
+            "predictions": card.predictions({reference.output_name: reference.output}),
         }
         for reference in references
     ]

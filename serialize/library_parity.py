@@ -26,7 +26,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import BuildError, ParityError
-from handlers import answers
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize import library_process
@@ -254,7 +253,7 @@ def _answers(
         rows = [_row(observations, space, number) for number in range(start, min(start + ROWS, count))]
         try:
             inputs = handler.read({"instances": rows}, "application/json")
-            predictions = answers.predictions(handler.forward(inputs), handler.card)
+            predictions = handler.card.predictions(handler.forward(inputs))
         except RequestError as error:
             raise ParityError(
                 f"{name}: the handler refuses one of the observations {start} to {start + len(rows) - 1}, "

@@ -34,6 +34,7 @@ def model_card(
         "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details},
         "limits": model.limits.model_dump(mode="json"),
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
+        **({} if model.task is None else {"task": model.task}),
         **source.card,
         "provenance": _provenance(model, source, checkpoint),
     }

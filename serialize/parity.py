@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from errors import ParityError
-from handlers import answers, golden, rows
+from handlers import golden, rows
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.golden import tolerance
@@ -66,8 +66,8 @@ def kept(references: Sequence[Reference], handler: ModelHandler, work: Path) -> 
     found: list[Reference] = []
     for each in references:
         outputs = handler.forward(each.inputs)
-        expected = answers.predictions({each.output_name: each.output}, handler.card)
-        same = golden.outside(expected, answers.predictions(outputs, handler.card), limit) is None
+        expected = handler.card.predictions({each.output_name: each.output})
+        same = golden.outside(expected, handler.card.predictions(outputs), limit) is None
         if same and _apart(outputs[each.output_name], each.output).max() <= limit:
             found.append(each)
         if len(found) == SAMPLES:
@@ -115,6 +115,6 @@ def _words(request: SampleRequest | golden.Sample) -> str:
 def _answer(handler: ModelHandler, sample: golden.Sample, number: int) -> list[Any]:
     try:
         inputs = handler.read(rows.content(sample.row)[1], sample.content_type)
-        return answers.predictions(handler.forward(inputs), handler.card)
+        return handler.card.predictions(handler.forward(inputs))
     except RequestError as error:
         raise ParityError(f"{handler.card.model_name}: request {number} is refused: {error.detail}") from None

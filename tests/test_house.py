@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +92,38 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
 @pytest.mark.parametrize("room", LIGHT)
 def test_what_runs_without_a_model_names_no_heavy_package(room: str) -> None:
     assert {(path.name, name) for path in files(room) for name in imports(path) if name in HEAVY} == set()
+
+
+def imported_at_start(path: Path) -> Iterator[str]:
+    """Modules that importing a file imports: not those inside functions, nor those for the type checker alone."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def light_handlers() -> dict[str, Path]:
+    """Modules of handlers that rooms without a model import at their start, and what those import; by name."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files("handlers")}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    waiting = [name for room in LIGHT for path in files(room) for name in imported_at_start(path)]
+    waiting += [name for name in modules if name.startswith("handlers.outputs")]  # found by their files
+    found: dict[str, Path] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in modules and name not in found:
+            found[name] = modules[name]
+            waiting += imported_at_start(modules[name])
+    return found
+
+
+def test_handlers_that_run_without_a_model_import_the_standard_library_alone() -> None:
+    found = light_handlers()
+    assert {"handlers.outputs", "handlers.outputs.classify", "handlers.golden", "handlers.errors"} <= set(found)
+    allowed = {*sys.stdlib_module_names, "handlers"}
+    heavy = {(name, each) for name, path in found.items() for each in imported_at_start(path)}
+    assert {(name, each) for name, each in heavy if each.split(".")[0] not in allowed} == set()
 
 
 def words(path: Path) -> Iterator[str]:

@@ -37,7 +37,6 @@ class Pipeline:
                 system_properties={"model_dir": str(folder), "batch_size": batch_size, "gpu_id": None},
             )
         )
-        self._words: Any = importlib.import_module("handlers.answers").predictions
         self._numpy: Any = importlib.import_module("numpy")
 
     def read(self, body: bytes, media_type: str = "image/jpeg") -> Any:
@@ -50,7 +49,7 @@ class Pipeline:
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         """Run the network and word its answers."""
-        return list(self._words(self.forward(inputs), self.handler.card))
+        return list(self.handler.card.predictions(self.forward(inputs)))
 
     def answer(self, bodies: Sequence[bytes]) -> list[dict[str, Any]]:
         """The whole way for one batch of encoded pictures."""

@@ -12,6 +12,7 @@ from gateway.console.counts import Counts, by_model
 from gateway.metrics import BUCKETS
 from gateway.process_slots import ProcessSlot
 from gateway.services import Services
+from handlers import outputs
 
 # However many pages are open, the figures are put together no more often than this.
 KEPT_S = 1.0
@@ -74,10 +75,12 @@ class Console:
 
 
 def _version(version: ServedVersion) -> dict[str, Any]:
+    output = outputs.of_card(version.card)
     return {
         "version": version.version,
         "default": version.default,
         "kind": version.kind,
+        "view": None if output is None else output.view,
         "weights": version.card.get("weights"),
         "workers": {"ready": version.workers_ready, "total": version.workers},
         "pending": version.pending,

@@ -33,7 +33,8 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     import grpc
 
     from gateway.oip.grpc_edge import Edge
-    from gateway.oip.servicer import Servicer, registered
+    from gateway.oip.messages import service
+    from gateway.oip.servicer import Servicer
 
     check_host(gateway)
     services = oip.services
@@ -42,7 +43,7 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     edge = Edge(services.metrics, services.receiving, oip.keys, tracer, access_log=gateway.access_log)
     server = grpc.aio.server(interceptors=[edge], options=_options(gateway, shared=services.siblings is not None))
     servicer = Servicer(oip, version)
-    server.add_generic_rpc_handlers((registered(servicer),))
+    service.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     address = _address(gateway.host, gateway.grpc_port)
     try:
         server.add_insecure_port(address)

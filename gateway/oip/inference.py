@@ -13,10 +13,11 @@ from gateway.oip import check
 from gateway.oip.context import Oip
 from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
 from gateway.oip.inputs import input_of
-from gateway.oip.outputs import Output, outputs_of
 from gateway.oip.statistics import Timing
 from gateway.oip.tensors import BYTES, Tensor
 from gateway.pipeline import parsed
+from handlers.outputs import OutputTensor
+from handlers.outputs import tensors as output_tensors
 
 
 async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: RequestContext) -> InferResponse:
@@ -42,7 +43,7 @@ async def _inferred(
     if reads is None:
         raise _not_described(found)
     tensors = check.all_inputs(request.inputs, reads.specs, found.model)
-    wanted = _wanted(request.outputs, outputs_of(found.card), found.model)
+    wanted = _wanted(request.outputs, output_tensors(found.card), found.model)
     payload = reads.payload(tensors)
     check_limits(payload, found.card)
     prediction = PredictionRequest(
@@ -76,11 +77,11 @@ def _not_described(found: ServedVersion) -> RequestError:
 
 
 def _wanted(
-    asked: Sequence[RequestedOutput] | None, offered: Sequence[Output], model: str
-) -> list[tuple[Output, RequestedOutput]]:
+    asked: Sequence[RequestedOutput] | None, offered: Sequence[OutputTensor], model: str
+) -> list[tuple[OutputTensor, RequestedOutput]]:
     if asked is None:
-        return [(output, RequestedOutput(output.spec.name)) for output in offered]
-    by_name = {output.spec.name: output for output in offered}
+        return [(output, RequestedOutput(output.name)) for output in offered]
+    by_name = {output.name: output for output in offered}
     for each in asked:
         if each.name not in by_name:
             names = ", ".join(f"'{name}'" for name in by_name)
@@ -101,16 +102,16 @@ def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
     raise error
 
 
-def _tensor(output: Output, asked: RequestedOutput, predictions: list[Any]) -> Tensor:
+def _tensor(output: OutputTensor, asked: RequestedOutput, predictions: list[Any]) -> Tensor:
     try:
         rows = [output.read(prediction) for prediction in predictions]
     except (KeyError, TypeError, AttributeError) as error:
-        raise Internal(f"the model's answer holds no '{output.spec.name}'") from error
-    spec, inner = output.spec, output.spec.shape[1:]
+        raise Internal(f"the model's answer holds no '{output.name}'") from error
+    inner = output.shape[1:]
     if asked.classes:
         rows, inner = [_best(row, asked.classes, output.labels) for row in rows], (min(asked.classes, inner[0]),)
-    datatype = BYTES if asked.classes else spec.datatype
-    return Tensor(spec.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
+    datatype = BYTES if asked.classes else output.datatype
+    return Tensor(output.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
 
 
 def _best(row: list[float], count: int, labels: Sequence[str]) -> list[str]:

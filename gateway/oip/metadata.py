@@ -7,8 +7,9 @@ from typing import Any
 from gateway.catalog import ServedModel, ServedVersion
 from gateway.model_card import ModelCard
 from gateway.oip.inputs import input_of
-from gateway.oip.outputs import outputs_of
 from gateway.oip.tensors import TensorSpec
+from handlers import outputs
+from handlers.outputs import OutputTensor
 
 EXTENSIONS = (
     "binary_tensor_data",
@@ -36,7 +37,7 @@ def model(served: ServedModel, version: ServedVersion) -> dict[str, Any]:
         "versions": [each.version for each in served.versions],
         "platform": _platform(version.card),
         "inputs": [] if reads is None else [_tensor(spec) for spec in reads.specs],
-        "outputs": [_tensor(output.spec) for output in outputs_of(version.card)],
+        "outputs": [_tensor(output) for output in outputs.tensors(version.card)],
     }
 
 
@@ -53,7 +54,7 @@ def config(version: ServedVersion, backend: str) -> dict[str, Any]:
         "backend": backend,
         "max_batch_size": 0,
         "input": [] if reads is None else [_config_tensor(spec) for spec in reads.specs],
-        "output": [_config_tensor(output.spec) for output in outputs_of(version.card)],
+        "output": [_config_tensor(output) for output in outputs.tensors(version.card)],
         "instance_group": [{"name": version.model, "count": version.workers}],
         "parameters": {name: {"string_value": text} for name, text in _parameters(version).items()},
     }
@@ -63,11 +64,11 @@ def _platform(card: ModelCard) -> str:
     return _PLATFORMS.get(str((card.get("artifact") or {}).get("format")), "torchserve")
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
+def _tensor(spec: TensorSpec | OutputTensor) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def _config_tensor(spec: TensorSpec) -> dict[str, Any]:
+def _config_tensor(spec: TensorSpec | OutputTensor) -> dict[str, Any]:
     data_type = _CONFIG_TYPES.get(spec.datatype, f"TYPE_{spec.datatype}")
     return {"name": spec.name, "data_type": data_type, "dims": list(spec.shape)}
 

@@ -11,6 +11,7 @@ from gateway.console.files import PAGE, files
 from gateway.console.state import Console
 from gateway.documented import answers
 from gateway.http.responses import JSON
+from handlers.outputs import classify
 
 router = APIRouter()
 
@@ -43,6 +44,7 @@ _EXAMPLE: dict[str, Any] = {
                     "version": "1.0",
                     "default": True,
                     "kind": "vision",
+                    "view": classify.KIND.view,
                     "weights": "trained",
                     "workers": {"ready": 1, "total": 1},
                     "pending": 0,

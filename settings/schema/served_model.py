@@ -8,12 +8,21 @@ from pydantic import AfterValidator, Field, model_validator
 from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version, check_differ
 
 Channel = Annotated[int, Field(ge=0, le=255)]
-FORMATS = Path(__file__).resolve().parents[2] / "serialize" / "formats"
+ROOT = Path(__file__).resolve().parents[2]
+FORMATS, OUTPUTS = ROOT / "serialize" / "formats", ROOT / "handlers" / "outputs"
 
 
 def _known_format(name: str) -> str:
     """Accept the file names of serialize/formats; without that folder nothing is built, so any name passes."""
     known = sorted(path.stem.replace("_", "-") for path in FORMATS.glob("[a-z]*.py"))
+    if known and name not in known:
+        raise ValueError(f"must be one of {', '.join(map(repr, known))}")
+    return name
+
+
+def _known_task(name: str) -> str:
+    """Accept the files of handlers/outputs that define KIND; without that folder nothing is built."""
+    known = sorted(path.stem for path in OUTPUTS.glob("*.py") if "\nKIND = " in path.read_text())
     if known and name not in known:
         raise ValueError(f"must be one of {', '.join(map(repr, known))}")
     return name
@@ -130,6 +139,11 @@ class _Model(Frozen):
     )
     weights: Literal["checkpoint", "random"] = Field("checkpoint", description="random is named in every answer")
     artifact: Annotated[str, AfterValidator(_known_format)] = "onnx"
+    task: Annotated[str, AfterValidator(_known_task)] | None = Field(
+        None,
+        description="output kind, a file of handlers/outputs; null: action, or by output.activation",
+        exclude_if=lambda task: task is None,  # archives of models that do not name it keep their bytes
+    )
     request_params: RequestParams
 
 

@@ -64,7 +64,10 @@ def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
         ({"model.pt": b"no tensors"}, "its artifact model.pt cannot be read"),
         ({"model.json": b'"widths": [4, 1' + b"0" * 400 + b"]"}, "cannot be compiled"),
         ({"policy_handler.py": b"class Other: ...\n"}, "it has a handler of its own"),
-        ({"handlers/answers.py": b"raise ValueError('broken')\n"}, "oracle.py ended with 1: ValueError: broken"),
+        (
+            {"handlers/policy_handler.py": b"raise ValueError('broken')\n"},
+            "oracle.py ended with 1: ValueError: broken",
+        ),
     ],
     ids=["weights", "numbers", "entry", "handlers"],
 )

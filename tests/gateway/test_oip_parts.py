@@ -11,86 +11,11 @@ import pytest
 from errors import UnreadableInput
 from gateway.oip.check import all_inputs
 from gateway.oip.inputs import input_of
-from gateway.oip.outputs import outputs_of
 from gateway.oip.tensors import Tensor, TensorSpec, from_raw, nested, to_raw
-
-LABELS = ["a", "b", "c"]
-CHANCES = {"c": 0.7, "a": 0.6}
-SIGMOID = {"labels": ["c"], "probabilities": CHANCES}
-SOFTMAX = {"label": "c", "confidence": 0.7, "probabilities": CHANCES}
-
-
-def vision(**output: Any) -> dict[str, Any]:
-    return {"kind": "vision", "labels": LABELS, "output": output}
 
 
 def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> dict[str, Any]:
     return {"kind": "policy", "action": {"space": space}, "observation": {"space": observation or {"shape": [4]}}}
-
-
-ANSWERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, tuple[int, ...], list[Any]]]]] = {
-    "softmax": (
-        vision(activation="softmax", top_k=None),
-        SOFTMAX,
-        {
-            "probabilities": ("FP32", (-1, 3), [0.6, 0.0, 0.7]),
-            "label": ("BYTES", (-1,), ["c"]),
-            "confidence": ("FP32", (-1,), [0.7]),
-        },
-    ),
-    "softmax, the best two": (
-        vision(activation="softmax", top_k=2),
-        SOFTMAX,
-        {
-            "probabilities": ("FP32", (-1, 2), [0.7, 0.6]),
-            "labels": ("BYTES", (-1, 2), ["c", "a"]),
-            "label": ("BYTES", (-1,), ["c"]),
-            "confidence": ("FP32", (-1,), [0.7]),
-        },
-    ),
-    "more than there are": (
-        vision(activation="sigmoid", top_k=9),
-        SIGMOID,
-        {
-            "probabilities": ("FP32", (-1, 3), [0.7, 0.6, 0.0]),
-            "labels": ("BYTES", (-1, 3), ["c", "a", ""]),
-            "holds": ("BOOL", (-1, 3), [True, False, False]),
-        },
-    ),
-    "sigmoid": (
-        vision(activation="sigmoid"),
-        SIGMOID,
-        {
-            "probabilities": ("FP32", (-1, 3), [0.6, 0.0, 0.7]),
-            "holds": ("BOOL", (-1, 3), [False, False, True]),
-        },
-    ),
-    "discrete": (policy({"type": "discrete", "n": 2}), {"action": 1}, {"action": ("INT64", (-1,), [1])}),
-    "box": (
-        policy({"type": "box", "shape": [2, 2]}),
-        {"action": [[0.1, 0.2], [0.3, 0.4]]},
-        {"action": ("FP32", (-1, 2, 2), [0.1, 0.2, 0.3, 0.4])},
-    ),
-    "multi discrete": (
-        policy({"type": "multi_discrete", "nvec": [3, 2]}),
-        {"action": [2, 0]},
-        {"action": ("INT64", (-1, 2), [2, 0])},
-    ),
-    "multi binary": (
-        policy({"type": "multi_binary", "n": 3}),
-        {"action": [1, 0, 1]},
-        {"action": ("INT64", (-1, 3), [1, 0, 1])},
-    ),
-    "no card": ({}, {}, {}),
-}
-
-
-@pytest.mark.parametrize(("card", "prediction", "tensors"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_each_kind_of_answer_has_its_tensors(
-    card: dict[str, Any], prediction: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...], list[Any]]]
-) -> None:
-    found = {each.spec.name: (each.spec.datatype, each.spec.shape, each.read(prediction)) for each in outputs_of(card)}
-    assert found == tensors
 
 
 def test_pictures_as_observations_are_bytes_and_keep_their_shape() -> None:

@@ -20,9 +20,9 @@ def load(folder: Path, document: Any) -> Card:
 def test_a_picture_models_card_is_read(tmp_path: Path) -> None:
     read = load(tmp_path, vision_card())
     assert read.vision is not None
-    assert read.policy is None
+    assert read.observation is None
     assert read.vision.preprocessing.size == (4, 4)
-    assert read.vision.output.thresholds == (0.5, 0.5, 0.5)
+    assert read.output_settings.thresholds == (0.5, 0.5, 0.5)
     assert (read.limits.max_pixels, read.limits.max_instances) == (100_000_000, 64)
     assert read.network_output == ("logits", (3,))
     assert read.document == vision_card()
@@ -30,9 +30,9 @@ def test_a_picture_models_card_is_read(tmp_path: Path) -> None:
 
 def test_a_policys_card_is_read(tmp_path: Path) -> None:
     read = load(tmp_path, policy_card())
-    assert read.policy is not None
+    assert read.observation is not None
     assert read.network_output == ("logits", (2,))
-    space = read.policy.observation.space
+    space = read.observation.space
     assert isinstance(space, Box)
     assert space.low.dtype == space.high.dtype == np.float32
     assert space.high.tolist() == [np.float32(4.8), np.inf, 0.5, np.inf]
@@ -72,6 +72,9 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "interpolation": (changed(vision_card(), "preprocessing.interpolation", "cubic"), "interpolation must be one of"),
     "thresholds-short": (changed(vision_card(), "output.thresholds", [0.5]), "thresholds must be one number, or 3"),
     "threshold-2": (changed(vision_card(), "output.thresholds", 2), "thresholds must be one number"),
+    "unknown-task": (changed(vision_card(), "task", "sing"), "task must be one of action, classify, multilabel"),
+    "activation": (changed(vision_card(), "output.activation", "tanh"), "activation must be one of softmax, sigmoid"),
+    "no-labels": (changed(vision_card(), "labels", ...), "model.json: labels is missing"),
     "top-k-0": (changed(vision_card(), "output.top_k", 0), "top_k must be a whole number"),
     "no-preprocessing": (changed(vision_card(), "preprocessing", None), "preprocessing must be an object, not null"),
     "fields-short": (changed(policy_card(), "observation.fields", ["a"]), "fields names 1 numbers"),

@@ -119,7 +119,7 @@ def test_a_fault_in_drawing_costs_no_answer(traced: Traced, monkeypatch: pytest.
 def run(program: str, **env: str) -> str:
     """What a program of its own prints, as a worker would: JSON lines, among them what it says itself."""
     around = "import logging, sys\nlogging.basicConfig(stream=sys.stdout, format='%(message)s', level=logging.INFO)\n"
-    around += "from handlers import tracing, worker_log\nworker_log.structure('digits', '1.0')\n"
+    around += "from handlers import json_log, tracing\njson_log.configure_worker('digits', '1.0')\n"
     done = subprocess.run(
         [sys.executable, "-c", around + program],
         cwd=ROOT,

@@ -18,7 +18,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from archive import Archive
 from errors import BuildError, EdgeError
-from handlers import answers
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.build import build
@@ -51,7 +50,7 @@ def made(compose: Compose, tmp_path: Path) -> Make:
 def ask(handler: ModelHandler, body: Any) -> list[Any]:
     inputs = handler.read(body, "application/json")
     outputs = {**handler.forward(inputs), **handler.asked(body, "application/json", len(inputs))}
-    return [each["action"] for each in answers.predictions(outputs, handler.card)]
+    return [each["action"] for each in handler.card.predictions(outputs)]
 
 
 def refused(handler: ModelHandler, body: Any) -> str:

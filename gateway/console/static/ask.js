@@ -34,7 +34,7 @@ export class Ask {
       return;
     }
     const { default_version: open, split } = model;
-    const versions = model.versions.map((each) => [each.version, each.kind]);
+    const versions = model.versions.map((each) => [each.version, each.kind, each.view]);
     const known = JSON.stringify([name, open, split?.trial, split?.weight, versions]);
     if (known === this.known) return;
     this.known = known;
@@ -121,7 +121,6 @@ export class Ask {
 
   async send(request, asking) {
     const { signal } = asking;
-    const version = this.version;
     const path = `${pathOf(this.model.name, find("version").value || null)}/predict`;
     const post = (body) => call(path, { method: "POST", headers: { "Content-Type": request.type }, body, signal });
     find("input").setAttribute("aria-busy", "true");
@@ -135,18 +134,25 @@ export class Ask {
       find("refusal").hidden = true;
       find("answer").hidden = false;
       // Bars of what was drawn before stay until the new ones are there, or they would flicker under a moving slider.
-      showAnswer(content, version, null, request.draws !== null);
+      showAnswer(content, this.answered(content), null, request.draws !== null);
       this.showFacts(content, response, seconds, path, request);
       if (request.draws === null) return;
       const drawn = await (await post(request.draws)).json();
-      if (this.asking === asking) showAnswer(content, version, drawn.predictions, false);
+      if (this.asking === asking) showAnswer(content, this.answered(content), drawn.predictions, false);
     } catch (error) {
       if (error.name === "AbortError" || this.asking !== asking) return;
-      if (content !== null) showAnswer(content, version, null, false);
+      if (content !== null) showAnswer(content, this.answered(content), null, false);
       this.refused(error, content !== null);
     } finally {
       if (this.waiting === null) find("input").removeAttribute("aria-busy");
     }
+  }
+
+  /** The version that answered, and how its predictions are drawn. */
+  answered(content) {
+    const name = content.version ?? this.version.version;
+    const found = (versions) => versions.find((each) => each.version === name);
+    return { ...(found(this.card.versions) ?? this.version), view: found(this.model.versions)?.view };
   }
 
   showFacts(content, response, seconds, path, request) {

@@ -1,0 +1,78 @@
+"""`action`: the action of a reinforcement-learning policy, as the environment's `step` takes it.
+
+Continuous actions are not rounded: each number is the shortest decimal that is its 32-bit float.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from handlers.outputs.output_kind import OutputKind, OutputTensor, Prediction, part_of
+from handlers.section import Section
+
+if TYPE_CHECKING:  # these need numpy, which the gateway does not have
+    from handlers.distributions import Distribution
+    from handlers.spaces import ActionSpace
+
+
+@dataclass(frozen=True)
+class ActionSettings:
+    """The space of a policy's actions, and the distribution that they can be drawn from."""
+
+    space: "ActionSpace"
+    distribution: "Distribution"
+
+
+class Action(OutputKind):
+    """One action for each observation."""
+
+    name = "action"
+    acted_on = ("action",)
+    example: ClassVar[Prediction] = {"action": 1}
+    view: ClassVar[Mapping[str, Any]] = {"drawing": "action", "values": "action"}
+
+    def is_default_for(self, card: Mapping[str, Any]) -> bool:
+        """Return true for the card of a policy."""
+        return card.get("kind") == "policy"
+
+    def settings(self, card: Section) -> ActionSettings:
+        """Read `action`; raises ValueError."""
+        from handlers import distributions, spaces
+
+        section = card.section("action")
+        space = spaces.action_space(section.section("space"))
+        return ActionSettings(space, distributions.read(section, space))
+
+    def network_output(self, settings: ActionSettings) -> tuple[str, tuple[int, ...]]:
+        """Return the output of the network's head for this space."""
+        from handlers import spaces
+
+        return spaces.network_output(settings.space, gaussian=settings.distribution.kind == "gaussian")
+
+    def predictions(self, outputs: Mapping[str, Any], settings: ActionSettings) -> list[dict[str, Any]]:
+        """Return the likeliest actions, or those drawn with the `noise` among the outputs."""
+        from handlers import actions
+
+        name, _ = self.network_output(settings)
+        chosen = actions.actions(outputs[name], settings.space, settings.distribution, outputs)
+        return [{"action": each} for each in chosen]
+
+    def tensors(self, card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
+        """Return `action` in the shape of the space: FP32 where it is continuous, else INT64."""
+        space = part_of(part_of(card, "action"), "space")
+        inner = {
+            "box": tuple(space.get("shape") or ()),
+            "multi_discrete": (len(space.get("nvec") or ()),),
+            "multi_binary": (int(space.get("n") or 0),),
+        }.get(str(space.get("type")), ())
+        datatype = "FP32" if space.get("type") == "box" else "INT64"
+        return (OutputTensor("action", datatype, (-1, *inner), lambda prediction: _flat(prediction["action"])),)
+
+
+def _flat(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    return [leaf for item in value for leaf in _flat(item)]
+
+
+KIND = Action()

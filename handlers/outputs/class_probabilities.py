@@ -1,0 +1,94 @@
+"""The base of the output kinds that give classes with probabilities, `classify` and `multilabel`.
+
+Probabilities are computed in 64 bits and rounded to 6 decimals, which is about the precision of 32-bit logits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from handlers.outputs.output_kind import BYTES, OutputKind, OutputTensor, Prediction, part_of
+from handlers.section import Section
+
+if TYPE_CHECKING:  # the gateway reads this module and has no numpy
+    from numpy.typing import NDArray
+
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class ClassSettings:
+    """The class names in the order of the logits, a threshold for each, and how many classes an answer lists."""
+
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    top_k: int | None
+
+
+class ClassKind(OutputKind):
+    """Classes with probabilities, the likeliest first: all of them, or the `top_k`."""
+
+    scores = "probabilities"
+
+    def probabilities(self, logits: "NDArray[Any]") -> "NDArray[Any]":
+        """Return the probabilities of logits [..., classes] in float64."""
+        raise NotImplementedError
+
+    def settings(self, card: Section) -> ClassSettings:
+        """Read `labels` and `output`; raises ValueError."""
+        labels, section = card.texts("labels"), card.section("output")
+        section.choice("activation", ("softmax", "sigmoid"))
+        given = section.values.get("thresholds", 0.5)
+        each = given if isinstance(given, list) else [given] * len(labels)
+        numbers = [float(item) for item in each if isinstance(item, int | float) and 0 <= item <= 1]
+        if len(each) != len(labels) or len(numbers) != len(labels):
+            raise section.fault("thresholds", f"must be one number, or {len(labels)}, between 0 and 1")
+        top_k = section.integer("top_k", 1) if section.values.get("top_k") is not None else None
+        return ClassSettings(labels, tuple(numbers), top_k)
+
+    def network_output(self, settings: ClassSettings) -> tuple[str, tuple[int, ...]]:
+        """Return `logits`, one for each label."""
+        return "logits", (len(settings.labels),)
+
+    def listed(self, probabilities: "NDArray[Any]", settings: ClassSettings) -> list[dict[str, float]]:
+        """Return the probabilities [k, classes] of each instance by label, falling; equal ones in the labels' order."""
+        import numpy as np
+
+        # A stable sort of the negated values keeps the order of the labels among equal ones.
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : settings.top_k]
+        values = np.round(np.take_along_axis(probabilities, order, axis=1), DECIMALS).tolist()
+        return [
+            {settings.labels[index]: value for index, value in zip(row, numbers, strict=True)}
+            for row, numbers in zip(order.tolist(), values, strict=True)
+        ]
+
+
+def probability_tensors(card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
+    """Return the tensors of the listed classes: all in the order of the labels, or the top k and their names."""
+    labels, top_k = tuple(card.get("labels") or ()), part_of(card, "output").get("top_k")
+    return _best(min(top_k, len(labels)), labels) if top_k else (_every(labels),)
+
+
+def filled(values: Sequence[Any], count: int, nothing: Any) -> list[Any]:
+    """Return `count` values, the missing ones replaced by `nothing`."""
+    return [*values, *[nothing] * (count - len(values))][:count]
+
+
+def _every(labels: tuple[str, ...]) -> OutputTensor:
+    """All classes; one that business logic took out counts 0."""
+
+    def read(prediction: Prediction) -> list[Any]:
+        return [prediction["probabilities"].get(name, 0.0) for name in labels]
+
+    return OutputTensor("probabilities", "FP32", (-1, len(labels)), read, labels)
+
+
+def _best(count: int, labels: tuple[str, ...]) -> tuple[OutputTensor, ...]:
+    def values(prediction: Prediction) -> list[Any]:
+        return filled(list(prediction["probabilities"].values()), count, 0.0)
+
+    def names(prediction: Prediction) -> list[Any]:
+        return filled(list(prediction["probabilities"]), count, "")
+
+    shape = (-1, count)
+    return OutputTensor("probabilities", "FP32", shape, values), OutputTensor("labels", BYTES, shape, names)

@@ -1,0 +1,83 @@
+"""Comparison of answers: golden answers number by number, and the answers of two versions by what a client acts on."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SHOWN = 200  # characters of a value in the log
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One value that differs between two JSON documents; `deviation` is infinite unless both are numbers."""
+
+    path: str
+    expected: Any
+    actual: Any
+    deviation: float
+
+    def __str__(self) -> str:
+        by = f", off by {self.deviation:.3g}" if math.isfinite(self.deviation) else ""
+        return f"{self.path} is {self.actual!r} instead of {self.expected!r}{by}"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The result of comparing a stable version's answer with that of a version under trial.
+
+    `differs` says that a client would act differently. `change` is the largest change of a probability or of a
+    component of a continuous action. `first` is the first pair of values that differ.
+    """
+
+    differs: bool
+    change: float = 0.0
+    first: tuple[Any, Any] | None = None
+
+    @property
+    def stable(self) -> str | None:
+        """The first differing value of the stable version, shortened for the log."""
+        return None if self.first is None else repr(self.first[0])[:_SHOWN]
+
+    @property
+    def trial(self) -> str | None:
+        """The value of the version under trial at the same position, shortened for the log."""
+        return None if self.first is None else repr(self.first[1])[:_SHOWN]
+
+
+def json_differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Difference]:
+    """Yield every difference between two JSON values, however small; the order of an object's keys is ignored."""
+    if _is_number(expected) and _is_number(actual):
+        deviation = abs(expected - actual)
+        if deviation != 0:  # nan included
+            yield Difference(path, expected, actual, deviation if deviation == deviation else math.inf)
+    elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
+        for index, (left, right) in enumerate(zip(expected, actual, strict=True)):
+            yield from json_differences(left, right, f"{path}[{index}]")
+    elif isinstance(expected, Mapping) and isinstance(actual, Mapping) and expected.keys() == actual.keys():
+        for key, value in expected.items():
+            yield from json_differences(value, actual[key], f"{path}.{key}")
+    elif type(expected) is not type(actual) or expected != actual:
+        yield Difference(path, expected, actual, math.inf)
+
+
+def distance(stable: Any, trial: Any) -> float | None:
+    """Return the largest difference between two lists of numbers, at least one of them fractional; None otherwise."""
+    if not (isinstance(stable, list) and isinstance(trial, list) and len(stable) == len(trial)):
+        return None
+    pairs = list(zip(stable, trial, strict=True))
+    numbers = all(isinstance(each, int | float) for pair in pairs for each in pair)
+    continuous = any(isinstance(each, float) for pair in pairs for each in pair)
+    return max(abs(a - b) for a, b in pairs) if numbers and continuous else None
+
+
+def largest_change(stable: Any, trial: Any) -> float:
+    """Return the largest change of a number that both mappings name; a list cut to the top k leaves some out."""
+    if not (isinstance(stable, Mapping) and isinstance(trial, Mapping)):
+        return 0.0
+    common = stable.keys() & trial.keys()
+    return max((abs(float(stable[name]) - float(trial[name])) for name in common), default=0.0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

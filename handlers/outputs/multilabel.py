@@ -1,0 +1,66 @@
+"""`multilabel`: any number of labels hold at once, each by its own sigmoid and its own threshold."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from handlers.outputs.class_probabilities import ClassKind, ClassSettings, filled, probability_tensors
+from handlers.outputs.output_kind import OutputTensor, Prediction, part_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class MultiLabel(ClassKind):
+    """The labels whose probability reaches their threshold."""
+
+    name = "multilabel"
+    acted_on = ("labels",)
+    example: ClassVar[Prediction] = {"labels": ["drama"], "probabilities": {"drama": 0.81, "comedy": 0.22}}
+    view: ClassVar[Mapping[str, Any]] = {
+        "drawing": "probabilities",
+        "values": "probabilities",
+        "chosen": "labels",
+        "none": "None of the labels reaches its threshold",
+    }
+
+    def is_default_for(self, card: Mapping[str, Any]) -> bool:
+        """Return true for the card of an image model with a sigmoid."""
+        return card.get("kind") == "vision" and part_of(card, "output").get("activation") == "sigmoid"
+
+    def probabilities(self, logits: "NDArray[Any]") -> "NDArray[Any]":
+        """Return independent probabilities; written with tanh, which does not overflow."""
+        import numpy as np
+
+        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float64))))
+
+    def predictions(self, outputs: Mapping[str, Any], settings: ClassSettings) -> list[dict[str, Any]]:
+        """Return every label that reaches its threshold, in the labels' order, and the probabilities, falling."""
+        import numpy as np
+
+        probabilities = self.probabilities(outputs["logits"])
+        holds = (probabilities >= np.array(settings.thresholds)).tolist()
+        return [
+            {
+                "labels": [label for label, held in zip(settings.labels, row, strict=True) if held],
+                "probabilities": listed,
+            }
+            for row, listed in zip(holds, self.listed(probabilities, settings), strict=True)
+        ]
+
+    def tensors(self, card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
+        """Return `probabilities`, `labels` where the card has a `top_k`, and `holds`, class by class beside them."""
+        listed = probability_tensors(card)
+        return *listed, _holds(listed[0])
+
+
+def _holds(probabilities: OutputTensor) -> OutputTensor:
+    count = probabilities.shape[1]
+
+    def read(prediction: Prediction) -> list[Any]:
+        names = probabilities.labels or list(prediction["probabilities"])
+        return filled([name in prediction["labels"] for name in names], count, False)
+
+    return OutputTensor("holds", "BOOL", (-1, count), read)
+
+
+KIND = MultiLabel()
