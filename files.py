@@ -90,16 +90,16 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Callable[[str | b
         yield replace
 
 
-def write_once(path: Path, content: str | bytes) -> bool:
-    """Write a file that only its owner may read; return False, and leave it, when there is one already.
+def write_once(path: Path, content: str | bytes, mode: int = 0o600) -> bool:
+    """Write a file that only its owner may read, unless `mode` says more.
 
-    Raises StoreError.
+    Returns False, and leaves the file as it is, when there is one already. Raises StoreError.
     """
     with explained(path):
         if path.exists():
             return False
         with staging_folder(path.parent, path.name) as staging:
-            draft = _draft(staging / path.name, content, 0o600)
+            draft = _draft(staging / path.name, content, mode)
             _sync(draft)
             try:
                 os.link(draft, path)  # unlike a rename, a link never replaces what another process has just written

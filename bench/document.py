@@ -8,6 +8,8 @@
 import re
 from pathlib import Path
 
+from files import write_atomic
+
 
 def replaced(document: str, name: str, text: str) -> str:
     """The document with the section's content changed; raises SystemExit where it has no such section, or two."""
@@ -33,6 +35,4 @@ def write(path: Path | None, name: str, text: str) -> None:
     if path is None:
         return
     changed = replaced(path.read_text(), name, text)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(changed)
-    beside.replace(path)
+    write_atomic(path, changed)

@@ -11,7 +11,7 @@ from edge.build import Built
 from edge.lua_source import RUNTIME
 from edge.programs import nginx_program
 from errors import EdgeError
-from files import replace_durably, staging_folder
+from files import replace_durably, staging_folder, write_atomic
 from settings import Settings
 from settings.load import ROOT
 
@@ -60,8 +60,8 @@ class Site:
         served = {"model": built.model, "version": built.version, "archive": built.archive.sha256}
         if built.kind == "lua":
             name_policy(self.policy, str(built.path.absolute()))
-        candidate.replace(self.conf)
-        (self.folder / "serving.json").write_text(json.dumps(served, indent=2) + "\n")
+        replace_durably(candidate, self.conf)
+        write_atomic(self.folder / "serving.json", json.dumps(served, indent=2) + "\n")
         return built.kind == "compiled" or not same
 
     def _values(self, built: Built, settings: Settings) -> dict[str, str]:

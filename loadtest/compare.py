@@ -112,7 +112,7 @@ def write_page(found: Compared, path: Path) -> Path:
     text = comparison_page(title, found.names, found.runs, kinds, found.differences)
     try:
         write_new(path, text)
-    except OSError as error:
+    except FileExistsError as error:
         raise LoadError(f"{path}: {error.strerror}") from None
     return path
 

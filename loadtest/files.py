@@ -1,6 +1,7 @@
 """Where reports lie: each under a name that no other has, whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -9,7 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from errors import ConfigError, LoadError
+from errors import ConfigError, LoadError, StoreError
+from files import write_once
 from loadtest.document import SCHEMA_VERSION
 from loadtest.html.run_page import run_page
 from settings.schema import Stress
@@ -65,17 +67,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, whole or not at all. Raises FileExistsError or another OSError."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        path.hardlink_to(name)  # unlike a rename it never replaces
-    finally:
-        Path(name).unlink(missing_ok=True)
+    """Write a new file, whole or not at all. Raises FileExistsError or StoreError."""
+    if not write_once(path, text, 0o644):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
 def _write(content: dict[str, Any], path: Path) -> tuple[Path, Path]:
@@ -85,13 +79,13 @@ def _write(content: dict[str, Any], path: Path) -> tuple[Path, Path]:
         for target, text in ((path, json.dumps(content, indent=1) + "\n"), (page, run_page(content))):
             write_new(target, text)
             written.append(target)
-    except OSError as error:
+    except (StoreError, FileExistsError) as error:
         for target in written:
             with contextlib.suppress(OSError):
                 target.unlink()
         if isinstance(error, FileExistsError):
             raise
-        raise LoadError(f"the report is not written: {path}: {error.strerror}") from None
+        raise LoadError(f"the report is not written: {error}") from None
     return path, page
 
 

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import yaml
 
 import commands
 from errors import StackError
+from files import write_once
 from settings.load import ROOT
 
 USAGE = """\
@@ -54,14 +54,14 @@ def prepare(root: Path, user: int, group: int) -> list[str]:
         place.mkdir(parents=True, exist_ok=True)
     for place in (folder, root / "docker" / "data"):
         place.chmod(0o700)
-    made = [name for name, size in SECRETS.items() if _write_new(folder / name, secrets.token_hex(size))]
+    made = [name for name, size in SECRETS.items() if write_once(folder / name, secrets.token_hex(size))]
     found = {name: _read(folder / name) for name in SECRETS}
     pair = json.dumps({"access_key": found["s3_user"], "secret_key": found["s3_password"]})
-    _write_new(folder / "s3.json", pair)
+    write_once(folder / "s3.json", pair)
     if _read(folder / "s3.json") != pair:
         raise StackError(f"{folder / 's3.json'} has not the keys of s3_user and s3_password; remove it, or them")
     _api_keys(folder / "gateway" / "default.yaml", found)
-    _write_new(root / "docker" / ".env", f"MARINA_UID={user}\nMARINA_GID={group}\n")
+    write_once(root / "docker" / ".env", f"MARINA_UID={user}\nMARINA_GID={group}\n")
     if os.getuid() == 0 and user != 0:
         _hand_over([folder, root / "docker" / "data", root / "model_mars"], user, group)
     return made
@@ -71,7 +71,7 @@ def _api_keys(path: Path, found: dict[str, str]) -> None:
     """The gateway's settings in the container: hashes of its clients' keys. Keys that somebody added stay."""
     hashes = {name: hashlib.sha256(found[secret].encode()).hexdigest() for name, secret in CLIENTS.items()}
     lines = "".join(f"      - {{name: {name}, sha256: {digest}, rate: null}}\n" for name, digest in hashes.items())
-    _write_new(path, f"# @package _global_\ngateway:\n  security:\n    api_keys:\n{lines}")
+    write_once(path, f"# @package _global_\ngateway:\n  security:\n    api_keys:\n{lines}")
     try:
         known = {each["sha256"] for each in yaml.safe_load(path.read_text())["gateway"]["security"]["api_keys"]}
     except (yaml.YAMLError, KeyError, TypeError):
@@ -79,23 +79,6 @@ def _api_keys(path: Path, found: dict[str, str]) -> None:
     for name, digest in hashes.items():
         if digest not in known:
             raise StackError(f"{path} does not know the key in {CLIENTS[name]}; remove it to have it made anew")
-
-
-def _write_new(path: Path, text: str) -> bool:
-    """Write a file that only its owner may read, whole or not at all; False when there is one already."""
-    if path.exists():
-        return False
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    draft = Path(name)
-    try:
-        with os.fdopen(number, "w") as file:
-            file.write(text)
-        os.link(draft, path)  # unlike a rename, this never takes the place of what another run has just made
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
 
 
 def _read(path: Path) -> str:

@@ -7,6 +7,7 @@ import sys
 
 from engines.profiles import RAY, check_installed
 from errors import StackError
+from files import write_atomic, write_once
 from settings.load import ROOT
 from settings.schema import RayServe
 from stack.folders import Folders
@@ -89,13 +90,8 @@ def prepare(folders: Folders, engine: RayServe | None = None) -> None:
     folders.ray.mkdir(parents=True, exist_ok=True)
     folders.ray.chmod(0o700)
     if engine is not None and engine.address is not None:
-        (folders.ray / JOINED).write_text(f"{engine.address}\n{(ROOT / engine.key_file).with_name('secret')}\n")
-    token = folders.ray / CLUSTER_FILE
-    if not token.exists():
-        draft = token.with_name(f".{CLUSTER_FILE}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-        draft.replace(token)
+        write_atomic(folders.ray / JOINED, f"{engine.address}\n{(ROOT / engine.key_file).with_name('secret')}\n")
+    write_once(folders.ray / CLUSTER_FILE, secrets.token_hex(32))
 
 
 def leave(folders: Folders) -> None:

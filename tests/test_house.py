@@ -180,3 +180,16 @@ def test_every_direct_dependency_is_pinned_once() -> None:
             assert separator, f"{path.name}: {requirement} is not pinned"
             assert name not in pinned, f"{name} is pinned in {pinned[name]} and in {path.name}"
             pinned[name] = path.name
+
+
+def test_files_are_replaced_and_synced_by_one_module() -> None:
+    own = re.compile(r"\bos\.(fsync|link|replace|rename)\(|\.hardlink_to\(|\b(mkstemp|NamedTemporaryFile)\(")
+    rooms = [path for room in MAY_IMPORT if room != "handlers" for path in files(room)]
+    found = {str(path.relative_to(ROOT)) for path in rooms if own.search(path.read_text())}
+    # The tuner's journal is appended to, line by line.
+    assert found == {"files.py", "loadtest/tune/journal.py"}
+
+
+def test_log_lines_are_formatted_by_one_module() -> None:
+    rooms = [path for room in MAY_IMPORT for path in files(room)]
+    assert [path.name for path in rooms if "(logging.Formatter)" in path.read_text()] == ["json_log.py"]

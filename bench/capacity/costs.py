@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import ConfigError
+from files import write_atomic
 
 FILE = Path("docs/figures/capacity.json")
 
@@ -109,10 +110,7 @@ class Costs:
 
 def write(path: Path, costs: Costs) -> None:
     """Replace the file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(json.dumps(_rounded(asdict(costs)), indent=1) + "\n")
-    beside.replace(path)
+    write_atomic(path, json.dumps(_rounded(asdict(costs)), indent=1) + "\n")
 
 
 def read(path: Path) -> Costs:

@@ -4,17 +4,16 @@ TorchServe keeps its keys in one process. Here every Front checks them, on which
 what it is for and how long; renewing one does not end the one before.
 """
 
-import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
+
+from files import write_atomic, write_once
 
 Kind = Literal["management", "inference", "API"]
 FOREVER = 0
@@ -67,11 +66,7 @@ class KeyFile:
         moment = datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z")
         for kind in kinds:
             self._content[kind] = {"key": self._tokens.issue(kind, expires), "expiration time": moment}
-        draft = self._path.with_name(f".{self._path.name}.new")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(self._content, file, indent=2)
-        draft.replace(self._path)
+        write_atomic(self._path, json.dumps(self._content, indent=2), 0o600)
 
 
 def own_secret(path: Path) -> bytes:
@@ -81,13 +76,5 @@ def own_secret(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        draft = Path(name)
-        try:
-            with os.fdopen(number, "w") as file:
-                file.write(secrets.token_hex(32))
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-        finally:
-            draft.unlink()
+        write_once(path, secrets.token_hex(32))
     return bytes.fromhex(path.read_text())

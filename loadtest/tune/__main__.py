@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import commands
-from errors import ConfigError, LoadError, MarinaError
+from errors import ConfigError, LoadError, MarinaError, StoreError
 from loadtest.files import write_new
 from loadtest.html.words import mib, ms
 from loadtest.machine import Machine
@@ -197,11 +196,10 @@ def _load(settings: Settings) -> str:
 def _write(outcome: Outcome, folder: Path) -> Path:
     stem = f"tune-{outcome.model}-{outcome.ended:%Y%m%d-%H%M%S}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         write_new(folder / f"{stem}.json", json.dumps(as_json(outcome), indent=1) + "\n")
         write_new(folder / f"{stem}.html", tune_page(outcome))
-    except OSError as error:
-        raise LoadError(f"the report is not written: {folder / stem}: {os.strerror(error.errno or 0)}") from None
+    except (StoreError, FileExistsError) as error:
+        raise LoadError(f"the report is not written: {error}") from None
     return folder / f"{stem}.html"
 
 

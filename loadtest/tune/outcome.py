@@ -1,8 +1,5 @@
 """What a search leaves behind: the file that the next upload uses, and a page."""
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from errors import LoadError
+from errors import LoadError, StoreError
+from files import write_atomic
 from loadtest.html.charts import Axis, Dot, scatter
 from loadtest.html.page import Tone, card, cards, note, numbers, page, pairs, table
 from loadtest.html.words import mib, ms
@@ -55,18 +53,9 @@ def write_settings(outcome: Outcome, path: Path) -> None:
     )
     text = "\n".join(head) + "\n" + yaml.safe_dump({"request_params": params}, sort_keys=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
-    except OSError as error:
-        raise LoadError(f"the tuned settings are not written: {path}: {error.strerror}") from None
+        write_atomic(path, text, 0o644)
+    except StoreError as error:
+        raise LoadError(f"the tuned settings are not written: {error}") from None
 
 
 def tune_page(outcome: Outcome) -> str:
