@@ -65,10 +65,10 @@ class Edge(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """The call's own handler with this layer around it."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        codec = (handler.request_deserializer, handler.response_serializer)
         route = handler_call_details.method
+        if handler is None:
+            return grpc.stream_unary_rpc_method_handler(self._unary(_not_offered(route), ""))
+        codec = (handler.request_deserializer, handler.response_serializer)
         if not self._receiving.fits(1):
             # Its message is not read yet, and in a handler of streams nobody reads it.
             return grpc.stream_unary_rpc_method_handler(self._unary(_refused, route), *codec)
@@ -155,7 +155,7 @@ class Edge(grpc.aio.ServerInterceptor):
         seconds = asyncio.get_running_loop().time() - call.started
         self._receiving.give_back(call.held)
         self._metrics.in_flight.dec()
-        self._metrics.request(call.model, call.route, status, seconds)
+        self._metrics.request(call.model, call.route or "unmatched", status, seconds)
         if self._access_log:
             told: dict[str, Any] = {
                 "path": call.route,
@@ -172,6 +172,20 @@ class _Counted:
 
     call: RequestContext
     status: int = HTTPStatus.OK
+
+
+class NotOffered(RequestError):
+    """A call that the gateway does not serve: of another extension or of another service."""
+
+    status, code = 501, "not_offered"
+
+
+def _not_offered(method: str) -> Call:
+    async def refuse(_: Any, __: Any) -> None:
+        name = method.rpartition("/")[2][:80]
+        raise NotOffered(f"{name} is not offered here; ServerMetadata lists the extensions that are")
+
+    return refuse
 
 
 async def _refused(_: Any, __: Any) -> None:

@@ -33,8 +33,7 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     import grpc
 
     from gateway.oip.grpc_edge import Edge
-    from gateway.oip.messages import service
-    from gateway.oip.servicer import Servicer
+    from gateway.oip.servicer import Servicer, registered
 
     check_host(gateway)
     services = oip.services
@@ -43,7 +42,7 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
     edge = Edge(services.metrics, services.receiving, oip.keys, tracer, access_log=gateway.access_log)
     server = grpc.aio.server(interceptors=[edge], options=_options(gateway, shared=services.siblings is not None))
     servicer = Servicer(oip, version)
-    service.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    server.add_generic_rpc_handlers((registered(servicer),))
     address = _address(gateway.host, gateway.grpc_port)
     try:
         server.add_insecure_port(address)

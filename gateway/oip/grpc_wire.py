@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from errors import UnreadableInput
+from gateway.oip import open_inference_pb2 as pb
 from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
-from gateway.oip.messages import pb
 from gateway.oip.tensors import Tensor, from_raw, known, to_raw
 
 # Which field of InferTensorContents holds the elements of a datatype; FP16 can only come raw.

@@ -1,30 +1,25 @@
 """The protocol's gRPC calls. What is refused is raised as RequestError; the edge makes it a status."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
+import grpc
 from google.protobuf.json_format import ParseDict
+from google.protobuf.message_factory import GetMessageClass
 
-from errors import RequestError
 from gateway.http.body import full
 from gateway.http.deadline import answered_within
 from gateway.oip import grpc_wire, metadata, repository
+from gateway.oip import open_inference_pb2 as pb
 from gateway.oip.context import Oip
 from gateway.oip.exchanged import timeout_s
 from gateway.oip.grpc_edge import current_call
 from gateway.oip.inference import infer
-from gateway.oip.messages import config, pb
 from gateway.oip.rest import statistics, version_of
 from gateway.oip.stream import Streams
 from gateway.services import has_worker, missing_models
-
-
-class NotOffered(RequestError):
-    """A call of an extension that is not here."""
-
-    status, code = 501, "not_offered"
 
 
 class Servicer:
@@ -61,7 +56,7 @@ class Servicer:
         """The model's configuration."""
         _, found = await version_of(self._oip, message.name, message.version or None)
         told = metadata.config(found, self._oip.services.settings.engine.name)
-        return pb.ModelConfigResponse(config=ParseDict(told, config.ModelConfig()))
+        return pb.ModelConfigResponse(config=ParseDict(told, pb.ModelConfig()))
 
     async def ModelStatistics(self, message: Any, _: Any) -> Any:  # noqa: N802
         """Counts of inferences since the gateway started, of all models when none is named."""
@@ -98,16 +93,6 @@ class Servicer:
         """Inferences over one stream, answered in order; an error ends its own inference only."""
         return self.streams.answers(messages)
 
-    def __getattr__(self, name: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        """The calls of other extensions: shared memory, trace and log settings, CUDA."""
-        if not name[:1].isupper():
-            raise AttributeError(name)
-
-        async def not_offered(_: Any, __: Any) -> Any:
-            raise NotOffered(f"{name} is not offered here; ServerMetadata lists the extensions that are")
-
-        return not_offered
-
     async def _infer(self, message: Any, remaining_s: float | None) -> Any:
         deadlines, request = self._oip.services.deadlines, grpc_wire.read(message)
         seconds = [deadlines.longest_ms / 1000, remaining_s, timeout_s(request.parameters)]
@@ -133,3 +118,14 @@ class Servicer:
         # The model answers each request once, so each answer is its request's last.
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)
+
+
+def registered(servicer: Servicer) -> grpc.GenericRpcHandler:
+    """Connect each call of the service to the servicer's method of that name."""
+    service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    handlers = {}
+    for method in service.methods:
+        made = grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
+        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        handlers[method.name] = made(getattr(servicer, method.name), request.FromString, response.SerializeToString)
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from errors import RequestError
-from gateway.oip.messages import pb
+from gateway.oip import open_inference_pb2 as pb
 from logs import log_task_error
 
 logger = logging.getLogger(__name__)

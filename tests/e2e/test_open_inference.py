@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from tests.e2e.conftest import Stack, unseen_digits
-from tests.gateway.triton import KINDS, Client, pictures
+from tests.gateway.triton.client import KINDS, Client, InferenceServerException, pictures
 
 pytestmark = pytest.mark.e2e
+DTYPES = {"FP32": np.float32, "INT64": np.int64}
 
 
 @pytest.fixture(params=KINDS)
@@ -43,12 +43,12 @@ def test_pictures_are_classified(client: Client) -> None:
 def test_states_get_actions(client: Client) -> None:
     metadata = client.describe("get_model_metadata", "cartpole")
     (reads,), (writes,) = metadata["inputs"], metadata["outputs"]
-    states = np.array([[0.0, 0.0, 0.1, 0.5], [0.0, 0.0, -0.1, -0.5]], triton_to_np_dtype(reads["datatype"]))
+    states = np.array([[0.0, 0.0, 0.1, 0.5], [0.0, 0.0, -0.1, -0.5]], DTYPES[reads["datatype"]])
     assert sizes(reads) == [-1, states.shape[1]]
     for rows in (states, states[:1]):
         answer = client.call("infer", "cartpole", [client.tensor(reads["name"], rows, reads["datatype"])])
         action = answer.as_numpy(writes["name"])
-        assert (action.dtype, action.tolist()) == (triton_to_np_dtype(writes["datatype"]), [1, 0][: len(rows)])
+        assert (action.dtype, action.tolist()) == (DTYPES[writes["datatype"]], [1, 0][: len(rows)])
 
 
 @pytest.mark.parametrize(

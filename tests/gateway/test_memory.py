@@ -9,11 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 import settings
 from errors import ConfigError
+from gateway.oip import open_inference_pb2 as pb
+from tests.gateway.gateway_program import stub
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import CARTPOLE, DIGITS, HELD_STATE, JSON, PNG, STATE, connected, exchange, request
 from tests.gateway.served import gateway_for
@@ -219,8 +220,8 @@ def test_the_bound_holds_a_body_for_each_process_or_is_refused() -> None:
 
 def infer_picture(size: int) -> Any:
     raw = size.to_bytes(4, "little") + b"hold".ljust(size, b"x")
-    tensor = service_pb2.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
-    return service_pb2.ModelInferRequest(model_name="digits", inputs=[tensor], raw_input_contents=[raw])
+    tensor = pb.ModelInferRequest.InferInputTensor(name="image", datatype="BYTES", shape=[1])
+    return pb.ModelInferRequest(model_name="digits", inputs=[tensor], raw_input_contents=[raw])
 
 
 def test_messages_of_grpc_count_as_bodies(given: GivenTorchServe, tmp_path: Path) -> None:
@@ -230,18 +231,18 @@ def test_messages_of_grpc_count_as_bodies(given: GivenTorchServe, tmp_path: Path
         program(given, tmp_path / "log", *LIMITS, f"gateway.grpc_port={port}") as (url, _),
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        calls = stub(channel)
         half = MIB - 100_000
         asked = given.asked
-        held = [stub.ModelInfer.future(infer_picture(half + number), timeout=60) for number in range(2)]
+        held = [calls.ModelInfer.future(infer_picture(half + number), timeout=60) for number in range(2)]
         wait_for(lambda: given.asked == asked + 2)
         with pytest.raises(grpc.RpcError, match="as many request bodies as it may") as refused:
-            stub.ModelInfer(infer_picture(half), timeout=30)
+            calls.ModelInfer(infer_picture(half), timeout=30)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        (streamed,) = stub.ModelStreamInfer(iter([infer_picture(half)]), timeout=30)
+        (streamed,) = calls.ModelStreamInfer(iter([infer_picture(half)]), timeout=30)
         assert "as many request bodies as it may" in streamed.error_message
         assert exchange(url, announced(LATE)).status == 429
         given.release()
         for each in held:
             assert each.result().model_name == "digits"
-        wait_for(lambda: stub.ModelInfer(infer_picture(half), timeout=30).model_name == "digits")
+        wait_for(lambda: calls.ModelInfer(infer_picture(half), timeout=30).model_name == "digits")

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.utils import InferenceServerException
 
 from gateway.samples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
-from tests.gateway.triton import KINDS, Client, Served, pictures, program
+from tests.gateway.gateway_program import Served, program
+from tests.gateway.triton.client import KINDS, Client, InferenceServerException, pictures
 
 BAD = b"bad".ljust(32)
 STATE = np.array([[0.1, 0.2, 0.01, -0.2]], np.float32)
@@ -93,8 +93,7 @@ def test_only_what_is_asked_for_is_answered_with_the_id_and_the_version(client: 
         request_id="order-66",
     )
     assert answer.as_numpy("confidence") is None
-    response = answer.get_response(as_json=True) if client.over_grpc else answer.get_response()
-    assert (response["id"], response["model_version"]) == ("order-66", "2.0")
+    assert (answer.response["id"], answer.response["model_version"]) == ("order-66", "2.0")
 
 
 def test_the_best_classes_come_as_text(client: Client) -> None:

@@ -1,7 +1,6 @@
 """gRPC by itself: streams, deadlines, sizes, ids, the port, and a stop under load."""
 
 import json
-import queue
 import signal
 import subprocess
 import sys
@@ -14,15 +13,19 @@ import grpc
 import numpy as np
 import pytest
 import requests
-import tritonclient.grpc
-import tritonclient.grpc.aio
-from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+    ServiceDescriptorProto,
+)
 
 from gateway.apikey import new_key
+from gateway.oip import open_inference_pb2 as pb
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
-from tests.gateway.triton import ROOT, Client, Served, pictures, program
+from tests.gateway.gateway_program import ROOT, Served, program, stub
+from tests.gateway.triton.client import Client, InferenceServerException, pictures, schemas
 from tests.observability.collector import Collector
 from tests.polling import wait_for
 
@@ -52,35 +55,29 @@ def test_more_instances_than_a_request_may_have_are_refused(client: Client) -> N
 
 
 def test_a_stream_is_answered_in_order_and_outlives_an_error(client: Client) -> None:
-    came: queue.Queue[tuple[Any, Any]] = queue.Queue()
-    client.call("start_stream", lambda result, error: came.put((result, error)))
+    client.call("start_stream")
     for number in range(40):
         content = BAD if number == 20 else PICTURE
         client.call("async_stream_infer", "digits", image(client, content), request_id=str(number))
-    answers = [came.get(timeout=60) for _ in range(40)]
+    answers = client.stream_results(40)
     client.call("stop_stream")
     errors = [number for number, (_, error) in enumerate(answers) if error is not None]
     assert errors == [20]
     assert "this is not a picture" in str(answers[20][1])
     results = [result for result, _ in answers if result is not None]
-    assert [result.get_response().id for result in results] == [str(n) for n in range(40) if n != 20]
+    assert [result.response["id"] for result in results] == [str(n) for n in range(40) if n != 20]
     assert all(result.as_numpy("label").tolist() == [b"7"] for result in results)
-    assert all(result.get_response().parameters["triton_final_response"].bool_param for result in results)
+    assert all(result.response["parameters"]["triton_final_response"]["bool_param"] for result in results)
 
 
-@pytest.mark.anyio
-async def test_the_asyncio_client_streams_too(served: Served) -> None:
-    async with tritonclient.grpc.aio.InferenceServerClient(served.grpc) as client:
-        tensor = tritonclient.grpc.InferInput("observation", [1, 4], "FP32")
-        tensor.set_data_from_numpy(STATE)
-
-        async def asked() -> Any:
-            for model in ("cartpole", "nobody", "cartpole"):
-                yield {"model_name": model, "inputs": [tensor]}
-
-        answers = [answer async for answer in client.stream_infer(asked())]
+def test_the_asyncio_client_streams_too(served: Served) -> None:
+    with Client("grpc_aio", served.http, served.grpc) as client:
+        tensor = client.tensor("observation", STATE, "FP32")
+        asked = [{"model_name": model, "inputs": [tensor]} for model in ("cartpole", "nobody", "cartpole")]
+        answers = client.stream_infer(asked)
     assert [error is None for _, error in answers] == [True, False, True]
     assert "no model nobody" in str(answers[1][1])
+    assert answers[2][0] is not None
     assert answers[2][0].as_numpy("action").tolist() == [1]
 
 
@@ -107,22 +104,21 @@ def test_a_message_beyond_the_limit_is_refused(client: Client) -> None:
 
 def test_tensors_may_come_typed_instead_of_raw(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        tensor = service_pb2.ModelInferRequest.InferInputTensor(name="observation", datatype="FP32", shape=[1, 4])
+        tensor = pb.ModelInferRequest.InferInputTensor(name="observation", datatype="FP32", shape=[1, 4])
         tensor.contents.fp32_contents.extend(STATE[0].tolist())
-        answer = stub.ModelInfer(service_pb2.ModelInferRequest(model_name="cartpole", inputs=[tensor]), timeout=30)
+        request = pb.ModelInferRequest(model_name="cartpole", inputs=[tensor])
+        answer = stub(channel).ModelInfer(request, timeout=30)
     assert answer.raw_output_contents == [np.array([1], np.int64).tobytes()]
 
 
 def test_the_request_id_comes_back_and_a_call_that_is_not_offered_is_unimplemented(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        _, call = stub.ServerLive.with_call(
-            service_pb2.ServerLiveRequest(), metadata=(("x-request-id", "order-66"),), timeout=30
-        )
+        metadata = (("x-request-id", "order-66"),)
+        _, call = stub(channel).ServerLive.with_call(pb.ServerLiveRequest(), metadata=metadata, timeout=30)
         assert dict(call.trailing_metadata())["x-request-id"] == "order-66"
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.TraceSetting(service_pb2.TraceSettingRequest(), timeout=30)
+        other: Any = channel.unary_unary("/inference.GRPCInferenceService/TraceSetting")
+        with pytest.raises(grpc.RpcError, match="TraceSetting is not offered here") as caught:
+            other(b"", timeout=30)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -144,7 +140,7 @@ def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client:
         # This request for the metrics is in flight itself.
         return f"marina_gateway_requests_in_flight {count}.0" in requests.get(f"{served.url}/metrics", timeout=30).text
 
-    client.call("start_stream", lambda result, error: None)
+    client.call("start_stream")
     for _ in range(3):
         client.call("async_stream_infer", "fragile", image(client, SLEEP))
     wait_for(lambda: flying(2))
@@ -154,7 +150,7 @@ def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client:
 
 def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:
     with program(engine, log=tmp_path / "log") as served, Client("grpc", served.http, served.grpc) as client:
-        client.call("start_stream", lambda result, error: None)
+        client.call("start_stream")
         answers: list[Any] = []
         tensor = image(client, SLEEP)
         asking = threading.Thread(target=lambda: answers.append(client.call("infer", "fragile", tensor)))
@@ -230,10 +226,52 @@ def test_a_taken_port_is_said_in_one_line(served: Served) -> None:
     assert (done.stderr.count("\n"), f"port {port}" in done.stderr) == (1, True), done.stderr
 
 
-def test_the_messages_bring_no_numpy_and_the_client_stays_whole_beside_them() -> None:
-    program = (
-        "import sys, gateway.oip.grpc_server, gateway.oip.servicer as s; assert 'numpy' not in sys.modules\n"
-        "import tritonclient.grpc as t; assert t.service_pb2 is s.pb; t.InferenceServerClient; print('whole')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "whole\n"
+def test_messages_are_those_of_the_stock_client() -> None:
+    stock = schemas()
+    theirs = {message.name: message for schema in stock for message in schema.message_type}
+    enums = {enum.name: enum for schema in stock for enum in schema.enum_type}
+    ours = FileDescriptorProto.FromString(pb.DESCRIPTOR.serialized_pb)
+    for message in ours.message_type:
+        assert message_fields(message) <= message_fields(theirs[message.name]), message.name
+    for enum in ours.enum_type:
+        assert enum == enums[enum.name]
+    (theirs_service,) = (service for schema in stock for service in schema.service)
+    (our_service,) = ours.service
+    assert (ours.package, our_service.name) == (stock[0].package, theirs_service.name)
+    assert calls(our_service) <= calls(theirs_service)
+
+
+def message_fields(message: DescriptorProto, path: str = "") -> set[tuple[Any, ...]]:
+    """Every field of a message and of those inside it: path, name, number, type, label, and the choice it is of."""
+    choices = [choice.name for choice in message.oneof_decl]
+    found: set[tuple[Any, ...]] = {
+        (path, field.name, field.number, field.type, field.type_name, field.label, choice(field, choices))
+        for field in message.field
+    }
+    for inner in message.nested_type:
+        found |= message_fields(inner, f"{path}.{inner.name}")
+    return found | {(path, message.options.map_entry)}
+
+
+def choice(field: FieldDescriptorProto, choices: list[str]) -> str | None:
+    return choices[field.oneof_index] if field.HasField("oneof_index") else None
+
+
+def calls(service: ServiceDescriptorProto) -> set[tuple[Any, ...]]:
+    return {
+        (each.name, each.input_type, each.output_type, each.client_streaming, each.server_streaming)
+        for each in service.method
+    }
+
+
+def test_generated_module_is_the_one_that_the_proto_file_gives(tmp_path: Path) -> None:
+    options = ("-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "gateway/oip/open_inference.proto")
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options], cwd=ROOT, check=True)
+    for suffix in ("py", "pyi"):
+        name = f"gateway/oip/open_inference_pb2.{suffix}"
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+def test_messages_bring_no_numpy() -> None:
+    program = "import sys, gateway.oip.grpc_server, gateway.oip.servicer; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

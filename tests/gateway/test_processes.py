@@ -16,17 +16,17 @@ import psutil
 import pytest
 import requests
 from prometheus_client import values
-from tritonclient.utils import InferenceServerException
 
 from errors import ConfigError
 from gateway import process_slots
 from gateway.apikey import new_key
 from gateway.samples import PICTURE
+from tests.gateway.gateway_program import ROOT
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import PNG, connected, exchange, request
 from tests.gateway.test_faults import metric
 from tests.gateway.test_stop import clients
-from tests.gateway.triton import ROOT, Client, pictures
+from tests.gateway.triton.client import Client, InferenceServerException, pictures
 from tests.polling import wait_for
 from tests.ports import free_port
 

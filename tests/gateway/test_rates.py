@@ -9,7 +9,7 @@ import pytest
 
 from errors import ConfigError
 from gateway.rate_limit import PLACES, RateLimit
-from tests.gateway.triton import ROOT
+from tests.gateway.gateway_program import ROOT
 
 PROGRAM = """
 import sys

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import grpc
 import requests
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from gateway.oip import open_inference_pb2 as pb
+from tests.gateway.gateway_program import stub
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.test_app import program
 from tests.polling import wait_for
@@ -21,13 +22,13 @@ def test_readiness_of_a_gateway_that_stops_is_one_for_all(given: GivenTorchServe
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
         requests.Session() as session,
     ):
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        calls = stub(channel)
 
         def said() -> list[bool]:
             paths = ("/readyz", "/v2/health/ready", "/v2/models/digits/ready", "/v2/models/digits/versions/1.0/ready")
             found = [session.get(url + path, timeout=30).status_code == 200 for path in paths]
-            model = stub.ModelReady(service_pb2.ModelReadyRequest(name="digits"), timeout=30)
-            return [*found, stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=30).ready, model.ready]
+            model = calls.ModelReady(pb.ModelReadyRequest(name="digits"), timeout=30)
+            return [*found, calls.ServerReady(pb.ServerReadyRequest(), timeout=30).ready, model.ready]
 
         wait_for(lambda: all(said()))
         process.send_signal(signal.SIGTERM)
