@@ -25,11 +25,11 @@ from gateway.http.responses import problem
 from gateway.metrics import Metrics
 from gateway.middleware import Edge
 from gateway.oip import rest
-from gateway.oip.context import Oip, RepositoryControl
 from gateway.oip.grpc_server import grpc_server
-from gateway.oip.infer_endpoint import INFER_ROUTES, InferEndpoint
-from gateway.oip.replies import is_protocol, no_such_call
-from gateway.oip.statistics import Statistics
+from gateway.oip.infer_statistics import InferStatistics
+from gateway.oip.inference import InferenceRunner
+from gateway.oip.json_codec import is_protocol_path, unknown_call
+from gateway.oip.repository import ModelRepository, RepositoryControl
 from gateway.openapi import document
 from gateway.predict import HeadAsGet, PredictionEndpoint, PredictionRouter, endpoint_of
 from gateway.process_slots import ProcessSlot
@@ -58,15 +58,21 @@ def create_app(
     """
     metrics = Metrics(siblings)
     tracer = tracer or tracer_for(settings.gateway.tracing)
-    statistics = Statistics(metrics)
+    statistics = InferStatistics(metrics)
     keys = _keys(settings.gateway, siblings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with open_services(settings, business, metrics, tracer, keys, siblings) as services:
-            oip = Oip(services, statistics, control, keys)
-            async with grpc_server(oip, VERSION, tracer):
-                yield {"services": services, "oip": oip, "console": Console(services)}
+            runner = InferenceRunner(services, statistics)
+            repository = ModelRepository(services, statistics, control)
+            async with grpc_server(services, runner, repository, keys, tracer, VERSION):
+                yield {
+                    "services": services,
+                    "inference": runner,
+                    "repository": repository,
+                    "console": Console(services),
+                }
 
     default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
     short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
@@ -94,7 +100,9 @@ def create_app(
     endpoints = (default, versioned, *short.values())
     # The router meets the predictions only with another method than POST, and says so.
     app.router.routes.extend(Route(each.route, each, methods=["POST"], name=each.route) for each in endpoints)
-    app.router.routes.extend(Route(each, InferEndpoint(each), methods=["POST"], name=each) for each in INFER_ROUTES)
+    app.router.routes.extend(
+        Route(each, rest.InferEndpoint(each), methods=["POST"], name=each) for each in rest.INFER_ROUTES
+    )
     for room in (home, console, docs, health, models, rest):
         app.include_router(room.router)
     _document(app, settings.gateway)
@@ -142,8 +150,8 @@ async def http_error(request: Request, error: Exception) -> Response:
     """No such route, or not with this method."""
     assert isinstance(error, HTTPException)
     request_id, path = context_of(request.scope).request_id, request.scope["path"]
-    if is_protocol(path):
-        return no_such_call(path, error.status_code, str(error.detail), request_id, error.headers)
+    if is_protocol_path(path):
+        return unknown_call(path, error.status_code, str(error.detail), request_id, error.headers)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     return problem(error.status_code, code, str(error.detail), request_id, error.headers)
 

@@ -21,7 +21,7 @@ from gateway.http.context import REQUEST_ID_HEADER, accepted_id, header
 from gateway.http.deadline import DEADLINE_HEADER, Deadlines
 from gateway.http.responses import JSON
 from gateway.metrics import Metrics
-from gateway.oip.replies import is_protocol
+from gateway.oip.json_codec import is_protocol_path
 from gateway.scheduling.admission import AdmissionControl
 from settings.schema import Gateway
 
@@ -81,7 +81,7 @@ class Refusals:
         return self._keys is None or self._keys.knows(headers)
 
     def _answer(self, route: str, error: OverCapacity, name: str) -> tuple[int, Headers, bytes]:
-        told = {"error": error.detail} if is_protocol(route) else {"error": error.code, "detail": error.detail}
+        told = {"error": error.detail} if is_protocol_path(route) else {"error": error.code, "detail": error.detail}
         body = orjson.dumps({**told, "request_id": name})
         headers = [
             (b"content-type", JSON.encode("ascii")),

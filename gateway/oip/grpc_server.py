@@ -1,53 +1,65 @@
-"""The gRPC server: in the gateway's process and event loop, from its start to its stop."""
+"""The gRPC server, which runs in the gateway's process and event loop."""
 
 import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from errors import PortInUse
-from gateway.oip.context import Oip
+from gateway.oip.inference import InferenceRunner
+from gateway.oip.repository import ModelRepository
 from gateway.server import check_host
+from gateway.services import Services
 from gateway.tracing import Tracer
 from logs import event
 from settings.schema import Gateway
 
+if TYPE_CHECKING:
+    from gateway.apikey import ApiKeys
+
 _log = logging.getLogger(__name__)
 
-# A request's tensors come in a message that also names them.
+# A message holds names beside the tensors of a request.
 OVERHEAD_BYTES = 65536
 
 
 @asynccontextmanager
-async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[None]:
-    """Serves while the gateway runs; at its end takes no new call and waits for those under way.
+async def grpc_server(
+    services: Services,
+    runner: InferenceRunner,
+    repository: ModelRepository,
+    keys: "ApiKeys | None",
+    tracer: Tracer,
+    version: str,
+) -> AsyncIterator[None]:
+    """Serve inside the block; at its end, take no new call and wait for those under way.
 
-    Nothing when gateway.grpc_port is null. Raises PortInUse, and ConfigError when the host may not be
-    bound to.
+    Serves nothing when gateway.grpc_port is null. Raises PortInUse, and ConfigError when the host must not be bound.
     """
-    gateway = oip.services.settings.gateway
+    gateway = services.settings.gateway
     if gateway.grpc_port is None:
         yield
         return
     # Imported here: a gateway without gRPC does not pay for it.
     import grpc
 
-    from gateway.oip.grpc_edge import Edge
-    from gateway.oip.servicer import Servicer, registered
+    from gateway.oip.grpc_interceptor import RequestInterceptor
+    from gateway.oip.grpc_servicer import GrpcServicer
 
     check_host(gateway)
-    services = oip.services
-    # The library calls it an error when a client leaves in the moment in which its status is sent.
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_no_client_that_left)
-    edge = Edge(services.metrics, services.receiving, oip.keys, tracer, access_log=gateway.access_log)
-    server = grpc.aio.server(interceptors=[edge], options=_options(gateway, shared=services.siblings is not None))
-    servicer = Servicer(oip, version)
-    server.add_generic_rpc_handlers((registered(servicer),))
-    address = _address(gateway.host, gateway.grpc_port)
+    # The library logs an error when a client leaves while its status is sent.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_client_gone)
+    interceptor = RequestInterceptor(services.metrics, services.receiving, keys, tracer, access_log=gateway.access_log)
+    options = _options(gateway, shared=services.siblings is not None)
+    server = grpc.aio.server(interceptors=[interceptor], options=options)
+    servicer = GrpcServicer(services, runner, repository, version)
+    server.add_generic_rpc_handlers((servicer.handlers(),))
+    address = f"[{gateway.host}]:{gateway.grpc_port}" if ":" in gateway.host else f"{gateway.host}:{gateway.grpc_port}"
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
-        raise _taken(gateway) from error
+        raise _port_in_use(gateway) from error
     await server.start()
     event(_log, logging.INFO, "grpc_started", address=address)
     try:
@@ -58,9 +70,9 @@ async def grpc_server(oip: Oip, version: str, tracer: Tracer) -> AsyncIterator[N
 
 
 def check_port(gateway: Gateway, *, shared: bool = False) -> None:
-    """Raises PortInUse when another process listens on the gRPC port already; a `shared` one may do so.
+    """Raise PortInUse when another process listens on the gRPC port already; a `shared` port may have listeners.
 
-    Raises ConfigError when the host may not be bound to.
+    Raises ConfigError when the host must not be bound.
     """
     if gateway.grpc_port is None:
         return
@@ -72,10 +84,10 @@ def check_port(gateway: Gateway, *, shared: bool = False) -> None:
         try:
             probe.bind((gateway.host, gateway.grpc_port))
         except OSError as error:
-            raise _taken(gateway) from error
+            raise _port_in_use(gateway) from error
 
 
-def _is_no_client_that_left(record: logging.LogRecord) -> bool:
+def _is_not_client_gone(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
@@ -83,16 +95,12 @@ def _options(gateway: Gateway, *, shared: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", gateway.max_body_bytes + OVERHEAD_BYTES),
         ("grpc.max_send_message_length", -1),
-        # One port for all processes of this gateway, but never silently beside somebody else's.
+        # All processes of this gateway share the port; another program must not.
         ("grpc.so_reuseport", int(shared)),
     ]
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _taken(gateway: Gateway) -> PortInUse:
+def _port_in_use(gateway: Gateway) -> PortInUse:
     return PortInUse(
         f"gateway: port {gateway.grpc_port} on {gateway.host} cannot be listened on, another process may have it; "
         "move ours with gateway.grpc_port=PORT"

@@ -1,4 +1,4 @@
-"""One inference: tensors checked and sent through the pipeline, predictions made into tensors."""
+"""One inference: tensors are checked and sent through the pipeline, and predictions become tensors again."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,74 +9,76 @@ from gateway.catalog import ServedVersion
 from gateway.hooks import EngineResponse, PredictionRequest, Reply
 from gateway.http.context import RequestContext
 from gateway.http.payload import check_limits
-from gateway.oip import check
-from gateway.oip.context import Oip
-from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
-from gateway.oip.inputs import input_of
-from gateway.oip.statistics import Timing
-from gateway.oip.tensors import BYTES, Tensor
+from gateway.oip.infer_messages import BYTES, InferRequest, InferResponse, RequestedOutput, Tensor
+from gateway.oip.infer_statistics import InferStatistics, StageTimer
+from gateway.oip.tensor_metadata import inputs_of
 from gateway.pipeline import parsed
-from handlers.outputs import OutputTensor
-from handlers.outputs import tensors as output_tensors
+from gateway.services import Services
+from handlers.outputs import OutputTensor, tensors
 
 
-async def infer(oip: Oip, found: ServedVersion, request: InferRequest, call: RequestContext) -> InferResponse:
-    """The answer of this version. Raises RequestError: UnreadableInput for tensors that do not fit the model."""
-    timing = Timing(asyncio.get_running_loop().time)
-    try:
-        response, count = await _inferred(oip, found, request, call, timing)
-    except UnknownModel:
-        oip.services.catalog.forget()
-        raise
-    except BaseException:
-        # Counted whatever ended it, a client that left included; it goes on its way below.
-        oip.statistics.failed(found.model, found.version, timing)
-        raise
-    oip.statistics.succeeded(found.model, found.version, timing, count)
-    return response
+class InferenceRunner:
+    """Answers InferRequests and counts them."""
+
+    def __init__(self, services: Services, statistics: InferStatistics) -> None:
+        self._services = services
+        self._statistics = statistics
+
+    async def infer(self, version: ServedVersion, request: InferRequest, context: RequestContext) -> InferResponse:
+        """Return the response of this version. Raises RequestError: UnreadableInput for tensors that do not fit."""
+        timer = StageTimer(asyncio.get_running_loop().time)
+        try:
+            response, count = await self._infer(version, request, context, timer)
+        except UnknownModel:
+            self._services.catalog.forget()
+            raise
+        except BaseException:
+            # Everything counts, a client that left included.
+            self._statistics.failed(version.model, version.version, timer)
+            raise
+        self._statistics.succeeded(version.model, version.version, timer, count)
+        return response
+
+    async def _infer(
+        self, version: ServedVersion, request: InferRequest, context: RequestContext, timer: StageTimer
+    ) -> tuple[InferResponse, int]:
+        inputs = inputs_of(version.card)
+        if inputs is None:
+            raise _not_described(version)
+        sent = inputs.check(request.inputs, version.model)
+        requested = _requested(request.outputs, tensors(version.card), version.model)
+        payload = inputs.payload(sent)
+        check_limits(payload, version.card)
+        prediction = PredictionRequest(
+            version.model,
+            request.version,
+            version.kind,
+            payload.content_type,
+            payload.data,
+            context.request_id,
+            context.deadline,
+            self._services.traffic.sticky(version.model, context.headers),
+        )
+        timer.engine_called()
+        answer = await self._services.pipeline.predict(prediction)
+        timer.engine_returned()
+        content, count = _content(answer), sent[0].shape[0]
+        if len(content["predictions"]) != count:
+            raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
+        outputs = tuple(_tensor(output, asked, content["predictions"]) for output, asked in requested)
+        # Random weights are named in every response.
+        parameters = {"weights": content["weights"]} if "weights" in content else {}
+        answered_by = str(content.get("version") or version.version)
+        return InferResponse(version.model, answered_by, request.id, outputs, parameters), count
 
 
-async def _inferred(
-    oip: Oip, found: ServedVersion, request: InferRequest, call: RequestContext, timing: Timing
-) -> tuple[InferResponse, int]:
-    reads = input_of(found.card)
-    if reads is None:
-        raise _not_described(found)
-    tensors = check.all_inputs(request.inputs, reads.specs, found.model)
-    wanted = _wanted(request.outputs, output_tensors(found.card), found.model)
-    payload = reads.payload(tensors)
-    check_limits(payload, found.card)
-    prediction = PredictionRequest(
-        found.model,
-        request.version,
-        found.kind,
-        payload.content_type,
-        payload.data,
-        call.request_id,
-        call.deadline,
-        oip.services.traffic.sticky(found.model, call.headers),
-    )
-    timing.sent()
-    answer = await oip.services.pipeline.predict(prediction)
-    timing.answered()
-    content = _content(answer)
-    count = tensors[0].shape[0]
-    if len(content["predictions"]) != count:
-        raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
-    outputs = tuple(_tensor(output, asked, content["predictions"]) for output, asked in wanted)
-    # Random weights are named wherever the model answers.
-    parameters = {"weights": content["weights"]} if "weights" in content else {}
-    version = str(content.get("version") or found.version)
-    return InferResponse(found.model, version, request.id, outputs, parameters), count
+def _not_described(version: ServedVersion) -> RequestError:
+    if not version.workers_ready:
+        return NoWorker(f"model '{version.model}' has no worker")
+    return UnreadableInput(f"model '{version.model}' does not describe its tensors; see /models/{version.model}")
 
 
-def _not_described(found: ServedVersion) -> RequestError:
-    if not found.workers_ready:
-        return NoWorker(f"model '{found.model}' has no worker")
-    return UnreadableInput(f"model '{found.model}' does not say which tensors it reads; ask /models/{found.model}")
-
-
-def _wanted(
+def _requested(
     asked: Sequence[RequestedOutput] | None, offered: Sequence[OutputTensor], model: str
 ) -> list[tuple[OutputTensor, RequestedOutput]]:
     if asked is None:
@@ -106,15 +108,15 @@ def _tensor(output: OutputTensor, asked: RequestedOutput, predictions: list[Any]
     try:
         rows = [output.read(prediction) for prediction in predictions]
     except (KeyError, TypeError, AttributeError) as error:
-        raise Internal(f"the model's answer holds no '{output.name}'") from error
-    inner = output.shape[1:]
+        raise Internal(f"the model's answer has no '{output.name}'") from error
+    datatype, inner = output.datatype, output.shape[1:]
     if asked.classes:
-        rows, inner = [_best(row, asked.classes, output.labels) for row in rows], (min(asked.classes, inner[0]),)
-    datatype = BYTES if asked.classes else output.datatype
+        rows = [_best_classes(row, asked.classes, output.labels) for row in rows]
+        datatype, inner = BYTES, (min(asked.classes, inner[0]),)
     return Tensor(output.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
 
 
-def _best(row: list[float], count: int, labels: Sequence[str]) -> list[str]:
-    """The classification extension's text, value:index:label, the highest first."""
+def _best_classes(row: list[float], count: int, labels: Sequence[str]) -> list[str]:
+    """Return the classification extension's text, value:index:label, the highest value first."""
     order = sorted(range(len(row)), key=lambda index: -row[index])[:count]
     return [f"{row[index]:.6f}:{index}:{labels[index]}" for index in order]

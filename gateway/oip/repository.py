@@ -1,71 +1,204 @@
-"""The model repository: which models there are, and bringing them to serve and away where that is allowed."""
+"""The model repository: what the server and its models are, and loading and unloading where that is allowed.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+Results are plain dicts, which REST sends as JSON and gRPC makes into messages.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from anyio import to_thread
 
 from errors import MarinaError, NotAllowed, NoWorker, RequestError, UnknownModel, UnreadableInput
-from gateway.catalog import ServedVersion
-from gateway.oip.context import Oip, RepositoryControl
+from gateway.catalog import ServedModel, ServedVersion
+from gateway.model_card import ModelCard
+from gateway.oip.infer_statistics import InferStatistics
+from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
+from gateway.services import Services, has_worker, missing_models
+from handlers.outputs import OutputTensor, tensors
 
-# Models here do not depend on each other: nothing to do for it.
-_IGNORED = frozenset({"unload_dependents"})
-
-
-async def index(oip: Oip, *, ready_only: bool) -> list[dict[str, str]]:
-    """Every version that is registered and, where models may be loaded, those that could be."""
-    models = (await oip.services.catalog.current()).models
-    entries = [_entry(version) for _, model in sorted(models.items()) for version in model.versions]
-    if oip.control is not None:
-        names = await to_thread.run_sync(oip.control.names)
-        entries += [_state(name, "", "UNAVAILABLE", "unloaded") for name in names if name not in models]
-    return [entry for entry in entries if entry["state"] == "READY" or not ready_only]
-
-
-async def load(oip: Oip, model: str, parameters: Mapping[str, Any]) -> None:
-    """Rolls the model out. Raises NotAllowed where that is not configured, NoWorker with the reason of a failure."""
-    control = _control(oip)
-    if parameters:
-        raise UnreadableInput("a model is loaded as it was built; parameters of a load are not read")
-    if model not in await to_thread.run_sync(control.names):
-        raise UnknownModel(f"no model '{model[:80]}' is configured")
-    await _in_thread(oip, control.load, model)
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+)
+# Names that clients of Triton know.
+_PLATFORMS: Mapping[str, str] = {"onnx": "onnxruntime_onnx", "torchscript": "pytorch_libtorch", "eager": "pytorch"}
+_CONFIG_TYPES: Mapping[str, str] = {"BYTES": "TYPE_STRING"}
+# Models here do not depend on each other, so there is nothing to do for these parameters.
+_IGNORED_PARAMETERS = frozenset({"unload_dependents"})
 
 
-async def unload(oip: Oip, model: str, parameters: Mapping[str, Any]) -> None:
-    """Takes the model away."""
-    control = _control(oip)
-    if set(parameters) - _IGNORED:
-        raise UnreadableInput("the only parameter of an unload is unload_dependents")
-    await oip.services.catalog.find(model)
-    await _in_thread(oip, control.unload, model)
+class RepositoryControl(Protocol):
+    """Loads and unloads models. Its calls may take minutes and are made in a thread; they raise MarinaError."""
+
+    def names(self) -> Sequence[str]:
+        """Return the models that can be loaded."""
+        ...
+
+    def load(self, model: str) -> None:
+        """Make the engine serve the model as it was last built."""
+        ...
+
+    def unload(self, model: str) -> None:
+        """Make the engine stop serving the model."""
+        ...
 
 
-def _control(oip: Oip) -> RepositoryControl:
-    if oip.control is None:
-        raise NotAllowed("models are not loaded or unloaded from here; gateway.repository_control=true allows it")
-    return oip.control
+class ModelRepository:
+    """Answers the protocol's questions about server and models; without `control`, nothing is loaded or unloaded."""
+
+    def __init__(self, services: Services, statistics: InferStatistics, control: RepositoryControl | None) -> None:
+        self._services = services
+        self._statistics = statistics
+        self._control = control
+
+    async def missing(self) -> list[str]:
+        """Return what keeps the server from being ready, in words; empty when it is ready."""
+        return await missing_models(self._services)
+
+    async def is_ready(self, model: str, version: str | None) -> bool:
+        """Return whether this version of a model has a worker."""
+        _, found = await self._find(model, version)
+        return has_worker(self._services, found)
+
+    async def metadata(self, model: str, version: str | None) -> dict[str, Any]:
+        """Return a model's versions and its tensors, none while no worker has reported the model's card."""
+        served, found = await self._find(model, version)
+        inputs = inputs_of(found.card)
+        return {
+            "name": served.name,
+            "versions": [each.version for each in served.versions],
+            "platform": _platform(found.card),
+            "inputs": [] if inputs is None else [_metadata(each) for each in inputs.metadata],
+            "outputs": [_metadata(each) for each in tensors(found.card)],
+        }
+
+    async def config(self, model: str, version: str | None) -> dict[str, Any]:
+        """Return a model's configuration.
+
+        A request may hold any number of instances, so `max_batch_size` is 0 and the dims keep their first dimension.
+        The parameters name labels, fields, actions and batch settings.
+        """
+        _, found = await self._find(model, version)
+        inputs = inputs_of(found.card)
+        return {
+            "name": found.model,
+            "platform": _platform(found.card),
+            "backend": self._services.settings.engine.name,
+            "max_batch_size": 0,
+            "input": [] if inputs is None else [_config_tensor(each) for each in inputs.metadata],
+            "output": [_config_tensor(each) for each in tensors(found.card)],
+            "instance_group": [{"name": found.model, "count": found.workers}],
+            "parameters": {name: {"string_value": text} for name, text in _config_parameters(found).items()},
+        }
+
+    async def statistics(self, model: str | None, version: str | None) -> list[dict[str, Any]]:
+        """Return the protocol's `model_stats` of one version or all, of one model or all."""
+        if model is None:
+            found = (await self._services.catalog.current()).models
+            models = [each for _, each in sorted(found.items())]
+        else:
+            models = [(await self._find(model, version))[0]]
+        versions = [each for served in models for each in served.versions if version in (None, each.version)]
+        return self._statistics.of((each.model, each.version) for each in versions)
+
+    async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
+        """Return every registered version and, where models may be loaded, the models that could be."""
+        models = (await self._services.catalog.current()).models
+        entries = [_index_entry(version) for _, model in sorted(models.items()) for version in model.versions]
+        if self._control is not None:
+            names = await to_thread.run_sync(self._control.names)
+            entries += [_entry(name, "", "UNAVAILABLE", "unloaded") for name in names if name not in models]
+        return [entry for entry in entries if entry["state"] == "READY" or not ready_only]
+
+    async def load(self, model: str, parameters: Mapping[str, Any]) -> None:
+        """Roll the model out. Raises NotAllowed where the configuration forbids it, NoWorker when it fails."""
+        control = self._allowed()
+        if parameters:
+            raise UnreadableInput("a model is loaded as it was built; parameters of a load are not read")
+        if model not in await to_thread.run_sync(control.names):
+            raise UnknownModel(f"no model '{model[:80]}' is configured")
+        await self._in_thread(control.load, model)
+
+    async def unload(self, model: str, parameters: Mapping[str, Any]) -> None:
+        """Remove the model from the engine. Raises as `load` does."""
+        control = self._allowed()
+        if set(parameters) - _IGNORED_PARAMETERS:
+            raise UnreadableInput("the only parameter of an unload is unload_dependents")
+        await self._services.catalog.find(model)
+        await self._in_thread(control.unload, model)
+
+    async def _find(self, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
+        """Return a model and one of its versions, the default one for None, as the engine serves them now."""
+        served = (await self._services.catalog.current()).models.get(model)
+        found = None if served is None else served.version(version)
+        if served is None or found is None:
+            named = f"version {version} of model {model}" if version else f"model {model}"
+            raise UnknownModel(f"no {named[:200]} is registered")
+        return served, found
+
+    def _allowed(self) -> RepositoryControl:
+        if self._control is None:
+            raise NotAllowed("models are not loaded or unloaded from here; gateway.repository_control=true allows it")
+        return self._control
+
+    async def _in_thread(self, call: Callable[[str], None], model: str) -> None:
+        try:
+            await to_thread.run_sync(call, model)
+        except RequestError:
+            raise
+        except MarinaError as error:
+            raise NoWorker(str(error)[:500]) from error
+        finally:
+            self._services.catalog.forget()
+        # The client's next request must see the change.
+        await self._services.catalog.fresh()
 
 
-async def _in_thread(oip: Oip, call: Callable[[str], None], model: str) -> None:
-    try:
-        await to_thread.run_sync(call, model)
-    except RequestError:
-        raise
-    except MarinaError as error:
-        raise NoWorker(str(error)[:500]) from error
-    finally:
-        oip.services.catalog.forget()
-    # What the client asks next must see what it just did.
-    await oip.services.catalog.fresh()
+def server_metadata(version: str) -> dict[str, Any]:
+    """Return name, version and extensions of this server."""
+    return {"name": "marina", "version": version, "extensions": list(EXTENSIONS)}
 
 
-def _entry(version: ServedVersion) -> dict[str, str]:
+def _platform(card: ModelCard) -> str:
+    return _PLATFORMS.get(str((card.get("artifact") or {}).get("format")), "torchserve")
+
+
+def _metadata(tensor: TensorMetadata | OutputTensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+
+
+def _config_tensor(tensor: TensorMetadata | OutputTensor) -> dict[str, Any]:
+    data_type = _CONFIG_TYPES.get(tensor.datatype, f"TYPE_{tensor.datatype}")
+    return {"name": tensor.name, "data_type": data_type, "dims": list(tensor.shape)}
+
+
+def _config_parameters(version: ServedVersion) -> dict[str, str]:
+    card = version.card
+    values = {
+        "version": version.version,
+        "batch_size": version.batch_size,
+        "max_batch_delay_ms": version.max_batch_delay,
+        "kind": card.get("kind"),
+        "description": card.get("description"),
+        "weights": card.get("weights"),
+        "labels": card.get("labels"),
+        "fields": (card.get("observation") or {}).get("fields"),
+        "actions": (card.get("action") or {}).get("names"),
+    }
+    known = {name: value for name, value in values.items() if value is not None}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+
+
+def _index_entry(version: ServedVersion) -> dict[str, str]:
     if version.workers_ready:
-        return _state(version.model, version.version, "READY", "")
-    return _state(version.model, version.version, "UNAVAILABLE", "no worker")
+        return _entry(version.model, version.version, "READY", "")
+    return _entry(version.model, version.version, "UNAVAILABLE", "no worker")
 
 
-def _state(name: str, version: str, state: str, reason: str) -> dict[str, str]:
+def _entry(name: str, version: str, state: str, reason: str) -> dict[str, str]:
     return {"name": name, "version": version, "state": state, "reason": reason}

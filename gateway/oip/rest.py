@@ -1,66 +1,131 @@
-"""The protocol's routes under /v2 but for inference."""
+"""The protocol's routes under /v2.
 
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Annotated, Any, Protocol
+    POST /v2/models/{model}/infer ─▶ InferEndpoint ─▶ json_codec ─▶ InferenceRunner ─▶ json_codec
+    the other routes              ─▶ router        ─▶ ModelRepository
+
+Inference takes no part of the web framework but its response.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from errors import RequestError, UnknownModel, UnreadableInput
-from gateway.catalog import ServedModel, ServedVersion
-from gateway.http.body import read_body
-from gateway.http.context import context_of
-from gateway.http.responses import json_response
-from gateway.oip import metadata, repository
-from gateway.oip.context import Oip, oip_of
+from errors import DeadlinePassed, RequestError
+from gateway.catalog import ServedVersion
+from gateway.http.body import OCTETS, read_body
+from gateway.http.context import RequestContext, context_of, header
+from gateway.http.deadline import DEADLINE_HEADER, DeadlineExpiredError, Patience, hang_up_of, watched
+from gateway.http.responses import JSON, json_response
 from gateway.oip.documented import PARAMETERS, READY_ONLY, SAMPLES, body_of, oip_answers
-from gateway.oip.json_wire import document
-from gateway.oip.replies import protocol_error
-from gateway.services import has_worker, missing_models
+from gateway.oip.infer_messages import InferRequest, InferResponse
+from gateway.oip.inference import InferenceRunner
+from gateway.oip.json_codec import (
+    LENGTH_HEADER,
+    parameters_of,
+    parse_object,
+    protocol_error,
+    read_request,
+    write_response,
+)
+from gateway.oip.repository import ModelRepository, server_metadata
+from gateway.services import Services, services_of
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+INFER_ROUTES = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
 
-class Answer(Protocol):
-    """Answers a route about a version of a model, the default one for None."""
+@dataclass(frozen=True, slots=True)
+class InferEndpoint:
+    """Answers one inference route; `route` is the template of its path."""
 
-    __name__: str
+    route: str
 
-    async def __call__(self, oip: Oip, model: str, version: str | None) -> Response:
-        """The answer."""
-        ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, errors of the client included."""
+        context = context_of(scope)
+        context.route = self.route
+        try:
+            response = await self._answer(services_of(scope), context, scope, receive)
+        except RequestError as error:
+            response = protocol_error(error, context.request_id)
+        await response(scope, receive, send)
+
+    async def _answer(self, services: Services, context: RequestContext, scope: Scope, receive: Receive) -> Response:
+        runner: InferenceRunner = scope["state"]["inference"]
+        hang_up = hang_up_of(scope)
+        context.deadline = context.started + services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
+        try:
+            async with Patience(context.deadline, hang_up):
+                version, request = await self._read(services, context, scope, receive)
+            async with Patience(context.deadline, hang_up):
+                if hang_up is not None:
+                    return _response(await runner.infer(version, request, context), request)
+                async with watched(receive):
+                    return _response(await runner.infer(version, request, context), request)
+        except DeadlineExpiredError:
+            late = (context.deadline - context.started) * 1000
+            raise DeadlinePassed(f"no answer within {late:.0f} ms") from None
+
+    async def _read(
+        self, services: Services, context: RequestContext, scope: Scope, receive: Receive
+    ) -> tuple[ServedVersion, InferRequest]:
+        """Return the version that answers and the request, whose own timeout may bring the deadline nearer."""
+        path = scope["path_params"]
+        version = await services.catalog.find(path["model"], path.get("version"))
+        context.model = version.model
+        services.admission.check(version.model, context.deadline)
+        body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
+        request = read_request(body.data, header(scope["headers"], LENGTH_HEADER), version.model, path.get("version"))
+        own = request.timeout_s()
+        if own is not None:
+            context.deadline = min(context.deadline, asyncio.get_running_loop().time() + own)
+        return version, request
+
+
+def _response(response: InferResponse, request: InferRequest) -> Response:
+    body, length = write_response(response, request)
+    headers = {"x-model-version": response.version}
+    if length is None:
+        return Response(body, headers=headers, media_type=JSON)
+    return Response(body, headers=headers | {LENGTH_HEADER.decode(): str(length)}, media_type=OCTETS)
 
 
 class ProtocolRoute(APIRoute):
-    """A route that tells a client what went wrong in the protocol's shape."""
+    """A route whose errors have the protocol's form."""
 
-    def get_route_handler(self) -> Handler:
-        """FastAPI's own handler with that around it."""
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's own handler, with errors written in the protocol's form."""
         handler = super().get_route_handler()
 
-        async def answered(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 return await handler(request)
             except RequestError as error:
                 return protocol_error(error, context_of(request.scope).request_id)
 
-        return answered
+        return answer
 
 
-def _oip(request: Request) -> Oip:
-    return oip_of(request.scope)
+def _repository(request: Request) -> ModelRepository:
+    repository: ModelRepository = request.scope["state"]["repository"]
+    return repository
 
 
-OipDep = Annotated[Oip, Depends(_oip)]
+Repository = Annotated[ModelRepository, Depends(_repository)]
+
 router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=ProtocolRoute)
 
 
 @router.get("", responses=oip_answers(SAMPLES["server"]))
-async def server_metadata(request: Request) -> Response:
+async def get_server_metadata(request: Request) -> Response:
     """Name, version and extensions of this server."""
-    return json_response(metadata.server(request.app.version))
+    return json_response(server_metadata(request.app.version))
 
 
 @router.get("/health/live", responses=oip_answers({"live": True}))
@@ -70,76 +135,73 @@ async def server_live() -> Response:
 
 
 @router.get("/health/ready", responses=oip_answers({"ready": True}, 503))
-async def server_ready(oip: OipDep) -> Response:
+async def server_ready(repository: Repository) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
-    lacking = await missing_models(oip.services)
-    if lacking:
-        return json_response({"ready": False, "error": "not ready: " + "; ".join(lacking)}, 503)
+    missing = await repository.missing()
+    if missing:
+        return json_response({"ready": False, "error": "not ready: " + "; ".join(missing)}, 503)
     return json_response({"ready": True})
 
 
 @router.get("/models/stats", responses=oip_answers(SAMPLES["stats"], 503))
-async def all_statistics(oip: OipDep) -> Response:
+async def all_statistics(repository: Repository) -> Response:
     """Counts of inferences over this protocol, of every model, since the gateway started."""
-    models = (await oip.services.catalog.current()).models
-    return json_response({"model_stats": statistics(oip, [each for _, each in sorted(models.items())], None)})
+    return json_response({"model_stats": await repository.statistics(None, None)})
 
 
-async def model_metadata(oip: Oip, model: str, version: str | None) -> Response:
+async def model_metadata(repository: ModelRepository, model: str, version: str | None) -> Response:
     """A model's versions and its tensors: all that a request is made of."""
-    served, found = await version_of(oip, model, version)
-    return json_response(metadata.model(served, found))
+    return json_response(await repository.metadata(model, version))
 
 
-async def model_ready(oip: Oip, model: str, version: str | None) -> Response:
+async def model_ready(repository: ModelRepository, model: str, version: str | None) -> Response:
     """Whether the model has a worker; 503 when it has none."""
-    _, found = await version_of(oip, model, version)
-    ready = has_worker(oip.services, found)
-    return json_response({"name": found.model, "ready": ready}, 200 if ready else 503)
+    ready = await repository.is_ready(model, version)
+    return json_response({"name": model, "ready": ready}, 200 if ready else 503)
 
 
-async def model_config(oip: Oip, model: str, version: str | None) -> Response:
+async def model_config(repository: ModelRepository, model: str, version: str | None) -> Response:
     """The model's configuration as clients of Triton read it, labels and field names among its parameters."""
-    _, found = await version_of(oip, model, version)
-    return json_response(metadata.config(found, oip.services.settings.engine.name))
+    return json_response(await repository.config(model, version))
 
 
-async def model_statistics(oip: Oip, model: str, version: str | None) -> Response:
+async def model_statistics(repository: ModelRepository, model: str, version: str | None) -> Response:
     """Counts of inferences over this protocol since the gateway started."""
-    served, _ = await version_of(oip, model, version)
-    return json_response({"model_stats": statistics(oip, [served], version)})
+    return json_response({"model_stats": await repository.statistics(model, version)})
 
 
-def _add(suffix: str, answer: Answer, sample: Any) -> None:
-    """Adds a route about a model and the same about one of its versions."""
+def _add_model_route(
+    suffix: str, answer: Callable[[ModelRepository, str, str | None], Awaitable[Response]], sample: Any
+) -> None:
+    """Add a route about a model, and the same route about one of its versions."""
 
-    async def of_default(oip: OipDep, model: str) -> Response:
-        return await answer(oip, model, None)
+    async def of_default(repository: Repository, model: str) -> Response:
+        return await answer(repository, model, None)
 
-    async def of_version(oip: OipDep, model: str, version: str) -> Response:
-        return await answer(oip, model, version)
+    async def of_version(repository: Repository, model: str, version: str) -> Response:
+        return await answer(repository, model, version)
 
     for path, endpoint in (("/models/{model}", of_default), ("/models/{model}/versions/{version}", of_version)):
         router.add_api_route(
             path + suffix,
             endpoint,
-            name=answer.__name__,
+            name=getattr(answer, "__name__", None),
             description=answer.__doc__,
             responses=oip_answers(sample, 404, 503),
         )
 
 
-_add("", model_metadata, SAMPLES["model"])
-_add("/ready", model_ready, SAMPLES["ready"])
-_add("/config", model_config, SAMPLES["config"])
-_add("/stats", model_statistics, SAMPLES["stats"])
+_add_model_route("", model_metadata, SAMPLES["model"])
+_add_model_route("/ready", model_ready, SAMPLES["ready"])
+_add_model_route("/config", model_config, SAMPLES["config"])
+_add_model_route("/stats", model_statistics, SAMPLES["stats"])
 
 
 @router.post("/repository/index", responses=oip_answers(SAMPLES["index"], 400, 503), openapi_extra=body_of(READY_ONLY))
-async def repository_index(oip: OipDep, request: Request) -> Response:
+async def repository_index(repository: Repository, request: Request) -> Response:
     """Every version that is registered; where models may be loaded, those that could be as well."""
-    ready_only = (await _document(oip, request)).get("ready") is True
-    return json_response(await repository.index(oip, ready_only=ready_only))
+    ready_only = (await _content(request)).get("ready") is True
+    return json_response(await repository.index(ready_only=ready_only))
 
 
 @router.post(
@@ -147,9 +209,9 @@ async def repository_index(oip: OipDep, request: Request) -> Response:
     responses=oip_answers(SAMPLES["loaded"], 400, 403, 404, 503),
     openapi_extra=body_of(PARAMETERS),
 )
-async def load_model(oip: OipDep, model: str, request: Request) -> Response:
+async def load_model(repository: Repository, model: str, request: Request) -> Response:
     """Rolls the model's archive out: it serves when this is answered. Needs gateway.repository_control=true."""
-    await repository.load(oip, model, _parameters(await _document(oip, request)))
+    await repository.load(model, parameters_of(await _content(request)))
     return json_response({"name": model, "state": "READY"})
 
 
@@ -158,38 +220,15 @@ async def load_model(oip: OipDep, model: str, request: Request) -> Response:
     responses=oip_answers(SAMPLES["unloaded"], 400, 403, 404, 503),
     openapi_extra=body_of(PARAMETERS),
 )
-async def unload_model(oip: OipDep, model: str, request: Request) -> Response:
+async def unload_model(repository: Repository, model: str, request: Request) -> Response:
     """Takes the model away, after what waits for it is answered. Needs gateway.repository_control=true."""
-    await repository.unload(oip, model, _parameters(await _document(oip, request)))
+    await repository.unload(model, parameters_of(await _content(request)))
     return json_response({"name": model, "state": "UNAVAILABLE"})
 
 
-async def version_of(oip: Oip, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
-    """A model and one of its versions, the default one for None, not older than the catalog's time to live."""
-    served = (await oip.services.catalog.current()).models.get(model)
-    found = None if served is None else served.version(version)
-    if served is None or found is None:
-        named = f"version {version} of model {model}" if version else f"model {model}"
-        raise UnknownModel(f"no {named[:200]} is registered")
-    return served, found
-
-
-def statistics(oip: Oip, models: list[ServedModel], version: str | None) -> list[dict[str, Any]]:
-    """The protocol's `model_stats` of these models, of one version or of all."""
-    versions = [each for model in models for each in model.versions if version in (None, each.version)]
-    return oip.statistics.of((each.model, each.version) for each in versions)
-
-
-async def _document(oip: Oip, request: Request) -> dict[str, Any]:
-    # A body is optional here; stock clients send one, and some send none at all.
+async def _content(request: Request) -> dict[str, Any]:
+    # A body is optional here; some stock clients send none at all.
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
-    body = await read_body(request.scope, request.receive, oip.services.settings.gateway.max_body_bytes)
-    return document(body.data)
-
-
-def _parameters(content: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = content.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise UnreadableInput("`parameters` must be an object")
-    return parameters
+    limit = services_of(request.scope).settings.gateway.max_body_bytes
+    return parse_object((await read_body(request.scope, request.receive, limit)).data)

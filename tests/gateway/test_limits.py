@@ -12,8 +12,8 @@ from errors import RequestError, TooLarge
 from gateway.http.body import Body
 from gateway.http.payload import any_form, check_limits, from_base64
 from gateway.metrics import Metrics
-from gateway.oip.inputs import input_of
-from gateway.oip.tensors import Tensor
+from gateway.oip.infer_messages import Tensor
+from gateway.oip.tensor_metadata import inputs_of
 from gateway.samples import PICTURE, PICTURE_BASE64
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
@@ -81,7 +81,7 @@ TENSORS: dict[str, tuple[Tensor, dict[str, Any]]] = {
 def test_tensors_are_held_to_the_limits(name: str) -> None:
     tensor, card = TENSORS[name]
     card = {**card, "limits": {"max_pixels": 10_000, "max_instances": 4096 if card is POLICY else 64}}
-    reads = input_of(card)
+    reads = inputs_of(card)
     assert reads is not None
     with pytest.raises(TooLarge):
         check_limits(reads.payload([tensor]), card)

@@ -13,7 +13,8 @@ from errors import Internal, NoWorker
 from gateway.catalog import Catalog, ServedModel
 from gateway.hooks import EngineResponse
 from gateway.http.deadline import watched
-from gateway.oip.stream import Streams
+from gateway.oip import open_inference_pb2 as pb
+from gateway.oip.grpc_servicer import InferStreams
 from gateway.upstream.connections import Connection
 from tests.gateway.chain_parts import GivenEngine, answer, request, settle
 from tests.gateway.test_coalesce import coalescer, state
@@ -122,14 +123,15 @@ async def test_a_copy_that_breaks_on_the_unforeseen_is_logged(said: Callable[[],
 
 
 async def test_a_stream_whose_messages_end_in_an_error_ends_and_is_logged(said: Callable[[], list[str]]) -> None:
-    async def messages() -> AsyncIterator[int]:
-        yield 1
+    async def messages() -> AsyncIterator[pb.ModelInferRequest]:
+        yield pb.ModelInferRequest(id="1")
         broken()
 
-    async def same(message: int) -> int:
-        return message
+    async def same(message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
+        return pb.ModelStreamInferResponse(infer_response=pb.ModelInferResponse(id=message.id))
 
-    assert [each async for each in Streams(same).answers(messages())] == [1]
+    answers = [each.infer_response.id async for each in InferStreams(same).answers(messages())]
+    assert answers == ["1"]
     await settle()
     assert said() == ["task_failed"]
 

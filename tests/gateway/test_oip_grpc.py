@@ -273,5 +273,5 @@ def test_generated_module_is_the_one_that_the_proto_file_gives(tmp_path: Path) -
 
 
 def test_messages_bring_no_numpy() -> None:
-    program = "import sys, gateway.oip.grpc_server, gateway.oip.servicer; assert 'numpy' not in sys.modules"
+    program = "import sys, gateway.oip.grpc_server, gateway.oip.grpc_servicer; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -1,4 +1,4 @@
-"""Pieces of the protocol that need no engine: tensors of every kind of model, raw forms, the repository."""
+"""Pieces of the protocol that need no engine: the input tensors of every kind of model, and raw forms."""
 
 import re
 from dataclasses import replace
@@ -9,9 +9,8 @@ import orjson
 import pytest
 
 from errors import UnreadableInput
-from gateway.oip.check import all_inputs
-from gateway.oip.inputs import input_of
-from gateway.oip.tensors import Tensor, TensorSpec, from_raw, nested, to_raw
+from gateway.oip.infer_messages import Tensor, from_raw, nested, to_raw
+from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
 
 
 def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -19,9 +18,9 @@ def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> 
 
 
 def test_pictures_as_observations_are_bytes_and_keep_their_shape() -> None:
-    reads = input_of(policy({}, {"shape": [2, 1, 2], "dtype": "uint8"}))
+    reads = inputs_of(policy({}, {"shape": [2, 1, 2], "dtype": "uint8"}))
     assert reads is not None
-    assert reads.specs == (TensorSpec("observation", "UINT8", (-1, 2, 1, 2)),)
+    assert reads.metadata == (TensorMetadata("observation", "UINT8", (-1, 2, 1, 2)),)
     one = reads.payload([Tensor("observation", "UINT8", (1, 2, 1, 2), [1, 2, 3, 4])])
     assert orjson.loads(one.data) == [[[1, 2]], [[3, 4]]]
     two = reads.payload([Tensor("observation", "UINT8", (2, 2, 1, 2), list(range(8)))])
@@ -40,7 +39,7 @@ PARTS = {
 def test_goal_conditioned_observation_is_sent_as_instances() -> None:
     keys = ("achieved_goal", "desired_goal", "observation")
     part = {"type": "box", "shape": [1], "dtype": "float32"}
-    reads = input_of(policy({}, {"type": "dict", "spaces": [{"key": key, "space": part} for key in keys]}))
+    reads = inputs_of(policy({}, {"type": "dict", "spaces": [{"key": key, "space": part} for key in keys]}))
     assert reads is not None
     sent = reads.payload([Tensor(key, "FP32", (1, 1), [0.5]) for key in keys])
     # Under "instances" alone, which is a list of observations whatever their parts are called.
@@ -48,14 +47,14 @@ def test_goal_conditioned_observation_is_sent_as_instances() -> None:
 
 
 def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
-    reads = input_of(policy({}, PARTS))
+    reads = inputs_of(policy({}, PARTS))
     assert reads is not None
-    assert [(spec.name, spec.datatype, spec.shape) for spec in reads.specs] == [
+    assert [(spec.name, spec.datatype, spec.shape) for spec in reads.metadata] == [
         ("camera", "UINT8", (-1, 1, 1, 2)),
         ("speed", "FP32", (-1, 3)),
     ]
     camera, speed = Tensor("camera", "UINT8", (1, 1, 1, 2), [1, 2]), Tensor("speed", "FP32", (1, 3), [0.5, 0, 1])
-    sent = reads.payload(all_inputs([speed, camera], reads.specs, "m"))
+    sent = reads.payload(reads.check([speed, camera], "m"))
     assert orjson.loads(sent.data) == {"instances": [{"camera": [[[1, 2]]], "speed": [0.5, 0, 1]}]}
     for wrong, words in (
         ([camera], "reads the input 'speed' once; it was sent 0 times"),
@@ -67,11 +66,11 @@ def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
         ),
     ):
         with pytest.raises(UnreadableInput, match=re.escape(words)):
-            all_inputs(wrong, reads.specs, "m")
+            reads.check(wrong, "m")
 
 
 def test_a_32_bit_float_reaches_the_handler_exactly() -> None:
-    reads = input_of(policy({}))
+    reads = inputs_of(policy({}))
     assert reads is not None
     sent = np.array([[0.1, -1e-30, 3.4e38, 1 / 3]], np.float32)
     payload = reads.payload([from_raw("observation", "FP32", (1, 4), sent.tobytes())])

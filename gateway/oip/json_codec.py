@@ -1,39 +1,53 @@
-"""REST: JSON and the binary tensor extension, in which raw tensors follow the JSON and a header tells where."""
+"""The protocol's JSON over REST: inference requests and responses, raw tensors behind the JSON, and errors.
 
-from collections.abc import Mapping, Sequence
+With the binary tensor extension, raw tensors follow the JSON, and a header gives the length of the JSON.
+"""
+
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 import orjson
+from starlette.responses import Response
 
-from errors import UnreadableInput
-from gateway.oip.exchanged import InferRequest, InferResponse, RequestedOutput
-from gateway.oip.tensors import BYTES, Tensor, from_raw, known, nested, to_raw
+from errors import RequestError, UnreadableInput
+from gateway.http.responses import json_response
+from gateway.oip.infer_messages import (
+    BYTES,
+    InferRequest,
+    InferResponse,
+    RequestedOutput,
+    Tensor,
+    from_raw,
+    is_known,
+    nested,
+    to_raw,
+)
 
-HEADER = b"inference-header-content-length"
+LENGTH_HEADER = b"inference-header-content-length"
 _INTEGERS = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 _INTEGERS |= {f"UINT{bits}": (0, 2**bits) for bits in (8, 16, 32, 64)}
 
 
-def read(data: bytes, header_length: str | None, model: str, version: str | None) -> InferRequest:
-    """The request in a body. Raises UnreadableInput when it is not as the protocol says."""
-    length = _header_length(header_length, len(data))
-    content = document(data[:length])
-    raw = _Raw(data, length)
-    request = InferRequest(
-        model=model,
-        version=version,
-        id=_text(content.get("id", ""), "id"),
-        inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
-        outputs=_outputs(content),
-        parameters=_parameters(content),
-    )
-    raw.check_used_up()
-    return request
+def is_protocol_path(path: str) -> bool:
+    """Return whether a path belongs to the protocol."""
+    return path == "/v2" or path.startswith("/v2/")
 
 
-def document(data: bytes) -> dict[str, Any]:
-    """A JSON object; an empty body is an empty one. Raises UnreadableInput."""
+def protocol_error(error: RequestError, request_id: str) -> Response:
+    """Return an error in the protocol's form, {"error": text}, with the request id beside it."""
+    return json_response({"error": error.detail, "request_id": request_id}, error.status, error.headers)
+
+
+def unknown_call(path: str, status: int, text: str, request_id: str, headers: Mapping[str, str] | None) -> Response:
+    """Return the error for a path or a method that the gateway does not serve."""
+    if status == 404:
+        text = f"{path[:80]} is not offered here; /v2 lists the extensions that are"
+    return json_response({"error": text, "request_id": request_id}, status, headers)
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object; an empty body is an empty object. Raises UnreadableInput."""
     try:
         content = orjson.loads(data or b"{}")
     except orjson.JSONDecodeError as error:
@@ -43,14 +57,37 @@ def document(data: bytes) -> dict[str, Any]:
     return content
 
 
-def write(
-    response: InferResponse, asked: Sequence[RequestedOutput] | None, *, binary: bool
-) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON where raw tensors follow it.
+def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a request or tensor. Raises UnreadableInput when they are not an object."""
+    parameters = entry.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise UnreadableInput("`parameters` must be an object")
+    return parameters
 
-    `asked` says by output whether it goes raw; without it, `binary` says so for all.
-    """
-    raw = [binary] * len(response.outputs) if asked is None else [each.binary for each in asked]
+
+def read_request(data: bytes, header_length: str | None, model: str, version: str | None) -> InferRequest:
+    """Read the request in a body. Raises UnreadableInput when it does not follow the protocol."""
+    length = _json_length(header_length, len(data))
+    content = parse_object(data[:length])
+    raw = _RawTensors(data, length)
+    request = InferRequest(
+        model=model,
+        version=version,
+        id=_text(content.get("id", ""), "id"),
+        inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
+        outputs=_outputs(content),
+        parameters=parameters_of(content),
+    )
+    raw.check_all_used()
+    return request
+
+
+def write_response(response: InferResponse, request: InferRequest) -> tuple[bytes, int | None]:
+    """Return the body of a response, and the length of its JSON where raw tensors follow it."""
+    if request.outputs is None:
+        raw = [_default_binary(request.parameters)] * len(response.outputs)
+    else:
+        raw = [each.binary for each in request.outputs]
     heads, tails = [], []
     for tensor, is_raw in zip(response.outputs, raw, strict=True):
         head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
@@ -69,8 +106,8 @@ def write(
     return b"".join((encoded, *tails)), len(encoded) if tails else None
 
 
-class _Raw:
-    """What follows the JSON, handed out in the order of the inputs."""
+class _RawTensors:
+    """The bytes that follow the JSON, taken in the order of the inputs."""
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data = data
@@ -82,12 +119,12 @@ class _Raw:
             raise UnreadableInput("the binary data ends before the last input's")
         return self._data[start : self._position]
 
-    def check_used_up(self) -> None:
+    def check_all_used(self) -> None:
         if self._position < len(self._data):
             raise UnreadableInput(f"{len(self._data) - self._position} bytes follow the last input's binary data")
 
 
-def _header_length(header: str | None, size: int) -> int:
+def _json_length(header: str | None, size: int) -> int:
     if header is None:
         return size
     if not (header.isascii() and header.isdigit() and len(header) <= 18 and int(header) <= size):
@@ -95,11 +132,11 @@ def _header_length(header: str | None, size: int) -> int:
     return int(header)
 
 
-def _input(entry: Mapping[str, Any], raw: _Raw) -> Tensor:
+def _input(entry: Mapping[str, Any], raw: _RawTensors) -> Tensor:
     name, datatype = _text(entry.get("name"), "name of an input"), _text(entry.get("datatype"), "datatype of an input")
-    if not known(datatype):
+    if not is_known(datatype):
         raise UnreadableInput(f"input '{name[:80]}': datatype {datatype[:20]} is not read here")
-    shape, parameters = _shape(entry.get("shape"), name), _parameters(entry)
+    shape, parameters = _shape(entry.get("shape"), name), parameters_of(entry)
     if "shared_memory_region" in parameters:
         raise UnreadableInput("tensors in shared memory are not read here")
     if "binary_data_size" in parameters:
@@ -118,7 +155,7 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
 
 
 def _values(value: Any, datatype: str, shape: tuple[int, ...], name: str) -> list[Any]:
-    """The elements, given flat or nested as the shape is."""
+    """Return the elements, sent flat or nested as the shape says."""
     if not isinstance(value, list):
         raise UnreadableInput(f"input '{name[:80]}' has no data")
     values = value
@@ -145,17 +182,16 @@ def _is_element(value: Any, datatype: str) -> bool:
 def _outputs(content: Mapping[str, Any]) -> tuple[RequestedOutput, ...] | None:
     if not content.get("outputs"):
         return None
-    default = binary_output(_parameters(content))
+    default = _default_binary(parameters_of(content))
     return tuple(_output(each, default=default) for each in _objects(content["outputs"], "outputs"))
 
 
-def binary_output(parameters: Mapping[str, Any]) -> bool:
-    """Whether outputs go raw that do not say otherwise."""
+def _default_binary(parameters: Mapping[str, Any]) -> bool:
     return parameters.get("binary_data_output") is True
 
 
 def _output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput:
-    parameters = _parameters(entry)
+    parameters = parameters_of(entry)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
         raise UnreadableInput("classification must be a number of classes")
@@ -169,13 +205,6 @@ def _objects(value: Any, what: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise UnreadableInput(f"`{what}` must be a list of tensors")
     return value
-
-
-def _parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = entry.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise UnreadableInput("`parameters` must be an object")
-    return parameters
 
 
 def _text(value: Any, what: str) -> str:

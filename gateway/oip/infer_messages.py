@@ -1,6 +1,6 @@
-"""Tensors as the protocol has them: a datatype, a shape and the elements in row-major order.
+"""Inference requests and responses, free of REST and gRPC, and the tensors in them.
 
-They become lists of Python numbers, because what follows is the JSON that the engine reads.
+Elements are Python numbers in flat lists, because the engine reads JSON.
 """
 
 import struct
@@ -13,7 +13,7 @@ from errors import UnreadableInput
 
 BYTES = "BYTES"
 
-# struct's codes; the protocol's raw form is little-endian and without padding.
+# Codes of `struct`. The protocol's raw form is little-endian and has no padding.
 _CODES: Mapping[str, str] = {
     "BOOL": "?",
     "UINT8": "B",
@@ -32,17 +32,8 @@ _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """What a model reads or answers; -1 stands for any size, and the first dimension counts instances."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor with its elements, flat: numbers, booleans, or bytes and text for BYTES."""
+    """A tensor with its elements in row-major order: numbers, booleans, or bytes and text for BYTES."""
 
     name: str
     datatype: str
@@ -50,15 +41,63 @@ class Tensor:
     values: list[Any] = field(repr=False)
 
 
-def known(datatype: str) -> bool:
-    """Whether elements of this datatype can be read."""
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that the client asked for.
+
+    With `classes` above 0, the client wants that many of the best classes instead of numbers. `binary` asks for the
+    raw form over REST.
+    """
+
+    name: str
+    classes: int = 0
+    binary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A client's request; `outputs` is None for all outputs, and `id` is the client's own, repeated in the response."""
+
+    model: str
+    version: str | None
+    id: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[RequestedOutput, ...] | None
+    parameters: Mapping[str, Any]
+
+    def timeout_s(self) -> float | None:
+        """Return the seconds that the parameter `timeout` allows, which is in microseconds; None without it.
+
+        Raises UnreadableInput when it is not a whole number of microseconds.
+        """
+        timeout = self.parameters.get("timeout")
+        if timeout is None or timeout == 0:
+            return None
+        if type(timeout) is not int or timeout < 0:
+            raise UnreadableInput("the parameter timeout must be a whole number of microseconds")
+        return timeout / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The response to one InferRequest."""
+
+    model: str
+    version: str
+    id: str
+    outputs: tuple[Tensor, ...]
+    parameters: Mapping[str, Any]
+
+
+def is_known(datatype: str) -> bool:
+    """Return whether the gateway reads elements of this datatype."""
     return datatype == BYTES or datatype in _CODES
 
 
 def from_raw(name: str, datatype: str, shape: tuple[int, ...], data: bytes) -> Tensor:
-    """A tensor from its raw form; BYTES elements have their length, 4 bytes, in front.
+    """Read a tensor's raw form, in which each BYTES element follows its length in 4 bytes.
 
-    Raises UnreadableInput when the bytes are not those of the shape.
+    Raises UnreadableInput when the bytes do not fit the shape.
     """
     if datatype == BYTES:
         return Tensor(name, datatype, shape, list(_elements(name, data)))
@@ -72,7 +111,7 @@ def from_raw(name: str, datatype: str, shape: tuple[int, ...], data: bytes) -> T
 
 
 def to_raw(tensor: Tensor) -> bytes:
-    """The raw form of a tensor."""
+    """Return the raw form of a tensor."""
     if tensor.datatype == BYTES:
         encoded = [value if isinstance(value, bytes) else str(value).encode() for value in tensor.values]
         return b"".join(_LENGTH.pack(len(element)) + element for element in encoded)
@@ -80,7 +119,7 @@ def to_raw(tensor: Tensor) -> bytes:
 
 
 def nested(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
-    """Flat elements as nested lists of this shape, which has a dimension at least and no empty one."""
+    """Return flat elements as nested lists; the shape has at least one dimension and none of size 0."""
     for size in reversed(shape[1:]):
         values = [values[start : start + size] for start in range(0, len(values), size)]
     return values

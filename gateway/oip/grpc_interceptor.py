@@ -1,0 +1,202 @@
+"""The outermost layer of gRPC calls: request id, API key, body budget, metrics, trace, access log, and errors."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from errors import Internal, NotSupported, RequestError
+from gateway.http.body import BodyBudget, full
+from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
+from gateway.metrics import Metrics
+from gateway.middleware import CLIENT_GONE
+from gateway.tracing import SILENT, Tracer
+from logs import current_request_id, event
+
+if TYPE_CHECKING:
+    from gateway.apikey import ApiKeys
+
+logger = logging.getLogger(__name__)
+
+# Calls that an orchestrator makes without a key.
+OPEN_CALLS = frozenset({"ServerLive", "ServerReady"})
+
+# For what its configuration forbids, Triton itself answers UNAVAILABLE.
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.UNAVAILABLE,
+    404: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+current_call: ContextVar[RequestContext] = ContextVar("call")
+"""The call that the current task answers; the servicer fills in its model."""
+
+UnaryCall = Callable[[Any, Any], Awaitable[Any]]
+StreamCall = Callable[[Any, Any], AsyncGenerator[Any, None]]
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):
+    """Gives each call its id, turns errors into statuses, and counts."""
+
+    def __init__(
+        self, metrics: Metrics, budget: BodyBudget, keys: "ApiKeys | None", tracer: Tracer, *, access_log: bool
+    ) -> None:
+        self._metrics = metrics
+        self._budget = budget
+        self._keys = keys
+        self._tracer = tracer
+        self._access_log = access_log
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """Return the call's own handler with this layer around it."""
+        handler = await continuation(handler_call_details)
+        path: str = handler_call_details.method
+        if handler is None:
+            return grpc.stream_unary_rpc_method_handler(self._unary(_not_offered(path), path, ""))
+        codec = (handler.request_deserializer, handler.response_serializer)
+        if not self._budget.fits(1):
+            # Its message is not read yet, and a handler of streams that reads none leaves it there.
+            return grpc.stream_unary_rpc_method_handler(self._unary(_refuse, path, path), *codec)
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, path, path), *codec)
+        return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, path), *codec)
+
+    def _unary(self, call: UnaryCall, path: str, route: str) -> UnaryCall:
+        async def answer(message: Any, context: Any) -> Any:
+            with self._recorded(context, path, route, getattr(message, "id", "")) as record:
+                try:
+                    self._check_key(context, path)
+                    self._hold(record.call, message)
+                    return await call(message, context)
+                except RequestError as error:
+                    record.status = error.status
+                    await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+                except asyncio.CancelledError:
+                    record.status = CLIENT_GONE
+                    raise
+                except Exception:
+                    # The edge of the process: the client gets a status and no stack trace, whatever broke.
+                    record.status = Internal.status
+                    logger.exception("unexpected_error", extra={"fields": {"path": path}})
+                    await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
+
+        return answer
+
+    def _stream(self, call: StreamCall, path: str) -> UnaryCall:
+        # Not a generator: gRPC ends one whose client left later, in another context than its span's.
+        async def answer(messages: Any, context: Any) -> None:
+            with self._recorded(context, path, path, "") as record:
+                try:
+                    self._check_key(context, path)
+                    async with aclosing(call(messages, context)) as answers:
+                        async for each in answers:
+                            await context.write(each)
+                except RequestError as error:
+                    record.status = error.status
+                    await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
+                except asyncio.CancelledError:
+                    record.status = CLIENT_GONE
+                    raise
+
+        return answer
+
+    @contextmanager
+    def _recorded(self, context: Any, path: str, route: str, own_id: str) -> Iterator["_CallRecord"]:
+        """Record one call from its beginning to its end; `route` is empty for a call that the gateway does not know."""
+        call = self._begin(context, route, own_id)
+        record = _CallRecord(call)
+        try:
+            tracer = SILENT if _name(path) in OPEN_CALLS else self._tracer
+            with tracer.request("gRPC", call) as span:
+                try:
+                    yield record
+                finally:
+                    span.answered(call, int(record.status))
+        finally:
+            self._end(call, path, int(record.status))
+
+    def _begin(self, context: Any, route: str, own_id: str) -> RequestContext:
+        request_id = _request_id(context, own_id)
+        current_request_id.set(request_id)
+        call = RequestContext(request_id, asyncio.get_running_loop().time(), route, headers=_headers(context))
+        current_call.set(call)
+        self._metrics.in_flight.inc()
+        return call
+
+    def _end(self, call: RequestContext, path: str, status: int) -> None:
+        seconds = asyncio.get_running_loop().time() - call.started
+        self._budget.give_back(call.held)
+        self._metrics.in_flight.dec()
+        self._metrics.request(call.model, call.route or "unmatched", status, seconds)
+        if self._access_log:
+            ms = round(seconds * 1000, 3)
+            event(logger, logging.INFO, "request", method="gRPC", path=path, model=call.model, status=status, ms=ms)
+
+    def _hold(self, call: RequestContext, message: Any) -> None:
+        """Count a message as held until its call ends. Raises OverCapacity when it exceeds the budget."""
+        size = message.ByteSize() if hasattr(message, "ByteSize") else 0
+        if not self._budget.take(size):
+            raise full()
+        call.held = size
+
+    def _check_key(self, context: Any, path: str) -> None:
+        """Require an API key where keys are configured. Raises Unauthorized or RateLimited."""
+        if self._keys is not None and _name(path) not in OPEN_CALLS:
+            metadata = dict(context.invocation_metadata() or ())
+            self._keys.admit(_text(metadata.get("authorization")), _text(metadata.get("x-api-key")))
+
+
+@dataclass(slots=True)
+class _CallRecord:
+    """One call and its status."""
+
+    call: RequestContext
+    status: int = HTTPStatus.OK
+
+
+def _not_offered(path: str) -> UnaryCall:
+    async def refuse(_: Any, __: Any) -> None:
+        raise NotSupported(f"{_name(path)[:80]} is not offered here; ServerMetadata lists the extensions that are")
+
+    return refuse
+
+
+async def _refuse(_: Any, __: Any) -> None:
+    raise full()
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _headers(context: Any) -> list[tuple[bytes, bytes]]:
+    """Return a call's metadata in the form of HTTP headers, without binary values."""
+    metadata = context.invocation_metadata() or ()
+    return [(name.encode(), value.encode()) for name, value in metadata if isinstance(value, str)]
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _request_id(context: Any, own_id: str) -> str:
+    """Return the id in the metadata, else the request's own, else a new one; it is sent back with the status."""
+    name = REQUEST_ID_HEADER.decode()
+    offered = dict(context.invocation_metadata() or ()).get(name, own_id)
+    accepted = accepted_id(offered if isinstance(offered, str) and offered else None)
+    context.set_trailing_metadata(((name, accepted),))
+    return accepted
