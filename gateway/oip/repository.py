@@ -78,23 +78,9 @@ class ModelRepository:
         }
 
     async def config(self, model: str, version: str | None) -> dict[str, Any]:
-        """Return a model's configuration.
-
-        A request may hold any number of instances, so `max_batch_size` is 0 and the dims keep their first dimension.
-        The parameters name labels, fields, actions and batch settings.
-        """
+        """Return a model's configuration."""
         _, found = await self._find(model, version)
-        inputs = inputs_of(found.card)
-        return {
-            "name": found.model,
-            "platform": _platform(found.card),
-            "backend": self._services.settings.engine.name,
-            "max_batch_size": 0,
-            "input": [] if inputs is None else [_config_tensor(each) for each in inputs.metadata],
-            "output": [_config_tensor(each) for each in tensors(found.card)],
-            "instance_group": [{"name": found.model, "count": found.workers}],
-            "parameters": {name: {"string_value": text} for name, text in _config_parameters(found).items()},
-        }
+        return model_config(found, self._services.settings.engine.name)
 
     async def statistics(self, model: str | None, version: str | None) -> list[dict[str, Any]]:
         """Return the protocol's `model_stats` of one version or all, of one model or all."""
@@ -162,6 +148,25 @@ class ModelRepository:
 def server_metadata(version: str) -> dict[str, Any]:
     """Return name, version and extensions of this server."""
     return {"name": "marina", "version": version, "extensions": list(EXTENSIONS)}
+
+
+def model_config(version: ServedVersion, backend: str) -> dict[str, Any]:
+    """Return the configuration of a version; `backend` is the engine's name.
+
+    A request may hold any number of instances, so `max_batch_size` is 0 and the dims keep their first dimension.
+    The parameters name labels, fields, actions and batch settings.
+    """
+    inputs = inputs_of(version.card)
+    return {
+        "name": version.model,
+        "platform": _platform(version.card),
+        "backend": backend,
+        "max_batch_size": 0,
+        "input": [] if inputs is None else [_config_tensor(each) for each in inputs.metadata],
+        "output": [_config_tensor(each) for each in tensors(version.card)],
+        "instance_group": [{"name": version.model, "count": version.workers}],
+        "parameters": {name: {"string_value": text} for name, text in _config_parameters(version).items()},
+    }
 
 
 def _platform(card: ModelCard) -> str:

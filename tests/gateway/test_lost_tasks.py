@@ -87,7 +87,7 @@ async def test_a_check_of_a_host_that_breaks_on_the_unforeseen_is_logged_and_com
         broken()
 
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.node.Node.check", lambda _: check())
+        patched.setattr("gateway.upstream.balancer.EngineHost.check", lambda _: check())
         hosts.nodes.start()
         await asyncio.wait_for(broke.wait(), 30)
     hosts.a.up = False

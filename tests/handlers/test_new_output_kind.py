@@ -12,7 +12,7 @@ import pytest
 
 from gateway.catalog import ServedVersion
 from gateway.console import state
-from gateway.oip import metadata
+from gateway.oip.repository import model_config
 from gateway.openapi import prediction_paths
 from handlers import card, golden, outputs
 from settings import load
@@ -55,7 +55,7 @@ class TestNewKind:
         assert read.predictions({"logits": logits}) == [{"stars": 4.0, "probabilities": {"3": 0.5, "5": 0.5, "1": 0.0}}]
 
     def test_open_inference_protocol_has_its_tensors(self) -> None:
-        assert metadata.config(served(), "torchserve")["output"] == [
+        assert model_config(served(), "torchserve")["output"] == [
             {"name": "stars", "data_type": "TYPE_FP32", "dims": [-1]}
         ]
         [tensor] = outputs.tensors(stars_card())
