@@ -96,7 +96,6 @@ upload_model: setup ## MODEL=name: roll the archive out to TorchServe
 
 rollback: setup ## MODEL=name: back to the version before
 	$(PY) -m delivery rollback $(ONE) $(ARGS)
-	$(PY) -m edge sync $(ONE) $(ARGS)
 
 models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)
@@ -105,15 +104,20 @@ doctor: setup ## what is open on the running deployment, and the setting that cl
 	$(PY) -m delivery doctor $(ARGS)
 
 edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
+	@$(PYTHON) -m stack.setup --edge
 	$(PY) -m edge $(ONE) $(ARGS)
 
-build_edge: ## image of the policy edge: OpenResty, the policy in Lua
+build_edge: ## images of the policy edge: nginx, and the compiler of its module
+	docker build -f docker/Dockerfile.edge --target module -t marina-edge-module .
 	docker build -f docker/Dockerfile.edge -t marina-edge .
 
-run_edge: setup ## MODEL=name: the policy edge in its container, on port 5005
+run_edge: setup ## MODEL=name: the policy edge in its container, on port 5005; a second call reloads it
 	$(PY) -m edge export .marina/edge_image $(ONE) $(ARGS)
-	docker run --rm --init -p 127.0.0.1:5005:5005 --read-only --tmpfs /run/marina --cap-drop ALL \
-	  --security-opt no-new-privileges -v "$(CURDIR)/.marina/edge_image:/srv/edge:ro" marina-edge
+	docker run --rm --user $$(id -u):$$(id -g) --network none --read-only --tmpfs /tmp --cap-drop ALL \
+	  --security-opt no-new-privileges -v "$(CURDIR)/.marina/edge_image:/srv/edge" marina-edge-module
+	docker kill -s HUP marina-edge 2>/dev/null || docker run --name marina-edge --rm --init -p 127.0.0.1:5005:5005 \
+	  --read-only --tmpfs /run/marina --cap-drop ALL --security-opt no-new-privileges \
+	  -v "$(CURDIR)/.marina/edge_image:/srv/edge:ro" marina-edge
 
 run_stress: setup ## MODEL=name: put load on the running stack and report
 	$(PY) stress.py $(ONE) $(ARGS)

@@ -6,9 +6,6 @@ from pathlib import Path
 import commands
 import settings
 from delivery.rollout import roll_out
-from delivery.stores import open_store
-from delivery.stores.base import file_name
-from edge import follow
 from errors import MarinaError, StoreError
 
 USAGE = """\
@@ -27,9 +24,6 @@ def main(overrides: list[str]) -> int:
         if not archive.is_file():
             raise StoreError(f"no archive {archive}; `make generate_mar MODEL={name}` builds it")
         outcome = roll_out(archive, loaded)
-        published = open_store(loaded).path(file_name(outcome.model, outcome.version))
-        if published is not None and not outcome.plan:
-            follow(outcome.model, outcome.version, published, loaded)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

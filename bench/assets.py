@@ -28,7 +28,7 @@ from bench.edge_peers import weights_file
 from bench.peers.peer import LEVELS, Level
 from bench.targets import Sample
 from delivery.trust import open_trusted
-from edge.network import read_policy
+from edge.edge_policy import read_edge_policy
 from settings.load import ROOT
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ def make_policy(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "demo", "train"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     if why := _build(folder, "policy", [f"served_model={POLICY}"]):
         raise SystemExit(f"the policy cannot be built: {why}")
-    weights_file(read_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar")), folder)
+    weights_file(read_edge_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar")), folder)
 
 
 def _build(folder: Path, name: str, words: Sequence[str]) -> str:
@@ -164,7 +164,7 @@ def _pictures(folder: Path) -> tuple[bytes, ...]:
 
 def actions(folder: Path, states: Sequence[bytes]) -> list[int]:
     """What the policy does in each state, computed in 64 bits from its weights alone."""
-    policy = read_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar"))
+    policy = read_edge_policy(_trusted(folder / "archives-policy" / f"{POLICY}.mar"))
     values = np.array([list(json.loads(state).values()) for state in states], dtype=np.float64)
     for weight, bias in policy.layers[:-1]:
         values = np.tanh(values @ weight.astype(np.float64).T + bias)

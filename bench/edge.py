@@ -1,7 +1,7 @@
 """`python -m bench.edge [--rounds 3] [--seconds 5] [--write FILE] [overrides]`: the edge beside its peers.
 
 Needs wrk and taskset; for the Rust peer also `apt-get install cargo librust-hyper-dev librust-tokio-dev
-librust-serde-json-dev`, for the edge in Lua libnginx-mod-http-lua. One core for the server and one for wrk, 64 clients,
+librust-serde-json-dev`. One core for the server and one for wrk, 64 clients,
 each round in another order. A ratio is the median of those of the rounds. Processor time is that of the server's
 processes, which noise from elsewhere disturbs less than it does the rate.
 """
@@ -29,11 +29,10 @@ from bench.edge_peers import Peer
 from bench.figures import median_ratio
 from bench.ports import free_ports
 from bench.turns import turned
-from edge.build import Built, build
-from edge.network import read_policy
-from edge.programs import nginx_program
-from edge.site import Site
-from errors import EdgeError
+from edge.compiler import nginx_program
+from edge.edge_policy import read_edge_policy
+from edge.nginx_module import NginxModule, build_module
+from edge.nginx_server import EdgeServer
 from settings import Settings
 from stack.filebrowser import over
 
@@ -98,8 +97,8 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
     state = ["served_model=cartpole", f"edge.port={port}", f"paths.state={folder / 'state'}", *overrides]
     loaded = settings.load(state)
     archive = Path(loaded.paths.archives) / "cartpole.mar"
-    built = build(archive, loaded)
-    policy = read_policy(built.archive)
+    built = build_module(archive, loaded)
+    policy = read_edge_policy(built.archive)
     weights = edge_peers.weights_file(policy, folder)
     one = json.dumps(STATE)
     many = json.dumps({"instances": [list(STATE.values())] * MANY})
@@ -116,28 +115,17 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, Load]:
         "edge, one worker, load on a third": Load(replace(peers[1], cores=servers), one, generator=third),
         "edge, two workers, load on a third": Load(replace(peers[2], cores=servers), one, generator=third),
     }
-    if (scripts := _in_lua(archive, loaded)) is not None:
-        loads["edge in Lua"] = Load(_edge(scripts, loaded, folder, port + 6, 1), one)
     if (hyper := edge_peers.rust(port + 5, weights, folder)) is not None:
         loads["Rust hyper"] = Load(hyper, one)
     return loads
 
 
-def _edge(built: Built, loaded: Settings, folder: Path, port: int, workers: int) -> Peer:
+def _edge(module: NginxModule, loaded: Settings, folder: Path, port: int, workers: int) -> Peer:
     edge = loaded.edge.model_copy(update={"workers": workers, "port": port})
     named = loaded.model_copy(update={"edge": edge})
-    site = Site(folder / f"edge{port}")
-    site.write(built, named)
-    return Peer(f"edge, {workers} workers", over(nginx_program(), site.folder), f"{edge.url}/predict")
-
-
-def _in_lua(archive: Path, loaded: Settings) -> Built | None:
-    """The build without a compiler; None where nginx has no Lua."""
-    try:
-        return build(archive, loaded.model_copy(update={"edge": loaded.edge.model_copy(update={"compiler": "none"})}))
-    except EdgeError as error:
-        print(f"no edge in Lua: {error}", file=sys.stderr)
-        return None
+    server = EdgeServer(folder / f"edge{port}")
+    server.configure(module, named)
+    return Peer(f"edge, {workers} workers", over(nginx_program(), server.folder), f"{edge.url}/predict")
 
 
 @contextlib.contextmanager
@@ -219,7 +207,6 @@ def _table(runs: Mapping[str, Sequence[Run]]) -> str:
         ("edge ÷ FastAPI + PyTorch", "edge", "FastAPI + PyTorch", 50.0),
         ("two nginx workers ÷ one", "edge, two workers, load on a third", "edge, one worker, load on a third", None),
         ("observations a second, 256 in one request ÷ one", "edge, 256 in one", "edge", 20.0),
-        ("edge in Lua ÷ edge", "edge in Lua", "edge", None),
     ]
     lines += [
         "",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from archive import Trusted, stamp, stamped
-from edge.network import Policy
-from edge.programs import nginx_program
+from edge.compiler import nginx_program
+from edge.edge_policy import EdgePolicy
 from settings.load import ROOT
 
 RUST = ROOT / "bench" / "peers" / "rust"
@@ -38,7 +38,7 @@ class Peer:
     cores: str = "0"
 
 
-def weights_file(policy: Policy, folder: Path) -> Path:
+def weights_file(policy: EdgePolicy, folder: Path) -> Path:
     """The weights as the hand-written peers read them."""
     parts = [part.ravel() for weight, bias in policy.layers for part in (np.ascontiguousarray(weight.T), bias)]
     path = folder / "weights.bin"

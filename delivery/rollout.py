@@ -7,6 +7,7 @@ import engines
 from archive import Archive
 from delivery import hosts, recover
 from delivery.copies import check_comparable
+from delivery.edge_update import follow
 from delivery.journal import Entry, Step
 from delivery.lock import alone
 from delivery.machine import Tools, observe, remove_archives, replace
@@ -27,11 +28,16 @@ log = logging.getLogger(__name__)
 
 
 def roll_out(archive_file: Path, settings: Settings) -> Outcome:
-    """Have the engine serve `archive_file` with the batch settings of `settings`.
+    """Have the engine, and then a running edge, serve `archive_file` with the batch settings of `settings`.
 
     Returns without a change when that very content serves already with these settings. Raises RolloutError saying
-    what failed and which version serves.
+    what failed and which version serves, EdgeError when only the edge still serves another one.
     """
+    outcome = _roll_out(archive_file, settings)
+    return outcome if outcome.plan else _followed_by_edge(outcome, settings)
+
+
+def _roll_out(archive_file: Path, settings: Settings) -> Outcome:
     archive = open_trusted(archive_file, settings)
     if settings.engine.nodes:
         return hosts.roll_out(archive, settings)
@@ -61,7 +67,11 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
 
 
 def roll_back(model: str, settings: Settings) -> Outcome:
-    """Have the engine serve the version before, with the settings it was registered with then."""
+    """Have the engine, and then a running edge, serve the version before, with the settings of that time."""
+    return _followed_by_edge(_roll_back(model, settings), settings)
+
+
+def _roll_back(model: str, settings: Settings) -> Outcome:
     if settings.engine.nodes:
         return hosts.roll_back(model, settings)
     with alone(model, settings), engines.connect(settings) as engine:
@@ -134,6 +144,14 @@ def _restore(tools: Tools, model: str) -> Outcome | None:
     entry = Entry(model, Step.PUBLISH, history.serving, None, history.before, published=False)
     proof = replace(tools, archive, entry, lambda: archive)
     return Outcome(model, history.serving.version, changed=True, golden=proof.golden)
+
+
+def _followed_by_edge(outcome: Outcome, settings: Settings) -> Outcome:
+    """Run the last step. A bucket keeps no file here that the edge could compile."""
+    published = open_store(settings).path(file_name(outcome.model, outcome.version))
+    if published is not None:
+        follow(outcome.model, outcome.version, published, settings)
+    return outcome
 
 
 def _only_observed(settings: Settings) -> bool:

@@ -1,12 +1,6 @@
 """The policy edge: a policy compiled into nginx.
 
-    archive ──network──▶ Policy ──c_source──▶ policy.h + native/*.h ──compiler──▶ module of nginx, and a harness
-    harness beside the archive's own handler ──parity──▶ may serve ──site──▶ nginx.conf ──stack──▶ running
-    delivery's rollout ──follow──▶ the same version here, by a reload of nginx
-
-This package's own imports are light: a rollout asks `follow` without loading torch.
+archive ──edge_policy──▶ EdgePolicy ──c_source──▶ policy.h + native/*.h ──compiler──▶ harness, module of nginx
+harness and the archive's own handler ──verify──▶ NginxModule ──nginx_server──▶ nginx.conf ──stack──▶ running
+last step of a rollout or rollback ──`python -m edge follow`──▶ the same version here, by a reload of nginx
 """
-
-from edge.follow import follow
-
-__all__ = ["follow"]

@@ -1,12 +1,10 @@
-"""`python -m edge [overrides]` compiles, checks and serves a policy.
+"""`python -m edge [overrides]` compiles a policy, compares it with its handler and serves it.
 
-`export FOLDER [overrides]` writes the policy in Lua, compared as well, to where the edge's image reads it. `sync
-[overrides]` brings a running edge to the version that serves; `follow ARCHIVE` is what a rollout starts for that,
-with the settings on standard input.
+`export FOLDER [overrides]` writes the compared policy as C to the folder that the edge's image reads. `follow MODEL
+VERSION ARCHIVE`, with the settings on standard input, brings a running edge of that model to the version: the last step
+of a rollout and of a rollback.
 """
 
-import logging
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,92 +12,83 @@ from pathlib import Path
 
 import commands
 import settings
-from edge.build import build
-from edge.follow import follow
-from edge.reload import ask_golden, reload
-from edge.site import Site, name_policy
+from edge.nginx_server import EdgeServer, check_golden_answers
 from errors import EdgeError, MarinaError
+from files import write_atomic
 from settings import Settings
 from settings.load import ROOT
 
 USAGE = """\
 usage: python -m edge [COMMAND] [hydra overrides]
 
-  served_model=NAME   compile the policy, check it against its handler and serve it
-  sync                bring a running edge to the version that serves
-  export FOLDER       write the policy for the edge's image
+  served_model=NAME              compile the policy, compare it with its handler and serve it
+  export FOLDER                  write the compared policy as C for the edge's image
+  follow MODEL VERSION ARCHIVE   bring a running edge of MODEL to VERSION; reads the settings from standard input
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        match list(arguments):
-            case ["follow", archive]:
-                loaded = Settings.model_validate_json(sys.stdin.read(), strict=True)
-                reload(build(Path(archive), loaded), loaded)
-            case ["export", folder, *overrides]:
-                _export(Path(folder), overrides)
-            case ["sync", *overrides]:
-                _sync(overrides)
-            case overrides:
-                _serve(overrides)
-    except MarinaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    match list(arguments):
+        case ["follow", model, version, archive]:
+            loaded = Settings.model_validate_json(sys.stdin.read(), strict=True)
+            _follow(model, version, Path(archive), loaded)
+        case ["export", folder, *overrides]:
+            _export(Path(folder), overrides)
+        case overrides:
+            _serve(overrides)
     return 0
 
 
 def _serve(overrides: list[str]) -> None:
+    from edge.nginx_module import build_module
+
     loaded = settings.load(overrides)
-    name = loaded.served_model.model_name
-    archive = _archive(loaded)
-    built = build(archive, loaded)
-    if Site.of(loaded).master() is not None:
-        reload(built, loaded)
+    module = build_module(_archive(loaded), loaded)
+    server = EdgeServer.of(loaded)
+    if server.master() is not None:
+        server.reload(module, loaded)
     else:
-        Site.of(loaded).write(built, loaded)
+        server.configure(module, loaded)
         done = subprocess.run([sys.executable, "-m", "stack", "edge", *overrides], cwd=ROOT, check=False)
         if done.returncode != 0:
             raise EdgeError("the edge did not start")
-        ask_golden(built, loaded)
-    print(f"{name} {built.version} answers on {loaded.edge.url}/models/{name}/predict and /predict")
+        check_golden_answers(module, loaded)
+    print(f"{module.model} {module.version} answers on {loaded.edge.url}/models/{module.model}/predict and /predict")
 
 
 def _export(folder: Path, overrides: list[str]) -> None:
-    """A container over this folder takes the new version as soon as it stands there, without a reload."""
-    loaded = settings.load([*overrides, "edge.compiler=none"])
-    built = build(_archive(loaded), loaded)
-    target = folder / built.path.name
-    shutil.copytree(built.path, target, dirs_exist_ok=True)
-    name_policy(folder / "policy", target.name)
-    print(f"{built.model} {built.version} is in {target}")
+    from edge.nginx_module import verify_policy
 
-
-def _sync(overrides: list[str]) -> None:
-    """Bring a running edge to the version that serves, after a rollback; without one there is nothing to do."""
     loaded = settings.load(overrides)
-    name = loaded.served_model.model_name
-    if (serving := _serving(loaded)) is not None and follow(name, *serving, loaded):
-        print(f"{name} {serving[0]} answers on {loaded.edge.url} as well")
+    verified = verify_policy(_archive(loaded), loaded)
+    write_atomic(folder / "policy.h", verified.header)
+    print(f"{verified.policy.model} {verified.policy.version} is in {folder / 'policy.h'}")
 
 
-def _serving(loaded: Settings) -> tuple[str, Path] | None:
-    """Version and archive that a rollout made serve, None where the store keeps no file of it here."""
-    from delivery.stores import open_store
-    from deployments.serving import ServingRecord
+def _follow(model: str, version: str, archive: Path, loaded: Settings) -> None:
+    """Do nothing when no edge runs, or it serves another model."""
+    server = EdgeServer.of(loaded)
+    serving = server.serving()
+    if serving is None or serving["model"] != model or server.master() is None:
+        return
+    from edge.nginx_module import build_module
 
-    history = ServingRecord.of(loaded).get(loaded.served_model.model_name)
-    path = open_store(loaded).path(history.serving.archive) if history else None
-    return (history.serving.version, path) if history and path else None
+    try:
+        server.reload(build_module(archive, loaded), loaded)
+    except MarinaError as error:
+        raise EdgeError(f"the edge still answers with {model} {serving['version']}, not {version}: {error}") from None
+    print(f"{model} {version} answers on {loaded.edge.url} as well")
 
 
 def _archive(loaded: Settings) -> Path:
-    """The archive that serves this model now, if a rollout made one serve; else the built one."""
+    """Return the archive that serves this model; before its first rollout, the one that was built."""
+    from delivery.stores import open_store
+    from deployments.serving import ServingRecord
+
     name = loaded.served_model.model_name
-    serving = _serving(loaded)
-    published = serving[1] if serving else None
+    history = ServingRecord.of(loaded).get(name)
+    published = open_store(loaded).path(history.serving.archive) if history else None
     built = Path(loaded.paths.archives) / f"{name}.mar"
     if published is None and not built.is_file():
         raise EdgeError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")

@@ -1,5 +1,6 @@
-"""A policy as C: everything that `native/*.h` leaves open, as constants and one function, in `policy.h`."""
+"""Writes a policy as C: `policy.h`, with the constants and the one function that `native/*.h` leave open."""
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -7,40 +8,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge import wording
-from edge.network import Normalization, Policy
+from edge.edge_policy import EdgePolicy, Normalization
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 LANES = 8
+"""The outputs that native/network.h computes at once; each layer is padded to a multiple of them."""
 
 
-def policy_header(policy: Policy) -> str:
-    """The text of `policy.h` for one policy."""
+def policy_header(policy: EdgePolicy) -> str:
+    """Return the text of `policy.h` for one policy."""
     parts = (_schema(policy), _action(policy), _constants(policy), _network(policy))
-    return "\n".join(
-        (
-            "#ifndef EDGE_POLICY_H",
-            "#define EDGE_POLICY_H",
-            '#include "memory.h"',
-            '#include "layer.h"',
-            *parts,
-            '#include "answer.h"',
-            "#endif",
-            "",
-        )
-    )
+    guard = ("#ifndef EDGE_POLICY_H", "#define EDGE_POLICY_H", '#include "memory.h"', '#include "network.h"')
+    return "\n".join((*guard, *parts, '#include "predict.h"', "#endif", ""))
 
 
-def _schema(policy: Policy) -> str:
+def _schema(policy: EdgePolicy) -> str:
     seen, space = policy.observation, policy.space
     fields = seen.fields or ()
     bits = 8 * space.dtype.itemsize if space.dtype.kind == "f" else 0
     lines = [
         f"#define EDGE_MODEL {_text(policy.model)}",
         f"#define EDGE_VERSION {_text(policy.version)}",
-        f"#define EDGE_HEAD {_text(wording.head(policy))}",
-        f"#define EDGE_TAIL {_text(wording.tail(policy))}",
-        f"#define EDGE_SHAPE_WORDS {_text(wording.shape(policy))}",
+        f"#define EDGE_HEAD {_text(_response_start(policy))}",
+        f"#define EDGE_TAIL {_text(_response_end(policy))}",
+        f"#define EDGE_SHAPE_ERROR {_text(_shape_error(policy))}",
         f"#define EDGE_FIELD_LIST {_text(', '.join(fields))}",
         f"enum {{ EDGE_DIMENSIONS = {len(space.shape)}, EDGE_SIZE = {policy.size}, EDGE_OUTPUTS = {policy.outputs} }};",
         f"#define EDGE_FIELDS {len(fields)}",
@@ -53,7 +44,22 @@ def _schema(policy: Policy) -> str:
     return "\n".join(lines)
 
 
-def _action(policy: Policy) -> str:
+def _response_start(policy: EdgePolicy) -> str:
+    """Return the text in front of the predictions, as handlers/outputs writes it."""
+    return f'{{"model":{json.dumps(policy.model)},"version":{json.dumps(policy.version)},"predictions":['
+
+
+def _response_end(policy: EdgePolicy) -> str:
+    return '],"weights":"random"}' if policy.weights == "random" else "]}"
+
+
+def _shape_error(policy: EdgePolicy) -> str:
+    """Return the error for an array of another shape, as handlers/observations.py writes it."""
+    sizes = list(policy.space.shape)
+    return f"an observation has shape {sizes}, many have [N, {', '.join(map(str, sizes))}]"
+
+
+def _action(policy: EdgePolicy) -> str:
     names = ("DISCRETE", "MULTI_DISCRETE", "MULTI_BINARY", "CONTINUOUS")
     kinds = "".join(f"#define EDGE_{name} {number}\n" for number, name in enumerate(names))
     match policy.action:
@@ -70,7 +76,7 @@ def _action(policy: Policy) -> str:
             return f"{kinds}#define EDGE_ACTION EDGE_CONTINUOUS\n{sizes}"
 
 
-def _constants(policy: Policy) -> str:
+def _constants(policy: EdgePolicy) -> str:
     lines = []
     for number, (weight, bias) in enumerate(policy.layers):
         filled = -len(bias) % LANES
@@ -79,7 +85,7 @@ def _constants(policy: Policy) -> str:
     return "\n".join(lines)
 
 
-def _network(policy: Policy) -> str:
+def _network(policy: EdgePolicy) -> str:
     widths = [len(bias) + -len(bias) % LANES for _, bias in policy.layers]
     inputs = policy.layers[0][0].shape[1]
     lines = [
@@ -90,9 +96,9 @@ def _network(policy: Policy) -> str:
     ]
     source, names = "features", ("even", "odd")
     for number, width in enumerate(widths):
-        target, taken = names[number % 2], policy.layers[number][0].shape[1]
+        target, count = names[number % 2], policy.layers[number][0].shape[1]
         lines.append(
-            f"    edge_linear({source}, {taken}, edge_weight{number}, edge_bias{number}, {width // LANES}, {target});"
+            f"    edge_linear({source}, {count}, edge_weight{number}, edge_bias{number}, {width // LANES}, {target});"
         )
         if number + 1 < len(widths) and policy.activation != "Identity":
             lines.append(f"    EDGE_ACTIVATE({policy.activation}, {target}, {width});")
@@ -100,7 +106,7 @@ def _network(policy: Policy) -> str:
     return "\n".join((*lines, *_head(policy, source), "    (void) even, (void) odd;", "}"))
 
 
-def _encoding(policy: Policy) -> Iterable[str]:
+def _encoding(policy: EdgePolicy) -> Iterable[str]:
     if policy.normalization is not None:
         yield from _normalization(policy.normalization)
         return
@@ -115,7 +121,7 @@ def _encoding(policy: Policy) -> Iterable[str]:
 
 
 def _normalization(figures: Normalization) -> Iterable[str]:
-    """In double, as handlers.policy_encoders.Normalize computes."""
+    """Normalise in double, as handlers.policy_encoders.Normalize does."""
     yield f"    static const double mean[] = {{{_list(map(_real, figures.mean.tolist()))}}};"
     yield f"    static const double spread[] = {{{_list(map(_real, figures.spread.tolist()))}}};"
     yield f"    for (int at = 0; at < {len(figures.mean)}; at++) {{"
@@ -125,7 +131,7 @@ def _normalization(figures: Normalization) -> Iterable[str]:
     yield "    }"
 
 
-def _head(policy: Policy, source: str) -> Iterable[str]:
+def _head(policy: EdgePolicy, source: str) -> Iterable[str]:
     space, count = policy.action, policy.outputs
     if not isinstance(space, Box):
         yield f"    memcpy(action, {source}, {count} * sizeof *action);"
@@ -169,7 +175,7 @@ def _field(name: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A C string of the same bytes."""
+    """Return a C string of the same bytes."""
     plain = (
         chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
     )

@@ -1,6 +1,7 @@
 """`python3 -m stack.setup`: a `.venv` with the pinned requirements, and the programs that the stack starts.
 
-`python3 -m stack.setup PACKAGE...` installs further packages of Debian instead. Needs nothing but Python itself.
+`python3 -m stack.setup PACKAGE...` installs further packages of Debian instead, `--edge` those that the policy edge is
+compiled with. Needs nothing but Python itself.
 """
 
 import contextlib
@@ -35,6 +36,9 @@ class SetupError(Exception):
 def main(packages: Sequence[str]) -> int:
     """Set up what is missing and return the exit status; a second run finds nothing to do."""
     try:
+        if list(packages) == ["--edge"]:
+            _apt_install(*_missing_for_edge())
+            return 0
         if packages:
             _apt_install(*(package for package in packages if not _is_installed(package)))
             return 0
@@ -80,6 +84,17 @@ def _make_venv() -> None:
 def _finds(program: str) -> bool:
     """Say whether a program is there; the folders of system programs are not on every user's path."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
+
+
+def _missing_for_edge() -> Iterator[str]:
+    """Yield the packages that the edge still needs: a C compiler with its library's headers, and those of nginx."""
+    compiler, source = shutil.which("cc"), b"#include <stdio.h>\n"
+    check = [compiler or "", "-fsyntax-only", "-x", "c", "-"]
+    if compiler is None or subprocess.run(check, input=source, capture_output=True, check=False).returncode != 0:
+        yield from ("gcc", "libc6-dev")
+    sources = Path(os.environ.get("MARINA_NGINX_SOURCES", "/usr/share/nginx/src"))
+    if not (sources / "src" / "core" / "nginx.h").is_file():
+        yield "nginx-dev"
 
 
 def _is_installed(package: str) -> bool:

@@ -1,7 +1,7 @@
-/* Answers bodies from standard input, for the tests and the parity gate: without nginx, with the same code.
+/* Answers bodies from standard input with the code of the module, without nginx: for the comparison with the handler.
 
-   In, native byte order: uint32 form, uint32 size, body. Out: uint32 status, uint32 size, answer.
-   `time BODY ROUNDS` prints the nanoseconds that one answer takes instead. */
+   In, native byte order: uint32 form, uint32 size, body. Out: uint32 status, uint32 size, body.
+   `time BODY ROUNDS` prints the nanoseconds that one prediction takes instead. */
 #include "policy.h"
 
 #include <time.h>
@@ -35,12 +35,12 @@ static int answer_all(void) {
     while (fread(head, sizeof head, 1, stdin) == 1) {
         piece *pieces = NULL;
         edge_arena arena = {&pieces, take};
-        /* Exactly as large as the body, so that a sanitizer sees a read behind its end. */
+        /* Exactly as large as the body, so that AddressSanitizer detects a read beyond its end. */
         char *body = malloc(head[1] ? head[1] : 1);
         if (body == NULL || (head[1] && fread(body, head[1], 1, stdin) != 1)) return 1;
         edge_reply reply = edge_answer(&arena, body, head[1], (int) head[0], (edge_text){"id", 2});
-        uint32_t told[2] = {(uint32_t) reply.status, (uint32_t) reply.size};
-        fwrite(told, sizeof told, 1, stdout);
+        uint32_t head_out[2] = {(uint32_t) reply.status, (uint32_t) reply.size};
+        fwrite(head_out, sizeof head_out, 1, stdout);
         fwrite(reply.body, 1, reply.size, stdout);
         free(body);
         release(&pieces);

@@ -1,5 +1,5 @@
-/* A strict JSON parser for what the quick one gives up on. It words and places errors as orjson does, so that a client
-   reads the same at the edge as at the gateway; of a key that stands twice the last one counts, as in Python. */
+/* A strict JSON parser for bodies that the fast reader does not take. Its errors have the text and the position of
+   orjson's, so that edge and gateway send the same bytes. The last of repeated keys counts, as in Python. */
 #ifndef EDGE_JSON_H
 #define EDGE_JSON_H
 
@@ -20,7 +20,7 @@ typedef struct edge_node {
 typedef struct {
     edge_arena *arena;
     const char *start, *at, *end;
-    const char *fault; /* NULL while all is well */
+    const char *fault; /* NULL without an error */
     const char *place;
     int depth;
 } edge_parser;
@@ -55,7 +55,7 @@ static int edge_hex(const edge_parser *parser, const char *at, uint32_t *value) 
     return 1;
 }
 
-/* An escape that the end of the body cuts off is told as such, and only where all of it that is there is right. */
+/* Reports an escape that the end of the body cuts off as an early end, if what is there of it is correct. */
 static edge_node *edge_bad_escape(edge_parser *parser, const char *escape) {
     size_t left = (size_t) (parser->end - escape);
     int cut = left == 1;
@@ -82,7 +82,7 @@ static char *edge_utf8(char *out, uint32_t code) {
     return out;
 }
 
-/* `\uXXXX` at `escape`, with its second half where it is a surrogate; moves `at` behind it. */
+/* Reads `\uXXXX` at `escape`, and the second half of a surrogate pair; moves `at` behind it. */
 static int edge_read_unicode(edge_parser *parser, const char *escape, uint32_t *code) {
     if (!edge_hex(parser, escape + 2, code)) return edge_bad_escape(parser, escape), 0;
     parser->at = escape + 6;
@@ -101,12 +101,12 @@ static int edge_read_unicode(edge_parser *parser, const char *escape, uint32_t *
     return 1;
 }
 
-/* The string whose opening quote `at` is on. */
+/* Reads the string whose opening quote `at` is on. */
 static int edge_read_string(edge_parser *parser, edge_text *text) {
     const char *closing = parser->at + 1;
     while (closing < parser->end && *closing != '"') closing += *closing == '\\' ? 2 : 1;
     size_t most = (size_t) ((closing < parser->end ? closing : parser->end) - parser->at);
-    char *out = edge_take(parser->arena, most, 1); /* no escape is shorter than what it stands for */
+    char *out = edge_take(parser->arena, most, 1); /* no escape is shorter than the text it encodes */
     if (out == NULL) return edge_fail(parser, parser->start, EDGE_NO_MEMORY), 0;
     text->data = out;
     parser->at++;
@@ -265,7 +265,7 @@ static size_t edge_characters(const char *text, size_t size) {
     return count;
 }
 
-/* The document, or NULL with `fault` and `place` set; the place is counted in characters. */
+/* Returns the document, or NULL with `fault` and `place` set; the place is counted in characters. */
 static edge_node *edge_parse(edge_arena *arena, const char *text, size_t size, const char **fault, size_t *place) {
     edge_parser parser = {.arena = arena, .start = text, .at = text, .end = text + size};
     *place = 0;

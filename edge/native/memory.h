@@ -1,4 +1,4 @@
-/* Memory that is released as a whole when its request ends, and the bytes of an answer. */
+/* Memory that is released as a whole when its request ends, and growing texts in it. */
 #ifndef EDGE_MEMORY_H
 #define EDGE_MEMORY_H
 
@@ -56,7 +56,7 @@ static void edge_put(edge_buffer *buffer, const char *data, size_t size) {
 
 static void edge_puts(edge_buffer *buffer, const char *text) { edge_put(buffer, text, strlen(text)); }
 
-/* At most 511 bytes. */
+/* Writes at most 511 bytes. */
 __attribute__((format(printf, 2, 3))) static void edge_printf(edge_buffer *buffer, const char *format, ...) {
     char text[512];
     va_list arguments;
@@ -66,7 +66,7 @@ __attribute__((format(printf, 2, 3))) static void edge_printf(edge_buffer *buffe
     if (size > 0) edge_put(buffer, text, (size_t) size < sizeof text ? (size_t) size : sizeof text - 1);
 }
 
-/* A JSON string with orjson's choice of escapes: UTF-8 as it is, control characters escaped. */
+/* Writes a JSON string with orjson's escapes: UTF-8 stays as it is, control characters are escaped. */
 static void edge_put_json(edge_buffer *buffer, const char *data, size_t size) {
     edge_put(buffer, "\"", 1);
     for (size_t start = 0, at = 0;; at++) {

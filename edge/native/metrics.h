@@ -1,4 +1,4 @@
-/* Counters in memory that all workers share, and the slow goodbye of a worker at a reload. */
+/* Counters and latencies in memory that all workers share, and their text for Prometheus. */
 #ifndef EDGE_METRICS_H
 #define EDGE_METRICS_H
 
@@ -10,7 +10,7 @@ typedef enum { EDGE_ROUTE_SHORT, EDGE_ROUTE_MODEL, EDGE_ROUTE_VERSION, EDGE_LAST
 static const char *edge_route_names[] = {"/predict", "/models/{model}/predict", "/models/{model}/versions/{version}/predict",
                                          "/healthz", "/metrics", "unmatched"};
 static const int edge_statuses[] = {200, 400, 404, 405, 408, 413, 414, 415, 422, 500, 501, 503, 505};
-/* Nanoseconds: from a single answer to the longest that a slow body may take. */
+/* Nanoseconds, from one prediction to the longest time that a slow body may take. */
 static const uint64_t edge_bounds[] = {1000,   2000,    5000,    10000,    20000,    50000,     100000,
                                        200000, 500000, 1000000, 10000000, 100000000, 1000000000, 10000000000};
 static const char *edge_bound_names[] = {"1e-06", "2e-06", "5e-06", "1e-05", "2e-05", "5e-05", "0.0001",
@@ -32,7 +32,7 @@ static uint64_t edge_now(void) {
 
 static ngx_int_t edge_init_zone(ngx_shm_zone_t *zone, void *before) {
     if (before != NULL) {
-        zone->data = before; /* a reload: the counters go on */
+        zone->data = before; /* a reload keeps the counters */
         return NGX_OK;
     }
     ngx_slab_pool_t *pool = (ngx_slab_pool_t *) zone->shm.addr;
@@ -61,8 +61,8 @@ static void edge_put_metrics(edge_buffer *out, ngx_shm_zone_t *zone) {
             if (counters->requests[route][at])
                 edge_printf(out, "marina_edge_requests_total{model=\"%s\",route=\"%s\",status=\"%d\"} %lu\n", EDGE_MODEL,
                             edge_route_names[route], edge_statuses[at], (unsigned long) counters->requests[route][at]);
-    edge_puts(out, "# HELP marina_edge_request_seconds Time from a request's headers to its answer, that of a body on its "
-                   "way included\n# TYPE marina_edge_request_seconds histogram\n");
+    edge_puts(out, "# HELP marina_edge_request_seconds Time from the headers of a request to its response, including its "
+                   "body\n# TYPE marina_edge_request_seconds histogram\n");
     for (int route = 0; route <= EDGE_LAST_PREDICTION; route++) {
         unsigned long sum = 0;
         for (int bound = 0; bound <= EDGE_BOUNDS; bound++) {
@@ -75,43 +75,6 @@ static void edge_put_metrics(edge_buffer *out, ngx_shm_zone_t *zone) {
         edge_printf(out, "marina_edge_request_seconds_count{model=\"%s\",route=\"%s\"} %lu\n", EDGE_MODEL,
                     edge_route_names[route], sum);
     }
-}
-
-/* A worker that is told to quit closes its idle keep-alive connections at once, and a request that is on its way on one
-   of them is lost. So the order to quit is held back a little: meanwhile each answer says `Connection: close`, clients
-   move to the new workers, and what is idle after that has been silent for as long. */
-enum { EDGE_GOODBYE_MS = 2000 };
-
-static int edge_leaving;
-static ngx_msec_t edge_left;
-static ngx_int_t (*edge_process_events)(ngx_cycle_t *cycle, ngx_msec_t timer, ngx_uint_t flags);
-
-static void edge_wake(ngx_event_t *event) { (void) event; }
-static ngx_event_t edge_alarm;
-static ngx_connection_t edge_nobody = {.fd = (ngx_socket_t) -1};
-
-static ngx_int_t edge_watched_events(ngx_cycle_t *cycle, ngx_msec_t timer, ngx_uint_t flags) {
-    ngx_int_t result = edge_process_events(cycle, timer, flags);
-    if (ngx_quit && !edge_leaving) {
-        edge_leaving = 1;
-        edge_left = ngx_current_msec + EDGE_GOODBYE_MS;
-        ngx_close_listening_sockets(cycle);
-        ngx_add_timer(&edge_alarm, EDGE_GOODBYE_MS);
-        ngx_quit = 0;
-    } else if (ngx_quit && !ngx_exiting) {
-        ngx_quit = 0;
-    }
-    if (edge_leaving && !ngx_exiting && (ngx_msec_int_t) (ngx_current_msec - edge_left) >= 0) ngx_quit = 1;
-    return result;
-}
-
-static ngx_int_t edge_watch_quit(ngx_cycle_t *cycle) {
-    edge_alarm.handler = edge_wake;
-    edge_alarm.data = &edge_nobody;
-    edge_alarm.log = cycle->log;
-    edge_process_events = ngx_event_actions.process_events;
-    ngx_event_actions.process_events = edge_watched_events;
-    return NGX_OK;
 }
 
 #endif

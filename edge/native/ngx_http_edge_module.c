@@ -1,10 +1,10 @@
-/* The edge as a module of nginx: `edge;` in a location has the compiled policy answer there.
+/* The nginx module of the edge: `edge SIZE;` in a location has the compiled policy answer bodies of at most SIZE bytes.
 
      POST /predict, /models/MODEL/predict, /models/MODEL/versions/VERSION/predict
      GET  /healthz, /metrics
 
-   The body is read into memory, answered in place and sent in one piece. What a request is refused with is worded as by
-   the gateway; errors of nginx itself (a malformed head, a slow body) come here through error_page. */
+   The module reads the body into memory and sends the response in one piece. Its errors have the text of the gateway's.
+   nginx's own errors (a malformed head, a slow body) come here through error_page. */
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_event.h>
@@ -12,6 +12,7 @@
 
 #include "policy.h"
 
+#include "draining.h"
 #include "metrics.h"
 
 typedef struct {
@@ -30,7 +31,7 @@ extern ngx_module_t ngx_http_edge_module;
 
 static uint64_t edge_random;
 
-static uint64_t edge_next_random(void) { /* splitmix64: a request id must differ, not be secret */
+static uint64_t edge_next_random(void) { /* splitmix64: request ids must be unique, not secret */
     uint64_t z = edge_random += UINT64_C(0x9e3779b97f4a7c15);
     z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
@@ -47,7 +48,7 @@ static ngx_table_elt_t *edge_header_in(ngx_http_request_t *r, const char *name, 
     return NULL;
 }
 
-/* The client's id when it is printable ASCII of at most 128 characters, else a new one of 32 hex digits. */
+/* Returns the client's id when it is printable ASCII of at most 128 characters, else a new one of 32 hex digits. */
 static edge_text edge_request_id(ngx_http_request_t *r) {
     ngx_table_elt_t *offered = edge_header_in(r, "x-request-id", 12);
     if (offered != NULL && offered->value.len >= 1 && offered->value.len <= 128) {
@@ -91,7 +92,7 @@ static ngx_int_t edge_send(ngx_http_request_t *r, edge_request *request, edge_re
         EDGE_ADD_HEADER(r, "x-model-version", EDGE_TEXT(EDGE_VERSION)) != NGX_OK)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     edge_count(conf->zone, request->route, reply.status, edge_now() - request->started);
-    if (edge_leaving) r->keepalive = 0;
+    if (edge_draining) r->keepalive = 0;
     buffer->pos = buffer->start = (u_char *) reply.body;
     buffer->last = buffer->end = buffer->pos + reply.size;
     buffer->memory = 1;
@@ -102,13 +103,13 @@ static ngx_int_t edge_send(ngx_http_request_t *r, edge_request *request, edge_re
     return ngx_http_output_filter(r, &chain);
 }
 
-static ngx_int_t edge_tell(ngx_http_request_t *r, edge_request *request, int status, const char *code, const char *detail) {
+static ngx_int_t edge_send_error(ngx_http_request_t *r, edge_request *request, int status, const char *code, const char *detail) {
     edge_arena arena = {r->pool, edge_from_pool};
     return edge_send(r, request, edge_error(&arena, status, code, detail, strlen(detail), request->id),
                      EDGE_TEXT("application/json"));
 }
 
-/* The whole body in one piece: where it came in several, or lies in a file, it is copied. */
+/* Returns the body in one piece; copies it where it came in several, or is in a file. */
 static int edge_whole_body(ngx_http_request_t *r, edge_text *body) {
     ngx_chain_t *link = r->request_body ? r->request_body->bufs : NULL;
     size_t size = 0;
@@ -123,7 +124,7 @@ static int edge_whole_body(ngx_http_request_t *r, edge_text *body) {
     if (whole == NULL) return 0;
     for (ngx_chain_t *each = link; each; each = each->next) {
         size_t part = (size_t) ngx_buf_size(each->buf);
-        if (part == 0) continue; /* the end of a chunked body is a buffer of nothing */
+        if (part == 0) continue; /* a chunked body ends with an empty buffer */
         if (ngx_buf_in_memory(each->buf)) memcpy(at, each->buf->pos, part);
         else if (ngx_read_file(each->buf->file, at, part, each->buf->file_pos) != (ssize_t) part) return 0;
         at += part;
@@ -148,13 +149,13 @@ static ngx_int_t edge_answer_body(ngx_http_request_t *r, edge_request *request) 
     edge_arena arena = {r->pool, edge_from_pool};
     edge_text body;
     char words[96];
-    if (!edge_whole_body(r, &body)) return edge_tell(r, request, 500, "internal", "the body could not be read");
+    if (!edge_whole_body(r, &body)) return edge_send_error(r, request, 500, "internal", "the body could not be read");
     if (body.size > conf->max_body) {
         snprintf(words, sizeof words, "the body is larger than the %zu bytes that are accepted", conf->max_body);
-        return edge_tell(r, request, 413, "too_large", words);
+        return edge_send_error(r, request, 413, "too_large", words);
     }
-    if (body.size == 0) return edge_tell(r, request, 400, "unreadable_input", "the body is empty");
-    if (!edge_is_json(r)) return edge_tell(r, request, 415, "wrong_type", "send application/json");
+    if (body.size == 0) return edge_send_error(r, request, 400, "unreadable_input", "the body is empty");
+    if (!edge_is_json(r)) return edge_send_error(r, request, 415, "wrong_type", "send application/json");
     edge_reply reply = edge_answer(&arena, body.data, body.size, request->form, request->id);
     return edge_send(r, request, reply, EDGE_TEXT("application/json"));
 }
@@ -163,10 +164,10 @@ static void edge_body_handler(ngx_http_request_t *r) {
     ngx_http_finalize_request(r, edge_answer_body(r, ngx_http_get_module_ctx(r, ngx_http_edge_module)));
 }
 
-/* Without reading the body: nginx takes it off the connection afterwards, or closes that. */
+/* Refuses without reading the body; nginx discards it afterwards, or closes the connection. */
 static ngx_int_t edge_refuse_early(ngx_http_request_t *r, edge_request *request, int status, const char *code, const char *detail) {
     if (ngx_http_discard_request_body(r) != NGX_OK) r->keepalive = 0;
-    return edge_tell(r, request, status, code, detail);
+    return edge_send_error(r, request, status, code, detail);
 }
 
 static int edge_bad_deadline(ngx_http_request_t *r) {
@@ -200,7 +201,7 @@ typedef struct {
     edge_text model, version;
 } edge_match;
 
-/* /models/MODEL/predict and /models/MODEL/versions/VERSION/predict. */
+/* Matches /models/MODEL/predict and /models/MODEL/versions/VERSION/predict. */
 static int edge_match_model(edge_text path, edge_match *match) {
     static const char prefix[] = "/models/", predict[] = "/predict", versions[] = "/versions/";
     size_t before = sizeof prefix - 1, behind = sizeof predict - 1, between = sizeof versions - 1;
@@ -240,24 +241,24 @@ static ngx_int_t edge_unknown_model(ngx_http_request_t *r, edge_request *request
                      EDGE_TEXT("application/json"));
 }
 
-/* What nginx refused by itself: its status under the one shape of every error. */
+/* Answers an error of nginx itself: its status, in the shape of every error. */
 static ngx_int_t edge_from_nginx(ngx_http_request_t *r, edge_request *request) {
     edge_conf *conf = ngx_http_get_module_loc_conf(r, ngx_http_edge_module);
     char words[96];
     switch (r->err_status) {
-    case 408: return edge_tell(r, request, 408, "request_timeout", "the request did not arrive in time");
+    case 408: return edge_send_error(r, request, 408, "request_timeout", "the request did not arrive in time");
     case 413:
         snprintf(words, sizeof words, "the body is larger than the %zu bytes that are accepted", conf->max_body);
-        return edge_tell(r, request, 413, "too_large", words);
-    case 405: return edge_tell(r, request, 405, "method_not_allowed", "Method Not Allowed");
-    case 414: return edge_tell(r, request, 414, "uri_too_long", "URI Too Long");
-    case 501: return edge_tell(r, request, 501, "not_implemented", "Not Implemented");
-    case 505: return edge_tell(r, request, 505, "http_version_not_supported", "HTTP Version Not Supported");
+        return edge_send_error(r, request, 413, "too_large", words);
+    case 405: return edge_send_error(r, request, 405, "method_not_allowed", "Method Not Allowed");
+    case 414: return edge_send_error(r, request, 414, "uri_too_long", "URI Too Long");
+    case 501: return edge_send_error(r, request, 501, "not_implemented", "Not Implemented");
+    case 505: return edge_send_error(r, request, 505, "http_version_not_supported", "HTTP Version Not Supported");
     case 400: case 494: case 495: case 496: case 497:
-        return edge_tell(r, request, 400, "unreadable_input", "the request is not HTTP that is read here");
+        return edge_send_error(r, request, 400, "unreadable_input", "the request is not HTTP that is read here");
     default:
-        if (r->err_status < 500) return edge_tell(r, request, 400, "unreadable_input", "the request is refused");
-        return edge_tell(r, request, 500, "internal", "the edge failed on this request");
+        if (r->err_status < 500) return edge_send_error(r, request, 400, "unreadable_input", "the request is refused");
+        return edge_send_error(r, request, 500, "internal", "the edge failed on this request");
     }
 }
 
@@ -279,8 +280,8 @@ static ngx_int_t edge_show(ngx_http_request_t *r, edge_request *request) {
     return edge_send(r, request, (edge_reply){200, text.data, text.size}, EDGE_TEXT("text/plain; version=0.0.4; charset=utf-8"));
 }
 
-static int edge_is(ngx_http_request_t *r, const char *path, size_t size) { return r->uri.len == size && memcmp(r->uri.data, path, size) == 0; }
-#define EDGE_IS(r, path) edge_is(r, path, sizeof(path) - 1)
+static int edge_path_is(ngx_http_request_t *r, const char *path, size_t size) { return r->uri.len == size && memcmp(r->uri.data, path, size) == 0; }
+#define EDGE_PATH_IS(r, path) edge_path_is(r, path, sizeof(path) - 1)
 
 static ngx_int_t edge_handler(ngx_http_request_t *r) {
     edge_request *request = ngx_palloc(r->pool, sizeof *request);
@@ -289,11 +290,11 @@ static ngx_int_t edge_handler(ngx_http_request_t *r) {
     *request = (edge_request){edge_request_id(r), EDGE_ANY, EDGE_ROUTE_NONE, edge_now()};
     ngx_http_set_ctx(r, request, ngx_http_edge_module);
     if (r->err_status) return edge_from_nginx(r, request);
-    if (EDGE_IS(r, "/healthz") || EDGE_IS(r, "/metrics")) {
-        request->route = EDGE_IS(r, "/healthz") ? EDGE_ROUTE_HEALTH : EDGE_ROUTE_METRICS;
+    if (EDGE_PATH_IS(r, "/healthz") || EDGE_PATH_IS(r, "/metrics")) {
+        request->route = EDGE_PATH_IS(r, "/healthz") ? EDGE_ROUTE_HEALTH : EDGE_ROUTE_METRICS;
         return edge_show(r, request);
     }
-    if (EDGE_IS(r, "/predict")) request->form = EDGE_STATE;
+    if (EDGE_PATH_IS(r, "/predict")) request->form = EDGE_STATE;
     else if (!edge_match_model((edge_text){(char *) r->uri.data, r->uri.len}, &match))
         return edge_refuse_early(r, request, 404, "not_found", "Not Found");
     request->route = match.route;
@@ -330,7 +331,7 @@ static char *edge_set(ngx_conf_t *cf, ngx_command_t *command, void *data) {
     if (most <= 0) return "needs the size of the largest body";
     conf->max_body = (size_t) most;
     location->handler = edge_handler;
-    /* A tag of nginx itself: the module of the next version has other addresses, and the counters go on. */
+    /* The tag is an address of nginx itself: the next module has other addresses, and must find the same counters. */
     conf->zone = ngx_shared_memory_add(cf, &name, 8 * ngx_pagesize, &ngx_http_core_module);
     if (conf->zone == NULL) return NGX_CONF_ERROR;
     conf->zone->init = edge_init_zone;
@@ -342,7 +343,7 @@ static ngx_int_t edge_init_process(ngx_cycle_t *cycle) {
     if (source == NULL || fread(&edge_random, sizeof edge_random, 1, source) != 1)
         edge_random = (uint64_t) ngx_pid << 32 ^ edge_now();
     if (source) fclose(source);
-    return edge_watch_quit(cycle);
+    return edge_delay_quit(cycle);
 }
 
 static ngx_command_t edge_commands[] = {
@@ -353,7 +354,7 @@ static ngx_http_module_t edge_context = {NULL, NULL, NULL, NULL, NULL, NULL, edg
 ngx_module_t ngx_http_edge_module = {NGX_MODULE_V1, &edge_context, edge_commands, NGX_HTTP_MODULE, NULL, NULL, edge_init_process,
                                      NULL,          NULL,          NULL,          NULL,            NGX_MODULE_V1_PADDING};
 
-/* What nginx looks up in a dynamic module. */
+/* The symbols that nginx looks up in a dynamic module. */
 ngx_module_t *ngx_modules[] = {&ngx_http_edge_module, NULL};
 char *ngx_module_names[] = {"ngx_http_edge_module", NULL};
 char *ngx_module_order[] = {NULL};

@@ -1,4 +1,4 @@
-/* Decimal text to the nearest double, and float32 to the shortest decimal text that gives it back. */
+/* Converts decimal text to the nearest double, and a float32 to the shortest decimal text that reads back as it. */
 #ifndef EDGE_NUMBER_H
 #define EDGE_NUMBER_H
 
@@ -9,7 +9,7 @@
 static const double edge_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                      1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-/* digits * 10^exponent, correctly rounded, where that is cheap to know; 0 where strtod must tell.
+/* Computes digits * 10^exponent, correctly rounded, where that is cheap; returns 0 where strtod is needed.
 
    Exact when both factors are doubles (W. D. Clinger, "How to read floating point numbers accurately", 1990). With 64
    bit significands at hand, one operation on exact factors is within half a unit of the 64th bit; rounding that once
@@ -35,7 +35,7 @@ static int edge_cheap_double(uint64_t digits, int exponent, double *value) {
     return 0;
 }
 
-/* The double nearest to a JSON number of any length. */
+/* Computes the double nearest to a JSON number of any length. */
 static int edge_exact_double(edge_arena *arena, const char *text, size_t size, double *value) {
     char small[128], *copy = small;
     if (size >= sizeof small && (copy = edge_take(arena, size, 1)) == NULL) return 0;
@@ -45,8 +45,8 @@ static int edge_exact_double(edge_arena *arena, const char *text, size_t size, d
     return 1;
 }
 
-/* Whether some decimal of so many digits reads back as `value`; left in `text`. Below a power of two floats lie twice as
-   dense as above, so there the nearest decimal may fail where the next larger one reads back. */
+/* Looks for a decimal of so many digits that reads back as `value`, and leaves it in `text`. Floats are twice as dense
+   below a power of two as above it, so there the nearest decimal may fail where the next larger one reads back. */
 static int edge_reads_back(float value, int precision, char text[32]) {
     snprintf(text, 32, "%.*e", precision - 1, (double) value);
     if (strtof(text, NULL) == value) return 1;
@@ -58,10 +58,10 @@ static int edge_reads_back(float value, int precision, char text[32]) {
     return strtof(text, NULL) == value;
 }
 
-/* The shortest decimal digits that read back as this float32; returns their number and the exponent of the first. */
+/* Finds the shortest decimal digits that read back as this float32; returns their number and the exponent of the first. */
 static int edge_shortest(float value, char digits[10], int *exponent) {
     char text[32], shorter[32];
-    int precision = 9; /* tells any two floats apart */
+    int precision = 9; /* enough to distinguish any two floats */
     snprintf(text, sizeof text, "%.8e", (double) value);
     while (precision > 1 && edge_reads_back(value, --precision, shorter)) memcpy(text, shorter, sizeof text);
     int count = 0;
@@ -74,7 +74,7 @@ static int edge_shortest(float value, char digits[10], int *exponent) {
 
 enum { EDGE_PYTHON, EDGE_ORJSON };
 
-/* A finite float32 as the handler words it (Python's json), or as the gateway words what it has parsed (orjson). */
+/* Writes a finite float32 as the handler does (Python's json), or as the gateway does (orjson). */
 static void edge_put_float(edge_buffer *buffer, float value, int style) {
     if (value == 0) {
         edge_puts(buffer, signbit(value) ? "-0.0" : "0.0");

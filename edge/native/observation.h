@@ -1,5 +1,5 @@
-/* Observations out of parsed JSON, with the words that the handler has for what is wrong (handlers/observations.py,
-   handlers/arrays.py). Everything that the quick reader does not take at sight comes here. */
+/* Reads observations out of parsed JSON, with the error messages of the handler (handlers/observations.py,
+   handlers/arrays.py). Every body that the fast reader does not take comes here. */
 #ifndef EDGE_OBSERVATION_H
 #define EDGE_OBSERVATION_H
 
@@ -7,7 +7,7 @@
 
 typedef struct {
     edge_arena *arena;
-    int status; /* 0 while all is well */
+    int status; /* 0 without an error */
     const char *code;
     edge_buffer detail;
 } edge_problem;
@@ -34,8 +34,8 @@ static int edge_no_memory(edge_problem *problem) {
     return 0;
 }
 
-/* Puts the place of an error in front of its words. */
-static int edge_within(edge_problem *problem, const char *place) {
+/* Puts the location of an error in front of its message. */
+static int edge_add_location(edge_problem *problem, const char *place) {
     edge_buffer inner = problem->detail;
     problem->detail = (edge_buffer){.arena = problem->arena};
     edge_printf(&problem->detail, "%s: ", place);
@@ -47,7 +47,7 @@ static int edge_same(edge_text left, edge_text right) {
     return left.size == right.size && memcmp(left.data, right.data, left.size) == 0;
 }
 
-/* The last child of that name, as a dict keeps it. */
+/* Returns the last child of that name, the one that a dict keeps. */
 static const edge_node *edge_child(const edge_node *object, edge_text name) {
     const edge_node *found = NULL;
     for (const edge_node *child = object->first; child; child = child->next)
@@ -67,7 +67,7 @@ static int edge_by_text(const void *left, const void *right) {
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-/* Unknown names of an object, sorted, without doubles, shortened as handlers/rows.py does; returns how many. */
+/* Writes the unknown names of an object, sorted, unique and shortened as in handlers/rows.py; returns their number. */
 static size_t edge_put_unknown(edge_buffer *out, const edge_node *object, int (*is_known)(edge_text)) {
     edge_text *names = edge_take(out->arena, object->count, sizeof *names);
     size_t count = 0, different = 0;
@@ -93,7 +93,7 @@ static const char *edge_kind_name(const edge_node *node) {
     return names[node->kind];
 }
 
-static int edge_strange(edge_problem *problem, const edge_node *node) {
+static int edge_not_a_number(edge_problem *problem, const edge_node *node) {
     edge_printf(edge_refuse(problem, 422, "invalid_fields"), "%s stands where a number must", edge_kind_name(node));
     return 0;
 }
@@ -107,7 +107,7 @@ typedef struct {
     size_t count;
 } edge_array;
 
-/* Nested lists of numbers, opened level by level. */
+/* Reads nested lists of numbers, level by level. */
 static int edge_read_array(edge_problem *problem, const edge_node *list, int most, edge_array *array) {
     const edge_node **level = edge_take(problem->arena, list->count, sizeof *level);
     if (level == NULL) return edge_no_memory(problem);
@@ -133,13 +133,13 @@ static int edge_read_array(edge_problem *problem, const edge_node *list, int mos
         count = next;
     }
     for (size_t at = 0; at < count; at++)
-        if (level[at]->kind != EDGE_NUMBER) return edge_strange(problem, level[at]);
+        if (level[at]->kind != EDGE_NUMBER) return edge_not_a_number(problem, level[at]);
     array->leaves = level;
     array->count = count;
     return 1;
 }
 
-/* Whether the last dimensions of an array are those of one observation. */
+/* Returns 1 if the last dimensions of an array are those of one observation. */
 static int edge_fits(const edge_array *array) {
     if (array->dimensions < EDGE_DIMENSIONS || array->dimensions > EDGE_DIMENSIONS + 1) return 0;
     int many = array->dimensions - EDGE_DIMENSIONS;
@@ -176,8 +176,8 @@ static int edge_named(edge_problem *problem, const edge_node *object, double *va
         const edge_node *child = edge_child(object, edge_fields[field]);
         if (child->kind != EDGE_NUMBER) {
             if (child->kind == EDGE_LIST) edge_invalid(problem, "lists are nested deeper than 1");
-            else edge_strange(problem, child);
-            return edge_within(problem, edge_fields[field].data);
+            else edge_not_a_number(problem, child);
+            return edge_add_location(problem, edge_fields[field].data);
         }
         values[field] = child->number;
     }
@@ -194,7 +194,7 @@ static int edge_one(edge_problem *problem, const edge_node *item, double *values
     if (item->kind != EDGE_LIST)
         return edge_invalid(problem, "an observation must be an array or an object of named fields");
     if (!edge_read_array(problem, item, EDGE_DIMENSIONS, &array)) return 0;
-    if (array.dimensions != EDGE_DIMENSIONS || !edge_fits(&array)) return edge_invalid(problem, EDGE_SHAPE_WORDS);
+    if (array.dimensions != EDGE_DIMENSIONS || !edge_fits(&array)) return edge_invalid(problem, EDGE_SHAPE_ERROR);
     edge_copy(values, &array);
     return 1;
 }
@@ -203,7 +203,7 @@ static int edge_is_instances(edge_text name) { return edge_same(name, (edge_text
 
 static int edge_is_observation(edge_text name) { return edge_same(name, (edge_text){"observation", 11}); }
 
-/* What the handler reads beside observations: this program draws no actions and knows no masks. */
+/* The options of the handler that this program refuses: it does not sample and does not mask actions. */
 static int edge_has_option(const edge_node *payload) {
     return edge_child(payload, (edge_text){"deterministic", 13}) || edge_child(payload, (edge_text){"seed", 4}) ||
            edge_child(payload, (edge_text){"action_masks", 12});
@@ -235,12 +235,12 @@ static int edge_instances(edge_problem *problem, const edge_node *payload, edge_
             char place[48];
             if (problem->status == 503) return 0;
             snprintf(place, sizeof place, "instances[%zu]", at);
-            return edge_within(problem, place);
+            return edge_add_location(problem, place);
         }
     return 1;
 }
 
-/* {"observation": ...}: one, of any form. */
+/* Reads {"observation": ...}, one observation of any form. */
 static int edge_observation(edge_problem *problem, const edge_node *payload, double *values) {
     if (edge_has_option(payload)) return edge_no_options(problem);
     edge_buffer unknown = {.arena = problem->arena};
@@ -253,7 +253,7 @@ static int edge_observation(edge_problem *problem, const edge_node *payload, dou
     return edge_one(problem, edge_child(payload, (edge_text){"observation", 11}), values);
 }
 
-/* The observations of one parsed request. */
+/* Reads the observations of one parsed request. */
 static int edge_read_observations(edge_problem *problem, const edge_node *payload, edge_observations *found) {
     edge_array array;
     if (payload->kind == EDGE_OBJECT && edge_child(payload, (edge_text){"instances", 9}))
@@ -267,7 +267,7 @@ static int edge_read_observations(edge_problem *problem, const edge_node *payloa
         return edge_named(problem, payload, found->values);
     }
     if (!edge_read_array(problem, payload, EDGE_DIMENSIONS + 1, &array)) return 0;
-    if (!edge_fits(&array)) return edge_invalid(problem, EDGE_SHAPE_WORDS);
+    if (!edge_fits(&array)) return edge_invalid(problem, EDGE_SHAPE_ERROR);
     found->count = array.dimensions == EDGE_DIMENSIONS ? 1 : array.shape[0];
     found->values = edge_take(problem->arena, array.count, sizeof(double));
     if (found->values == NULL) return edge_no_memory(problem);

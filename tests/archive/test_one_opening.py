@@ -30,7 +30,7 @@ ONLY_READ = {
 }
 OF_ANY_MAKER = {"engines/ray/checked.py": "archives of other makers, where no signature is required"}
 IMPORTS_OUT_OF_A_FOLDER = {
-    "edge/oracle.py": "asked by edge/asking.py, which unpacks a trusted archive",
+    "edge/reference_handler.py": "asked by edge/verify.py, which unpacks a trusted archive",
     "engines/ray/handler.py": "of engines/ray/unpacked.py, whose bytes are those that were checked",
     "bench/traced_worker.py": "started by bench/tracing.py, which unpacks a trusted archive",
     "bench/peers/pipeline.py": "of bench/assets.py, which unpacks a trusted archive",
@@ -117,7 +117,7 @@ def test_whoever_unpacks_an_archive_to_run_it_has_opened_it_as_trusted() -> None
             found.add(name)
             names = set().union(*map(imported, nodes))
             assert names & {"archive.Trusted", "delivery.trust.open_trusted"}, name
-    assert found == {"edge/asking.py", "bench/tracing.py", "bench/assets.py"}
+    assert found == {"edge/verify.py", "bench/tracing.py", "bench/assets.py"}
 
 
 def _is_of_numbers(call: ast.Call) -> bool:

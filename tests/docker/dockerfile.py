@@ -68,12 +68,14 @@ def lay_out(image: Dockerfile, root: Path, folder: Path) -> None:
                 shutil.copy(source, place)
 
 
-def read(path: Path) -> Dockerfile:
-    """Parse `path`; comments go, continued lines are joined."""
+def read(path: Path, target: str | None = None) -> Dockerfile:
+    """Parse `path`, up to the stage `target`. Comments go, continued lines are joined."""
     text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
     logical = re.sub(r"\\\n\s*", " ", text)
     found = [Instruction(*line.split(None, 1)) for line in logical.splitlines() if line.strip()]
     starts = [number for number, one in enumerate(found) if one.name == "FROM"]
     ends = [*starts[1:], len(found)]
     stages = tuple(tuple(found[start:end]) for start, end in zip(starts, ends, strict=True))
-    return Dockerfile(path, tuple(found[: starts[0]]), stages)
+    names = [stage[0].words[-1] for stage in stages]
+    wanted = len(stages) if target is None else names.index(target) + 1
+    return Dockerfile(path, tuple(found[: starts[0]]), stages[:wanted])

@@ -49,11 +49,13 @@ def build(name: str, base: Path, work: Path) -> tuple[Stage, dict[str, list[str]
     for number, instructions in enumerate(dockerfile.stages):
         words = instructions[0].words
         stage = stages[words[-1]] = Stage(work / str(number))
-        subprocess.run(["cp", "-a", "--reflink=auto", base, stage.root], check=True)
+        origin = stages[words[0]].root if words[0] in stages else base
+        subprocess.run(["cp", "-a", "--reflink=auto", origin, stage.root], check=True)
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", stage.root / "etc/ssl/certs/ca-certificates.crt")
         for links in os.environ.get("PIP_FIND_LINKS", "").split():
             shutil.copytree(links, stage.root / links.lstrip("/"), dirs_exist_ok=True)
-        (stage.root / "usr/local/bin/python").symlink_to("/usr/bin/python3")  # the name that the base image has
+        if origin == base:
+            (stage.root / "usr/local/bin/python").symlink_to("/usr/bin/python3")  # the name that the base image has
         for instruction in instructions[1:]:
             _say(f"{words[-1]}: {instruction.name} {instruction.rest}")
             _do(instruction, stage, stages)

@@ -20,14 +20,17 @@ FILE = ROOT / "docker" / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 BUILT = {name: service for name, service in SERVICES.items() if "build" in service}
+# They do one thing and end; others wait until they are done.
+DONE = {"bucket", "edge-module"}
 # They bring no program to ask with; nothing waits for their health.
-UNASKED = {"loki", "tempo", "alloy", "bucket"}
+UNASKED = {"loki", "tempo", "alloy"} | DONE
 each_service = pytest.mark.parametrize("name", SERVICES)
 each_built = pytest.mark.parametrize("name", BUILT)
 
 
 def image(name: str) -> Dockerfile:
-    return read(ROOT / BUILT[name]["build"]["dockerfile"])
+    build = BUILT[name]["build"]
+    return read(ROOT / build["dockerfile"], build.get("target"))
 
 
 def mounts(name: str) -> list[tuple[str, str]]:
@@ -54,7 +57,7 @@ def test_a_service_is_hardened_and_bounded(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["mem_limit"]
     assert service["pids_limit"]
-    assert service["restart"] == ("no" if name == "bucket" else "unless-stopped")
+    assert service["restart"] == ("no" if name in DONE else "unless-stopped")
     assert service["profiles"]
     # Docker's log files belong to root; everybody else is the user that prepared the stack, never a default.
     assert service["user"] == "0:0" if name == "alloy" else service["user"].startswith("${MARINA_UID:?")
@@ -126,7 +129,7 @@ def test_a_service_waits_only_for_what_has_a_sign_of_health() -> None:
     assert told == set(SERVICES) - UNASKED
     for service in SERVICES.values():
         for other, how in service.get("depends_on", {}).items():
-            expected = "service_completed_successfully" if other == "bucket" else "service_healthy"
+            expected = "service_completed_successfully" if other in DONE else "service_healthy"
             assert how["condition"] == ("service_started" if other == "loki" else expected)
             # Of another profile, it may not be there at all.
             assert set(service["profiles"]) <= set(SERVICES[other]["profiles"]) or how.get("required") is False

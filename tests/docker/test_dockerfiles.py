@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import os
 import re
 import runpy
@@ -15,6 +16,7 @@ from settings.schema import TorchServe
 from stack.folders import Folders
 from stack.torchserve import command, environment
 from tests.docker.dockerfile import Dockerfile, read
+from tests.docker.filebrowser_server import render
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
@@ -55,11 +57,14 @@ def test_an_image_runs_without_privileges(image: Dockerfile) -> None:
 def test_an_image_is_built_in_stages_from_a_tagged_base_that_an_argument_replaces(image: Dockerfile) -> None:
     arguments = dict(one.rest.split("=", 1) for one in image.head if one.name == "ARG")
     assert len(image.stages) > 1
+    earlier: set[str] = set()
     for stage in image.stages:
-        base = stage[0].words[0]
+        base, *_, name = stage[0].words
         named = re.fullmatch(r"\$\{(\w+)\}", base)
-        assert named, f"{base} cannot be pinned from outside"
-        assert re.fullmatch(r"[a-z]+(/[a-z]+)?:\d[\w.-]+", arguments[named[1]])
+        assert named or base in earlier, f"{base} cannot be pinned from outside"
+        if named:  # a tag begins with a version, or with the name of a release of Debian
+            assert re.fullmatch(r"[a-z]+(/[a-z]+)?:(\d|bookworm)[\w.-]+", arguments[named[1]])
+        earlier.add(name)
 
 
 @each_image
@@ -161,9 +166,25 @@ def test_a_torch_for_another_cuda_ends_the_build(complaint: Callable[[str, str |
     assert "CPU alone" in str(complaint("12.8", None))
 
 
-def test_the_file_browsers_access_log_becomes_output_of_the_container(tmp_path: Path) -> None:
-    script = DOCKER / "filebrowser" / "05-run-folder.sh"
+def test_the_file_browsers_start_fills_in_its_configuration_and_sends_its_access_log_to_the_output(
+    tmp_path: Path,
+) -> None:
+    script, run = DOCKER / "filebrowser" / "start.sh", tmp_path / "run"
     assert os.access(script, os.X_OK)
+    values = FILES["Dockerfile.filebrowser"].env | {
+        "MARINA_FILES_RUN": str(run),
+        "MARINA_FILES_TEMPLATE": str(DOCKER / "nginx.conf"),
+    }
+    command = [script, "cat", run / "nginx.conf"]
     for _ in range(2):
-        subprocess.run([script], env={"MARINA_FILES_RUN": str(tmp_path / "run"), "PATH": "/usr/bin:/bin"}, check=True)
-    assert (tmp_path / "run" / "access.log").readlink() == Path("/dev/stdout")
+        done = subprocess.run(command, env={"PATH": "/usr/bin:/bin", **values}, capture_output=True, check=True)
+        assert (run / "access.log").readlink() == Path("/dev/stdout")
+    assert done.stdout.decode() == render(values)
+    assert "${" not in done.stdout.decode()
+
+
+def test_the_file_browsers_build_checks_what_its_container_starts() -> None:
+    image = FILES["Dockerfile.filebrowser"]
+    check = dataclasses.replace(image, stages=image.stages[:-1])
+    assert check.env.keys() == image.env.keys()
+    assert [one.rest.partition(" ")[0] for one in check.all("RUN")] == image.all("ENTRYPOINT")[0].words

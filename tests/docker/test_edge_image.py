@@ -1,130 +1,171 @@
-"""The edge's image, as far as it runs without a container: its configuration in this machine's nginx, with Lua."""
+"""The edge's image, as far as it runs without a container: its configuration and compiler, in this machine's nginx."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import re
 import shutil
-import socket
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge import conf_lines, luajit, site
-from edge.lua_source import policy_folder
-from edge.programs import nginx_program
-from settings import load
-from settings.load import ROOT
-from tests.docker.dockerfile import Dockerfile, read
+from edge import nginx_server
+from edge.c_source import policy_header
+from edge.compiler import compile_folder, nginx_program
+from edge.edge_policy import EdgePolicy
+from handlers.card import Observation
+from handlers.spaces import Box, Discrete
+from settings.load import ROOT, load
+from tests.docker.dockerfile import Dockerfile, lay_out, read
 from tests.edge import archives
-from tests.edge.served import FIELDS, STATE, prepared
+from tests.edge.served import NGINX_DEV, STATE, Served, prepared
 
-IMAGE = read(ROOT / "docker" / "Dockerfile.edge")
-NETWORK = archives.spec([4, 16, 2])
-TWO = {"type": "discrete", "n": 2, "start": 0}
-CHECK = dataclasses.replace(IMAGE, stages=IMAGE.stages[:1])
+FILE = ROOT / "docker" / "Dockerfile.edge"
+IMAGE, COMPILER, CHECK = read(FILE), read(FILE, "module"), read(FILE, "check")
+SAMPLE = ROOT / "docker" / "edge" / "sample_policy.h"
+MODEL = "/models/cartpole/predict"
 
 
 def test_the_image_fills_in_every_placeholder_and_no_other() -> None:
-    placeholders = set(re.findall(r"\$\{(\w+)\}", site.TEMPLATE.read_text()))
+    placeholders = set(re.findall(r"\$\{(\w+)\}", nginx_server.TEMPLATE.read_text()))
     rendered = next(one.rest for one in CHECK.all("RUN") if "envsubst" in one.rest)
     assert set(CHECK.env) == placeholders
     assert set(re.findall(r"\$\{(\w+)\}", rendered)) == placeholders
 
 
-def test_the_image_answers_by_the_lines_and_limits_of_local_runs() -> None:
+def test_the_image_answers_by_the_limits_of_local_runs() -> None:
     edge = load([]).edge
-    lines = conf_lines.scripted("", Path("/usr/share/marina"), Path("/srv/edge/policy"), edge.max_body_bytes)
-    found = {name: " ".join(CHECK.env[name].split()) for name in lines}
-    assert found == {name: " ".join(value.split()) for name, value in lines.items()}
     assert CHECK.env["MARINA_EDGE_BODY"] == str(edge.max_body_bytes)
-    assert CHECK.env["MARINA_EDGE_BUFFER"] == str(min(edge.max_body_bytes, site.MOST_IN_MEMORY))
+    assert CHECK.env["MARINA_EDGE_BUFFER"] == str(min(edge.max_body_bytes, nginx_server.MOST_IN_MEMORY))
     assert CHECK.env["MARINA_EDGE_TIMEOUT"] == str(edge.timeout_s)
     assert CHECK.env["MARINA_EDGE_ADDRESS"].endswith(f":{IMAGE.all('EXPOSE')[0].rest}")
 
 
-@pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
-def test_its_configuration_serves_a_mounted_policy_and_takes_the_next_one_by_itself(tmp_path: Path) -> None:
+def test_compiler_check_and_image_share_one_nginx_and_the_compiler_has_its_version() -> None:
+    assert {stage[0].words[0] for stage in IMAGE.stages[1:]} == {"nginx"}
+    assert any("nginx-dev=$(dpkg-query -W -f '${Version}' nginx)" in one.rest for one in COMPILER.all("RUN"))
+    [check] = CHECK.all("RUN")
+    assert check.rest.endswith("nginx -t -e stderr -c /etc/marina/nginx.conf")
+    assert next(one.rest for one in CHECK.all("COPY")) == "--from=module /srv/edge/ /srv/edge/"
+    assert CHECK.env["MARINA_EDGE_MODULE"] == "include /srv/edge/module.conf;"
+
+
+def test_the_sample_policy_is_what_the_generator_writes() -> None:
+    space = Box((1,), np.dtype("float32"), np.array([-1.0], dtype=np.float32), np.array([1.0], dtype=np.float32))
+    sample = EdgePolicy(
+        model="sample",
+        version="0",
+        weights="random",
+        observation=Observation(space, None, "reject"),
+        action=Discrete(2, 0),
+        layers=((np.array([[1.0], [-1.0]], dtype=np.float32), np.zeros(2, dtype=np.float32)),),
+        activation="Tanh",
+        scale=1.0,
+        normalization=None,
+        one_hot=None,
+        limit=None,
+        squash=False,
+    )
+    assert SAMPLE.read_text() == policy_header(sample)
+
+
+@NGINX_DEV
+def test_the_compilers_image_compiles_with_what_is_copied_and_pythons_own_library(tmp_path: Path) -> None:
+    root, folder = tmp_path / "image", tmp_path / "edge"
+    root.mkdir()
+    folder.mkdir()
+    lay_out(COMPILER, ROOT, root)
+    shutil.copy(SAMPLE, folder / "policy.h")
+    _, *arguments = COMPILER.all("CMD")[0].words
+    command = [word.replace("/srv/edge", str(folder)) for word in arguments[:-1]]
+    done = subprocess.run([sys.executable, "-S", "-E", *command], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [module] = folder.glob("*.so")
+    assert done.stdout == f"{folder}/module.conf loads {module.name}\n"
+
+
+@NGINX_DEV
+def test_its_configuration_serves_a_mounted_module_and_takes_the_next_one_at_a_reload(tmp_path: Path) -> None:
     edge, run, mounted = prepared(tmp_path), tmp_path / "run", tmp_path / "mounted"
-    _mount(tmp_path, mounted, "1.0")
-    with _served(run, mounted, edge.port):
-        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.0"
-        newest = _mount(tmp_path, mounted, "1.1")
-        _until(lambda: edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1")
-        for _ in range(20):  # from the first answer of the new version on, no worker gives one of the old
-            assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1"
-        broken = shutil.copytree(newest, mounted / "broken")
-        os.truncate(broken / "numbers.f64", 400)
-        site.name_policy(mounted / "policy", "broken")
-        _until(lambda: "numbers.f64 is too short" in (run / "log").read_text())
-        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.1"
+    _compile(mounted, "1.0")
+    with _served(run, mounted, edge.port) as server:
+        assert edge.ask("POST", MODEL, STATE).json["version"] == "1.0"
+        _compile(mounted, "1.1")
+        server.send_signal(signal.SIGHUP)
+        _until(lambda: _version(edge) == "1.1")
+        broken = mounted / "broken.so"
+        broken.write_bytes(next(mounted.glob("ngx_*.so")).read_bytes()[:400])
+        (mounted / "module.conf").write_text(f'load_module "{broken}";\n')
+        server.send_signal(signal.SIGHUP)
+        _until(lambda: "broken.so" in (run / "log").read_text())
+        for _ in range(20):
+            assert _version(edge) == "1.1"
 
 
-@pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
-def test_without_a_policy_it_says_so_and_is_not_healthy(tmp_path: Path) -> None:
-    edge = prepared(tmp_path)
-    (tmp_path / "mounted").mkdir()
-    with _served(tmp_path / "run", tmp_path / "mounted", edge.port, healthy=False):
-        found = edge.ask("POST", "/models/cartpole/predict", STATE)
-        assert (found.status, found.json["error"]) == (503, "no_worker")
+@NGINX_DEV
+def test_without_a_policy_it_says_so_and_ends(tmp_path: Path) -> None:
+    edge, mounted = prepared(tmp_path), tmp_path / "mounted"
+    mounted.mkdir()
+    with _served(tmp_path / "run", mounted, edge.port, healthy=False) as server:
+        assert server.wait(20) == 1
         assert not _healthy(IMAGE, edge.port)
+    assert f'open() "{mounted}/module.conf" failed' in (tmp_path / "run" / "log").read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(luajit.library() is None, reason="needs libnginx-mod-http-lua")
-def test_an_export_writes_what_the_image_reads(tmp_path: Path) -> None:
-    archives.pack(tmp_path / "cartpole.mar", NETWORK, TWO, fields=FIELDS)
+@NGINX_DEV
+def test_an_export_writes_what_the_image_compiles(tmp_path: Path) -> None:
+    archives.export(tmp_path, "1.0")
     edge, mounted = prepared(tmp_path), tmp_path / "mounted"
     for _ in range(2):
         assert "2000 random states agree" in edge.run("edge", "export", str(mounted))
-    with _served(tmp_path / "run", mounted, edge.port):
-        assert edge.ask("POST", "/models/cartpole/predict", STATE).json["version"] == "1.0"
+    assert (mounted / "policy.h").read_text() == (tmp_path / "policy.h").read_text()
 
 
-def _mount(folder: Path, mounted: Path, version: str) -> Path:
-    archive = archives.pack(folder / "cartpole.mar", NETWORK, TWO, fields=FIELDS, version=version)
-    made = policy_folder(archives.policy(archive), mounted)
-    site.name_policy(mounted / "policy", made.name)
-    return made
+def _compile(mounted: Path, version: str) -> None:
+    mounted.mkdir(exist_ok=True)
+    archives.export(mounted, version)
+    compile_folder(mounted, mounted)
 
 
 @contextlib.contextmanager
-def _served(run: Path, mounted: Path, port: int, *, healthy: bool = True) -> Iterator[None]:
-    """This machine's nginx over the image's configuration."""
+def _served(run: Path, mounted: Path, port: int, *, healthy: bool = True) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run this machine's nginx over the image's configuration."""
     values = CHECK.env | {
-        "MARINA_EDGE_LOAD": conf_lines.lua_modules(nginx_program()),
         "MARINA_EDGE_ADDRESS": f"127.0.0.1:{port}",
         "MARINA_EDGE_RUN": str(run),
         "MARINA_EDGE_WORKERS": "2",
     }
     run.mkdir()
-    text = conf_lines.render(site.TEMPLATE.read_text(), values)
-    (run / "nginx.conf").write_text(text.replace("/srv/edge", str(mounted)).replace("/usr/share/marina", str(ROOT)))
+    text = nginx_server.render(nginx_server.TEMPLATE.read_text(), values)
+    (run / "nginx.conf").write_text(text.replace("/srv/edge", str(mounted)))
     user = ("-g", "user root;") if os.getuid() == 0 else ()
     command = (nginx_program(), "-e", "stderr", "-p", str(run), "-c", str(run / "nginx.conf"), *user)
     with (run / "log").open("wb") as log:
         server = subprocess.Popen(command, stderr=log)
     try:
-        _until(lambda: _healthy(IMAGE, port) if healthy else _listens(port))
-        yield
+        if healthy:
+            _until(lambda: _healthy(IMAGE, port))
+        yield server
     finally:
         server.terminate()
         server.wait(20)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _version(edge: Served) -> object:
+    return edge.ask("POST", MODEL, STATE).json["version"]
 
 
 def _healthy(image: Dockerfile, port: int) -> bool:
-    """What the image's own health check says."""
-    told = image.all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
-    command = [str(word).replace("5005", str(port)) for word in json.loads(told)]
+    """Run the image's own health check."""
+    check = image.all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
+    command = [str(word).replace("5005", str(port)) for word in json.loads(check)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

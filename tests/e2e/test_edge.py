@@ -1,23 +1,19 @@
 """The edge beside the running stack: the gateway's bytes, and the gateway's version after a rollout."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 import requests
 
 from tests.e2e.conftest import Stack
 from tests.edge import fuzz
-from tests.edge.served import FIELDS, JSON
+from tests.edge.archives import CARTPOLE_FIELDS as FIELDS
+from tests.edge.served import JSON, NGINX_DEV
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, NGINX_DEV]
 MODEL = "/models/cartpole/predict"
 
 
 @pytest.fixture(scope="module")
 def edge(stack: Stack) -> str:
-    if shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir():
-        pytest.skip("needs a C compiler and nginx-dev")
     stack.run("-m", "edge", "served_model=cartpole", "edge.parity_states=2000")
     return f"http://127.0.0.1:{stack.env['MARINA_EDGE_PORT']}"
 
@@ -35,7 +31,7 @@ def test_gateway_and_edge_answer_with_the_same_bytes(stack: Stack, edge: str) ->
         assert here.headers.get("x-model-version") == there.headers.get("x-model-version")
 
 
-def test_a_rollout_brings_the_edge_along(stack: Stack, edge: str) -> None:
+def test_rollout_and_rollback_bring_the_edge_along(stack: Stack, edge: str) -> None:
     before = requests.post(f"{edge}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=10).json()["version"]
     stack.run(
         "upload_model.py",
@@ -46,6 +42,5 @@ def test_a_rollout_brings_the_edge_along(stack: Stack, edge: str) -> None:
     answers = [requests.post(f"{url}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=30) for url in (stack.gateway, edge)]
     assert answers[0].json()["version"] != before
     assert answers[0].content == answers[1].content
-    stack.run("-m", "delivery", "rollback", "served_model=cartpole")
-    stack.run("-m", "edge", "sync", "served_model=cartpole", "edge.parity_states=2000")
+    stack.run("-m", "delivery", "rollback", "served_model=cartpole", "edge.parity_states=2000")
     assert requests.post(f"{edge}{MODEL}", b"[0,0,0,0]", headers=JSON, timeout=10).json()["version"] == before

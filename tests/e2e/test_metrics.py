@@ -56,9 +56,9 @@ def _counted_on_occasion() -> dict[str, set[str]]:
 
 
 def _of_the_edge() -> dict[str, set[str]]:
-    """What the edge writes, read in its program: this stack runs none."""
+    """Read what the edge writes in its program: this stack runs none."""
     found: dict[str, set[str]] = defaultdict(set)
-    program = (ROOT / "edge" / "lua" / "metrics.lua").read_text()
+    program = (ROOT / "edge" / "native" / "metrics.h").read_text()
     for name in re.findall(r"marina_edge_\w+", program):
         found[name] |= {"model", "version"} if name == "marina_edge_info" else {"model", "route", "status"}
     return found

@@ -12,12 +12,14 @@ import requests
 from tests.docker.test_kubernetes_scaling import RULES, asked
 from tests.e2e.conftest import Stack, new_stack, unseen_digits
 from tests.e2e.prometheus_server import PROMETHEUS, Prometheus, prometheus
+from tests.edge.served import NGINX_DEV
 from tests.observability.queries import OWN, metrics, of_annotations, of_panels, of_rules
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.skipif(PROMETHEUS is None, reason="needs prometheus: apt-get install prometheus"),
+    NGINX_DEV,
 ]
 # What did not happen in this run: a fault of the engine's own, a request that was lost, a breaker that opened.
 SILENT = {"Requests5XX", "marina_gateway_retries_total", "marina_gateway_breaker_state"}
@@ -26,7 +28,6 @@ SILENT |= {"GPUUtilization", "GPUMemoryUtilization", "GPUMemoryUsed"}
 SETTINGS = (
     "gateway.cache.max_entries=1000",
     "+gateway.admission.models.digits=2",
-    "edge.compiler=none",
     "edge.parity_states=2000",
 )
 

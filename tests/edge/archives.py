@@ -11,7 +11,8 @@ import torch
 
 from archive import Trust, open_trusted, sealed, write_zip
 from archive.model import CARD, GOLDEN
-from edge.network import Policy, read_policy
+from edge.c_source import policy_header
+from edge.edge_policy import EdgePolicy, read_edge_policy
 from handlers import distributions, networks
 from handlers.actions import actions as chosen
 from handlers.section import Section
@@ -20,6 +21,7 @@ from serialize.pack import json_bytes
 from settings.load import ROOT
 
 FIELDS = ["position", "speed", "angle", "turn"]
+CARTPOLE_FIELDS = ["cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"]
 BOX = {
     "type": "box",
     "shape": [4],
@@ -115,6 +117,13 @@ def pack(
     return path
 
 
-def policy(path: Path) -> Policy:
-    """What the edge reads in the archive at `path`."""
-    return read_policy(open_trusted(path, Trust(100_000_000)))
+def policy(path: Path) -> EdgePolicy:
+    """Read the policy in the archive at `path`."""
+    return read_edge_policy(open_trusted(path, Trust(100_000_000)))
+
+
+def export(folder: Path, version: str) -> None:
+    """Write the C of a small cartpole policy to the folder that the edge's image compiles."""
+    network, action = spec([4, 16, 2]), {"type": "discrete", "n": 2, "start": 0}
+    archive = pack(folder / "cartpole.mar", network, action, fields=CARTPOLE_FIELDS, version=version)
+    (folder / "policy.h").write_text(policy_header(policy(archive)))

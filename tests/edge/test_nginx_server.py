@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge.reload import _answering
+from edge.nginx_server import answering_version
 from errors import EdgeError
 from settings import load
 from tests.figures import HUNG_UP, FiguresServer, serving
@@ -18,7 +18,7 @@ def server() -> Iterator[FiguresServer]:
 
 
 def answering(server: FiguresServer) -> str:
-    return _answering(load([f"edge.port={server.port}"]))
+    return answering_version(load([f"edge.port={server.port}"]))
 
 
 def test_edge_that_runs_names_its_version(server: FiguresServer) -> None:

@@ -1,7 +1,7 @@
-"""The handler of an unpacked archive, asked as the generated program is: the reference of the parity gate.
+"""Runs the handler of an unpacked archive, as the reference that a generated program is compared with.
 
-A program of its own, run in the folder of an unpacked archive, because `handlers` must be the archive's and not this
-project's. In and out are those of native/harness.c, without the form.
+This is a program of its own. It runs in the folder of an unpacked archive, because it must import the archive's
+`handlers` and not this project's. Input and output are the frames of native/harness.c; it ignores their form.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # they are imported out of the archive's folder
+if TYPE_CHECKING:  # imported from the archive's folder
     from handlers.policy_handler import PolicyHandler
 
 
@@ -20,7 +20,7 @@ def _ignore(*arguments: Any, **named: Any) -> None:
 
 
 def load(folder: Path) -> "PolicyHandler":
-    """The handler with its network, its golden answers met."""
+    """Load the handler with its network; it checks its golden answers."""
     from handlers.policy_handler import PolicyHandler
 
     manifest = json.loads((folder / "MAR-INF" / "MANIFEST.json").read_text())
@@ -63,7 +63,7 @@ def answer(handler: "PolicyHandler", body: bytes) -> tuple[int, bytes]:
 
 
 def main() -> None:
-    """Answer until standard input ends."""
+    """Answer requests until standard input ends."""
     sys.path.insert(0, str(Path.cwd()))
     handler = load(Path.cwd())
     while head := sys.stdin.buffer.read(8):

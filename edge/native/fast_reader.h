@@ -1,14 +1,14 @@
-/* The quick reader: one pass over a body in one of the usual forms, straight to numbers. It never refuses: whatever it
-   does not take at sight (a repeated field, an escape in a name, a mistake) is left to the strict parser, which also
-   knows the words for it. */
-#ifndef EDGE_QUICK_H
-#define EDGE_QUICK_H
+/* Reads a body of one of the usual forms in one pass, straight to numbers. It never refuses a body: it leaves whatever it
+   does not recognise (a repeated field, an escape in a name, a mistake) to the strict parser, which has the error
+   messages. */
+#ifndef EDGE_FAST_READER_H
+#define EDGE_FAST_READER_H
 
 #include "observation.h"
 
 typedef struct {
     const char *at, *end;
-    int expected; /* the field that comes next when a client keeps their order */
+    int expected; /* the field that follows when a client keeps their order */
 } edge_reader;
 
 static inline int edge_blank(edge_reader *reader) {
@@ -20,13 +20,13 @@ static inline int edge_blank(edge_reader *reader) {
     return -1;
 }
 
-static inline int edge_quick_token(edge_reader *reader, char token) {
+static inline int edge_fast_token(edge_reader *reader, char token) {
     if (edge_blank(reader) != token) return 0;
     reader->at++;
     return 1;
 }
 
-static inline int edge_quick_number(edge_reader *reader, double *value) {
+static inline int edge_fast_number(edge_reader *reader, double *value) {
     const char *at = reader->at, *end = reader->end;
     uint64_t digits = 0;
     int negative = at < end && *at == '-', exponent = 0;
@@ -44,7 +44,7 @@ static inline int edge_quick_number(edge_reader *reader, double *value) {
         exponent = (int) (point - at);
         count += at - point;
     }
-    if (count > 19) return 0; /* the sum may have overflown */
+    if (count > 19) return 0; /* the sum may have overflowed */
     if (at < end && (*at | 0x20) == 'e') {
         int power = 0, minus;
         integer = 0;
@@ -71,24 +71,24 @@ static inline int edge_quick_number(edge_reader *reader, double *value) {
     return 1;
 }
 
-static inline int edge_quick_list(edge_reader *reader, double *values, int axis) {
-    if (!edge_quick_token(reader, '[')) return 0;
+static inline int edge_fast_list(edge_reader *reader, double *values, int axis) {
+    if (!edge_fast_token(reader, '[')) return 0;
     size_t stride = 1;
     for (int inner = axis + 1; inner < EDGE_DIMENSIONS; inner++) stride *= edge_shape[inner];
     for (size_t at = 0; at < edge_shape[axis]; at++) {
-        if (at && !edge_quick_token(reader, ',')) return 0;
+        if (at && !edge_fast_token(reader, ',')) return 0;
         if (axis + 1 < EDGE_DIMENSIONS) {
-            if (!edge_quick_list(reader, values + at * stride, axis + 1)) return 0;
+            if (!edge_fast_list(reader, values + at * stride, axis + 1)) return 0;
         } else {
             edge_blank(reader);
-            if (!edge_quick_number(reader, values + at)) return 0;
+            if (!edge_fast_number(reader, values + at)) return 0;
         }
     }
-    return edge_quick_token(reader, ']');
+    return edge_fast_token(reader, ']');
 }
 
 #if EDGE_FIELDS
-static inline int edge_quick_field(edge_reader *reader, int field) {
+static inline int edge_fast_field(edge_reader *reader, int field) {
     size_t size = edge_fields[field].size;
     if ((size_t) (reader->end - reader->at) < size + 1 || reader->at[size] != '"') return 0;
     if (memcmp(reader->at, edge_fields[field].data, size) != 0) return 0;
@@ -96,47 +96,47 @@ static inline int edge_quick_field(edge_reader *reader, int field) {
     return 1;
 }
 
-static inline int edge_quick_object(edge_reader *reader, double *values) {
+static inline int edge_fast_object(edge_reader *reader, double *values) {
     char seen[EDGE_FIELDS] = {0};
-    if (!edge_quick_token(reader, '{')) return 0;
+    if (!edge_fast_token(reader, '{')) return 0;
     for (int count = 0; count < EDGE_FIELDS; count++) {
-        if ((count && !edge_quick_token(reader, ',')) || !edge_quick_token(reader, '"')) return 0;
+        if ((count && !edge_fast_token(reader, ',')) || !edge_fast_token(reader, '"')) return 0;
         int field = reader->expected;
-        if (!edge_quick_field(reader, field)) {
-            for (field = 0; field < EDGE_FIELDS && !edge_quick_field(reader, field); field++) {}
+        if (!edge_fast_field(reader, field)) {
+            for (field = 0; field < EDGE_FIELDS && !edge_fast_field(reader, field); field++) {}
             if (field == EDGE_FIELDS) return 0;
         }
         reader->expected = field + 1 < EDGE_FIELDS ? field + 1 : 0;
-        if (seen[field]++ || !edge_quick_token(reader, ':')) return 0;
+        if (seen[field]++ || !edge_fast_token(reader, ':')) return 0;
         edge_blank(reader);
-        if (!edge_quick_number(reader, values + field)) return 0;
+        if (!edge_fast_number(reader, values + field)) return 0;
     }
-    return edge_quick_token(reader, '}');
+    return edge_fast_token(reader, '}');
 }
 #else
-static inline int edge_quick_object(edge_reader *reader, double *values) { return (void) reader, (void) values, 0; }
+static inline int edge_fast_object(edge_reader *reader, double *values) { return (void) reader, (void) values, 0; }
 #endif
 
-/* A list of observations, `at` on its bracket. `room` observations fit into `values`. */
-static inline int edge_quick_many(edge_reader *reader, edge_observations *found, size_t room) {
-    if (!edge_quick_token(reader, '[')) return 0;
+/* A list of observations; `at` is on its bracket, and `values` has room for `room` observations. */
+static inline int edge_fast_many(edge_reader *reader, edge_observations *found, size_t room) {
+    if (!edge_fast_token(reader, '[')) return 0;
     do {
         double *values = found->values + found->count * EDGE_SIZE;
         int next = edge_blank(reader);
         if (found->count++ == room) return 0;
-        if (!(next == '{' ? edge_quick_object(reader, values) : edge_quick_list(reader, values, 0))) return 0;
-    } while (edge_quick_token(reader, ','));
-    return edge_quick_token(reader, ']');
+        if (!(next == '{' ? edge_fast_object(reader, values) : edge_fast_list(reader, values, 0))) return 0;
+    } while (edge_fast_token(reader, ','));
+    return edge_fast_token(reader, ']');
 }
 
-/* 1 with the observations in `found`, which has room for `room`; 0 for the strict parser to look. */
-static inline int edge_quick(const char *body, size_t size, int only_state, edge_observations *found, size_t room) {
+/* Returns 1 with the observations in `found`, which has room for `room`, or 0 to leave the body to the strict parser. */
+static inline int edge_read_fast(const char *body, size_t size, int only_state, edge_observations *found, size_t room) {
     edge_reader reader = {body, body + size, 0};
     found->count = 1;
     int kind = edge_blank(&reader), fine;
     if (kind == '{') {
         const char *start = reader.at;
-        fine = edge_quick_object(&reader, found->values);
+        fine = edge_fast_object(&reader, found->values);
         if (!fine) {
             static const char name[] = "\"instances\"";
             reader.at = start + 1;
@@ -144,18 +144,18 @@ static inline int edge_quick(const char *body, size_t size, int only_state, edge
             if (memcmp(reader.at, name, sizeof name - 1) != 0) return 0;
             reader.at += sizeof name - 1;
             found->count = 0;
-            fine = edge_quick_token(&reader, ':') && edge_quick_many(&reader, found, room) && edge_quick_token(&reader, '}');
+            fine = edge_fast_token(&reader, ':') && edge_fast_many(&reader, found, room) && edge_fast_token(&reader, '}');
         }
     } else if (kind == '[' && !only_state) {
         const char *start = reader.at;
-        fine = edge_quick_list(&reader, found->values, 0);
+        fine = edge_fast_list(&reader, found->values, 0);
         if (!fine) {
             reader.at = start;
             found->count = 0;
-            /* Of objects a bare list may not be: they come as instances. */
+            /* A bare list may not hold objects; clients send those as instances. */
             const char *inside = start + 1;
             while (inside < reader.end && (*inside == ' ' || *inside == '\n' || *inside == '\t' || *inside == '\r')) inside++;
-            fine = inside < reader.end && *inside == '[' && edge_quick_many(&reader, found, room);
+            fine = inside < reader.end && *inside == '[' && edge_fast_many(&reader, found, room);
         }
     } else {
         return 0;

@@ -1,7 +1,12 @@
-"""A policy as the edge compiles it: layers, spaces and bounds, out of an archive. What cannot be compiled says why."""
+"""Reads a policy out of an archive, or says why the edge cannot compile it.
 
+model.json   ──spaces, bounds, network──▶ EdgePolicy
+the artifact ──weights of each layer────▶
+"""
+
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive import Archive, Trusted
-from edge import weights
 from errors import EdgeError
 from handlers.card import Observation
 from handlers.policy_network import ACTIVATIONS
@@ -20,17 +24,17 @@ from handlers.spaces import ActionSpace, Box, action_space, box
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inputs], bias [outputs]
 
-# What the edge knows of a card; any other key asks for something that it would pass over.
+# The keys of a model card that the edge understands. Any other key asks for something that the edge would ignore.
 KNOWN = {
     "": {
         *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),
         *("observation", "action", "network", "parity", "provenance"),
-        "limits",  # of pictures and of requests of many; the edge answers one observation
+        "limits",  # of images and of batches; neither concerns a single observation
     },
     "artifact": {"format", "runtime", "file", "network", "opset"},
     "observation": {"fields", "space", "out_of_range"},
     "observation.space": {"type", "shape", "dtype", "low", "high"},
-    # Of its distribution the edge gives the likeliest action, which is what an answer is unless a request asks else.
+    # The edge returns the most likely action of the distribution, which is the default answer of the handler as well.
     "action": {"space", "names", "distribution"},
     "action.space": {"type", "n", "start", "nvec", "shape", "dtype", "low", "high"},
 }
@@ -40,11 +44,18 @@ KNOWN_OF_NETWORK = {
     "head": {"type", "shape", "low", "high", "limit", "squash", "log_std"},
 }
 ENCODINGS, HEADS = ("flatten", "one_hot"), ("logits", "box", "gaussian")
+NOT_COMPILED = {
+    "nature_cnn": "reads images through convolutions",
+    "combined": "combines observations of several parts",
+}
+
+LARGEST = 4_000_000
+"""The most weights that the edge compiles: 16 MB of constants, which take a compiler about a minute."""
 
 
 @dataclass(frozen=True, eq=False)
 class Normalization:
-    """Mean and spread of each number of an observation, in float64, and how far from 0 it goes afterwards."""
+    """The mean and spread of each number of an observation, in float64, and the bound of the normalised numbers."""
 
     mean: NDArray[np.float64]
     spread: NDArray[np.float64]
@@ -52,23 +63,17 @@ class Normalization:
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "Normalization":
-        """Out of a description as handlers.policy_encoders reads it."""
+        """Read the description that handlers.policy_encoders reads."""
         spread = np.sqrt(np.array(figures["var"], dtype=np.float64) + figures["epsilon"])
         return cls(np.array(figures["mean"], dtype=np.float64), spread, float(figures["clip"]))
 
 
-NOT_COMPILED = {"nature_cnn": "sees pictures through convolutions", "combined": "sees observations of several parts"}
-
-LARGEST = 4_000_000
-"""Weights of the largest network that is compiled: 16 MB of constants, which a compiler takes a minute for."""
-
-
 @dataclass(frozen=True, eq=False)
-class Policy:
-    """One policy, ready to be written as a program.
+class EdgePolicy:
+    """A policy, ready to be written as C.
 
-    `one_hot` are the sizes of the codes that whole numbers become; None where the observation is taken as it is,
-    normalised or divided by `scale`. `limit` and `squash` are those of handlers.policy_network.BoxHead.
+    `one_hot` holds the sizes of the one-hot codes; it is None where the network gets the observation itself, normalised
+    or divided by `scale`. `limit` and `squash` are those of handlers.policy_network.BoxHead.
     """
 
     model: str
@@ -86,22 +91,22 @@ class Policy:
 
     @property
     def space(self) -> Box:
-        """Of the observations, which `read_policy` has seen to be a box."""
+        """The observation space; `read_edge_policy` has checked that it is a box."""
         assert isinstance(self.observation.space, Box)
         return self.observation.space
 
     @property
     def size(self) -> int:
-        """Numbers in one observation."""
+        """The number of values in one observation."""
         return math.prod(self.space.shape)
 
     @property
     def outputs(self) -> int:
-        """Numbers that the network gives."""
+        """The number of outputs of the network."""
         return len(self.layers[-1][1])
 
     def raw(self, observations: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The network's last layer for observations [N, size], in float64: [N, outputs]."""
+        """Compute the network's last layer in float64: observations [N, size] to outputs [N, outputs]."""
         import torch
 
         values = torch.from_numpy(self._encoded(observations))
@@ -122,32 +127,31 @@ class Policy:
         return np.concatenate(codes, axis=1).astype(np.float64)
 
 
-def read_policy(archive: Trusted) -> Policy:
-    """The policy in an archive. Raises EdgeError with the reason why it cannot be compiled."""
+def read_edge_policy(archive: Trusted) -> EdgePolicy:
+    """Read the policy in an archive. Raises EdgeError with the reason why it cannot be compiled."""
     card = archive.card
     if card.get("kind") != "policy":
         raise EdgeError(f"{archive.model_name} cannot be compiled: it is a {card.get('kind')} model, not a policy")
     try:
-        return _policy(archive, _spec(archive))
+        return _policy(archive, _network_spec(archive))
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise EdgeError(f"{archive.model_name} cannot be compiled: {error}") from None
 
 
-def _spec(archive: Archive) -> Mapping[str, Any]:
+def _network_spec(archive: Archive) -> Mapping[str, Any]:
     spec = archive.card.get("network") or archive.card["artifact"].get("network")
     if not isinstance(spec, Mapping):
         raise ValueError("its card does not describe the network; build the archive anew with `make generate_mar`")
     if spec.get("type") != "policy":
-        raise ValueError(f"its network is of type {spec.get('type')}, and only layers one after the other are compiled")
+        raise ValueError(f"its network is of type {spec.get('type')}, and the edge compiles plain layers only")
     if (reason := NOT_COMPILED.get(spec["observation"]["encoding"])) is not None:
-        raise ValueError(f"it {reason}, which is not compiled")
+        raise ValueError(f"it {reason}, which the edge does not compile")
     _check_keys(spec, KNOWN_OF_NETWORK, "its network's description")
     if spec["observation"]["encoding"] not in ENCODINGS or spec["head"]["type"] not in HEADS:
-        raise ValueError(
-            f"its network is a {spec['observation']['encoding']}, {spec['head']['type']} one, not compiled"
-        )
+        kind = f"{spec['observation']['encoding']}, {spec['head']['type']}"
+        raise ValueError(f"its network is a {kind} one, which the edge does not compile")
     if spec["activation"] not in ACTIVATIONS:
-        raise ValueError(f"its activation {spec['activation']} is not known")
+        raise ValueError(f"the edge does not know its activation {spec['activation']}")
     _check_handler(archive)
     return spec
 
@@ -157,36 +161,36 @@ def _check_keys(document: Mapping[str, Any], known: Mapping[str, set[str]], name
         part: Any = document
         for key in filter(None, path.split(".")):
             part = part.get(key) if isinstance(part, Mapping) else None
-        if isinstance(part, Mapping) and (strange := sorted(part.keys() - keys)):
+        if isinstance(part, Mapping) and (unknown := sorted(part.keys() - keys)):
             where = f"{name}, {path}," if path else name
-            raise ValueError(f"{where} has {', '.join(strange)}, which is not compiled")
+            raise ValueError(f"{where} has {', '.join(unknown)}, which the edge does not compile")
 
 
 def _check_handler(archive: Archive) -> None:
-    """The edge reads and words as the kit's own handler does; another one would be passed over."""
+    """Refuse a handler of the archive's own: the edge repeats the logic of the project's handler only."""
     packed = archive.read(archive.manifest["model"]["handler"])
     ours = Path(__file__).resolve().parent.parent / "handlers" / "policy_handler.py"
     if packed != ours.read_bytes():
-        raise ValueError("it has a handler of its own, whose logic is not compiled")
+        raise ValueError("it has a handler of its own, whose logic the edge does not compile")
 
 
-def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
+def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:
     card = Section(archive.card, "model.json")
     seen = card.section("observation")
     seen.section("space").choice("type", ("box",))
     _check_keys(archive.card, KNOWN, "its card")
     space = box(seen.section("space"))
     if space.dtype.kind == "f" and space.dtype.itemsize not in (4, 8):
-        raise ValueError(f"its observations are of type {space.dtype}, in which C does not compare")
+        raise ValueError(f"its observations are of type {space.dtype}, which C does not compare")
     if space.dtype.kind == "f" and space.dtype.itemsize == 8 and space.network_dtype != np.float32:
         raise ValueError("its network does not take float32")
     fields = seen.texts("fields") if seen.values.get("fields") is not None else None
     head, encoding = spec["head"], spec["observation"]
-    layers = _without_spreads(weights.read(archive, spec["widths"]), head)
+    layers = _without_spreads(read_layers(archive, spec["widths"]), head)
     figures = encoding.get("normalization")
     if sum(weight.size for weight, _ in layers) > LARGEST:
         raise ValueError(f"its network has more than {LARGEST} weights")
-    policy = Policy(
+    policy = EdgePolicy(
         model=archive.model_name,
         version=archive.version,
         weights=archive.card["weights"],
@@ -200,12 +204,12 @@ def _policy(archive: Archive, spec: Mapping[str, Any]) -> Policy:
         limit=head.get("limit"),
         squash=bool(head.get("squash", False)),
     )
-    _check(policy, spec["widths"])
+    _check_sizes(policy, spec["widths"])
     return policy
 
 
 def _without_spreads(layers: tuple[Layer, ...], head: Mapping[str, Any]) -> tuple[Layer, ...]:
-    """The layers without those outputs of a gaussian that only drawing needs: the edge answers with the mean."""
+    """Drop the outputs of a gaussian head that only sampling needs: the edge answers with the mean."""
     if head["type"] != "gaussian" or head["log_std"] is not None:
         return layers
     weight, bias = layers[-1]
@@ -213,10 +217,10 @@ def _without_spreads(layers: tuple[Layer, ...], head: Mapping[str, Any]) -> tupl
     return (*layers[:-1], (weight[:half], bias[:half]))
 
 
-def _check(policy: Policy, widths: list[int]) -> None:
-    taken = sum(policy.one_hot) if policy.one_hot else policy.size
-    if taken != widths[0]:
-        raise ValueError(f"its network takes {widths[0]} numbers, its observation gives {taken}")
+def _check_sizes(policy: EdgePolicy, widths: list[int]) -> None:
+    encoded = sum(policy.one_hot) if policy.one_hot else policy.size
+    if encoded != widths[0]:
+        raise ValueError(f"its network takes {widths[0]} numbers, its observation gives {encoded}")
     for (_, bias), (weight, _) in pairwise(policy.layers):
         if weight.shape[1] != bias.shape[0]:
             raise ValueError("its layers do not fit each other")
@@ -224,3 +228,77 @@ def _check(policy: Policy, widths: list[int]) -> None:
         raise ValueError("its network's output does not fit the action space")
     if not all(np.isfinite(part).all() for layer in policy.layers for part in layer):
         raise ValueError("its weights are not finite")
+
+
+def read_layers(archive: Archive, widths: list[int]) -> tuple[Layer, ...]:
+    """Read the weight and bias of each linear layer out of the artifact, first to last.
+
+    Raises ValueError when the artifact is of an unknown format, or its layers have other sizes than `widths`.
+    """
+    artifact = archive.card["artifact"]
+    if artifact["format"] not in READERS:
+        raise ValueError(f"its artifact is {artifact['format']}; the edge reads the weights of {', '.join(READERS)}")
+    content = archive.read(artifact["file"])
+    try:
+        layers = tuple(READERS[artifact["format"]](content))
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # The formats' own libraries raise errors of any kind for a file that they cannot read.
+        raise ValueError(f"its artifact {artifact['file']} cannot be read ({type(error).__name__})") from None
+    shapes = [weight.shape for weight, _ in layers]
+    wanted = [(outputs, inputs) for inputs, outputs in pairwise(widths)]
+    if shapes != wanted:
+        raise ValueError(f"its artifact has layers of {shapes}, its card describes {wanted}")
+    return layers
+
+
+def _onnx(content: bytes) -> Iterable[Layer]:
+    # Each format's library is imported where it is used: no format needs another one's.
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load_from_string(content).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Gemm":
+            options = {option.name: onnx.helper.get_attribute_value(option) for option in node.attribute}
+            if options.get("alpha", 1.0) != 1.0 or options.get("beta", 1.0) != 1.0 or options.get("transA", 0):
+                raise ValueError("its graph scales a linear layer")
+            weight, bias = (_constant(constants, name) for name in node.input[1:3])
+            yield _layer(weight if options.get("transB", 0) else weight.T, bias)
+        elif node.op_type in ("MatMul", "Conv", "LSTM", "GRU"):
+            raise ValueError(f"its graph has a {node.op_type}, which the edge does not compile")
+
+
+def _constant(constants: dict[str, NDArray[Any]], name: str) -> NDArray[Any]:
+    if name not in constants:
+        raise ValueError(f"its graph computes {name}, which should be a weight")
+    return constants[name]
+
+
+def _torchscript(content: bytes) -> Iterable[Layer]:
+    import torch
+
+    graph = torch.jit.load(io.BytesIO(content), map_location="cpu").inlined_graph  # type: ignore[no-untyped-call]
+    for node in graph.findAllNodes("aten::linear"):
+        _, weight, bias = (value.toIValue() for value in node.inputs())
+        if weight is None or bias is None:
+            raise ValueError("its graph computes a value that should be a weight")
+        yield _layer(weight.numpy(), bias.numpy())
+
+
+def _eager(content: bytes) -> Iterable[Layer]:
+    import torch
+
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    names = [name for name in state if name.startswith("layers.") and name.endswith(".weight")]
+    for number in sorted(int(name.split(".")[1]) for name in names):
+        yield _layer(state[f"layers.{number}.weight"].numpy(), state[f"layers.{number}.bias"].numpy())
+
+
+def _layer(weight: NDArray[Any], bias: NDArray[Any]) -> Layer:
+    return np.ascontiguousarray(weight, dtype=np.float32), np.ascontiguousarray(bias, dtype=np.float32)
+
+
+READERS: dict[str, Callable[[bytes], Iterable[Layer]]] = {"onnx": _onnx, "torchscript": _torchscript, "eager": _eager}

@@ -1,10 +1,10 @@
-/* A request's body to its answer: read, checked against the space, through the network, worded. */
-#ifndef EDGE_ANSWER_H
-#define EDGE_ANSWER_H
+/* From the body of a request to its response: read it, check it against the space, compute the action, write it. */
+#ifndef EDGE_PREDICT_H
+#define EDGE_PREDICT_H
 
-#include "quick.h"
+#include "fast_reader.h"
 
-/* The form of the two routes: everything that the handler reads, or one state for the short answer. */
+/* The forms of a request: any form that the handler reads, or one state of named fields for the short response. */
 enum { EDGE_ANY, EDGE_STATE };
 
 typedef struct {
@@ -44,11 +44,11 @@ static int edge_outside(edge_problem *problem, const edge_observations *found, s
     return 0;
 }
 
-/* One observation as the network's input; 0 when a number lies outside of the space. */
+/* Converts one observation to the network's input; returns 0 when a value is outside of the space. */
 static int edge_into_space(edge_problem *problem, const edge_observations *found, size_t number, float *input) {
     const double *values = found->values + number * EDGE_SIZE;
     for (size_t at = 0; at < EDGE_SIZE; at++) {
-        /* Compared in the space's own type, in which its bounds are kept. */
+        /* Compared in the type of the space, in which its bounds are stored. */
         double typed = EDGE_FLOAT_BITS == 32 ? (double) (float) values[at] : values[at];
         double low = edge_low[at], high = edge_high[at];
         if (EDGE_CLIP) typed = typed < low ? low : typed > high ? high : typed;
@@ -119,7 +119,7 @@ static void edge_put_action(edge_buffer *out, const float *output, int style) {
 #endif
 }
 
-static int edge_word(edge_problem *problem, const edge_observations *found, int form, edge_buffer *out) {
+static int edge_write_response(edge_problem *problem, const edge_observations *found, int form, edge_buffer *out) {
     _Alignas(64) float input[EDGE_SIZE], output[EDGE_OUTPUTS];
     if (!edge_are_whole(problem, found)) return 0;
     if (!edge_reserve(out, sizeof EDGE_HEAD + sizeof EDGE_TAIL + found->count * 24)) return edge_no_memory(problem);
@@ -129,7 +129,7 @@ static int edge_word(edge_problem *problem, const edge_observations *found, int 
         if (!edge_into_space(problem, found, number, input)) return 0;
         edge_network(input, output);
         finite &= edge_is_finite(output);
-        if (!finite) continue; /* a later number outside of the space is the client's to know first */
+        if (!finite) continue; /* a later value outside of the space is reported instead */
         edge_puts(out, number ? ",{\"action\":" : "{\"action\":");
         edge_put_action(out, output, form == EDGE_ANY ? EDGE_PYTHON : EDGE_ORJSON);
         edge_put(out, "}", 1);
@@ -142,7 +142,7 @@ static int edge_word(edge_problem *problem, const edge_observations *found, int 
     return out->failed ? edge_no_memory(problem) : 1;
 }
 
-static int edge_strict(edge_problem *problem, const char *body, size_t size, int form, edge_observations *found) {
+static int edge_read_strict(edge_problem *problem, const char *body, size_t size, int form, edge_observations *found) {
     const char *fault;
     size_t place;
     const edge_node *payload = edge_parse(problem->arena, body, size, &fault, &place);
@@ -160,18 +160,18 @@ static int edge_strict(edge_problem *problem, const char *body, size_t size, int
 
 enum { EDGE_SMALL_BODY = 512 };
 
-/* The answer to one body that is JSON by its content type; `id` is told in errors. */
+/* Returns the response to one body whose content type is JSON; errors contain `id`. */
 static edge_reply edge_answer(edge_arena *arena, const char *body, size_t size, int form, edge_text id) {
     double small[EDGE_SMALL_BODY / 2 + EDGE_SIZE];
     edge_problem problem = {.arena = arena};
     edge_buffer out = {.arena = arena};
     edge_observations found = {small, 0};
-    /* A number and what parts it from the next take two bytes. */
+    /* A number and its separator take at least two bytes. */
     size_t room = size / (2 * EDGE_SIZE) + 1;
     if (size > EDGE_SMALL_BODY) found.values = edge_take(arena, room, EDGE_SIZE * sizeof(double));
     int fine = found.values != NULL ? 1 : edge_no_memory(&problem);
-    fine = fine && (edge_quick(body, size, form == EDGE_STATE, &found, room) || edge_strict(&problem, body, size, form, &found));
-    fine = fine && edge_word(&problem, &found, form, &out);
+    fine = fine && (edge_read_fast(body, size, form == EDGE_STATE, &found, room) || edge_read_strict(&problem, body, size, form, &found));
+    fine = fine && edge_write_response(&problem, &found, form, &out);
     if (fine) return (edge_reply){200, out.data, out.size};
     if (problem.detail.failed) return EDGE_NO_REPLY;
     return edge_error(arena, problem.status, problem.code, problem.detail.data, problem.detail.size, id);

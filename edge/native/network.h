@@ -1,9 +1,43 @@
-/* The activations of torch.nn, without branches so that the compiler makes vectors of them. Each stays within 1e-6 of
-   the exact value, relative to it where that is above 1; the test measures all of them. */
-#ifndef EDGE_ACTIVATION_H
-#define EDGE_ACTIVATION_H
+/* Linear layers over vectors of eight outputs, and the activations of torch.nn.
 
+   The compiler knows all sizes and keeps the sums of a layer in registers. The activations have no branches, so that it
+   vectorises them; each stays within 1e-6 of the exact value, relative to it where that is above 1. A test measures all
+   of them. */
+#ifndef EDGE_NETWORK_H
+#define EDGE_NETWORK_H
+
+#include <stddef.h>
 #include <stdint.h>
+
+enum { EDGE_LANES = 8, EDGE_BLOCK = 8 };
+
+typedef float edge_vector __attribute__((vector_size(32), aligned(32)));
+
+/* weight [inputs, vectors] and bias [vectors], the outputs padded with zeros to whole vectors. */
+static inline __attribute__((always_inline)) void edge_linear(const float *restrict input, int inputs, const float *restrict weight,
+                                                              const float *restrict bias, int vectors, float *restrict output) {
+    const edge_vector *weights = (const edge_vector *) weight, *biases = (const edge_vector *) bias;
+    edge_vector *outputs = (edge_vector *) output;
+    for (int first = 0; first < vectors; first += EDGE_BLOCK) {
+        int count = vectors - first < EDGE_BLOCK ? vectors - first : EDGE_BLOCK;
+        edge_vector sum[EDGE_BLOCK];
+#pragma GCC unroll 8
+        for (int at = 0; at < EDGE_BLOCK; at++)
+            if (at < count) sum[at] = biases[first + at];
+        for (int from = 0; from < inputs; from++) {
+            const edge_vector *row = weights + (size_t) from * (size_t) vectors + first;
+#pragma GCC unroll 8
+            for (int at = 0; at < EDGE_BLOCK; at++)
+                if (at < count) sum[at] += input[from] * row[at];
+        }
+#pragma GCC unroll 8
+        for (int at = 0; at < EDGE_BLOCK; at++)
+            if (at < count) outputs[first + at] = sum[at];
+    }
+}
+
+#define EDGE_ACTIVATE(name, values, count)                                                                                        \
+    for (int at = 0; at < (count); at++) (values)[at] = edge_##name((values)[at])
 
 static inline float edge_least(float x, float most) { return x > most ? most : x; }
 static inline float edge_most(float x, float least) { return x < least ? least : x; }
@@ -12,7 +46,7 @@ static inline float edge_most(float x, float least) { return x < least ? least :
 static inline float edge_exp(float x) {
     union { float real; uint32_t bits; } shifted, power;
     x = edge_least(edge_most(x, -87.0f), 88.0f);
-    shifted.real = x * 1.44269504088896f + 12582912.0f; /* 1.5 * 2^23: the whole part lands in the lowest bits */
+    shifted.real = x * 1.44269504088896f + 12582912.0f; /* 1.5 * 2^23: moves the integer part to the lowest bits */
     float n = shifted.real - 12582912.0f;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts, the first exact times any n */
     float p = 1.0f / 5040;
@@ -82,7 +116,7 @@ static inline float edge_SELU(float x) {
     return 1.0507009873554805f * (x < 0 ? below : x);
 }
 
-/* x times the normal distribution's share below it: erfc after Abramowitz and Stegun, 7.1.26, within 1.5e-7. */
+/* x times the normal distribution function of x: erfc after Abramowitz and Stegun, 7.1.26, within 1.5e-7. */
 static inline float edge_GELU(float x) {
     float z = edge_absolute(x) * 0.70710678118654752f;
     float t = 1.0f / (1.0f + 0.3275911f * z);

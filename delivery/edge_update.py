@@ -1,0 +1,30 @@
+"""The last step of a rollout and of a rollback: a running edge serves the same version."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+from errors import EdgeError
+from settings import Settings
+from settings.load import ROOT
+
+log = logging.getLogger(__name__)
+
+
+def follow(model: str, version: str, archive: Path, settings: Settings) -> None:
+    """Have a running edge of this model serve `archive`; do nothing where no edge was made.
+
+    The edge's own command decides and works, in a process of its own, because it loads torch. Raises EdgeError when the
+    edge keeps its old version while the engine serves the new one.
+    """
+    if not (Path(settings.paths.state) / "edge" / "nginx.conf").is_file():
+        return
+    command = [sys.executable, "-m", "edge", "follow", model, version, str(archive.absolute())]
+    text = settings.model_dump_json()
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1].removeprefix("error: ")
+        raise EdgeError(reason)
+    if done.stdout:
+        log.info("%s", done.stdout.strip())
