@@ -6,12 +6,11 @@ Its folder below the state folder holds nginx.conf, nginx.pid and serving.json, 
 import base64
 import json
 import os
-import re
 import signal
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 import requests
@@ -20,7 +19,7 @@ import prometheus
 from edge.compiler import check_configuration, nginx_program
 from edge.verify import check_golden
 from errors import EdgeError, FiguresError
-from files import write_atomic
+from files import replace_durably, write_atomic
 from settings import Settings
 from settings.load import ROOT
 
@@ -72,9 +71,9 @@ class EdgeServer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         candidate = self.folder / "nginx.conf.new"
-        candidate.write_text(render(TEMPLATE.read_text(), self._values(module.path, settings)))
+        candidate.write_text(Template(TEMPLATE.read_text()).safe_substitute(self._values(module.path, settings)))
         check_configuration(nginx_program(), candidate)
-        candidate.replace(self.configuration)
+        replace_durably(candidate, self.configuration)
         serving = {"model": module.model, "version": module.version, "archive": module.archive.sha256}
         write_atomic(self.folder / "serving.json", json.dumps(serving, indent=2) + "\n")
 
@@ -105,11 +104,6 @@ class EdgeServer:
             "MARINA_EDGE_TIMEOUT": str(edge.timeout_s),
             "MARINA_EDGE_ACCESS": f'"{self.folder}/access.log" access' if edge.access_log else "off",
         }
-
-
-def render(template: str, values: Mapping[str, str]) -> str:
-    """Replace `${NAME}` for the given names only; nginx's own variables stay."""
-    return re.sub(r"\$\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
 
 
 def answering_version(settings: Settings) -> str:

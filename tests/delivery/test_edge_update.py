@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from delivery import edge_update, rollout
+from delivery import rollout
 from delivery.edge_update import follow
 from delivery.rollout import roll_back
 from errors import EdgeError
@@ -30,7 +30,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         commands.append(command)
         return subprocess.CompletedProcess(command, 1, "", "a warning\nerror: the edge still answers with toy 1.0\n")
 
-    monkeypatch.setattr(edge_update.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return commands
 
 
@@ -59,3 +59,10 @@ def test_rollout_and_rollback_end_with_the_edge(any_scene: Scene, monkeypatch: p
     roll_back("toy", any_scene.settings())
     versions = ["1.0", "1.1", "1.1", "1.0"]
     assert seen == [(version, f"toy-{version}.mar") for version in versions]
+
+
+def test_dry_run_leaves_the_edge_alone(any_scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(rollout, "follow", lambda model, version, archive, _: seen.append(version))
+    assert any_scene.upload(2, rollout={"dry_run": True}).plan
+    assert seen == []

@@ -175,7 +175,7 @@ def test_the_file_browsers_start_fills_in_its_configuration_and_sends_its_access
         "MARINA_FILES_RUN": str(run),
         "MARINA_FILES_TEMPLATE": str(DOCKER / "nginx.conf"),
     }
-    command = [script, "cat", run / "nginx.conf"]
+    command: list[str | Path] = [script, "cat", run / "nginx.conf"]
     for _ in range(2):
         done = subprocess.run(command, env={"PATH": "/usr/bin:/bin", **values}, capture_output=True, check=True)
         assert (run / "access.log").readlink() == Path("/dev/stdout")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def _served(run: Path, mounted: Path, port: int, *, healthy: bool = True) -> "It
         "MARINA_EDGE_WORKERS": "2",
     }
     run.mkdir()
-    text = nginx_server.render(nginx_server.TEMPLATE.read_text(), values)
+    text = Template(nginx_server.TEMPLATE.read_text()).safe_substitute(values)
     (run / "nginx.conf").write_text(text.replace("/srv/edge", str(mounted)))
     user = ("-g", "user root;") if os.getuid() == 0 else ()
     command = (nginx_program(), "-e", "stderr", "-p", str(run), "-c", str(run / "nginx.conf"), *user)
