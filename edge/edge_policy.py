@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from archive import Archive, Trusted
 from errors import EdgeError
 from handlers.card import Observation
+from handlers.json_object import JsonObject
 from handlers.policy_network import ACTIVATIONS
-from handlers.section import Section
 from handlers.spaces import ActionSpace, Box, action_space, box
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inputs], bias [outputs]
@@ -175,11 +175,11 @@ def _check_handler(archive: Archive) -> None:
 
 
 def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:
-    card = Section(archive.card, "model.json")
-    seen = card.section("observation")
-    seen.section("space").choice("type", ("box",))
+    card = JsonObject(archive.card, "model.json")
+    seen = card.object("observation")
+    seen.object("space").choice("type", ("box",))
     _check_keys(archive.card, KNOWN, "its card")
-    space = box(seen.section("space"))
+    space = box(seen.object("space"))
     if space.dtype.kind == "f" and space.dtype.itemsize not in (4, 8):
         raise ValueError(f"its observations are of type {space.dtype}, which C does not compare")
     if space.dtype.kind == "f" and space.dtype.itemsize == 8 and space.network_dtype != np.float32:
@@ -195,7 +195,7 @@ def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:
         version=archive.version,
         weights=archive.card["weights"],
         observation=Observation(space, fields, cast("Any", seen.choice("out_of_range", ("reject", "clip")))),
-        action=action_space(card.section("action").section("space")),
+        action=action_space(card.object("action").object("space")),
         layers=layers,
         activation=spec["activation"],
         scale=float(encoding.get("scale", 1.0)),

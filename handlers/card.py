@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from handlers import limits, outputs, spaces
 from handlers.errors import Internal
+from handlers.json_object import JsonObject
 from handlers.limits import Limits
 from handlers.outputs import OutputKind
-from handlers.section import Section
 
 SCHEMA_VERSION = 1
 REGISTRATION = ("threads", "coalesce")
@@ -146,31 +146,31 @@ def load(path: Path) -> Card:
 
     Raises ValueError with the file, the key and what is wrong with it.
     """
-    root = Section.of_file(path)
+    root = JsonObject.of_file(path)
     if root.integer("schema_version", 1) != SCHEMA_VERSION:
-        raise root.fault("schema_version", f"must be {SCHEMA_VERSION}: this worker reads no other")
+        raise root.error("schema_version", f"must be {SCHEMA_VERSION}: this worker reads no other")
     kind = root.choice("kind", ("vision", "policy"))
     output = _output_kind(root)
     return Card(
         model_name=root.text("model_name"),
         weights=cast("Any", root.choice("weights", ("trained", "random"))),
-        artifact=_artifact(root.section("artifact")),
-        request_params=_request_params(root.section("request_params")),
+        artifact=_artifact(root.object("artifact")),
+        request_params=_request_params(root.object("request_params")),
         threads=root.integer("threads", 1) if root.values.get("threads") is not None else None,
         limits=_limits(root),
         vision=_vision(root) if kind == "vision" else None,
-        observation=_observation(root.section("observation")) if kind == "policy" else None,
+        observation=_observation(root.object("observation")) if kind == "policy" else None,
         output=output,
         output_settings=output.settings(root),
         document=root.values,
     )
 
 
-def _artifact(section: Section) -> Artifact:
+def _artifact(section: JsonObject) -> Artifact:
     file = section.text("file")
     if Path(file).name != file:
-        raise section.fault("file", "must be a file name without folders")
-    network = section.section("network").values if section.values.get("network") is not None else None
+        raise section.error("file", "must be a file name without folders")
+    network = section.object("network").values if section.values.get("network") is not None else None
     return Artifact(
         format=section.text("format"),
         file=file,
@@ -182,7 +182,7 @@ def _artifact(section: Section) -> Artifact:
     )
 
 
-def _request_params(section: Section) -> RequestParams:
+def _request_params(section: JsonObject) -> RequestParams:
     return RequestParams(
         batch_size=section.integer("batch_size", 1),
         max_batch_delay=section.integer("max_batch_delay", 0),
@@ -190,24 +190,24 @@ def _request_params(section: Section) -> RequestParams:
     )
 
 
-def _limits(root: Section) -> Limits:
+def _limits(root: JsonObject) -> Limits:
     if root.values.get("limits") is not None:
-        stated = root.section("limits")
+        stated = root.object("limits")
         stated.integer("max_pixels", 1)
         stated.integer("max_instances", 1)
     return limits.of(root.values)
 
 
-def _vision(root: Section) -> Vision:
+def _vision(root: JsonObject) -> Vision:
     return Vision(
         labels=root.texts("labels") if root.values.get("labels") is not None else (),
-        preprocessing=_preprocessing(root.section("preprocessing")),
+        preprocessing=_preprocessing(root.object("preprocessing")),
         reduced=_reduced(root) if root.values.get("decode") == "fast" else None,
     )
 
 
-def _reduced(root: Section) -> Reduced:
-    section = root.section("decode_level")
+def _reduced(root: JsonObject) -> Reduced:
+    section = root.object("decode_level")
     return Reduced(
         margin=section.integer("margin", 1),
         fast_transform=section.boolean("fast_transform"),
@@ -215,41 +215,41 @@ def _reduced(root: Section) -> Reduced:
     )
 
 
-def _preprocessing(section: Section) -> Preprocessing:
+def _preprocessing(section: JsonObject) -> Preprocessing:
     exact = isinstance(section.get("resize"), list)
     resize = section.integers("resize", 1, length=2) if exact else section.integer("resize", 1)
     crop = section.integers("crop", 1, length=2) if section.values.get("crop") is not None else None
     if not exact and crop is None:
-        raise section.fault("crop", "is needed where resize is one number: a batch must have one size")
+        raise section.error("crop", "is needed where resize is one number: a batch must have one size")
     interpolation = section.choice("interpolation", ("bilinear", "bicubic", "nearest"))
     return Preprocessing(
         cast("Any", resize), cast("Any", interpolation), cast("Any", crop), _background(section), _white(section)
     )
 
 
-def _background(section: Section) -> tuple[int, int, int]:
+def _background(section: JsonObject) -> tuple[int, int, int]:
     if section.values.get("background") is None:
         return Preprocessing.background
     colour = section.integers("background", 0, length=3)
     if max(colour) > 255:
-        raise section.fault("background", "must be three whole numbers from 0 to 255: red, green, blue")
+        raise section.error("background", "must be three whole numbers from 0 to 255: red, green, blue")
     return cast("tuple[int, int, int]", colour)
 
 
-def _white(section: Section) -> float | None:
+def _white(section: JsonObject) -> float | None:
     return None if section.values.get("white") is None else section.number("white", 2.0**-126, 2.0**32 - 1)
 
 
-def _output_kind(root: Section) -> OutputKind:
+def _output_kind(root: JsonObject) -> OutputKind:
     found = outputs.of_card(root.values)
     if found is None:
-        raise root.fault("task", f"must be one of {', '.join(kind.name for kind in outputs.kinds())}")
+        raise root.error("task", f"must be one of {', '.join(kind.name for kind in outputs.kinds())}")
     return found
 
 
-def _observation(section: Section) -> Observation:
-    space = spaces.observation_space(section.section("space"))
+def _observation(section: JsonObject) -> Observation:
+    space = spaces.observation_space(section.object("space"))
     fields = section.texts("fields") if section.values.get("fields") is not None else None
     if fields is not None and (isinstance(space, spaces.Dict) or space.shape != (len(fields),)):
-        raise section.fault("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
+        raise section.error("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
     return Observation(space, fields, cast("Any", section.choice("out_of_range", ("reject", "clip"))))

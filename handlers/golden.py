@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from handlers import outputs
+from handlers.json_object import JsonObject
 from handlers.outputs import Difference
-from handlers.section import Section
 
 WIDEST = 1.0
 """The widest tolerance; with more than that, answers would not be compared."""
@@ -39,19 +39,19 @@ class Golden:
 
 def load(path: Path) -> Golden:
     """Read a `golden.json`; raises ValueError with what is wrong with it."""
-    return _read(Section.of_file(path))
+    return _read(JsonObject.of_file(path))
 
 
 def of(document: Mapping[str, Any], place: str) -> Golden:
     """Read the content of a `golden.json`; raises ValueError, opening with `place`, with what is wrong with it."""
-    return _read(Section(document, place))
+    return _read(JsonObject(document, place))
 
 
-def _read(root: Section) -> Golden:
+def _read(root: JsonObject) -> Golden:
     tolerance, samples = root.number("tolerance", 0, WIDEST), root.get("samples")
     if not isinstance(samples, list) or not samples:
-        raise root.fault("samples", "must be a list that is not empty")
-    return Golden(tolerance, tuple(_sample(item, f"{root.place}: sample {n}") for n, item in enumerate(samples)))
+        raise root.error("samples", "must be a list that is not empty")
+    return Golden(tolerance, tuple(_sample(item, f"{root.path}: sample {n}") for n, item in enumerate(samples)))
 
 
 def worst(expected: Any, actual: Any) -> Difference | None:
@@ -78,13 +78,13 @@ def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
 
 
 def _sample(item: Any, place: str) -> Sample:
-    section = Section(item if isinstance(item, dict) else {}, place)
+    section = JsonObject(item if isinstance(item, dict) else {}, place)
     text = section.text("body")
     try:
         body = base64.b64decode(text, validate=True)
     except ValueError:  # binascii's own, or that of text beyond ASCII
-        raise section.fault("body", "is not base64") from None
+        raise section.error("body", "is not base64") from None
     predictions = section.get("predictions")
     if not isinstance(predictions, list) or not predictions:
-        raise section.fault("predictions", "must be a list that is not empty")
+        raise section.error("predictions", "must be a list that is not empty")
     return Sample(section.text("content_type"), body, predictions)

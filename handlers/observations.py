@@ -1,17 +1,25 @@
-"""A request to a policy → observations: named fields, parts or arrays, one or many, inside the observation space."""
+"""A request to a policy → observations: named fields, parts or arrays, one or many, inside the observation space.
 
+An image in an observation may be text instead of nested lists: base64, or a data URL, of an opaque image file of
+exactly the space's size; or {"b64": "AAEC..."}, base64 of the bare bytes in the order of the space's shape, which takes
+stacks of frames as well.
+"""
+
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import arrays, frames, rows
+from handlers import arrays, picture_header, picture_text, rows
+from handlers.action_selection import OPTIONS
 from handlers.card import Observation
 from handlers.errors import InvalidFields, RequestError
-from handlers.sampling import OPTIONS
 from handlers.spaces import Box, Dict
 
 ONE, MANY = "observation", "instances"
+RAW = "b64"
+_MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
 
 
 def read(payload: Any, observation: Observation) -> NDArray[Any]:
@@ -86,8 +94,8 @@ def _boxes(items: list[Any], observation: Observation, space: Box) -> NDArray[np
 
 
 def _one(item: Any, observation: Observation, space: Box) -> NDArray[np.float64]:
-    if frames.is_frame(item, space):
-        return frames.read(item, space)
+    if _is_image_text(item, space):
+        return _image(item, space)
     if isinstance(item, dict):
         return _named(item, observation)
     if type(item) in (int, float) and space.shape == (1,) and observation.fields is None:
@@ -156,8 +164,8 @@ def _parts_of_one(item: Any, space: Dict, observation: Observation) -> list[NDAr
 
 
 def _part(item: Any, part: Box) -> NDArray[np.float64]:
-    if frames.is_frame(item, part):
-        return frames.read(item, part)
+    if _is_image_text(item, part):
+        return _image(item, part)
     if type(item) in (int, float) and part.shape == (1,):
         item = [item]
     if not isinstance(item, list):
@@ -172,7 +180,7 @@ def _array(payload: list[Any], space: Box) -> NDArray[np.float64]:
 
 
 def _shaped(values: NDArray[np.float64], space: Box) -> NDArray[np.float64]:
-    if space.is_picture and values.ndim == 4 and values.shape[1:] != space.shape and frames.channels_first(space):
+    if space.is_picture and values.ndim == 4 and values.shape[1:] != space.shape and space.is_channels_first:
         # As Stable-Baselines3 does: a picture as environments give it, channels last, to a space with channels first.
         turned = values.transpose(0, 3, 1, 2)
         values = turned if turned.shape[1:] == space.shape else values
@@ -216,3 +224,48 @@ def _outside(
     named = fields[inner[0]] if fields else f"{name}{list(inner)}"
     at = f"instances[{instance}]: " if len(values) > 1 else ""
     return f"{at}{named} is {values[place]:.6g}, outside of {low:.6g} to {high:.6g}"
+
+
+def _is_image_text(item: Any, space: Box) -> bool:
+    """Return true for text, or an object of text, where the space holds images."""
+    return space.is_picture and (isinstance(item, str) or (isinstance(item, dict) and set(item) == {RAW}))
+
+
+def _image(item: Any, space: Box) -> NDArray[np.float64]:
+    """Return an image sent as text in the space's shape; raises UnreadableInput or InvalidFields."""
+    if isinstance(item, dict):
+        return _bare(_bytes(item[RAW]), space).astype(np.float64)
+    return _image_file(_bytes(item), space).astype(np.float64)
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise InvalidFields(f"{RAW} must be text")
+    return picture_text.decode(text)[1]
+
+
+def _bare(data: bytes, space: Box) -> NDArray[np.uint8]:
+    if len(data) != math.prod(space.shape):
+        size = math.prod(space.shape)
+        raise InvalidFields(f"a picture of shape {list(space.shape)} has {size} bytes, not {len(data)}")
+    return np.frombuffer(data, np.uint8).reshape(space.shape)
+
+
+def _image_file(data: bytes, space: Box) -> NDArray[np.uint8]:
+    # Here and not at the top: few policies see pictures, and fewer are sent files.
+    from PIL import Image
+
+    from handlers import pictures
+
+    first = space.is_channels_first
+    channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
+    if channels not in _MODES:
+        raise InvalidFields(f"a picture file has 1 or 3 channels, an observation {channels}; send lists or {RAW}")
+    announced = picture_header.size_of(data)
+    if announced not in (None, (width, height), (height, width)):  # the other way round where it is to be turned
+        raise InvalidFields(f"the picture is {announced[0]} x {announced[1]}, not {width} x {height}")
+    image = Image.fromarray(pictures.decode(data, pictures.Rules(width * height, background=None)))
+    if image.size != (width, height):
+        raise InvalidFields(f"the picture is {image.width} x {image.height}, not {width} x {height}")
+    pixels = np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)
+    return pixels.transpose(2, 0, 1) if first else pixels

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import explain, limits, observations, rows, sampling
+from handlers import action_selection, explain, limits, observations, rows
 from handlers.batch import Outputs
 from handlers.card import Observation
 from handlers.deadline import NEVER, Deadline
@@ -43,13 +43,13 @@ class PolicyHandler(ModelHandler):
         """The noise to draw actions with and the masks of those allowed, where the request asks for them."""
         payload = _parsed(body, media_type)
         # Nearly all requests end here: no object, or one without any option.
-        if not isinstance(payload, dict) or sampling.OPTIONS.isdisjoint(payload):
+        if not isinstance(payload, dict) or action_selection.OPTIONS.isdisjoint(payload):
             return {}
         if observations.envelope(payload, self.observation) is None:
             return {}
         if self.actions is None:
             raise NotSupported("this policy does not answer with actions")
-        return sampling.read(payload, count, self.actions.space, self.actions.distribution)
+        return action_selection.read_options(payload, count, self.actions.space, self.actions.distribution)
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
         """Attribute an action's logit or value to the numbers of an observation; raises RequestError."""

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from handlers.json_object import JsonObject
 from handlers.outputs.output_kind import OutputKind, OutputTensor, Prediction, part_of
-from handlers.section import Section
 
 if TYPE_CHECKING:  # these need numpy, which the gateway does not have
-    from handlers.distributions import Distribution
-    from handlers.spaces import ActionSpace
+    from handlers.spaces import ActionSpace, Distribution
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,13 @@ class Action(OutputKind):
         """Return true for the card of a policy."""
         return card.get("kind") == "policy"
 
-    def settings(self, card: Section) -> ActionSettings:
+    def settings(self, card: JsonObject) -> ActionSettings:
         """Read `action`; raises ValueError."""
-        from handlers import distributions, spaces
+        from handlers import spaces
 
-        section = card.section("action")
-        space = spaces.action_space(section.section("space"))
-        return ActionSettings(space, distributions.read(section, space))
+        stored = card.object("action")
+        space = spaces.action_space(stored.object("space"))
+        return ActionSettings(space, spaces.action_distribution(stored, space))
 
     def network_output(self, settings: ActionSettings) -> tuple[str, tuple[int, ...]]:
         """Return the output of the network's head for this space."""
@@ -51,11 +50,11 @@ class Action(OutputKind):
 
     def predictions(self, outputs: Mapping[str, Any], settings: ActionSettings) -> list[dict[str, Any]]:
         """Return the likeliest actions, or those drawn with the `noise` among the outputs."""
-        from handlers import actions
+        from handlers.action_selection import select_actions
 
         name, _ = self.network_output(settings)
-        chosen = actions.actions(outputs[name], settings.space, settings.distribution, outputs)
-        return [{"action": each} for each in chosen]
+        selected = select_actions(outputs[name], settings.space, settings.distribution, outputs)
+        return [{"action": each} for each in selected]
 
     def tensors(self, card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
         """Return `action` in the shape of the space: FP32 where it is continuous, else INT64."""

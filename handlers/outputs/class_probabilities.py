@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from handlers.json_object import JsonObject
 from handlers.outputs.output_kind import BYTES, OutputKind, OutputTensor, Prediction, part_of
-from handlers.section import Section
 
 if TYPE_CHECKING:  # the gateway reads this module and has no numpy
     from numpy.typing import NDArray
@@ -34,15 +34,15 @@ class ClassKind(OutputKind):
         """Return the probabilities of logits [..., classes] in float64."""
         raise NotImplementedError
 
-    def settings(self, card: Section) -> ClassSettings:
+    def settings(self, card: JsonObject) -> ClassSettings:
         """Read `labels` and `output`; raises ValueError."""
-        labels, section = card.texts("labels"), card.section("output")
+        labels, section = card.texts("labels"), card.object("output")
         section.choice("activation", ("softmax", "sigmoid"))
         given = section.values.get("thresholds", 0.5)
         each = given if isinstance(given, list) else [given] * len(labels)
         numbers = [float(item) for item in each if isinstance(item, int | float) and 0 <= item <= 1]
         if len(each) != len(labels) or len(numbers) != len(labels):
-            raise section.fault("thresholds", f"must be one number, or {len(labels)}, between 0 and 1")
+            raise section.error("thresholds", f"must be one number, or {len(labels)}, between 0 and 1")
         top_k = section.integer("top_k", 1) if section.values.get("top_k") is not None else None
         return ClassSettings(labels, tuple(numbers), top_k)
 

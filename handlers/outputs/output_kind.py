@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from handlers.json_object import JsonObject
 from handlers.outputs.comparison import Comparison, Difference, distance, json_differences, largest_change
-from handlers.section import Section
 
 BYTES = "BYTES"
 """The protocol's datatype of text."""
@@ -67,7 +67,7 @@ class OutputKind(ABC):
         return isinstance(prediction, Mapping) and any(field in prediction for field in self.acted_on)
 
     @abstractmethod
-    def settings(self, card: Section) -> Any:
+    def settings(self, card: JsonObject) -> Any:
         """Check the parts of the model card that this kind needs and return them; raises ValueError."""
 
     @abstractmethod

@@ -13,10 +13,10 @@ from archive import Trust, open_trusted, sealed, write_zip
 from archive.model import CARD, GOLDEN
 from edge.c_source import policy_header
 from edge.edge_policy import EdgePolicy, read_edge_policy
-from handlers import distributions, networks
-from handlers.actions import actions as chosen
-from handlers.section import Section
-from handlers.spaces import action_space
+from handlers import networks
+from handlers.action_selection import select_actions
+from handlers.json_object import JsonObject
+from handlers.spaces import action_distribution, action_space
 from serialize.pack import json_bytes
 from settings.load import ROOT
 
@@ -91,10 +91,10 @@ def pack(
     picture = torch.uint8 if space["dtype"] == "uint8" and len(space["shape"]) == 3 else torch.float32
     with torch.inference_mode():
         output = built(torch.from_numpy(values).to(picture)).numpy()
-    described_action = Section(described["action"], "test")
-    actions = action_space(described_action.section("space"))
-    drawn = distributions.read(described_action, actions)
-    predictions = [{"action": action} for action in chosen(output, actions, drawn, {})]
+    described_action = JsonObject(described["action"], "test")
+    actions = action_space(described_action.object("space"))
+    drawn = action_distribution(described_action, actions)
+    predictions = [{"action": action} for action in select_actions(output, actions, drawn, {})]
     sample = {
         "content_type": "application/json",
         "body": base64.b64encode(json.dumps(values.tolist()).encode()).decode(),

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from handlers import outputs
-from handlers.actions import actions as chosen
-from handlers.distributions import Distribution
+from handlers.action_selection import select_actions
 from handlers.outputs import classify, compare_responses, multilabel
 from handlers.outputs.class_probabilities import ClassSettings
-from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete, network_output
+from handlers.spaces import Box, Discrete, Distribution, MultiBinary, MultiDiscrete, network_output
 
 LABELS = ("a", "b", "c")
 BOX = Box((2, 1), np.dtype(np.float32), np.full((2, 1), -np.inf), np.full((2, 1), np.inf))
@@ -76,12 +75,12 @@ def test_probabilities_have_six_decimals() -> None:
 )
 def test_an_action_is_worded_by_its_space(space: Any, output: Any, actions: list[Any]) -> None:
     assert output.shape[1:] == network_output(space)[1]
-    assert chosen(output, space, Distribution("none"), {}) == actions
+    assert select_actions(output, space, Distribution("none"), {}) == actions
 
 
 def test_continuous_actions_keep_every_bit() -> None:
     values = np.random.default_rng(0).normal(size=(50, 2, 1)).astype(np.float32)
-    worded = chosen(values, BOX, Distribution("none"), {})
+    worded = select_actions(values, BOX, Distribution("none"), {})
     assert (np.array(worded, dtype=np.float32) == values).all()
 
 

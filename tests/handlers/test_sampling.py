@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers import actions, sampling
-from handlers.distributions import Distribution
+from handlers.action_selection import read_options, select_actions
 from handlers.errors import InvalidFields
-from handlers.spaces import ActionSpace, Box, Discrete, MultiBinary, MultiDiscrete
+from handlers.spaces import ActionSpace, Box, Discrete, Distribution, MultiBinary, MultiDiscrete
 from tests.handlers import archives
 from tests.handlers.worker import Worker, parsed
 
@@ -133,8 +132,8 @@ EXPECTED: dict[str, list[Any]] = {
 
 def drawn(name: str, count: int) -> list[Any]:
     space, distribution, parameters = DRAWN[name]
-    more = sampling.read({"deterministic": False, "seed": 7}, count, space, distribution)
-    return actions.actions(np.array([parameters] * count, dtype=np.float32), space, distribution, more)
+    more = read_options({"deterministic": False, "seed": 7}, count, space, distribution)
+    return select_actions(np.array([parameters] * count, dtype=np.float32), space, distribution, more)
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -154,9 +153,9 @@ def test_a_share_of_nothing_is_never_drawn() -> None:
     """The largest number below 1 falls into the last share that is one."""
     logits = np.array([[0.0, 0.0, -1e8]], dtype=np.float32)
     more = {"noise": np.array([[np.nextafter(1.0, 0.0)]])}
-    assert actions.actions(logits, Discrete(3, 0), Distribution("categorical"), more) == [1]
+    assert select_actions(logits, Discrete(3, 0), Distribution("categorical"), more) == [1]
 
 
 def test_masks_need_discrete_actions() -> None:
     with pytest.raises(InvalidFields, match="discrete actions"):
-        sampling.read({"action_masks": [1]}, 1, BOX, Distribution("categorical", masks=True))
+        read_options({"action_masks": [1]}, 1, BOX, Distribution("categorical", masks=True))

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 import settings
-from handlers import actions, distributions
+from handlers import action_selection
 from handlers.batch import Outputs
-from handlers.section import Section
-from handlers.spaces import action_space
+from handlers.json_object import JsonObject
+from handlers.spaces import action_distribution, action_space
 from serialize.loaded_model import LoadedModel
 from serialize.policy_loader import read_policy
 from settings.schema import PolicyModel
@@ -49,14 +49,14 @@ def configured(*overrides: str) -> PolicyModel:
 
 
 def served(source: LoadedModel, observations: Any, more: Outputs | None = None) -> tuple[list[Any], NDArray[Any]]:
-    """The actions that a worker would answer, and the network's outputs; `more` as in handlers.actions."""
+    """The actions that a worker would answer, and the network's outputs; `more` as in handlers.action_selection."""
     inputs = network_inputs(source, observations)
     with torch.inference_mode():
         parts = [source.network(inputs[start : start + PART]).numpy() for start in range(0, len(inputs), PART)]
     outputs = np.concatenate(parts)
-    action = Section(source.card["action"], "card")
-    space = action_space(action.section("space"))
-    return actions.actions(outputs, space, distributions.read(action, space), more or {}), outputs
+    action = JsonObject(source.card["action"], "card")
+    space = action_space(action.object("space"))
+    return action_selection.select_actions(outputs, space, action_distribution(action, space), more or {}), outputs
 
 
 def network_inputs(source: LoadedModel, observations: Any) -> torch.Tensor:

@@ -12,11 +12,11 @@ from sb3_contrib import QRDQN, MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from handlers import distributions, sampling
+from handlers import action_selection
 from handlers.batch import Outputs
 from handlers.errors import InvalidFields
-from handlers.section import Section
-from handlers.spaces import action_space
+from handlers.json_object import JsonObject
+from handlers.spaces import action_distribution, action_space
 from serialize.loaded_model import LoadedModel
 from serialize.policy_loader import read_policy
 from tests.serialize.sb3_cases import BINARY, DISCRETE, MULTI, PARTS, SMALL, TWO, WIDE
@@ -44,10 +44,10 @@ def source_of(model: BaseAlgorithm, folder: Path) -> LoadedModel:
 
 
 def asked(source: LoadedModel, count: int, **options: Any) -> Outputs:
-    action = Section(source.card["action"], "card")
-    space = action_space(action.section("space"))
-    return sampling.read(
-        {"deterministic": False, "seed": 11} | options, count, space, distributions.read(action, space)
+    action = JsonObject(source.card["action"], "card")
+    space = action_space(action.object("space"))
+    return action_selection.read_options(
+        {"deterministic": False, "seed": 11} | options, count, space, action_distribution(action, space)
     )
 
 
