@@ -1,26 +1,22 @@
-"""The .mar as a file: read and checked without running anything in it, stamped with another version, written whole.
+"""The .mar as a file: read and checked without running its code, stamped with another version, written reproducibly.
 
     serialize ──sealed, write_zip──▶ NAME.mar ──open_archive, stamp──▶ delivery
-                                              ──open_trusted──▶ whoever runs what is in it
+                                              ──open_trusted──▶ programs that run its code
 
-Imports neither torch nor numpy, so that what delivers an archive stays small.
+This package imports neither torch nor numpy, so that the programs that deliver an archive stay small.
 """
 
-from archive.model import Archive, Entry
-from archive.read import open_archive
-from archive.scan import scan
-from archive.seal import sealed
-from archive.stamp import stamp, stamped
-from archive.structure import Limits
-from archive.trust import Trust, Trusted, open_trusted
-from archive.write import write_zip
+from archive.container import UnpackLimits
+from archive.reader import Archive, ArchiveFile, open_archive
+from archive.trust import TrustedArchive, TrustPolicy, open_trusted, scan
+from archive.writer import sealed, stamp, stamped, write_zip
 
 __all__ = [
     "Archive",
-    "Entry",
-    "Limits",
-    "Trust",
-    "Trusted",
+    "ArchiveFile",
+    "TrustPolicy",
+    "TrustedArchive",
+    "UnpackLimits",
     "open_archive",
     "open_trusted",
     "scan",

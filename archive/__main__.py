@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import commands
-from archive.sign import generate_keys
+from archive.signing import generate_keys
 from errors import MarinaError
 
 USAGE = """\

@@ -1,21 +1,23 @@
-"""The zip around an archive's files, read so that it can be understood in one way only.
+"""The zip of an archive, read so that it has one meaning only, and refused when it is unsafe to unpack.
 
     header, data │ header, data │ ... │ central directory │ end
 
-A zip says everything twice: in a header in front of each file, and in a directory at its end. Python reads the
-directory, TorchServe (Java) reads the headers from the front, and a file can be made that shows each of them something
-else. Here both must say the same, and no byte may lie before, between or behind them (APPNOTE.TXT 4.3).
+A zip describes each file twice: in a header in front of its data, and in a directory at the end. Python reads the
+directory and TorchServe (Java) reads the headers, so a crafted file can show them different content. Here both
+descriptions must agree, and no byte may stand before, between or behind them (APPNOTE.TXT 4.3).
 """
 
 import contextlib
 import os
+import re
 import stat
 import struct
+import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from errors import ArchiveError
@@ -23,10 +25,11 @@ from errors import ArchiveError
 CHUNK = 1024 * 1024
 STORED, DEFLATED = 0, 8
 UTF8 = 0x800  # bit 11 of the flags: the name is UTF-8
-EFFORT = 0x6  # bits 1 and 2: how hard the writer tried, which no reader looks at
-MAX = 0xFFFFFFFF  # in place of a number that stands in the Zip64 extra field
+EFFORT = 0x6  # bits 1 and 2: the compression level, which readers ignore
+MAX = 0xFFFFFFFF  # stands for a number that is in the Zip64 extra field
 MAX_COUNT = 0xFFFF
-LARGEST_DIRECTORY = 16 * 1024**2  # bytes; far beyond what the directory of the most files takes
+LARGEST_DIRECTORY = 16 * 1024**2  # bytes; far more than the largest allowed number of files needs
+RATIO = 1100  # deflate cannot shrink further: 258 bytes in two bits, and some room
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -37,10 +40,19 @@ _LARGE_END = _END64.size + _LOCATOR.size
 
 
 @dataclass(frozen=True)
-class Member:
-    """One file as header and directory describe it: its sizes in bytes, and from where to where its data lie.
+class UnpackLimits:
+    """The largest archive that is accepted; sizes in bytes after unpacking."""
 
-    `mode` is the Unix mode, 0 where the writer knew none.
+    files: int = 10_000
+    total: int = 16 * 1024**3  # the largest vision networks are ten times smaller
+    document: int = 64 * 1024**2  # each JSON file and the checksum list, which are read into memory
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file as header and directory describe it; sizes and the start of its data in bytes.
+
+    `mode` is the Unix mode, 0 where the writer recorded none.
     """
 
     name: str
@@ -53,13 +65,13 @@ class Member:
 
     @property
     def end(self) -> int:
-        """Where the next header, or the directory, begins."""
+        """The position of the next header, or of the directory."""
         return self.start + self.packed
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let every complaint about an archive open with its path."""
+    """Begin the text of every error about an archive with its path."""
     try:
         yield
     except ArchiveError as error:
@@ -69,15 +81,15 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def named(path: Path, words: object) -> ArchiveError:
-    """Make the complaint that opens with the path, once."""
+    """Return an error whose text begins with the path, once."""
     return ArchiveError(f"{path}: {words}".replace(f"{path}: {path}: ", f"{path}: "))
 
 
 class Container:
-    """An open zip that can be read in one way only. All methods raise ArchiveError without the path, or OSError."""
+    """An open zip that has one meaning only. All methods raise ArchiveError without the path, or OSError."""
 
     def __init__(self, file: BufferedIOBase) -> None:
-        """Read where the members lie, but none of their data."""
+        """Read the positions of the members, but none of their data."""
         self.file = file
         self.members = tuple(_members(file))
         self._named = {member.name: member for member in self.members}
@@ -98,7 +110,7 @@ class Container:
         return self._named[name]
 
     def chunks(self, member: Member) -> Iterator[bytes]:
-        """Yield the unpacked bytes of a member, never more than it claims; they must be all, and fit its CRC-32."""
+        """Yield the unpacked bytes of a member: exactly as many as it claims, and matching its CRC-32."""
         crc = size = 0
         for block in _unpacked(self.file, member):
             size += len(block)
@@ -113,7 +125,7 @@ class Container:
 
 
 def lay_out(blocks: Iterator[bytes], folder: Path, name: str) -> None:
-    """Write one unpacked file below `folder`; `name` is one that `check_structure` has seen."""
+    """Write one unpacked file below `folder`; `check_structure` must have accepted its name."""
     target = folder / name
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("xb") as file:
@@ -154,7 +166,7 @@ def _packed(file: BufferedIOBase, member: Member) -> Iterator[bytes]:
 
 
 def _members(file: BufferedIOBase) -> Iterator[Member]:
-    """The members, in the order of the directory and of their data."""
+    """Yield the members, in the order of the directory and of their data."""
     count, start, length = _end(file)
     file.seek(start)
     directory, at, end = memoryview(file.read(length)), 0, 0
@@ -167,7 +179,7 @@ def _members(file: BufferedIOBase) -> Iterator[Member]:
 
 
 def _end(file: BufferedIOBase) -> tuple[int, int, int]:
-    """How many members there are, where the directory starts and how long it is; the file ends behind it."""
+    """Return the number of members, and the start and length of the directory."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _END.size - _LARGE_END))
     tail = file.read()
@@ -188,7 +200,7 @@ def _end(file: BufferedIOBase) -> tuple[int, int, int]:
 
 
 def _written_end(count: int, length: int, start: int, *, large: bool) -> bytes:
-    """What stands behind a directory when nothing is hidden there; `large` is the Zip64 form."""
+    """Return the bytes that must follow a directory; `large` is the Zip64 form."""
     few = min(count, MAX_COUNT)
     end = _END.pack(b"PK\5\6", 0, 0, few, few, min(length, MAX), min(start, MAX), 0)
     if not large:
@@ -198,13 +210,15 @@ def _written_end(count: int, length: int, start: int, *, large: bool) -> bytes:
 
 
 def _member(file: BufferedIOBase, directory: memoryview, end: int) -> tuple[Member, int]:
-    """The member that `directory` begins with, whose header stands at `end`, and the length of its entry."""
+    """Return the first member of `directory`, whose header must be at `end`, and the length of its entry."""
     if len(directory) < _CENTRAL.size:
         raise _broken("its directory is cut short")
-    signature, _, _, *told, packed, size, named, more, comment, disk, _, mode, header = _CENTRAL.unpack_from(directory)
+    signature, _, _, *described, packed, size, named, more, comment, disk, _, mode, header = _CENTRAL.unpack_from(
+        directory
+    )
     taken = _CENTRAL.size + named + more
     raw, extra = bytes(directory[_CENTRAL.size :][:named]), bytes(directory[_CENTRAL.size + named : taken])
-    flags, method, _, _, crc = told
+    flags, method, _, _, crc = described
     if signature != b"PK\1\2":
         raise _broken("its directory holds something else than files")
     name = _name(raw, flags)
@@ -215,14 +229,14 @@ def _member(file: BufferedIOBase, directory: memoryview, end: int) -> tuple[Memb
     size, packed, header = _numbers(name, extra, size, packed, header)
     if header != end:
         raise ArchiveError(f"has bytes that belong to no file, or to two, in front of {name!r}")
-    start = _start(file, header, (*told, raw), packed, size)
+    start = _start(file, header, (*described, raw), packed, size)
     if start is None:
         raise ArchiveError(f"holds {name!r}, whose header says something else than its directory")
     return Member(name, method, crc, packed, size, mode >> 16, start), taken
 
 
-def _start(file: BufferedIOBase, header: int, told: tuple[int | bytes, ...], packed: int, size: int) -> int | None:
-    """Where the data behind a header begin; None where it says something else than the directory."""
+def _start(file: BufferedIOBase, header: int, described: tuple[int | bytes, ...], packed: int, size: int) -> int | None:
+    """Return the start of the data behind a header; None when the header disagrees with the directory."""
     file.seek(header)
     local = file.read(_LOCAL.size)
     if len(local) < _LOCAL.size or local[:4] != b"PK\3\4":
@@ -231,13 +245,13 @@ def _start(file: BufferedIOBase, header: int, told: tuple[int | bytes, ...], pac
     raw, extra = file.read(named), file.read(more)
     if extra == struct.pack("<2H2Q", 1, 16, size, packed) and packed_here == size_here == MAX:
         extra, packed_here, size_here = b"", packed, size
-    if (*fields, raw, packed_here, size_here, extra) != (*told, packed, size, b""):
+    if (*fields, raw, packed_here, size_here, extra) != (*described, packed, size, b""):
         return None
     return file.tell()
 
 
 def _name(raw: bytes, flags: int) -> str:
-    """Java takes every name for UTF-8, Python only those with the flag: other names would be read in two ways."""
+    """Decode a name. Java reads every name as UTF-8, Python only those with the flag, so others would be ambiguous."""
     try:
         return raw.decode("utf-8" if flags & UTF8 else "ascii")
     except UnicodeDecodeError:
@@ -245,7 +259,7 @@ def _name(raw: bytes, flags: int) -> str:
 
 
 def _numbers(name: str, extra: bytes, *numbers: int) -> Iterator[int]:
-    """The numbers, those that did not fit out of the Zip64 extra field, which is the only one there may be."""
+    """Yield the numbers; those too large come from the Zip64 extra field, the only one that is allowed."""
     large = [number for number in numbers if number == MAX]
     form = struct.Struct(f"<2H{len(large)}Q")
     if large and len(extra) == form.size:
@@ -259,3 +273,55 @@ def _numbers(name: str, extra: bytes, *numbers: int) -> Iterator[int]:
 
 def _broken(words: str) -> ArchiveError:
     return ArchiveError(f"not a readable archive: {words}")
+
+
+def check_structure(members: Sequence[Member], limits: UnpackLimits) -> None:
+    """Raise ArchiveError, naming the file, for the first member that is unsafe."""
+    if len(members) > limits.files:
+        raise ArchiveError(f"holds {len(members)} files, the limit is {limits.files}")
+    for member in members:
+        _check_name(member.name)
+        _check_type(member)
+        _check_size(member)
+    _check_duplicates(member.name for member in members)
+    total = sum(member.size for member in members)
+    if total > limits.total:
+        raise ArchiveError(f"claims {total} bytes when unpacked, the limit is {limits.total}")
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or re.match(r"[A-Za-z]:", name):
+        raise ArchiveError(f"holds the absolute path {name!r}")
+    if ".." in path.parts or "\\" in name:
+        raise ArchiveError(f"holds the path {name!r}, which leaves the folder it is unpacked in")
+    if not name.isprintable() or str(path) != name or name == ".":
+        raise ArchiveError(f"holds {name!r}, which is not the plain path of a file")
+
+
+def _check_type(member: Member) -> None:
+    if stat.S_IFMT(member.mode) not in (0, stat.S_IFREG):
+        raise ArchiveError(f"holds the link or special file {member.name!r}")
+    # TorchServe's Java reads no other method.
+    if member.method not in (STORED, DEFLATED):
+        raise ArchiveError(f"holds {member.name!r}, which is neither stored nor deflated")
+
+
+def _check_size(member: Member) -> None:
+    fits = member.size == member.packed if member.method == STORED else member.size <= member.packed * RATIO
+    if not fits:
+        raise ArchiveError(f"claims {member.size} bytes for {member.name!r}, which holds {member.packed}")
+
+
+def _check_duplicates(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    folders: set[str] = set()
+    for name in names:
+        # Some systems take names that differ only in case, or in the form of an accent, for one file.
+        key = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+        if key in seen:
+            raise ArchiveError(f"holds {name!r} twice")
+        seen.add(key)
+        folders.update(str(parent) for parent in PurePosixPath(key).parents)
+    if both := sorted(seen & folders):
+        raise ArchiveError(f"holds {both[0]!r} as a file and as a folder")

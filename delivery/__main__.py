@@ -20,7 +20,7 @@ import commands
 import engines
 import logs
 import settings
-from archive import stamped
+from archive import TrustPolicy, open_trusted, stamped
 from delivery.declare import declare, publish
 from delivery.keep import keep
 from delivery.published import rewritten
@@ -30,7 +30,6 @@ from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.stores.nginx import FileBrowser
 from delivery.table import models_table
-from delivery.trust import open_trusted
 from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStore
@@ -84,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _put(file: Path, overrides: list[str]) -> int:
     loaded = settings.load(overrides)
-    archive = open_trusted(file, loaded)
+    archive = open_trusted(file, TrustPolicy.of(loaded))
     store = open_store(loaded)
     uploads = isinstance(loaded.store, NginxStore) and loaded.store.put_key_file is not None
     # By HTTP nothing that is published is replaced, so each version has its own name.

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import settings
-from archive import Archive
+from archive import Archive, TrustPolicy, open_trusted
 from delivery.lock import alone
 from delivery.published import assign_version, same_content
 from delivery.published import publish as put
 from delivery.stores import open_store
 from delivery.stores.base import Store, file_name
-from delivery.trust import open_trusted
 from engines.ray.serve_config import text
 from engines.ray.table import Entry, Registration, Table
 from errors import ConfigError, StoreError
@@ -34,7 +33,7 @@ def publish(loaded: Settings) -> tuple[str, str]:
     built = Path(loaded.paths.archives) / f"{name}.mar"
     if not built.is_file():
         raise StoreError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
-    archive, store = open_trusted(built, loaded), open_store(loaded)
+    archive, store = open_trusted(built, TrustPolicy.of(loaded)), open_store(loaded)
     with alone(archive.model_name, loaded):
         version = _published(archive, store, loaded.served_model.request_params.stamped)
         if version is None:
@@ -76,7 +75,7 @@ def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int
     path = store.path(name)
     if path is None:
         raise StoreError(f"{name} is not in the store; `python -m delivery publish served_model={model}` puts it there")
-    archive = open_trusted(path, loaded)
+    archive = open_trusted(path, TrustPolicy.of(loaded))
     if (archive.model_name, archive.version) != (model, version):
         raise StoreError(f"{path} holds {archive.model_name} {archive.version}")
     registration = Registration(

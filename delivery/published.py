@@ -4,10 +4,9 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from archive import Archive, Trusted, open_archive, stamp, stamped
+from archive import Archive, TrustedArchive, TrustPolicy, open_archive, open_trusted, stamp, stamped
 from delivery.stores import Store
 from delivery.stores.base import file_name
-from delivery.trust import open_trusted
 from delivery.versions import Versions, next_version, used
 from deployments.serving import DeployedVersion
 from errors import ArchiveError, RolloutError
@@ -31,7 +30,9 @@ def publish(archive: Archive, version: str, store: Store, settings: Settings) ->
 
 
 @contextlib.contextmanager
-def rewritten(archive: Archive, version: str, registration: Mapping[str, int], settings: Settings) -> Iterator[Trusted]:
+def rewritten(
+    archive: Archive, version: str, registration: Mapping[str, int], settings: Settings
+) -> Iterator[TrustedArchive]:
     """A copy of the archive that nobody else has had in hands, checked anew; it is gone when the block ends.
 
     Only such a copy goes into a store: its container is written here, and it is the copy that was checked.
@@ -41,7 +42,7 @@ def rewritten(archive: Archive, version: str, registration: Mapping[str, int], s
     with explained(place / name), staging_folder(place, f"{archive.model_name}.stamp") as folder:
         target = folder / name
         stamp(archive, version, target, registration)
-        yield open_trusted(target, settings)
+        yield open_trusted(target, TrustPolicy.of(settings))
 
 
 def same_content(archive: Archive, registration: Mapping[str, int], name: str, store: Store) -> bool:
@@ -63,12 +64,12 @@ def _stands_for(published: Path, archive: Archive, registration: Mapping[str, in
     return signed_alike and found.content_sha256 == archive.content_sha256 and stamped(found) == registration
 
 
-def stored(served: DeployedVersion, store: Store, settings: Settings) -> Trusted:
+def stored(served: DeployedVersion, store: Store, settings: Settings) -> TrustedArchive:
     """The archive of a version that took traffic once, checked anew. Raises RolloutError when it is gone."""
     path = store.path(served.archive)
     if path is None:
         raise RolloutError(f"{served.archive} is no longer in the store")
-    archive = open_trusted(path, settings)
+    archive = open_trusted(path, TrustPolicy.of(settings))
     published = Versions.of(settings).get(archive.model_name).get(served.version, archive.sha256)
     if archive.sha256 != published:
         raise RolloutError(f"{path} is not the archive that was published under this name; its sha256 is another")

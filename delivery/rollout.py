@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import engines
-from archive import Archive
+from archive import Archive, TrustPolicy, open_trusted
 from delivery import hosts, recover
 from delivery.copies import check_comparable
 from delivery.edge_update import follow
@@ -17,7 +17,6 @@ from delivery.sizing import sized
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.trial import in_words, step_of
-from delivery.trust import open_trusted
 from delivery.versions import names
 from deployments.serving import DeployedVersion, ServingRecord
 from engines.engine_profile import ModelVersion
@@ -38,7 +37,7 @@ def roll_out(archive_file: Path, settings: Settings) -> Outcome:
 
 
 def _roll_out(archive_file: Path, settings: Settings) -> Outcome:
-    archive = open_trusted(archive_file, settings)
+    archive = open_trusted(archive_file, TrustPolicy.of(settings))
     if settings.engine.nodes:
         return hosts.roll_out(archive, settings)
     model = archive.model_name

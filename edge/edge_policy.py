@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from archive import Archive, Trusted
+from archive import Archive, TrustedArchive
 from errors import EdgeError
 from handlers.card import Observation
 from handlers.json_object import JsonObject
@@ -127,7 +127,7 @@ class EdgePolicy:
         return np.concatenate(codes, axis=1).astype(np.float64)
 
 
-def read_edge_policy(archive: Trusted) -> EdgePolicy:
+def read_edge_policy(archive: TrustedArchive) -> EdgePolicy:
     """Read the policy in an archive. Raises EdgeError with the reason why it cannot be compiled."""
     card = archive.card
     if card.get("kind") != "policy":

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from archive import Trusted
-from delivery.trust import open_trusted
+from archive import TrustedArchive, TrustPolicy, open_trusted
 from edge.c_source import policy_header
 from edge.compiler import Compiler, find_compiler, nginx_program
 from edge.edge_policy import EdgePolicy, read_edge_policy
@@ -22,7 +21,7 @@ class VerifiedPolicy:
     """A policy whose C answers as its handler does."""
 
     policy: EdgePolicy
-    archive: Trusted
+    archive: TrustedArchive
     header: str
     compiler: Compiler
 
@@ -33,7 +32,7 @@ class NginxModule:
 
     model: str
     version: str
-    archive: Trusted
+    archive: TrustedArchive
     path: Path
 
 
@@ -49,7 +48,7 @@ def build_module(file: Path, settings: Settings) -> NginxModule:
 
 def verify_policy(file: Path, settings: Settings) -> VerifiedPolicy:
     """Write the policy of an archive as C, and compare it with the handler. Raises as `build_module` does."""
-    archive = open_trusted(file, settings)
+    archive = open_trusted(file, TrustPolicy.of(settings))
     policy = read_edge_policy(archive)
     _check_business_logic(policy.model)
     compiler = find_compiler(settings.edge.compiler, Path(settings.paths.state).absolute() / "edge_cache")

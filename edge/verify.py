@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archive import Archive, Trusted
+from archive import Archive, TrustedArchive
 from errors import EdgeError
 from handlers.golden import misses
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
@@ -103,7 +103,7 @@ def ask(command: Sequence[str], requests: Iterable[tuple[int, bytes]], **options
     return replies
 
 
-def reference_replies(archive: Trusted, requests: Iterable[tuple[int, bytes]]) -> list[HarnessReply]:
+def reference_replies(archive: TrustedArchive, requests: Iterable[tuple[int, bytes]]) -> list[HarnessReply]:
     """Return the replies of the archive's own handler, which runs in a separate process."""
     with tempfile.TemporaryDirectory(prefix="marina-edge-") as folder:
         archive.unpack(Path(folder))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from archive import Archive, open_archive
-from archive.model import SIGNATURE, UNLISTED
+from archive.manifest import SIGNATURE, UNLISTED
 
 
 def describe(path: Path, public_key: Path | None = None) -> str:
@@ -43,7 +43,7 @@ def _signature(archive: Archive, public_key: Path | None) -> str:
     if public_key is None:
         return "Ed25519, not checked: give signing.public_key=FILE"
     # Imported here: who signs nothing needs no cryptography.
-    from archive.sign import verify
+    from archive.signing import verify
 
     verify(archive, public_key, required=True)
     return f"Ed25519, made with the key of {public_key}"

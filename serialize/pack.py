@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from archive import Archive, open_archive, sealed, write_zip
-from archive.model import CARD, GOLDEN, MANIFEST
+from archive.manifest import CARD, GOLDEN, MANIFEST
 from errors import BuildError
 from files import replace_durably
 from serialize.checkpoints import ROOT

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "settings": {"errors", "files"},
     "prometheus": {"errors", "settings"},
     "engines": {*ROOT_FILES, "settings", "archive", "handlers"},
-    "archive": {*ROOT_FILES, "handlers"},
+    "archive": {*ROOT_FILES, "settings", "handlers"},
     "serialize": {*ROOT_FILES, "settings", "archive", "handlers"},
     "deployments": {*ROOT_FILES, "settings", "archive"},
     "delivery": {*ROOT_FILES, "settings", "archive", "handlers", "engines", "prometheus", "deployments"},

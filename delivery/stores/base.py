@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from archive.model import NAME as MODEL
-from archive.model import VERSION
+from archive.manifest import NAME as MODEL
+from archive.manifest import VERSION
 from errors import StoreError
 from files import explained, remove_durably, replace_durably, staging_folder, staging_path
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from archive import open_archive
-from archive.model import SIGNATURE
+from archive.manifest import SIGNATURE
 from delivery.stores.base import VERSIONED
 from files import explained, replace_durably, staging_folder
 

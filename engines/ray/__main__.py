@@ -16,6 +16,7 @@ import uvicorn
 
 import commands
 import settings
+from archive import TrustPolicy
 from engines.profiles import RAY, check_installed
 from engines.ray import logs
 from errors import ConfigError, EngineError, MarinaError
@@ -93,7 +94,7 @@ def _manage(loaded: Settings, engine: RayServe) -> None:
     source = Source.of(loaded)
     serving = cluster.Cluster(engine, source, secret)
     kind = ReadOnlyManager if engine.declared else Manager
-    manager = kind(serving, source, _trust(loaded), Path(engine.model_store), engine.start_timeout_s)
+    manager = kind(serving, source, TrustPolicy.of(loaded), Path(engine.model_store), engine.start_timeout_s)
     try:
         manager.start()
     except (RayError, RayServeException) as error:
@@ -103,12 +104,6 @@ def _manage(loaded: Settings, engine: RayServe) -> None:
     metrics = _server(api.metrics(), engine.host, engine.metrics_port)
     threading.Thread(target=metrics.run, name="metrics", daemon=True).start()
     _server(api.application(), engine.host, engine.management_port).run()
-
-
-def _trust(loaded: Settings) -> Any:
-    from archive import Trust
-
-    return Trust(loaded.rollout.max_unpacked_bytes, loaded.signing.public_key, loaded.signing.required)
 
 
 def _server(application: Any, host: str, port: int) -> uvicorn.Server:

@@ -21,8 +21,8 @@ from ts import __version__
 from ts.context import Context, RequestProcessor
 from ts.utils.util import PredictionException, list_classes_from_module
 
+from archive.trust import unpacked_manifest
 from engines.ray.asked import Asked, Headers, Told, row_and_headers
-from engines.ray.checked import manifest_of
 from engines.ray.counts import Sample
 from engines.ray.recorded import Recorder
 from engines.ray.refusals import InvalidArchive, OutOfResources, PredictionFailed, Refusal
@@ -39,7 +39,7 @@ class Handler:
 
     def __init__(self, folder: Path, registration: Registration, metrics_file: str, gpu_id: int | None) -> None:
         """Import the entry and let it load its model; raises whatever it raises."""
-        manifest = manifest_of(folder)
+        manifest = unpacked_manifest(folder)
         self._metrics = Recorder(metrics_file, registration.model)
         self._context = Context(
             registration.model,

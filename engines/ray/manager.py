@@ -18,7 +18,7 @@ from typing import Any
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from archive import Trust
+from archive import TrustPolicy
 from engines.ray.checked import check
 from engines.ray.cluster import Cluster, Replica
 from engines.ray.fetch import Source
@@ -45,7 +45,9 @@ class Wanted:
 class Manager:
     """The one place that changes what is registered; its methods block."""
 
-    def __init__(self, cluster: Cluster, source: Source, trust: Trust, folder: Path, start_timeout_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, source: Source, trust: TrustPolicy, folder: Path, start_timeout_s: float
+    ) -> None:
         self._cluster = cluster
         self._source = source
         self._trust = trust

@@ -8,7 +8,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from engines.ray.checked import unpack
+from archive.trust import unpack_verified
 from engines.ray.fetch import Source
 from engines.ray.refusals import InvalidArchive
 from engines.ray.table import BETWEEN, Registration
@@ -42,7 +42,7 @@ class Unpacked:
         file, draft = work / "archive.mar", work / "unpacked"
         source.fetch(registration.url, file, registration.sha256)
         draft.mkdir()
-        unpack(file, draft, source.limit)
+        unpack_verified(file, draft, source.limit)
         (draft / IN_USE).touch()
         draft.rename(self.folder)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import ray
 
+from archive.trust import unpacked_manifest
 from engines.ray.asked import Answered, Asked
-from engines.ray.checked import manifest_of
 from engines.ray.fetch import Source
 from engines.ray.logs import structure_replica
 from engines.ray.memory import keep_memory, settle
@@ -84,7 +84,7 @@ def _threads(folder: Path) -> int:
 
     An archive that names no number of workers, as one that the kit did not make, gets all cores.
     """
-    if stamped := manifest_of(folder)["model"].get("threads"):
+    if stamped := unpacked_manifest(folder)["model"].get("threads"):
         return int(stamped)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     card = folder / "model.json"

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from archive.write import plain_entry
+from archive.writer import plain_entry
 from errors import BuildError
 from handlers import networks
 from handlers.runtimes._torch import converted

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from archive.documents import object_of
+from archive.manifest import object_of
 from errors import ArchiveError
 
 

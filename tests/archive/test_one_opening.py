@@ -1,7 +1,7 @@
 """Every way from an archive to running code goes through `open_trusted`, held by the code of all callers.
 
-Only an opened archive of the type `Trusted` can be unpacked, and the type checker holds that. What it does not see is
-looked for here: who could open or unpack one without, and who lets Python import out of a folder.
+Only an archive of the type `TrustedArchive` can be unpacked, and the type checker ensures that. These tests look for
+what it cannot see: code that opens or unpacks one without the type, or lets Python import from a folder.
 """
 
 import ast
@@ -28,7 +28,7 @@ ONLY_READ = {
     "delivery/stores/sidecar.py": "shows",
     "delivery/doctor/checks/archives.py": "judges",
 }
-OF_ANY_MAKER = {"engines/ray/checked.py": "archives of other makers, where no signature is required"}
+OF_ANY_MAKER = {"engines/ray/unpacked.py": "archives of other makers, whose sha256 is that of the checked file"}
 IMPORTS_OUT_OF_A_FOLDER = {
     "edge/reference_handler.py": "asked by edge/verify.py, which unpacks a trusted archive",
     "engines/ray/handler.py": "of engines/ray/unpacked.py, whose bytes are those that were checked",
@@ -65,11 +65,15 @@ def unpacks(node: ast.AST) -> bool:
 
 
 def opens(node: ast.AST) -> bool:
-    return "archive.open_archive" in imported(node) or "archive.read.open_archive" in imported(node)
+    return "archive.open_archive" in imported(node) or "archive.reader.open_archive" in imported(node)
 
 
 def reads_containers(node: ast.AST) -> bool:
     return "archive.container" in imported(node)
+
+
+def unpacks_any_maker(node: ast.AST) -> bool:
+    return "archive.trust.unpack_verified" in imported(node)
 
 
 def changes_the_path(node: ast.AST) -> bool:
@@ -83,7 +87,7 @@ def gives_a_path(node: ast.AST) -> bool:
 
 
 def makes_trusted(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Trusted"
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "TrustedArchive"
 
 
 @pytest.mark.parametrize(
@@ -92,12 +96,21 @@ def makes_trusted(node: ast.AST) -> bool:
         # Checkpoints are zips, too; serialize opens no other archive than those that it has written.
         (unpacks, ZIPS, ("archive/", "serialize/")),
         (opens, ONLY_READ, ("archive/",)),
-        (reads_containers, OF_ANY_MAKER, ("archive/",)),
+        (reads_containers, {}, ("archive/",)),
+        (unpacks_any_maker, OF_ANY_MAKER, ("archive/trust.py",)),
         (makes_trusted, {}, ("archive/trust.py",)),
         (changes_the_path, IMPORTS_OUT_OF_A_FOLDER, ("handlers/lazy_torch.py",)),
         (gives_a_path, STARTS_PYTHON_WITH_A_PATH, ()),
     ],
-    ids=["unpacks", "opens", "reads containers", "calls something trusted", "imports out of a folder", "gives a path"],
+    ids=[
+        "unpacks",
+        "opens",
+        "reads containers",
+        "unpacks archives of any maker",
+        "calls something trusted",
+        "imports out of a folder",
+        "gives a path",
+    ],
 )
 def test_only_those_that_are_known_here_could_pass_the_opening_by(
     does: Callable[[ast.AST], bool], known: dict[str, str], rooms: tuple[str, ...]
@@ -116,7 +129,7 @@ def test_whoever_unpacks_an_archive_to_run_it_has_opened_it_as_trusted() -> None
         if files and not name.startswith("archive/"):
             found.add(name)
             names = set().union(*map(imported, nodes))
-            assert names & {"archive.Trusted", "delivery.trust.open_trusted"}, name
+            assert names & {"archive.TrustedArchive", "archive.open_trusted"}, name
     assert found == {"edge/verify.py", "bench/tracing.py", "bench/assets.py"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 import engines
-from archive.sign import generate_keys
+from archive.signing import generate_keys
 from delivery.outcome import Outcome
 from delivery.rollout import roll_out
 from deployments.serving import ServingRecord

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from archive.read import open_archive
+from archive.reader import open_archive
 from engines.engine_profile import (
     ArchiveCopy,
     ModelVersion,

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from archive import open_archive
-from archive.sign import generate_keys
+from archive import TrustPolicy, open_archive, open_trusted
+from archive.signing import generate_keys
 from delivery.doctor.checks.archives import folders, not_published, not_trusted
 from delivery.doctor.deployment import Deployment, Host
 from delivery.doctor.sockets import Sockets
 from delivery.published import publish
 from delivery.stores.local import LocalFolder
-from delivery.trust import open_trusted
 from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load
 from settings.schema import LocalStore
@@ -30,7 +29,7 @@ def settings(tmp_path: Path) -> Settings:
 def store(tmp_path: Path, settings: Settings) -> LocalFolder:
     """A store into which version 1.0 was published."""
     made = LocalFolder(LocalStore(name="local", folder=str(tmp_path / "store")))
-    publish(open_trusted(archive_at(tmp_path / "toy.mar"), settings), "1.0", made, settings)
+    publish(open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings)), "1.0", made, settings)
     return made
 
 
@@ -39,7 +38,7 @@ def copy(tmp_path: Path, settings: Settings, store: LocalFolder) -> Path:
     """The published archive as an engine has unpacked it, its modules compiled by Python."""
     path = store.path("toy-1.0.mar")
     assert path is not None
-    open_trusted(path, settings).unpack(tmp_path / "copy")
+    open_trusted(path, TrustPolicy.of(settings)).unpack(tmp_path / "copy")
     (tmp_path / "copy" / "__pycache__").mkdir()
     (tmp_path / "copy" / "__pycache__" / "toy_handler.cpython-313.pyc").write_bytes(b"compiled")
     return tmp_path / "copy"

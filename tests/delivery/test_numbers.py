@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from archive import Archive, open_archive, stamp
+from archive import Archive, TrustPolicy, open_archive, open_trusted, stamp
 from delivery import rollout
 from delivery.declare import publish
 from delivery.rollout import remove, restore, roll_back, roll_out
 from delivery.sizing import resize
-from delivery.trust import open_trusted
 from errors import MarinaError, RolloutError
-from settings import Settings
 from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
 
@@ -161,8 +159,8 @@ def test_an_archive_that_was_changed_in_the_store_does_not_serve_again(
 def test_an_archive_that_changes_while_it_is_published_is_refused(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened_then_swapped(path: Path, settings: Settings) -> Archive:
-        archive = open_trusted(path, settings)
+    def opened_then_swapped(path: Path, policy: TrustPolicy) -> Archive:
+        archive = open_trusted(path, policy)
         archive_at(scene.built, {**CONTENTS, "model.onnx": b"another"})
         return archive
 

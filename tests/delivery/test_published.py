@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from archive import stamped, write_zip
-from archive.sign import generate_keys
+from archive import TrustPolicy, open_trusted, stamped, write_zip
+from archive.signing import generate_keys
 from delivery.__main__ import main
 from delivery.published import assign_version, publish, rewritten, same_content
 from delivery.stores.local import LocalFolder
-from delivery.trust import open_trusted
 from errors import ArchiveError
 from settings import Settings, load
 from settings.schema import LocalStore
@@ -46,7 +45,7 @@ def test_the_published_file_is_the_kits_own_whatever_container_it_came_in(tmp_pa
     settings = loaded(tmp_path)
     found = []
     for path in (packed_otherwise(tmp_path / "other.mar"), archive_at(tmp_path / "own.mar")):
-        publish(open_trusted(path, settings), "1.0", store, settings)
+        publish(open_trusted(path, TrustPolicy.of(settings)), "1.0", store, settings)
         found.append((tmp_path / "store" / "toy-1.0.mar").read_bytes())
     assert found[0] == found[1] == archive_at(tmp_path / "again.mar").read_bytes()
 
@@ -68,7 +67,7 @@ def test_what_is_put_by_the_command_is_written_anew_too(tmp_path: Path, capsys: 
 
 def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store: LocalFolder) -> None:
     settings = loaded(tmp_path)
-    archive = open_trusted(archive_at(tmp_path / "toy.mar"), settings)
+    archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     archive_at(archive.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
     with pytest.raises(ArchiveError, match="was changed after it had been checked"):
         publish(archive, "1.0", store, settings)
@@ -78,7 +77,7 @@ def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store:
 def test_the_copy_is_signed_as_required_and_gone_afterwards(tmp_path: Path) -> None:
     private, public = generate_keys(tmp_path / "keys")
     settings = loaded(tmp_path, f"signing.public_key={public}", "signing.required=true")
-    archive = open_trusted(packed_otherwise(tmp_path / "toy.mar", private), settings)
+    archive = open_trusted(packed_otherwise(tmp_path / "toy.mar", private), TrustPolicy.of(settings))
     with rewritten(archive, "2.5", {"threads": 3}, settings) as copy:
         assert (copy.version, stamped(copy), copy.content_sha256) == ("2.5", {"threads": 3}, archive.content_sha256)
         assert copy.sha256 == hashlib.sha256(copy.path.read_bytes()).hexdigest()
@@ -103,7 +102,7 @@ def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothi
     tmp_path: Path, store: LocalFolder
 ) -> None:
     settings = loaded(tmp_path)
-    archive = open_trusted(archive_at(tmp_path / "toy.mar"), settings)
+    archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     before = older(tmp_path / "store" / "toy-1.0.mar").read_bytes()
     assert assign_version(archive, (), store, settings) == "1.1"
     assert same_content(archive, {}, "toy-1.0.mar", store) is False

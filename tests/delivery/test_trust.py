@@ -6,13 +6,11 @@ from pathlib import Path
 import pytest
 
 import settings
-from archive import open_archive, write_zip
-from archive.sign import generate_keys, signature_of
+from archive import TrustPolicy, open_archive, open_trusted, write_zip
+from archive.signing import generate_keys, signature_of
 from delivery.published import same_content
 from delivery.stores.local import LocalFolder
-from delivery.trust import open_trusted
 from errors import ArchiveError
-from settings import Settings
 from settings.schema import LocalStore
 from tests.archive.made import CHECKSUMS, CONTENTS, checked
 
@@ -21,8 +19,8 @@ WHOLE = {**CONTENTS, "golden.json": json.dumps({"tolerance": 0.1, "samples": [SA
 SIGNATURE = "signature.ed25519"
 
 
-def required(public: Path) -> Settings:
-    return settings.load([f"signing.public_key={public}", "signing.required=true"])
+def required(public: Path) -> TrustPolicy:
+    return TrustPolicy.of(settings.load([f"signing.public_key={public}", "signing.required=true"]))
 
 
 def test_the_right_signature_is_taken_and_all_others_are_refused(tmp_path: Path) -> None:
@@ -40,7 +38,7 @@ def test_the_right_signature_is_taken_and_all_others_are_refused(tmp_path: Path)
     write_zip(files, path)
     with pytest.raises(ArchiveError, match=r"is not signed, and signing\.required asks for it"):
         open_trusted(path, required(public))
-    assert open_trusted(path, settings.load([f"signing.public_key={public}"])).model_name == "toy"
+    assert open_trusted(path, TrustPolicy.of(settings.load([f"signing.public_key={public}"]))).model_name == "toy"
 
 
 def test_what_was_changed_after_signing_is_refused(tmp_path: Path) -> None:

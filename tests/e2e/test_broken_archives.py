@@ -7,7 +7,7 @@ import pytest
 
 import engines
 from archive import write_zip
-from archive.sign import generate_keys
+from archive.signing import generate_keys
 from settings import Settings
 from tests.e2e.clients import asking
 from tests.e2e.conftest import Stack

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from archive import Trust, open_trusted, sealed, write_zip
-from archive.model import CARD, GOLDEN
+from archive import TrustPolicy, open_trusted, sealed, write_zip
+from archive.manifest import CARD, GOLDEN
 from edge.c_source import policy_header
 from edge.edge_policy import EdgePolicy, read_edge_policy
 from handlers import networks
@@ -119,7 +119,7 @@ def pack(
 
 def policy(path: Path) -> EdgePolicy:
     """Read the policy in the archive at `path`."""
-    return read_edge_policy(open_trusted(path, Trust(100_000_000)))
+    return read_edge_policy(open_trusted(path, TrustPolicy(100_000_000)))
 
 
 def export(folder: Path, version: str) -> None:

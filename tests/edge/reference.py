@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     from edge import reference_handler
 
     gc.collect()
-from archive import Trust, open_trusted
+from archive import TrustPolicy, open_trusted
 from edge.verify import ANY, HarnessReply
 from engines.torchserve.responses import error_from_response
 from errors import RequestError
@@ -39,7 +39,7 @@ def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[
 def handler(archive: Path, bodies: list[tuple[int, bytes]]) -> list[HarnessReply]:
     """What the handler answers: the project's own, in this process, which starts faster than one of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        open_trusted(archive, Trust(100_000_000)).unpack(Path(folder))
+        open_trusted(archive, TrustPolicy(100_000_000)).unpack(Path(folder))
         loaded = reference_handler.load(Path(folder))
     return [HarnessReply(*reference_handler.answer(loaded, body)) for _, body in bodies]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import commands
-from archive import Trust, open_trusted, sealed, write_zip
-from archive.sign import generate_keys
+from archive import TrustPolicy, open_trusted, sealed, write_zip
+from archive.signing import generate_keys
 from edge.__main__ import USAGE, main
 from edge.verify import ANY, reference_replies
 from errors import ArchiveError
@@ -47,13 +47,13 @@ def with_starters(path: Path, mark: Path) -> Path:
 
 def test_nothing_of_a_trusted_archive_runs_at_the_start_of_a_process(packed: Path, tmp_path: Path) -> None:
     body = (ANY, json.dumps({"instances": [[0.1, 0.2, 0.3, 0.4]]}).encode())
-    before = reference_replies(open_trusted(packed, Trust(100_000_000)), [body])
+    before = reference_replies(open_trusted(packed, TrustPolicy(100_000_000)), [body])
     files = contents(packed)
     start = f"open({str(tmp_path / 'mark')!r}, 'w')\n".encode()
     write_zip(
         sealed(files | {"sitecustomize.py": start, "usercustomize.py": start}, json.loads(files[MANIFEST])), packed
     )
-    assert reference_replies(open_trusted(packed, Trust(100_000_000)), [body]) == before
+    assert reference_replies(open_trusted(packed, TrustPolicy(100_000_000)), [body]) == before
     assert before[0].status == 200
     assert not (tmp_path / "mark").exists()
 
@@ -107,7 +107,7 @@ def test_an_archive_with_nonsense_in_it_ends_in_one_line(
 
 
 def test_a_file_that_was_replaced_after_the_check_is_not_run(packed: Path, tmp_path: Path) -> None:
-    trusted = open_trusted(packed, Trust(100_000_000))
+    trusted = open_trusted(packed, TrustPolicy(100_000_000))
     with_starters(packed, tmp_path / "mark")
     with pytest.raises(ArchiveError, match=r"was changed after it had been checked|has no"):
         reference_replies(trusted, [(ANY, b"{}")])

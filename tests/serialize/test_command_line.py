@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.sign import generate_keys
+from archive.signing import generate_keys
 
 
 def serialize(*arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -8,7 +8,7 @@ import psutil
 import requests
 
 import engines
-from archive import open_archive
+from archive import TrustPolicy, open_archive, open_trusted
 from delivery.copies import difference
 from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_write
@@ -17,7 +17,6 @@ from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
 from delivery.stores import Store, open_store
 from delivery.stores.base import VERSIONED, file_name
-from delivery.trust import open_trusted
 from delivery.versions import Versions
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
@@ -72,7 +71,7 @@ def not_trusted(name: str, store: Store, settings: Settings) -> str | None:
     path = store.path(name)
     try:
         if path is not None:
-            open_trusted(path, settings)
+            open_trusted(path, TrustPolicy.of(settings))
     except ArchiveError as error:
         return str(error)
     return None
@@ -88,7 +87,7 @@ def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, s
     if path is None:
         return f"{version.model} {version.version} is registered and not in the store"
     try:
-        archive = open_trusted(path, settings)
+        archive = open_trusted(path, TrustPolicy.of(settings))
     except ArchiveError as error:
         return str(error)
     if Versions.of(settings).get(version.model).get(version.version, archive.sha256) != archive.sha256:

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from archive import Trust
-from engines.ray.checked import Named, check
+from archive import TrustPolicy
+from archive.trust import ArchiveIdentity
+from engines.ray.checked import check
 from engines.ray.fetch import Source
 from engines.ray.refusals import InvalidArchive, NoSuchArchive
 from engines.ray.table import Registration
 from engines.ray.unpacked import Unpacked
 
 MANIFEST = json.dumps({"model": {"modelName": "plain", "modelVersion": "2.0", "handler": "plain.py"}})
-TRUST = Trust(10_000_000)
+TRUST = TrustPolicy(10_000_000)
 
 
 def archive(path: Path, manifest: str = MANIFEST, **files: str) -> Path:
@@ -62,7 +63,7 @@ def source(store: str, folder: str | None = None, limit: int = 10_000_000) -> So
 def test_an_archive_of_the_store_is_fetched(store: str, tmp_path: Path) -> None:
     sha256 = source(store).fetch(f"{store}/plain.mar", tmp_path / "got.mar")
     assert sha256 == hashlib.sha256((tmp_path / "got.mar").read_bytes()).hexdigest()
-    assert check(tmp_path / "got.mar", TRUST) == Named("plain", "2.0")
+    assert check(tmp_path / "got.mar", TRUST) == ArchiveIdentity("plain", "2.0")
 
 
 @pytest.mark.parametrize(
@@ -141,12 +142,12 @@ def test_names_that_are_none_are_refused_in_one_line(tmp_path: Path, name: objec
 
 def test_names_of_other_makers_are_taken(tmp_path: Path) -> None:
     manifest = json.dumps({"model": {"modelName": "My-model_2.b", "handler": "plain.py"}})
-    assert check(archive(tmp_path / "good.mar", manifest), TRUST) == Named("My-model_2.b", "1.0")
+    assert check(archive(tmp_path / "good.mar", manifest), TRUST) == ArchiveIdentity("My-model_2.b", "1.0")
 
 
 def test_a_manifest_is_read_up_to_one_mebibyte(tmp_path: Path) -> None:
     full = MANIFEST + " " * (1024 * 1024 - len(MANIFEST))
-    assert check(archive(tmp_path / "good.mar", full), TRUST) == Named("plain", "2.0")
+    assert check(archive(tmp_path / "good.mar", full), TRUST) == ArchiveIdentity("plain", "2.0")
     with pytest.raises(InvalidArchive, match="is larger than 1048576 bytes"):
         check(archive(tmp_path / "bad.mar", full + " "), TRUST)
 
@@ -166,7 +167,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 def test_an_unsigned_archive_is_refused_where_signatures_are_required(tmp_path: Path) -> None:
     with pytest.raises(InvalidArchive, match="not signed"):
-        check(archive(tmp_path / "plain.mar"), Trust(10_000_000, required=True))
+        check(archive(tmp_path / "plain.mar"), TrustPolicy(10_000_000, required=True))
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
-"""Ed25519 signatures: who built an archive, proven by a file inside it.
+"""Ed25519 signatures: a file inside an archive proves who built it.
 
-`signature.ed25519` signs the bytes of `checksums.sha256` and so every file but the manifest, which says what
-`MAR-INF/FIXED.json` says and a version: a signature holds for all versions of the same content.
+`signature.ed25519` signs the bytes of `checksums.sha256` and so every file but the manifest, which adds only a version
+to `MAR-INF/FIXED.json`: one signature is valid for all versions of the same content.
 """
 
 import base64
 import binascii
-import os
 import re
 from pathlib import Path
 
@@ -14,36 +13,35 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from archive.model import CHECKSUMS, SIGNATURE, Archive
+from archive.manifest import CHECKSUMS, SIGNATURE
+from archive.reader import Archive
 from errors import ArchiveError, ConfigError
+from files import write_atomic, write_once
 
 PRIVATE, PUBLIC = "signing.key", "signing.pub"
 _PEM = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 
 
 def generate_keys(folder: Path) -> tuple[Path, Path]:
-    """Write a new key pair as PEM into `folder`; returns the private file, readable by its owner alone, and the public.
+    """Write a new key pair as PEM files into `folder` and return the private and the public file.
 
-    Raises ConfigError when there is one already: what it signed would no longer be believed.
+    Raises ConfigError when there is a key already, because deliveries would no longer trust what it signed, and
+    StoreError when the files cannot be written.
     """
     private, public = folder / PRIVATE, folder / PUBLIC
-    folder.mkdir(parents=True, exist_ok=True)
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    try:
-        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret)
-    except FileExistsError:
-        raise ConfigError(f"{private} is there already; choose another folder") from None
+    if not write_once(private, secret):
+        raise ConfigError(f"{private} is there already; choose another folder")
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    write_atomic(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
     return private, public
 
 
 def signature_of(checksums: bytes, key_file: Path) -> bytes:
-    """The contents of `signature.ed25519`. Raises ConfigError when `key_file` holds no such key."""
+    """Return the content of `signature.ed25519`. Raises ConfigError when `key_file` holds no such key."""
     try:
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
@@ -54,10 +52,10 @@ def signature_of(checksums: bytes, key_file: Path) -> bytes:
 
 
 def verify(archive: Archive, key_file: Path, *, required: bool) -> None:
-    """Check the signature of a checked archive; without one it passes unless `required`.
+    """Verify the signature of a checked archive; an unsigned archive passes unless `required`.
 
-    `key_file` holds one public key or several, one after the other: while keys are rotated, the old and the new.
-    Raises ArchiveError for an archive that is unsigned or signed by somebody else, ConfigError for a key that is none.
+    `key_file` holds one public key or several: the old and the new one while keys are rotated. Raises ArchiveError for
+    an archive that is unsigned or signed by another key, ConfigError for a file without keys.
     """
     keys = _public_keys(key_file)
     if archive.signature_sha256 is None:
@@ -80,7 +78,7 @@ def _is_by(key: Ed25519PublicKey, written: bytes, checksums: bytes) -> bool:
 def _public_keys(key_file: Path) -> list[Ed25519PublicKey]:
     try:
         content = key_file.read_bytes()
-        # Without a block, the library says what it thinks of the content.
+        # Without a PEM block, the library's own error describes the content.
         keys = [serialization.load_pem_public_key(block) for block in _PEM.findall(content) or [content]]
     except (OSError, ValueError) as error:
         raise ConfigError(f"signing.public_key: {key_file}: {_reason(error)}") from None

@@ -7,7 +7,7 @@ import pytest
 
 from archive import Archive, open_archive, stamp, write_zip
 from archive.__main__ import main
-from archive.sign import generate_keys, signature_of, verify
+from archive.signing import generate_keys, signature_of, verify
 from errors import ArchiveError, ConfigError
 from tests.archive.made import CHECKSUMS, CONTENTS, archive_at, checked
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archive import Entry, Limits, Trust, open_archive, write_zip
-from archive.container import Member
-from archive.structure import check_structure
+from archive import ArchiveFile, TrustPolicy, UnpackLimits, open_archive, write_zip
+from archive.container import Member, check_structure
 from errors import ArchiveError
 from tests.archive.made import CHECKSUMS, CONTENTS, FIXED, MANIFEST, SAMPLE, archive_at, checked, with_entry
 
@@ -24,9 +23,9 @@ def special(name: str, kind: int) -> zipfile.ZipInfo:
     return entry
 
 
-def refused(path: Path, words: str, limits: Limits | None = None) -> None:
+def refused(path: Path, words: str, limits: UnpackLimits | None = None) -> None:
     with pytest.raises(ArchiveError, match=words) as caught:
-        open_archive(path, limits or Limits())
+        open_archive(path, limits or UnpackLimits())
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -130,14 +129,14 @@ TOTAL, LARGEST = sum(SIZES.values()), max(SIZES[name] for name in SIZES if name.
 @pytest.mark.parametrize(
     ("limits", "less", "words"),
     [
-        (Limits(total=TOTAL), Limits(total=TOTAL - 1), f"claims {TOTAL} bytes .* the limit is {TOTAL - 1}"),
-        (Limits(files=len(SIZES)), Limits(files=len(SIZES) - 1), "holds 9 files, the limit is 8"),
-        (Limits(document=LARGEST), Limits(document=LARGEST - 1), f"is larger than {LARGEST - 1} bytes"),
+        (UnpackLimits(total=TOTAL), UnpackLimits(total=TOTAL - 1), f"claims {TOTAL} bytes .* the limit is {TOTAL - 1}"),
+        (UnpackLimits(files=len(SIZES)), UnpackLimits(files=len(SIZES) - 1), "holds 9 files, the limit is 8"),
+        (UnpackLimits(document=LARGEST), UnpackLimits(document=LARGEST - 1), f"is larger than {LARGEST - 1} bytes"),
     ],
     ids=["all together", "number of files", "a document"],
 )
 def test_claims_up_to_a_limit_are_read_and_more_refused(
-    tmp_path: Path, limits: Limits, less: Limits, words: str
+    tmp_path: Path, limits: UnpackLimits, less: UnpackLimits, words: str
 ) -> None:
     path = archive_at(tmp_path / "toy.mar")
     assert open_archive(path, limits).model_name == "toy"
@@ -147,9 +146,9 @@ def test_claims_up_to_a_limit_are_read_and_more_refused(
 @pytest.mark.parametrize(
     "make",
     [
-        Limits,
-        lambda: Trust(1),
-        lambda: Entry("a", 1, "00"),
+        UnpackLimits,
+        lambda: TrustPolicy(1),
+        lambda: ArchiveFile("a", 1, "00"),
         lambda: Member("a", 0, 0, 1, 1, 0, 0),
     ],
 )
@@ -158,7 +157,7 @@ def test_what_was_found_cannot_be_changed_afterwards(make: Callable[[], object])
 
 
 def test_the_limits_without_settings_are_these() -> None:
-    assert Limits() == Limits(files=10_000, total=17_179_869_184, document=67_108_864)
+    assert UnpackLimits() == UnpackLimits(files=10_000, total=17_179_869_184, document=67_108_864)
 
 
 def test_a_checksum_list_that_is_no_list_is_refused(tmp_path: Path) -> None:
@@ -175,7 +174,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
             archive.writestr(name, data)
         archive.writestr("zeros", bytes(64 * 1024**2))
     assert (tmp_path / "toy.mar").stat().st_size < 1024**2
-    refused(tmp_path / "toy.mar", "claims 67", Limits(total=32 * 1024**2))
+    refused(tmp_path / "toy.mar", "claims 67", UnpackLimits(total=32 * 1024**2))
 
 
 def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
@@ -197,16 +196,16 @@ def test_entries_that_share_bytes_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_claims_more_than_it_can_hold_is_refused(method: int, packed: int, size: int, fits: bool) -> None:
     member = Member("a", method, 0, packed, size, 0, 0)
     if fits:
-        check_structure([member], Limits())
+        check_structure([member], UnpackLimits())
     else:
         with pytest.raises(ArchiveError, match=f"claims {size} bytes for 'a', which holds {packed}"):
-            check_structure([member], Limits())
+            check_structure([member], UnpackLimits())
 
 
 @pytest.mark.parametrize("method", [1, 9, 12, 14, 93])
 def test_what_java_does_not_unpack_is_refused(method: int) -> None:
     with pytest.raises(ArchiveError, match="'a', which is neither stored nor deflated"):
-        check_structure([Member("a", method, 0, 1, 1, 0, 0)], Limits())
+        check_structure([Member("a", method, 0, 1, 1, 0, 0)], UnpackLimits())
 
 
 @pytest.mark.parametrize(
@@ -224,16 +223,16 @@ def test_what_java_does_not_unpack_is_refused(method: int) -> None:
 def test_names_that_are_one_on_some_system_are_refused(names: list[str], words: str | None) -> None:
     members = [Member(name, 0, 0, 1, 1, 0, 0) for name in names]
     if words is None:
-        check_structure(members, Limits())
+        check_structure(members, UnpackLimits())
     else:
         with pytest.raises(ArchiveError, match=words):
-            check_structure(members, Limits())
+            check_structure(members, UnpackLimits())
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "a/", "a/..", "a\x00b", "a\u200bb", "c:x", "\\a"])
 def test_what_is_no_plain_path_is_refused(name: str) -> None:
     with pytest.raises(ArchiveError, match="path"):
-        check_structure([Member(name, 0, 0, 1, 1, 0, 0)], Limits())
+        check_structure([Member(name, 0, 0, 1, 1, 0, 0)], UnpackLimits())
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99], ids=["empty", "ten bytes", "half", "almost whole"])
