@@ -203,7 +203,7 @@ class FastPath:
         split = self._traffic.split(found.model, way.version)
         if split is not None:
             # A task for each after all, for as long as a version is under trial; admission is on its way.
-            through = self._traffic.through(self._admission, split, request)
+            through = self._traffic.predict_split(self._admission, split, request)
             return self._ride(way, request, None, respond, asyncio.ensure_future(through), seconds)
         try:
             place = self._admission.enter((found.model, None), deadline)

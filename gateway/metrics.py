@@ -1,7 +1,11 @@
-"""Prometheus metrics of the gateway, in a registry of their own.
+"""Every Prometheus series of the gateway, in a registry of its own.
 
-Labels take only names that exist: a model that is served, a route that is defined. With several gateway processes each
-writes into files of its own in the folder that they share, and whoever is asked adds them up.
+Metrics         requests and the calls to the engine
+TrialMetrics    a version on trial, beside the default one; delivery decides by these
+model_metrics   the models that the engine serves, as the catalog knows them
+
+Label values are names that exist: a served model, a defined route. With several gateway processes, each writes files in
+the folder that they share, and the process that answers `/metrics` adds them up.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,24 +15,30 @@ from time import perf_counter
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from gateway.catalog import Snapshot
 from gateway.process_slots import ProcessSlot
 
-# From a policy's answer on the same machine to the default deadline, in seconds.
+# Seconds, from a policy's answer on the same machine to the default deadline.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Three to a doubling, from half a millisecond to half a minute: a p95 between them is exact to a few percent.
+TRIAL_BUCKETS = tuple(round(0.0005 * 2 ** (step / 3), 6) for step in range(49))
+CHANGES = (1e-6, 1e-5, 1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
 BREAKER_NAMES = {number: name for name, number in BREAKER_STATES.items()}
 
 
-class Metrics:
-    """What the gateway counts, with its siblings where it has any.
+Way = Literal["live", "shadow"]
+CopyResult = Literal["same", "differs", "failed", "dropped"]
 
-    One object per application, so that two in one process do not mix.
-    """
+
+class Metrics:
+    """The figures of one application; with `siblings`, those of all processes of its gateway."""
 
     def __init__(self, siblings: ProcessSlot | None = None) -> None:
         self._siblings = siblings
@@ -69,7 +79,7 @@ class Metrics:
             "marina_gateway_coalesced_size",
             "Observations that travelled in one request",
             ("model",),
-            buckets=SIZES,
+            buckets=BATCH_SIZES,
             registry=self.registry,
         )
         # Looking a child up by its labels costs more than counting in it.
@@ -79,66 +89,66 @@ class Metrics:
         self._inside_child: Callable[[str], Gauge] = lru_cache(maxsize=1024)(self._inside.labels)
 
     def request(self, model: str, route: str, status: int, seconds: float) -> None:
-        """Counts one finished request."""
+        """Count a finished request."""
         self._request_child(model, route, status).observe(seconds)
 
     def upstream(self, model: str, status: str, seconds: float) -> None:
-        """Counts one call to the engine."""
+        """Count a call to the engine."""
         self._upstream_child(model, status).observe(seconds)
 
     def node_call(self, node: str, model: str, status: str) -> None:
-        """Counts one call to a node, where there are several."""
+        """Count a call to one of several engine hosts."""
         self._node_calls.labels(node, model, status).inc()
 
     def node_in_traffic(self, node: str, *, ready: bool) -> None:
-        """Notes whether a node gets requests."""
+        """Set whether an engine host gets requests."""
         self._node_ready.labels(node).set(ready)
 
     def queued(self, model: str, seconds: float) -> None:
-        """Counts how long a request waited for its turn."""
+        """Count the time that a request waited in the queue."""
         self._queue_child(model).observe(seconds)
 
     def admitted(self, model: str) -> None:
-        """Counts a request in."""
+        """Count a request that is admitted."""
         self._inside_child(model).inc()
 
     def left(self, model: str) -> None:
-        """Counts a request out."""
+        """Count a request that leaves."""
         self._inside_child(model).dec()
 
     def shed(self, model: str) -> None:
-        """Counts a request that was refused for want of a place."""
+        """Count a request that is refused because too many are admitted."""
         self._shed.labels(model).inc()
 
     def retried(self, model: str) -> None:
-        """Counts a request that was sent once more."""
+        """Count a request that is sent again."""
         self._retries.labels(model).inc()
 
     def joined(self, model: str) -> None:
-        """Counts a request that was answered by an identical one."""
+        """Count a request that an identical one answers."""
         self._joined.labels(model).inc()
 
     def cache(self, model: str, *, hit: bool) -> None:
-        """Counts a look into the cache."""
+        """Count a lookup in the response cache."""
         self._cache.labels(model, "hit" if hit else "miss").inc()
 
     def coalesced(self, model: str, size: int) -> None:
-        """Counts a request of many."""
+        """Count a request of several observations."""
         self._coalesced.labels(model).observe(size)
 
     def breaker(self, model: str, state: Literal["closed", "open", "half_open"]) -> None:
-        """Notes how a model's breaker stands now."""
+        """Set the state of a model's circuit breaker."""
         self._breaker.labels(model).set(BREAKER_STATES[state])
 
     def breakers(self) -> dict[str, str]:
-        """How the breaker of each model stands that ever had a turn; of several processes' breakers the worst."""
+        """Return the state of each model's circuit breaker; of several processes' breakers, the worst."""
         families = self._breaker.collect() if self._siblings is None else self.families()
         found = [family.samples for family in families if family.name == "marina_gateway_breaker_state"]
         return {each.labels["model"]: BREAKER_NAMES[int(each.value)] for samples in found for each in samples}
 
     @contextmanager
     def business(self, model: str, stage: Literal["before", "after"]) -> Iterator[None]:
-        """Times business logic."""
+        """Time business logic."""
         started, status = perf_counter(), "error"
         try:
             yield
@@ -147,11 +157,11 @@ class Metrics:
             self._business.labels(model, stage, status).observe(perf_counter() - started)
 
     def text(self) -> bytes:
-        """All metrics of all gateway processes in Prometheus' text format."""
+        """Return the metrics of all gateway processes in Prometheus' text format."""
         return generate_latest(self._together())
 
     def families(self) -> Iterable[Metric]:
-        """The same as objects."""
+        """Return the same as objects."""
         return self._together().collect()
 
     def _together(self) -> CollectorRegistry:
@@ -161,7 +171,7 @@ class Metrics:
         together = CollectorRegistry()
         # prometheus_client has no hints here
         MultiProcessCollector(together, str(self._siblings.folder))  # type: ignore[no-untyped-call]
-        together.register(_Start(self._siblings.server))
+        together.register(_ServerStart(self._siblings.server))
         return together
 
     def _seconds(self, name: str, words: str, *labels: str) -> Histogram:
@@ -174,13 +184,112 @@ class Metrics:
         return Gauge(f"marina_gateway_{name}", words, ("model",), registry=self.registry, multiprocess_mode=mode)
 
 
-class _Start(Collector):
-    """The start of a gateway of several processes, from which its counts are: that of the server that starts them."""
+class _ServerStart(Collector):
+    """The start of the server of several gateway processes, since which their counts grow."""
 
     def __init__(self, server: int) -> None:
         self._server = server
 
     def collect(self) -> Iterator[Metric]:
-        """Yield it; of the server's other figures none is the gateway's."""
+        """Return the start alone; the server's other figures are not the gateway's."""
         families = ProcessCollector(pid=lambda: self._server, registry=None).collect()
         return (family for family in families if family.name == "process_start_time_seconds")
+
+
+class TrialMetrics:
+    """Counts of a version on trial and of the default one beside it; `/metrics` has none before the first trial."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("model", "version")
+        self._seconds = Histogram(
+            "marina_gateway_version_seconds",
+            "Time until a version's answer while one is under trial; way shadow is a copy of a request",
+            (*labels, "way", "status"),
+            buckets=TRIAL_BUCKETS,
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "marina_gateway_fallbacks",
+            "Requests that a version under trial did not answer and the default version was asked for",
+            labels,
+            registry=registry,
+        )
+        self._copies = Counter(
+            "marina_gateway_shadow",
+            "Copies of requests, by what came of them; dropped ones were never sent",
+            (*labels, "result"),
+            registry=registry,
+        )
+        self._changes = Histogram(
+            "marina_gateway_shadow_change",
+            "Largest move of a probability or component of a continuous action between the two answers",
+            labels,
+            buckets=CHANGES,
+            registry=registry,
+        )
+        self._largest = Gauge(
+            "marina_gateway_shadow_largest_change",
+            "The largest of these since the trial began",
+            labels,
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._top: dict[tuple[str, str], float] = {}
+
+    def begun(self, model: str, version: str) -> None:
+        """Start a trial; the largest change of an earlier trial of that version is forgotten."""
+        self._top[model, version] = 0.0
+        self._largest.labels(model, version).set(0)
+
+    def answered(self, model: str, version: str, way: Way, status: int, seconds: float) -> None:
+        """Count an answer, whatever its status."""
+        self._seconds.labels(model, version, way, status).observe(seconds)
+
+    def fallback(self, model: str, version: str) -> None:
+        """Count a request that went on to the default version."""
+        self._fallbacks.labels(model, version).inc()
+
+    def copied(self, model: str, version: str, result: CopyResult) -> None:
+        """Count a copy."""
+        self._copies.labels(model, version, result).inc()
+
+    def changed(self, model: str, version: str, change: float) -> None:
+        """Count the largest change between two answers to one request."""
+        self._changes.labels(model, version).observe(change)
+        if change > self._top.get((model, version), 0.0):
+            self._top[model, version] = change
+            self._largest.labels(model, version).set(change)
+
+
+def model_metrics(engine_answers: bool | None, snapshot: Snapshot | None) -> bytes:
+    """Return Prometheus' text of the models that the engine serves; of none while it does not answer.
+
+    TorchServe's own metrics lack these figures. Every gateway process sees the same engine, so they are not added up.
+    """
+    registry = CollectorRegistry()
+    registry.register(_ServedModels(engine_answers, snapshot))
+    return generate_latest(registry)
+
+
+class _ServedModels(Collector):
+    def __init__(self, engine_answers: bool | None, snapshot: Snapshot | None) -> None:
+        self._answers = engine_answers
+        models = snapshot.models.values() if engine_answers and snapshot is not None else ()
+        self._versions = [version for model in models for version in model.versions]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield each metric with its samples."""
+        if self._answers is not None:
+            yield GaugeMetricFamily(
+                "marina_gateway_engine_up", "Whether the engine answered the last look at it", float(self._answers)
+            )
+        yield self._gauge("serving", "1 for the version that answers when none is named, 0 for the others", "default")
+        yield self._gauge("workers_ready", "Workers that take requests", "workers_ready")
+        yield self._gauge("workers_wanted", "Workers that were asked for", "min_workers")
+        yield self._gauge("queue_length", "Requests that wait inside the engine", "pending")
+
+    def _gauge(self, name: str, text: str, attribute: str) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(f"marina_gateway_model_{name}", text, labels=("model", "version"))
+        for version in self._versions:
+            family.add_metric((version.model, version.version), float(getattr(version, attribute)))
+        return family

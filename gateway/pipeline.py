@@ -8,16 +8,15 @@ import orjson
 from errors import Internal
 from gateway.catalog import Catalog, ServedVersion
 from gateway.hooks import After, Before, Business, EngineResponse, Load, Prediction, PredictionRequest, Predictor, Reply
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, TrialMetrics
 from gateway.scheduling.admission import AdmissionControl
 from gateway.scheduling.coalesce import Coalescer, Reader, reader_for
 from gateway.scheduling.dedupe import Deduplicator, ResponseCache
 from gateway.scheduling.queue import RequestQueue
-from gateway.shadow import Shadow
-from gateway.splits import Splits
 from gateway.tracing import Tracer
-from gateway.traffic import Traffic
-from gateway.trial_metrics import TrialMetrics
+from gateway.traffic.canary import CanaryRouter
+from gateway.traffic.shadow import ShadowTraffic
+from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.breaker import CircuitBreaker, Retry
 from settings.schema import Gateway
 
@@ -81,8 +80,8 @@ class Chain:
     engine: Predictor
     admission: AdmissionControl
     coalescer: Coalescer
-    traffic: Traffic
-    shadow: Shadow
+    traffic: CanaryRouter
+    shadow: ShadowTraffic
 
 
 def chain(
@@ -90,7 +89,7 @@ def chain(
     catalog: Catalog,
     settings: Gateway,
     metrics: Metrics,
-    splits: Splits,
+    splits: TrafficSplits,
     trials: TrialMetrics,
     tracer: Tracer,
 ) -> Chain:
@@ -104,8 +103,8 @@ def chain(
     engine: Predictor = Deduplicator(admission, metrics)
     if settings.cache.max_entries:
         engine = ResponseCache(engine, settings.cache, view.mark, metrics)
-    shadow = Shadow(behind, splits, trials)
-    traffic = Traffic(engine, splits, shadow, trials)
+    shadow = ShadowTraffic(behind, splits, trials)
+    traffic = CanaryRouter(engine, splits, shadow, trials)
     return Chain(traffic, admission, coalescer, traffic, shadow)
 
 

@@ -19,15 +19,14 @@ from gateway.fast_path import FastPath, may_be_taken
 from gateway.hooks import Business
 from gateway.http.body import BodyBudget, receiving_for
 from gateway.http.deadline import Deadlines
-from gateway.metrics import Metrics
+from gateway.metrics import Metrics, TrialMetrics
 from gateway.pipeline import Pipeline, chain
 from gateway.process_slots import ProcessSlot
 from gateway.scheduling.admission import AdmissionControl
 from gateway.security import Origins, origins_for
-from gateway.splits import Splits
 from gateway.tracing import Tracer
-from gateway.traffic import Traffic
-from gateway.trial_metrics import TrialMetrics
+from gateway.traffic.canary import CanaryRouter
+from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.balancer import hosts
 from gateway.upstream.connections import open_session
 from settings.schema import Gateway, Settings
@@ -92,7 +91,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     pipeline: Pipeline
-    traffic: Traffic
+    traffic: CanaryRouter
     metrics: Metrics
     deadlines: Deadlines
     admission: AdmissionControl
@@ -120,7 +119,7 @@ async def open_services(
         catalog = Catalog(served.look, gateway.catalog_ttl_s)
         deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
         trials = TrialMetrics(metrics.registry)
-        splits = Splits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
+        splits = TrafficSplits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
         made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
         splits.start()
         try:

@@ -1,7 +1,7 @@
-"""What the gateway tells a tracer about a request on its way, and the tracer that tells nothing.
+"""The tracer's interface, and the tracer that does nothing.
 
-`gateway.tracing.endpoint` turns tracing on, and `requirements-otel.txt` brings its library; without it nothing of that
-is imported. `gateway.spans` draws the trace.
+`gateway.tracing.endpoint` turns tracing on, and `requirements-otel.txt` brings its library. Without it nothing of that
+library is imported. `gateway.otel` has the tracer that makes spans.
 """
 
 from collections.abc import Sequence
@@ -15,78 +15,78 @@ from settings.schema import Tracing
 
 
 class RequestSpan(Protocol):
-    """A request of a client, while it is answered."""
+    """The span of a client's request."""
 
-    def answered(self, exchange: RequestContext, status: int) -> None:
-        """How it ended: what the exchange knows by now, and the status that went out."""
+    def answered(self, context: RequestContext, status: int) -> None:
+        """Record the end: the context as it is known by now, and the status of the answer."""
         ...
 
 
 class CallSpan(Protocol):
-    """A call to the engine, while it is under way."""
+    """The span of a call to the engine."""
 
     def answered(self, status: int, timing: str | None) -> None:
-        """The engine's status, and the stages of the worker as `Server-Timing` names them."""
+        """Record the engine's status, and the stages of the worker as `Server-Timing` lists them."""
         ...
 
 
 class Tracer(Protocol):
-    """Where spans begin and end."""
+    """Begins and ends spans."""
 
-    def request(self, method: str, exchange: RequestContext) -> AbstractContextManager[RequestSpan]:
-        """Spans the whole request; the client's `traceparent` is continued."""
+    def request(self, method: str, context: RequestContext) -> AbstractContextManager[RequestSpan]:
+        """Span a whole request; the client's `traceparent` is continued."""
         ...
 
     def call(self, model: str, version: str | None, headers: dict[str, str]) -> AbstractContextManager[CallSpan]:
-        """Spans one call to the engine, and adds to its headers what the worker's spans need."""
+        """Span one call to the engine, and add the headers that the worker's spans need."""
         ...
 
     def together(self, members: Sequence[Context]) -> AbstractContextManager[None]:
-        """Spans what several requests share, in the trace of each of them; `members` are their contexts."""
+        """Span work that several requests share, in the trace of each of them; `members` are their contexts."""
         ...
 
     def close(self) -> None:
-        """Sends what is still to be sent; gives up after some seconds when nobody takes it."""
+        """Send the remaining spans; give up after some seconds when nothing accepts them."""
         ...
 
 
-class _Silent:
-    """A span of neither kind that is told everything and keeps nothing."""
+class _NoSpan:
+    """A span of neither kind, which keeps nothing."""
 
     def answered(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class NoTracer:
-    """Tells nothing."""
+    """A tracer that makes no spans."""
 
-    def request(self, method: str, exchange: RequestContext) -> AbstractContextManager[RequestSpan]:
-        """Nothing."""
-        return _UNTOLD
+    def request(self, method: str, context: RequestContext) -> AbstractContextManager[RequestSpan]:
+        """Return a span that keeps nothing."""
+        return _NO_SPAN
 
     def call(self, model: str, version: str | None, headers: dict[str, str]) -> AbstractContextManager[CallSpan]:
-        """Nothing."""
-        return _UNTOLD
+        """Return a span that keeps nothing."""
+        return _NO_SPAN
 
     def together(self, members: Sequence[Context]) -> AbstractContextManager[None]:
-        """Nothing."""
+        """Return a context that does nothing."""
         return _NOTHING
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 _NOTHING = nullcontext()
-_UNTOLD = nullcontext(_Silent())
+_NO_SPAN = nullcontext(_NoSpan())
 SILENT = NoTracer()
 
 
 def tracer_for(settings: Tracing) -> Tracer:
-    """As configured. Raises ConfigError when tracing is on and its library is missing."""
+    """Return the configured tracer. Raises ConfigError when tracing is on and its library is missing."""
     if settings.endpoint is None:
         return NoTracer()
     try:
-        from gateway.span_export import exporting
+        from gateway.otel import exporting_tracer
     except ImportError:
         raise ConfigError("gateway.tracing.endpoint needs `pip install -r requirements-otel.txt`") from None
-    return exporting(settings.endpoint, settings.sample)
+    return exporting_tracer(settings.endpoint, settings.sample)

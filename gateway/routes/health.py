@@ -7,7 +7,7 @@ from starlette.responses import Response
 from errors import NoWorker
 from gateway.documented import answers
 from gateway.http.responses import json_response
-from gateway.model_metrics import model_metrics
+from gateway.metrics import model_metrics
 from gateway.routes.deps import ServicesDep
 from gateway.services import missing_models
 

@@ -18,7 +18,7 @@ from deployments.serving import DeployedVersion
 from deployments.traffic import TrafficFile, read_traffic
 from engines.torchserve.client import EngineClient
 from errors import FiguresError
-from gateway.trial_metrics import FINE, TrialMetrics
+from gateway.metrics import TRIAL_BUCKETS, TrialMetrics
 from prometheus import GatewayFigures
 from settings import load
 from tests.figures import HUNG_UP, FiguresServer, figures, serving
@@ -33,7 +33,7 @@ ALIKE = Compared(same=500)
 
 def side(answers: dict[int, int], seconds: float = 0.01) -> Side:
     good = answers.get(200, 0)
-    return Side(answers, {bound: good if bound >= seconds else 0 for bound in (*FINE, float("inf"))})
+    return Side(answers, {bound: good if bound >= seconds else 0 for bound in (*TRIAL_BUCKETS, float("inf"))})
 
 
 def wrongs(old: Side, new: Side, copies: Compared = ALIKE, *, final: bool = True, live: bool = True) -> list[str]:
@@ -137,8 +137,8 @@ def test_only_what_came_since_the_trial_began_is_counted(server: FiguresServer) 
     found = counted.side("1.1", "live")
     assert (found.requests, found.failed, found.refused) == (9, 2, 0)
     assert found.seconds[float("inf")] == 7
-    assert found.seconds[FINE[8]] == 0
-    assert found.seconds[FINE[10]] == 7
+    assert found.seconds[TRIAL_BUCKETS[8]] == 0
+    assert found.seconds[TRIAL_BUCKETS[10]] == 7
     assert counted.side("1.1", "shadow") == counted.side("1.0", "live") == NOTHING
     assert counted.copies("1.1") == Compared(same=1, largest=0.125)
     assert counted.fallbacks("1.1") == 1

@@ -5,7 +5,7 @@ import pytest
 
 from errors import EngineError, NoWorker
 from gateway.catalog import Catalog, ServedModel, ServedVersion, Snapshot
-from gateway.model_metrics import model_metrics
+from gateway.metrics import model_metrics
 
 
 def version(name: str, *, default: bool, ready: int = 1) -> ServedVersion:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.anyio
 async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) -> None:
     setting = Setting(tmp_path, GivenEngine())
     setting.file.write_text(content)
-    setting.splits.look()
-    setting.splits.look()
+    setting.splits.read()
+    setting.splits.read()
     assert setting.splits.find("cartpole") is not None
     setting.write(weight=0.7)
     found = setting.splits.find("cartpole")
@@ -28,7 +28,7 @@ async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) 
 async def test_a_file_that_is_gone_ends_every_trial(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine())
     setting.file.unlink()
-    setting.splits.look()
+    setting.splits.read()
     assert setting.splits.find("cartpole") is None
 
 

@@ -17,9 +17,9 @@ from errors import InvalidFields
 from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.http.context import RequestContext
 from gateway.metrics import Metrics
+from gateway.otel import OtelTracer
 from gateway.samples import PICTURE
 from gateway.scheduling.coalesce import Coalescer, reader_for
-from gateway.spans import OpenTelemetry
 from logs import current_trace_id
 from settings import load
 from settings.schema import Coalesce
@@ -37,7 +37,7 @@ class Traces:
     def __init__(self, sampler: Sampler | None = None) -> None:
         self._exporter, provider = InMemorySpanExporter(), TracerProvider(sampler)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracer = OpenTelemetry(provider, self._exporter)
+        self.tracer = OtelTracer(provider, self._exporter)
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]

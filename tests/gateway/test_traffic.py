@@ -127,7 +127,7 @@ async def test_errors_of_the_new_version_open_no_breaker_for_the_old_one(tmp_pat
     split = setting.traffic.split("cartpole", None)
     assert split is not None
     for number in range(30):
-        assert await setting.traffic.through(breaker, split, request([number])) == answer(number)
+        assert await setting.traffic.predict_split(breaker, split, request([number])) == answer(number)
     assert breaker_state(breaker) == "closed"
     assert [one.version for one in engine.seen].count(TRIAL) == 3
 
@@ -141,7 +141,7 @@ async def test_observations_that_travel_together_keep_to_their_version(tmp_path:
     split = setting.traffic.split("cartpole", None)
     assert split is not None
     asked = [request([number / 1000, 0, 0, 0]) for number in range(1000)]
-    given = await asyncio.gather(*(setting.traffic.through(coalescer, split, one) for one in asked))
+    given = await asyncio.gather(*(setting.traffic.predict_split(coalescer, split, one) for one in asked))
     assert given == [answer(number / 1000) for number in range(1000)]
     members: Counter[str | None] = Counter()
     for one in engine.seen:

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 
 from deployments.traffic import TrafficDocument as File
 from gateway.hooks import EngineResponse, PredictionRequest
-from gateway.shadow import Shadow
-from gateway.splits import Splits
-from gateway.traffic import Spread, Traffic
-from gateway.trial_metrics import TrialMetrics
+from gateway.metrics import TrialMetrics
+from gateway.traffic.canary import CanaryRouter, EvenSample
+from gateway.traffic.shadow import ShadowTraffic
+from gateway.traffic.splits import TrafficSplits
 from tests.gateway.chain_parts import GivenEngine
 from tests.settings.splits import given_split
 
@@ -26,11 +26,11 @@ class Setting:
         self.registry = CollectorRegistry()
         self.engine = engine
         metrics = TrialMetrics(self.registry)
-        self.splits = Splits(self.file, lambda model, split: metrics.begun(model, split.trial))
-        self.shadow = Shadow(engine, self.splits, metrics)
-        self.traffic = Traffic(engine, self.splits, self.shadow, metrics)
+        self.splits = TrafficSplits(self.file, lambda model, split: metrics.begun(model, split.trial))
+        self.shadow = ShadowTraffic(engine, self.splits, metrics)
+        self.traffic = CanaryRouter(engine, self.splits, self.shadow, metrics)
         # Elsewhere they begin by chance, so that several processes do not choose alike.
-        self.traffic._canaries, self.traffic._copies = Spread(0.0), Spread(0.0)
+        self.traffic._canaries, self.traffic._copies = EvenSample(0.0), EvenSample(0.0)
         self.write(**changes)
 
     def write(self, **changes: object) -> None:
@@ -38,7 +38,7 @@ class Setting:
         draft = self.file.with_suffix(".draft")
         draft.write_text(File(models={"cartpole": split}).model_dump_json())
         draft.replace(self.file)
-        self.splits.look()
+        self.splits.read()
 
     async def answered_by(self, one: PredictionRequest) -> str | None:
         """Which version the engine was last asked for."""

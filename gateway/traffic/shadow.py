@@ -1,6 +1,7 @@
-"""Sends copies of answered requests to a version under trial, compares the answers and throws them away.
+"""Sends copies of answered requests to a version on trial, compares the answers and drops them.
 
-A copy starts after its client's answer is there, waits in a line of its own, and is dropped rather than waited for.
+A copy starts after its client's answer is there. It passes neither deduplication nor admission, and is dropped when too
+many are under way.
 """
 
 import asyncio
@@ -11,63 +12,61 @@ from dataclasses import replace
 from deployments.traffic import TrafficSplit
 from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
-from gateway.splits import Splits
-from gateway.trial_metrics import TrialMetrics
+from gateway.metrics import TrialMetrics
+from gateway.traffic.splits import TrafficSplits
 from handlers.outputs import compare_responses
 from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
 
 
-class Shadow:
-    """Copies under way, bounded for each gateway process."""
+class ShadowTraffic:
+    """The copies under way, limited for each gateway process."""
 
-    def __init__(self, engine: Predictor, splits: Splits, metrics: TrialMetrics) -> None:
-        self._engine = engine
+    def __init__(self, predictor: Predictor, splits: TrafficSplits, metrics: TrialMetrics) -> None:
+        self._predictor = predictor
         self._splits = splits
         self._metrics = metrics
         self._under_way: set[asyncio.Task[None]] = set()
 
     def copy(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
-        """Sends a copy on its way, or counts that there was no place for it."""
+        """Send a copy, or count that too many are under way."""
         if len(self._under_way) >= split.max_copies:
             self._metrics.copied(request.model, split.trial, "dropped")
             return
         # In a context of its own: a copy is no part of its client's request, neither in logs nor in traces.
-        task = asyncio.get_running_loop().create_task(self._compared(split, request, answer), context=Context())
+        task = asyncio.get_running_loop().create_task(self._compare(split, request, answer), context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         task.add_done_callback(log_task_error)
 
     async def close(self) -> None:
-        """Gives up the copies that are under way."""
+        """Cancel the copies that are under way."""
         for task in self._under_way:
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _compared(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
+    async def _compare(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
         try:
-            found = await self._answer(split, request)
-        except UnknownModel:
-            self._splits.gone(request.model)
+            copy = await self._answer(split, request)
+        except RequestError as error:
+            if isinstance(error, UnknownModel):
+                self._splits.end(request.model)
             self._metrics.copied(request.model, split.trial, "failed")
             return
-        except RequestError:
-            self._metrics.copied(request.model, split.trial, "failed")
-            return
-        difference = compare_responses(answer.body, found.body, split.tolerance)
-        self._metrics.copied(request.model, split.trial, "differs" if difference.differs else "same")
-        self._metrics.changed(request.model, split.trial, difference.change)
-        if difference.differs:
+        comparison = compare_responses(answer.body, copy.body, split.tolerance)
+        self._metrics.copied(request.model, split.trial, "differs" if comparison.differs else "same")
+        self._metrics.changed(request.model, split.trial, comparison.change)
+        if comparison.differs:
             event(
                 _log,
                 logging.INFO,
                 "shadow_differs",
                 model=request.model,
                 of=request.request_id,
-                stable=difference.stable,
-                trial=difference.trial,
+                stable=comparison.stable,
+                trial=comparison.trial,
             )
 
     async def _answer(self, split: TrafficSplit, request: PredictionRequest) -> EngineResponse:
@@ -78,7 +77,7 @@ class Shadow:
         own = replace(request, version=split.trial, trial=True, request_id=name, deadline=until)
         try:
             async with asyncio.timeout_at(until):
-                found = await self._engine.predict(own)
+                found = await self._predictor.predict(own)
             status = 200
         except TimeoutError:
             raise DeadlinePassed("the copy was not answered in time") from None
