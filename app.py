@@ -72,7 +72,7 @@ def _made(configured: Settings, overrides: list[str], joined: process_slots.Proc
     control = None
     if configured.gateway.repository_control:
         # Imported here: only a gateway that may roll models out needs to be able to.
-        from delivery.control import ModelControl
+        from delivery.rollout import ModelControl
 
         control = ModelControl(tuple(overrides))
     made = create_app(configured, BUSINESS, control=control, siblings=joined)

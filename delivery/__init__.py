@@ -1,5 +1,7 @@
-"""The management side: archives into a store, versions into the engine.
+"""The path of a built archive into service: store, engine hosts, trial, switch, and back.
 
-model_mars/NAME.mar ──stores──▶ URL ──management──▶ registered, workers up ──golden──▶ checked ──▶ switched to,
-                                                                                old version drained and removed
+rollout ─▶ publish ─▶ replacement ─▶ steps on each host: checks ─▶ trial ─▶ switch and watch ─▶ record, drain, remove
+              │                        │ journal before each step; recover finishes or undoes a killed rollout
+              ▼                        ▼
+           stores/                   engines                         keeper, autoscaler: run beside it
 """

@@ -1,17 +1,13 @@
-"""`python -m delivery put FILE.mar | rollback | models | restore | keep | scale | doctor | publish | declare NAMES`.
+"""`python -m delivery COMMAND [hydra overrides]`: archives, rollbacks, restores and checks from the command line.
 
-`put` brings an archive into the store, `rollback` the version before to serve, `models` shows what is registered,
-`restore` brings every engine host back to what is recorded as serving, once; `keep` stays and does that whenever an
-engine has come back without it. `scale` stays, too, and gives models the workers that their queues ask for. `doctor`
-says what is open on the running deployment (`--json` for programs). `publish` and `declare` are for models that are
-declared to Ray Serve instead of rolled out. Each takes overrides.
+The programs `keep` and `scale` run until they are stopped, and log JSON unless a terminal shows it.
 """
 
 import contextlib
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -21,15 +17,15 @@ import engines
 import logs
 import settings
 from archive import TrustPolicy, open_trusted, stamped
-from delivery.declare import declare, publish
-from delivery.keep import keep
-from delivery.published import rewritten
+from delivery import declare
+from delivery.autoscaler import scale
+from delivery.keeper import keep
+from delivery.models_table import models_table
+from delivery.publish import stamped_copy
 from delivery.rollout import restore, roll_back
-from delivery.scale import scale
 from delivery.stores import open_store
 from delivery.stores.base import file_name
 from delivery.stores.nginx import FileBrowser
-from delivery.table import models_table
 from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStore
@@ -37,75 +33,60 @@ from settings.schema import NginxStore
 USAGE = """\
 usage: python -m delivery COMMAND [hydra overrides]
 
-  put FILE.mar     bring an archive into the store
-  rollback         the version before serves again (served_model=NAME)
-  models           what is registered
-  restore          bring every engine host back to what is recorded as serving, once
-  keep             stay, and restore whenever TorchServe has come back without its models or was away in a rollout
+  put FILE.mar     put an archive into the store
+  rollback         return to the version before (served_model=NAME)
+  models           list the registered versions
+  restore          make every engine host serve what is recorded, once
+  keep             stay, and restore whenever an engine has lost its models or missed a rollout
   scale            stay, and give models the workers that their queues ask for
-  publish          the built archive into the store under a version of its own, registered nowhere (served_model=NAME)
-  declare NAMES    Ray Serve's configuration for NAMES, such as digits-1.1,1.0: the first version answers
-  doctor [--json]  what is open on the running deployment, and the setting that closes it; exit status 0: nothing
+  publish          put the built archive into the store under its own version, registered nowhere (served_model=NAME)
+  declare NAMES    print Ray Serve's configuration for NAMES, such as digits-1.1,1.0: the first version answers
+  doctor [--json]  list the open risks of the running deployment and the settings that close them; status 0: none
 """
 
-LASTING = {"keep", "scale"}
+UNATTENDED = {"keep", "scale"}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status."""
-    logs.configure_command(unattended=bool(arguments) and arguments[0] in LASTING)
+    command, *words = arguments or [""]
+    run = COMMANDS.get(command)
+    logs.configure_command(unattended=command in UNATTENDED)
+    if run is None or (command == "put" and not words):
+        sys.stderr.write(USAGE)
+        return 2
     try:
-        match list(arguments):
-            case ["put", file, *overrides]:
-                return _put(Path(file), overrides)
-            case ["rollback", *overrides]:
-                return _rollback(overrides)
-            case ["models", *overrides]:
-                return _models(overrides)
-            case ["restore", *overrides]:
-                return _restore(overrides)
-            case ["scale" | "keep" | "doctor" | "publish" | "declare" as word, *words]:
-                commands = {
-                    "scale": _scale,
-                    "keep": _keep,
-                    "doctor": _doctor,
-                    "publish": _publish,
-                    "declare": _declare,
-                }
-                return commands[word](words)
-            case _:
-                sys.stderr.write(USAGE)
-                return 2
+        return run(words)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _put(file: Path, overrides: list[str]) -> int:
-    loaded = settings.load(overrides)
+def _put(words: list[str]) -> int:
+    file, loaded = Path(words[0]), settings.load(words[1:])
     archive = open_trusted(file, TrustPolicy.of(loaded))
     store = open_store(loaded)
     uploads = isinstance(loaded.store, NginxStore) and loaded.store.put_key_file is not None
-    # By HTTP nothing that is published is replaced, so each version has its own name.
+    # An upload by HTTP never replaces a published file, so each version has a name of its own.
     name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
-    place = store.url(name).partition("?")[0]
-    with rewritten(archive, archive.version, stamped(archive), loaded) as copy:
+    url = store.url(name).partition("?")[0]
+    with stamped_copy(archive, archive.version, stamped(archive), loaded) as copy:
         stored = store.path(name)
         if stored is not None and stored.samefile(file) and copy.sha256 == archive.sha256:
-            print(f"{name} is in the store already: {place}")
+            print(f"{name} is in the store already: {url}")
             return 0
         if uploads and isinstance(store, FileBrowser):
             store.upload(copy.path, name)
         else:
             store.put(copy.path, name)
-    print(f"{name} ({copy.size} bytes, sha256 {copy.sha256}) is in the store: {place}")
+    print(f"{name} ({copy.size} bytes, sha256 {copy.sha256}) is in the store: {url}")
     return 0
 
 
 def _rollback(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
-    outcome = roll_back(loaded.served_model.model_name, loaded)
-    print(f"{outcome.model} {outcome.version} serves again{outcome.remarks}")
+    result = roll_back(loaded.served_model.model_name, loaded)
+    print(f"{result.model} {result.version} serves again{result.remarks}")
     return 0
 
 
@@ -118,11 +99,10 @@ def _models(overrides: list[str]) -> int:
 
 
 def _restore(overrides: list[str]) -> int:
-    loaded = settings.load(overrides)
-    outcomes = restore(loaded)
-    for outcome in outcomes:
-        print(f"{outcome.model} {outcome.version} serves again{f' on {outcome.where}' if outcome.where else ''}")
-    if not outcomes:
+    results = restore(settings.load(overrides))
+    for result in results:
+        print(f"{result.model} {result.version} serves again{f' on {result.where}' if result.where else ''}")
+    if not results:
         print("everything that is recorded serves already")
     return 0
 
@@ -131,18 +111,17 @@ def _scale(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     if not loaded.scaling.models:
         raise ConfigError("scaling.models is empty; name the models whose workers are to follow their load")
-    scale(loaded, _asked_to_stop())
+    scale(loaded, _stop_signal())
     return 0
 
 
 def _keep(overrides: list[str]) -> int:
-    loaded = settings.load(overrides)
-    keep(loaded, _asked_to_stop())
+    keep(settings.load(overrides), _stop_signal())
     return 0
 
 
-def _asked_to_stop() -> Event:
-    """Set when the process is asked to end, which it then does between two turns."""
+def _stop_signal() -> Event:
+    """Return an event that SIGTERM sets, so that the process ends between two turns."""
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     return stop
@@ -150,26 +129,37 @@ def _asked_to_stop() -> Event:
 
 def _publish(overrides: list[str]) -> int:
     loaded = settings.load(overrides, registering=True)
-    model, version = publish(loaded)
+    model, version = declare.publish_only(loaded)
     print(f"{model}-{version} is in the store: {open_store(loaded).url(file_name(model, version)).partition('?')[0]}")
     return 0
 
 
-def _declare(arguments: list[str]) -> int:
-    names = [word for word in arguments if "=" not in word]
-    written = declare(names, [word for word in arguments if "=" in word])
-    print(f"# python -m delivery declare {shlex.join(arguments)}\n{written}", end="")
+def _declare(words: list[str]) -> int:
+    names, overrides = [word for word in words if "=" not in word], [word for word in words if "=" in word]
+    print(f"# python -m delivery declare {shlex.join(words)}\n{declare.declare(names, overrides)}", end="")
     return 0
 
 
-def _doctor(arguments: list[str]) -> int:
-    # Imported here: nothing else asks what the doctor asks, over gRPC among others.
+def _doctor(words: list[str]) -> int:
+    # Imported here, because only the doctor needs gRPC.
     from delivery.doctor import command
 
-    words, status = command.run(arguments)
-    print(words)
+    report, status = command.run(words)
+    print(report)
     return status
 
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "put": _put,
+    "rollback": _rollback,
+    "models": _models,
+    "restore": _restore,
+    "keep": _keep,
+    "scale": _scale,
+    "publish": _publish,
+    "declare": _declare,
+    "doctor": _doctor,
+}
 
 if __name__ == "__main__":
     sys.exit(commands.run(main, USAGE))

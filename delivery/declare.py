@@ -1,7 +1,7 @@
-"""Models that are declared to Ray Serve instead of rolled out: archives into the store, and the text that names them.
+"""Models that are declared to Ray Serve instead of rolled out.
 
-publish: model_mars/NAME.mar ──▶ NAME-VERSION.mar in the store
-declare: NAME-VERSION.mar, ... ──▶ Serve's configuration, for `serve deploy` or a RayService of KubeRay
+publish_only   model_mars/NAME.mar ──▶ NAME-VERSION.mar in the store, registered nowhere
+declare        NAME-VERSION.mar, ... ──▶ Serve's configuration, for `serve deploy` or a RayService of KubeRay
 """
 
 import re
@@ -10,9 +10,8 @@ from pathlib import Path
 
 import settings
 from archive import Archive, TrustPolicy, open_trusted
-from delivery.lock import alone
-from delivery.published import assign_version, same_content
-from delivery.published import publish as put
+from delivery.journal import rollout_lock
+from delivery.publish import next_free_version, publish, same_content
 from delivery.stores import open_store
 from delivery.stores.base import Store, file_name
 from engines.ray.serve_config import text
@@ -24,44 +23,45 @@ from settings.schema import RayServe
 NAMED = re.compile(r"([a-z][a-z0-9_]*)-([0-9.]+(?:,[0-9.]+)*)")
 
 
-def publish(loaded: Settings) -> tuple[str, str]:
-    """Put the built archive of the chosen model into the store, registered nowhere.
+def publish_only(loaded: Settings) -> tuple[str, str]:
+    """Put the built archive of the chosen model into the store, and return model and version.
 
-    Returns model and version: a new one, unless the store has this very content with these settings already.
+    The version is new, unless the store has this content with these settings already.
     """
     name = loaded.served_model.model_name
     built = Path(loaded.paths.archives) / f"{name}.mar"
     if not built.is_file():
         raise StoreError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
     archive, store = open_trusted(built, TrustPolicy.of(loaded)), open_store(loaded)
-    with alone(archive.model_name, loaded):
-        version = _published(archive, store, loaded.served_model.request_params.stamped)
+    with rollout_lock(archive.model_name, loaded):
+        version = _published_version(archive, store, loaded.served_model.request_params.stamped)
         if version is None:
-            version = assign_version(archive, (), store, loaded)
-            put(archive, version, store, loaded)
+            version = next_free_version(archive, (), store, loaded)
+            publish(archive, version, store, loaded)
     return archive.model_name, version
 
 
-def _published(archive: Archive, store: Store, registration: Mapping[str, int]) -> str | None:
-    """The newest version in the store that has this content and these settings."""
+def _published_version(archive: Archive, store: Store, registration: Mapping[str, int]) -> str | None:
+    """Return the newest version in the store that has this content and these settings."""
     model = archive.model_name
     newest_first = sorted(store.versions(model), key=lambda one: [int(part) for part in one.split(".")], reverse=True)
-    fitting = (each for each in newest_first if same_content(archive, registration, file_name(model, each), store))
-    return next(fitting, None)
+    return next(
+        (each for each in newest_first if same_content(archive, registration, file_name(model, each), store)), None
+    )
 
 
 def declare(names: Sequence[str], overrides: Sequence[str]) -> str:
-    """Serve's configuration as YAML for models named as `digits-1.1,1.0`: the first version answers.
+    """Return Serve's configuration as YAML for models named as `digits-1.1,1.0`: the first version answers.
 
-    Batch settings and workers are those of `config/served_model/`. Raises ConfigError for a model or a setting that is
-    none, StoreError for an archive that is not in the store, ArchiveError for one that is broken or not trusted.
+    Batch settings and workers are those of `config/served_model/`. Raises ConfigError for an unknown model or setting,
+    StoreError for an archive that is not in the store, ArchiveError for one that is broken or not trusted.
     """
     loaded = settings.load(overrides)
     engine, table = _engine(loaded), Table()
     for name in names:
         found = NAMED.fullmatch(name)
         if found is None:
-            raise ConfigError(f"{name!r} names no versions; MODEL-VERSION or MODEL-VERSION,VERSION does")
+            raise ConfigError(f"{name!r} names no versions; write MODEL-VERSION or MODEL-VERSION,VERSION")
         model, versions = found[1], found[2].split(",")
         of_model = settings.load([f"served_model={model}", *overrides], registering=True)
         for version in versions:
@@ -92,7 +92,7 @@ def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int
 
 def _engine(loaded: Settings) -> RayServe:
     if not isinstance(loaded.engine, RayServe):
-        raise ConfigError(f"engine={loaded.engine.name}: it is Ray Serve that takes a declaration; add engine=ray")
+        raise ConfigError(f"engine={loaded.engine.name}: only Ray Serve takes a declaration; add engine=ray")
     if loaded.store.name == "s3":
-        raise ConfigError("store=s3: its links end after presign_s, and a declaration stays; use the file browser")
+        raise ConfigError("store=s3: its links expire after presign_s, and a declaration stays; use the file browser")
     return loaded.engine

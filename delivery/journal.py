@@ -1,6 +1,8 @@
-"""What a rollout is doing, written before each step, so that the next run can finish or undo a killed one."""
+"""The journal of a rollout, written before each step, so that the next run can finish or undo a killed one."""
 
 import json
+import logging
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import Any
 
 from deployments.serving import DeployedVersion
 from errors import StoreError
-from files import read_text, remove_durably, write_atomic
+from files import file_lock, read_text, remove_durably, write_atomic
 from settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Step(StrEnum):
-    """The steps of a rollout, in order; `TAKE_BACK` replaces what is left when one fails.
+    """The steps of a rollout in their order. `TAKE_BACK` replaces the remaining steps when one fails.
 
-    `SHADOW` and `CANARY` are taken only when they are asked for, and one of them at most.
+    `SHADOW` and `CANARY` are optional, and a rollout has at most one of them.
     """
 
     PUBLISH = "publish"
@@ -34,14 +38,17 @@ class Step(StrEnum):
     TAKE_BACK = "take back"
 
 
+TRIALS = frozenset({Step.SHADOW, Step.CANARY})
 PROVEN = frozenset({Step.SWITCH, Step.WATCH, Step.RECORD, Step.DRAIN, Step.REMOVE})
+"""The steps that begin only after the new version has passed every check."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One rollout under way: what is to serve, what served, and the step that has begun.
+class JournalEntry:
+    """A rollout under way on one host: the new version, the old one, and the step that has begun.
 
-    `before` lists the history that is recorded when `new` has proven itself: a rollback shortens it.
+    `before` lists the predecessors that are recorded when `new` serves; a rollback shortens the list. `published` is
+    True when the rollout itself puts the archive into the store.
     """
 
     model: str
@@ -51,24 +58,36 @@ class Entry:
     before: tuple[DeployedVersion, ...]
     published: bool
 
-    def at(self, step: Step) -> "Entry":
-        """The same rollout at another step."""
+    def at(self, step: Step) -> "JournalEntry":
+        """Return the same rollout at another step."""
         return replace(self, step=step)
+
+    def replacing(self, old: str | None) -> "JournalEntry":
+        """Return the same rollout on a host that serves `old`."""
+        return replace(self, old=old)
+
+    @property
+    def name(self) -> str:
+        """Model and new version, for messages."""
+        return f"{self.model} {self.new.version}"
 
 
 class Journal:
-    """`rollouts/MODEL.json` in the stack's state folder; there is one only while a rollout is under way."""
+    """`rollouts/MODEL.json` in the state folder. It exists only while a rollout is under way.
+
+    Each of several engine hosts has its own journal, `rollouts/NODE/MODEL.json`.
+    """
 
     def __init__(self, folder: Path, model: str) -> None:
         self._path = folder / f"{model}.json"
 
     @classmethod
     def of(cls, settings: Settings, model: str, node: str = "") -> "Journal":
-        """The journal of one model; with `node`, on that one of several engine hosts (`rollouts/NODE/MODEL.json`)."""
-        return cls(Path(settings.paths.state) / "rollouts" / node, model)
+        """Return the journal of one model; `node` names one of several engine hosts."""
+        return cls(_folder(settings) / node, model)
 
-    def read(self) -> Entry | None:
-        """The rollout that did not end, if any. Raises StoreError for an unreadable file."""
+    def read(self) -> JournalEntry | None:
+        """Return the rollout that did not end, if any. Raises StoreError for a damaged file."""
         try:
             text = read_text(self._path)
             return None if text is None else _entry(json.loads(text))
@@ -77,17 +96,29 @@ class Journal:
                 f"{self._path} is damaged; delete it: the next rollout removes what is left over"
             ) from None
 
-    def write(self, entry: Entry) -> None:
-        """Replace the journal, atomically and durably. Raises StoreError when that cannot be done."""
+    def write(self, entry: JournalEntry) -> None:
+        """Replace the journal, atomically and durably. Raises StoreError when the file cannot be written."""
         write_atomic(self._path, json.dumps(asdict(entry), indent=2))
 
     def close(self) -> None:
-        """The rollout has ended, well or undone."""
+        """Remove the journal of a rollout that has ended."""
         remove_durably(self._path)
 
 
-def _entry(content: dict[str, Any]) -> Entry:
-    return Entry(
+def rollout_lock(model: str, settings: Settings) -> AbstractContextManager[None]:
+    """Hold the lock of a model, so that only one rollout of it runs. Raises StoreError when it cannot be created."""
+    return file_lock(
+        _folder(settings) / f"{model}.lock",
+        on_wait=lambda: log.warning("another rollout of %s is under way; waiting for it", model),
+    )
+
+
+def _folder(settings: Settings) -> Path:
+    return Path(settings.paths.state) / "rollouts"
+
+
+def _entry(content: dict[str, Any]) -> JournalEntry:
+    return JournalEntry(
         model=content["model"],
         step=Step(content["step"]),
         new=DeployedVersion(**content["new"]),

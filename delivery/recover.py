@@ -1,65 +1,98 @@
-"""Ends what a killed rollout began: finishes it when the new version is proven and has the traffic, else undoes it."""
+"""Ends what a killed rollout began: finishes it when the new version had the traffic on every host, else undoes it."""
 
 import logging
 
-from delivery.journal import PROVEN, Entry
-from delivery.machine import Tools, settle, take_back
-from delivery.probe import request_of
-from delivery.published import stored
+from delivery.checks import probe_request
+from delivery.hosts import EngineHosts, HostContext
+from delivery.journal import PROVEN, JournalEntry
+from delivery.publish import published_archive
+from delivery.steps import HostRollout, remove_published
 from deployments.serving import DeployedVersion
-from engines.engine_profile import ModelVersion, PredictionInput
+from engines.engine_profile import PredictionInput
 from errors import MarinaError
 
 log = logging.getLogger(__name__)
 
-
-def recover(tools: Tools, model: str) -> None:
-    """Leave no version, worker or file behind that no rollout answers for."""
-    entry = tools.journal.read()
-    if entry is not None:
-        _end(tools, entry)
-    remove_strangers(tools, model)
+Interrupted = list[tuple[HostContext, JournalEntry]]
 
 
-def intention(tools: Tools) -> str | None:
-    """What `recover` would do, in words; None when nothing was interrupted."""
-    entry = tools.journal.read()
-    if entry is None:
+def recover(hosts: EngineHosts) -> None:
+    """Leave no version, worker, split or file that belongs to no rollout.
+
+    The journals of hosts that are away are closed: what such a host serves is compared when it comes back.
+    """
+    interrupted, lost = _interrupted(hosts.present), _interrupted(hosts.away)
+    probe = find_probe(hosts, interrupted[0][1].new) if interrupted else None
+    if probe is not None and _all_proven(interrupted):
+        _finish(hosts, interrupted, probe)
+    elif interrupted or lost:
+        _undo(hosts, interrupted, lost, probe)
+    for host in hosts.away:
+        host.journal.close()
+    for host in hosts.present:
+        _remove_leftovers(host, hosts.model)
+
+
+def recovery_plan(hosts: EngineHosts) -> str | None:
+    """Describe what `recover` would do; None when no rollout was interrupted."""
+    interrupted = _interrupted(hosts.present)
+    if not interrupted:
         return None
-    verb = "finish" if proven(entry, tools.engine.default(entry.model)) else "undo"
-    return f"{verb} the rollout of {entry.model} {entry.new.version} that ended at its step {entry.step!r}"
+    entry = interrupted[0][1]
+    verb = "finish" if _all_proven(interrupted) else "undo"
+    return f"{verb} the rollout of {entry.name} that was interrupted at its step {str(entry.step)!r}"
 
 
-def _end(tools: Tools, entry: Entry) -> None:
-    probe = probe_of(tools, entry.new)
-    if proven(entry, tools.engine.default(entry.model)) and probe is not None:
-        log.warning("finish %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
-        settle(tools, entry, probe)
-    else:
-        log.warning("undo %s %s, killed at its step %r", entry.model, entry.new.version, str(entry.step))
-        take_back(tools, entry, probe)
-
-
-def proven(entry: Entry, default: ModelVersion | None) -> bool:
-    """Whether the new version had passed every check and requests go to it."""
-    return entry.step in PROVEN and default is not None and default.version == entry.new.version
-
-
-def probe_of(tools: Tools, served: DeployedVersion) -> PredictionInput | None:
-    """A request for a version; None, and a warning, when its archive is gone or is no longer trusted."""
+def find_probe(hosts: EngineHosts, served: DeployedVersion) -> PredictionInput | None:
+    """Return a request for a version; None, with a warning, when its archive is gone or no longer trusted."""
     try:
-        return request_of(stored(served, tools.store, tools.settings))
+        return probe_request(published_archive(served, hosts.store, hosts.settings))
     except MarinaError as error:
         log.warning("%s cannot be read: %s", served.archive, error)
         return None
 
 
-def remove_strangers(tools: Tools, model: str) -> None:
-    """Take away versions without traffic that no journal tells of, and a share that no trial answers for."""
-    if tools.splits.clear(model):
+def _interrupted(hosts: tuple[HostContext, ...]) -> Interrupted:
+    return [(host, entry) for host in hosts if (entry := host.journal.read()) is not None]
+
+
+def _all_proven(interrupted: Interrupted) -> bool:
+    """Return True if the new version had passed every check on each host, and has its traffic."""
+    for host, entry in interrupted:
+        default = host.engine.default(entry.model)
+        if entry.step not in PROVEN or default is None or default.version != entry.new.version:
+            return False
+    return True
+
+
+def _finish(hosts: EngineHosts, interrupted: Interrupted, probe: PredictionInput) -> None:
+    for host, entry in interrupted:
+        log.warning("finish %s%s, killed at its step %r", entry.name, _on(hosts, host), str(entry.step))
+        hosts.allow({entry.new.version})
+        HostRollout(host, entry).finalize(probe)
+
+
+def _undo(hosts: EngineHosts, interrupted: Interrupted, lost: Interrupted, probe: PredictionInput | None) -> None:
+    for host, entry in reversed(interrupted):
+        log.warning("undo %s%s, killed at its step %r", entry.name, _on(hosts, host), str(entry.step))
+        HostRollout(host, entry).undo(probe)
+    for _, entry in lost:
+        remove_published(hosts.store, hosts.record, entry)
+    history = hosts.record.get(hosts.model)
+    if history is not None:
+        hosts.allow({history.serving.version})
+
+
+def _remove_leftovers(host: HostContext, model: str) -> None:
+    """Remove versions without traffic that no journal mentions, and a split that belongs to no trial."""
+    if host.traffic.clear(model):
         log.warning("all traffic of %s goes to its default version again", model)
-    current = tools.engine.default(model)
-    for found in tools.engine.versions(model):
+    current = host.engine.default(model)
+    for found in host.engine.versions(model):
         if current is not None and found.version != current.version:
             log.warning("remove %s %s, which has no traffic and was left over", model, found.version)
-            tools.engine.unregister(model, found.version)
+            host.engine.unregister(model, found.version)
+
+
+def _on(hosts: EngineHosts, host: HostContext) -> str:
+    return f" on {host.name}" if hosts.several else ""

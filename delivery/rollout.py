@@ -1,214 +1,295 @@
-"""Rollout, rollback and restore: what has to happen, and that only one of them happens to a model at a time."""
+"""Rollout, rollback, removal and restore of a model, on every engine host, one at a time for each model.
+
+roll_out   lock ─▶ recover ─▶ next version ─▶ replace_version ─▶ RolloutResult
+roll_back  lock ─▶ recover ─▶ version before ─▶ replace_version ─▶ RolloutResult
+restore    lock ─▶ recover ─▶ recorded version, to each host that lacks it
+remove     lock ─▶ recover ─▶ drain ─▶ unregister every version
+"""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import engines
+import settings as configuration
 from archive import Archive, TrustPolicy, open_trusted
-from delivery import hosts, recover
-from delivery.copies import check_comparable
+from delivery.checks import check_comparable
 from delivery.edge_update import follow
-from delivery.journal import Entry, Step
-from delivery.lock import alone
-from delivery.machine import Tools, observe, remove_archives, replace
-from delivery.outcome import Outcome
-from delivery.published import assign_version, publish, same_content, stored
-from delivery.sizing import sized
+from delivery.gateway_metrics import AnswerCounts
+from delivery.hosts import EngineHosts, HostContext, is_behind, open_hosts
+from delivery.journal import rollout_lock
+from delivery.plan import plan_rollout
+from delivery.publish import publish, published_archive, same_content
+from delivery.recover import find_probe, recover
+from delivery.replacement import entry_for, replace_version, try_out_only
 from delivery.stores import open_store
 from delivery.stores.base import file_name
-from delivery.trial import in_words, step_of
-from delivery.versions import names
-from deployments.serving import DeployedVersion, ServingRecord
-from engines.engine_profile import ModelVersion
-from errors import MarinaError, RolloutError
+from delivery.trial import only_tried_out, trial_step
+from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
+from engines.engine_profile import ModelVersion, PredictionInput
+from errors import ConfigError, MarinaError, RolloutError
 from settings import Settings
+from settings.schema import RequestParams
 
 log = logging.getLogger(__name__)
 
 
-def roll_out(archive_file: Path, settings: Settings) -> Outcome:
-    """Have the engine, and then a running edge, serve `archive_file` with the batch settings of `settings`.
+@dataclass(frozen=True)
+class RolloutResult:
+    """The version that serves after a successful rollout; `changed` when the rollout made it serve.
 
-    Returns without a change when that very content serves already with these settings. Raises RolloutError saying
-    what failed and which version serves, EdgeError when only the edge still serves another one.
+    `plan` describes a dry run, which changes nothing. `observed` is a version that was only tried out. `where` names
+    the versions of several engine hosts. `watched` counts the answers after the switch, None when nothing was watched.
     """
-    outcome = _roll_out(archive_file, settings)
-    return outcome if outcome.plan else _followed_by_edge(outcome, settings)
+
+    model: str
+    version: str
+    changed: bool
+    plan: tuple[str, ...] = ()
+    observed: str | None = None
+    where: str = ""
+    watched: AnswerCounts | None = None
+
+    @property
+    def remarks(self) -> str:
+        """The remarks in brackets for the end of a line; empty without any."""
+        unseen = self.watched is not None and self.watched.answered == 0
+        found = [*([self.where] if self.where else []), *(["no request came while it was watched"] if unseen else [])]
+        return f" ({'; '.join(found)})" if found else ""
 
 
-def _roll_out(archive_file: Path, settings: Settings) -> Outcome:
+def roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
+    """Make every host that answers, and then a running edge, serve an archive with the batch settings of `settings`.
+
+    Changes nothing when that content already serves with these settings, or for a dry run. Raises RolloutError that
+    says what failed and which version serves, and EdgeError when only the edge keeps another version.
+    """
+    result = _roll_out(archive_file, settings)
+    return result if result.plan else _followed_by_edge(result, settings)
+
+
+def _roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
     archive = open_trusted(archive_file, TrustPolicy.of(settings))
-    if settings.engine.nodes:
-        return hosts.roll_out(archive, settings)
-    model = archive.model_name
-    with alone(model, settings), engines.connect(settings) as engine:
-        tools = Tools.of(settings, engine, open_store(settings), model)
-        if settings.rollout.dry_run:
-            return _dry_run(tools, archive)
-        recover.recover(tools, model)
-        current = engine.default(model)
-        settings = sized(settings, current)
-        tools, params = tools.under(settings), settings.served_model.request_params
-        if current is not None and _serves(tools, archive, current):
-            return Outcome(model, current.version, changed=False)
-        version = _new_version(tools, archive)
-        served = DeployedVersion(version, file_name(model, version), **params.model_dump())
-        entry = _entry(tools, model, served, current)
-
-        def put() -> Archive:
-            return publish(archive, version, tools.store, settings)
-
-        if current is not None and _only_observed(settings):
-            checked = observe(tools, archive, entry, put)
-            return Outcome(model, current.version, changed=False, golden=checked, observed=version)
-        proof = replace(tools, archive, entry, put, tried_out=True)
-        return Outcome(model, version, changed=True, golden=proof.golden, watched=proof.watched)
+    model, dry_run = archive.model_name, settings.rollout.dry_run
+    step = trial_step(settings)
+    if step and settings.engine.nodes:
+        raise ConfigError(f"a {step} tries a version out on one engine host, and engine.nodes names several")
+    with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
+        if not dry_run:
+            recover(hosts)
+        settings = _with_scaled_workers(settings, hosts.present[0].engine.default(model))
+        hosts = hosts.with_settings(settings)
+        for host in hosts.present if dry_run else ():
+            check_comparable(host.engine, settings)
+        serving = _serving_version(hosts, archive)
+        if dry_run:
+            version = serving or hosts.new_version(archive)
+            plan = plan_rollout(hosts, archive, version, serves=serving is not None)
+            return RolloutResult(model, version, changed=False, plan=plan)
+        if serving is not None:
+            brought = _restore_hosts(hosts, hosts.record.get(model))
+            return RolloutResult(model, serving, changed=bool(brought), where=hosts.summary())
+        return _roll_out_new(hosts, archive)
 
 
-def roll_back(model: str, settings: Settings) -> Outcome:
-    """Have the engine, and then a running edge, serve the version before, with the settings of that time."""
+def _roll_out_new(hosts: EngineHosts, archive: Archive) -> RolloutResult:
+    model, version, settings = hosts.model, hosts.new_version(archive), hosts.settings
+    params, history = settings.served_model.request_params, hosts.record.get(model)
+    new = DeployedVersion(version, file_name(model, version), **params.model_dump())
+    entry = entry_for(model, new, history.versions if history else (), published=True)
+
+    def put() -> Archive:
+        return publish(archive, version, hosts.store, settings)
+
+    current = hosts.present[0].engine.default(model)
+    if current is not None and only_tried_out(settings):
+        try_out_only(hosts, archive, entry, put)
+        return RolloutResult(model, current.version, changed=False, observed=version)
+    watched = replace_version(hosts, archive, entry, put, tried_out=True)
+    return RolloutResult(model, version, changed=True, where=hosts.summary(), watched=watched)
+
+
+def _serving_version(hosts: EngineHosts, archive: Archive) -> str | None:
+    """Return the version that serves this content with these settings; None when it takes a new one.
+
+    One of several hosts is enough, if its version is the recorded one: the others are then brought to it.
+    """
+    params = hosts.settings.served_model.request_params
+    found = set()
+    for host in hosts.present:
+        current = host.engine.default(hosts.model)
+        if current is None or current.ready_workers == 0 or not current.has(params):
+            continue
+        if same_content(archive, params.stamped, current.archive, hosts.store):
+            found.add(current.version)
+    if hosts.several:
+        history = hosts.record.get(hosts.model)
+        found &= {history.serving.version} if history else set()
+    return min(found, default=None)
+
+
+def _with_scaled_workers(settings: Settings, current: ModelVersion | None) -> Settings:
+    """Return the settings with as many workers as a scaled model has now, so that a swap under load keeps them."""
+    model = settings.served_model
+    limits = settings.scaling.models.get(model.model_name)
+    if limits is None:
+        return settings
+    had = current.min_workers if current else model.request_params.initial_workers
+    workers = min(max(had, limits.min_workers), limits.max_workers)
+    return with_registration(settings, model.request_params.model_copy(update={"initial_workers": workers}))
+
+
+def with_registration(settings: Settings, params: RequestParams) -> Settings:
+    """Return the settings with other registration settings of the chosen model."""
+    changed: dict[str, Any] = {"served_model": settings.served_model.model_copy(update={"request_params": params})}
+    return settings.model_copy(update=changed)
+
+
+def roll_back(model: str, settings: Settings) -> RolloutResult:
+    """Make every host that answers, and then a running edge, serve the version before with its own settings."""
     return _followed_by_edge(_roll_back(model, settings), settings)
 
 
-def _roll_back(model: str, settings: Settings) -> Outcome:
-    if settings.engine.nodes:
-        return hosts.roll_back(model, settings)
-    with alone(model, settings), engines.connect(settings) as engine:
-        tools = Tools.of(settings, engine, open_store(settings), model)
-        recover.recover(tools, model)
-        history = tools.record.get(model)
+def _roll_back(model: str, settings: Settings) -> RolloutResult:
+    with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
+        recover(hosts)
+        history = hosts.record.get(model)
         if history is None or not history.before:
             raise RolloutError(f"{model}: there is no version before to go back to")
         after = history.rolled_back()
         target = after.serving
-        archive = stored(target, tools.store, settings)
-        current = engine.default(model)
-        if current is not None and current.version == target.version:
-            raise RolloutError(f"{model} {target.version} serves already")
-        old = current.version if current else None
-        entry = Entry(model, Step.PUBLISH, target, old, after.before, published=False)
-        proof = replace(tools, archive, entry, lambda: archive)
-        return Outcome(model, target.version, changed=True, golden=proof.golden, watched=proof.watched)
+        archive = published_archive(target, hosts.store, settings)
+        for host in hosts.present:
+            current = host.engine.default(model)
+            if current is not None and current.version == target.version:
+                # A version that serves cannot be registered a second time.
+                on = f" on {host.name}" if hosts.several else ""
+                raise RolloutError(f"{model} {target.version} serves already{on}")
+        watched = replace_version(hosts, archive, entry_for(model, target, after.before), lambda: archive)
+        return RolloutResult(model, target.version, changed=True, where=hosts.summary(), watched=watched)
+
+
+def _followed_by_edge(result: RolloutResult, settings: Settings) -> RolloutResult:
+    """Run the last step. A bucket keeps no file on this machine that the edge could compile."""
+    published = open_store(settings).path(file_name(result.model, result.version))
+    if published is not None:
+        follow(result.model, result.version, published, settings)
+    return result
 
 
 def remove(model: str, settings: Settings) -> None:
-    """Have the engine serve the model no longer: what waits is answered, then every version and its archive goes.
-
-    Raises RolloutError when it is not registered.
-    """
-    if settings.engine.nodes:
-        hosts.remove(model, settings)
-        return
-    with alone(model, settings), engines.connect(settings) as engine:
-        tools = Tools.of(settings, engine, open_store(settings), model)
-        recover.recover(tools, model)
-        history, current = tools.record.get(model), engine.default(model)
-        if current is None:
+    """Drain the model, and remove its versions and archives. Raises RolloutError when it is not registered."""
+    with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
+        recover(hosts)
+        history = hosts.record.get(model)
+        registered = [host for host in hosts.present if host.engine.default(model) is not None]
+        if not registered and (history is None or not hosts.several):
             raise RolloutError(f"{model} is not registered")
-        probe = recover.probe_of(tools, history.serving) if history else None
-        if probe is not None:
-            engine.drain(current, probe, settings.rollout.drain_timeout_s)
-        # The default version can only go last.
-        for found in sorted(engine.versions(model), key=lambda each: each.version == current.version):
-            engine.unregister(model, found.version)
-        tools.record.forget(model)
-        remove_archives(tools.store, history)
+        probe = find_probe(hosts, history.serving) if history else None
+        # First, so that a host that comes back meanwhile does not get the model again.
+        hosts.record.forget(model)
+        hosts.allow([])
+        for host in registered:
+            _unregister_all(host, model, probe)
+        for served in history.versions if history else ():
+            hosts.store.remove(served.archive)
         log.info("%s is removed; no version serves", model)
 
 
-def restore(settings: Settings) -> list[Outcome]:
-    """Register again what served before the engine was restarted, as TorchServe itself forgets."""
-    if settings.engine.nodes:
-        return hosts.restore(settings)
-    outcomes = []
-    with engines.connect(settings) as engine:
-        store = open_store(settings)
-        for model in ServingRecord.of(settings).all():
-            try:
-                with alone(model, settings):
-                    outcome = _restore(Tools.of(settings, engine, store, model), model)
-            except MarinaError as error:
-                log.warning("%s is not restored: %s", model, error)
-                continue
-            outcomes += [outcome] if outcome else []
-    return outcomes
-
-
-def _restore(tools: Tools, model: str) -> Outcome | None:
-    recover.recover(tools, model)
-    history = tools.record.get(model)
-    if history is None or tools.engine.default(model) is not None:
-        return None
-    archive = stored(history.serving, tools.store, tools.settings)
-    entry = Entry(model, Step.PUBLISH, history.serving, None, history.before, published=False)
-    proof = replace(tools, archive, entry, lambda: archive)
-    return Outcome(model, history.serving.version, changed=True, golden=proof.golden)
-
-
-def _followed_by_edge(outcome: Outcome, settings: Settings) -> Outcome:
-    """Run the last step. A bucket keeps no file here that the edge could compile."""
-    published = open_store(settings).path(file_name(outcome.model, outcome.version))
-    if published is not None:
-        follow(outcome.model, outcome.version, published, settings)
-    return outcome
-
-
-def _only_observed(settings: Settings) -> bool:
-    return settings.shadow.only and step_of(settings) is not None
-
-
-def _serves(tools: Tools, archive: Archive, current: ModelVersion) -> bool:
-    """Whether this content serves already, with these settings and a worker."""
-    params = tools.settings.served_model.request_params
-    if current.ready_workers == 0 or not current.has(params):
-        return False
-    return same_content(archive, params.stamped, current.archive, tools.store)
-
-
-def _new_version(tools: Tools, archive: Archive) -> str:
-    registered = names(tools.engine.versions(archive.model_name))
-    return assign_version(archive, registered, tools.store, tools.settings)
-
-
-def _entry(tools: Tools, model: str, served: DeployedVersion, current: ModelVersion | None) -> Entry:
-    history = tools.record.get(model)
-    before = history.versions if history else ()
-    return Entry(model, Step.PUBLISH, served, current.version if current else None, before, published=True)
-
-
-def _dry_run(tools: Tools, archive: Archive) -> Outcome:
-    model = archive.model_name
-    check_comparable(tools.engine, tools.settings)
-    current = tools.engine.default(model)
-    unfinished = recover.intention(tools)
-    first = (unfinished,) if unfinished else ()
-    if current is not None and _serves(tools, archive, current):
-        return Outcome(
-            model,
-            current.version,
-            changed=False,
-            plan=(*first, f"do nothing else: {current.version} serves it already"),
-        )
-    version = _new_version(tools, archive)
-    return Outcome(model, version, changed=False, plan=(*first, *_plan(tools, archive, version, current)))
-
-
-def _plan(tools: Tools, archive: Archive, version: str, current: ModelVersion | None) -> tuple[str, ...]:
-    params, name = tools.settings.served_model.request_params, file_name(archive.model_name, version)
-    steps = [
-        f"publish {name} ({archive.size} bytes, sha256 of its content {archive.content_sha256[:12]})",
-        f"register it without traffic: batch_size {params.batch_size}, max_batch_delay {params.max_batch_delay} ms",
-        "compare the engine's copy with what was checked",
-        f"start {params.initial_workers} workers, compare {len(archive.golden['samples'])} golden answers, warm them",
-    ]
+def _unregister_all(host: HostContext, model: str, probe: PredictionInput | None) -> None:
+    current = host.engine.default(model)
     if current is None:
-        return (*steps, f"let {version} take the traffic, as the first version")
-    limits = tools.settings.rollout
-    steps += in_words(tools.settings, current.version, version)
-    if _only_observed(tools.settings):
-        return tuple(steps)
-    return (
-        *steps,
-        f"switch from {current.version} to {version}, watch it for {limits.watch_s:g} s",
-        f"drain {current.version} for at most {limits.drain_timeout_s:g} s and remove it",
-    )
+        return
+    if probe is not None:
+        host.engine.drain(current, probe, host.settings.rollout.drain_timeout_s)
+    # The default version can only go last.
+    for found in sorted(host.engine.versions(model), key=lambda each: each.version == current.version):
+        host.engine.unregister(model, found.version)
+
+
+def restore(settings: Settings) -> list[RolloutResult]:
+    """Make every host that answers serve what is recorded; return the models for which that was a change."""
+    results = []
+    for model in ServingRecord.of(settings).all():
+        try:
+            result = restore_model(model, settings)
+        except MarinaError as error:
+            log.warning("%s is not restored: %s", model, error)
+            continue
+        results += [result] if result else []
+    return results
+
+
+def restore_model(model: str, settings: Settings) -> RolloutResult | None:
+    """Make every host that answers serve what is recorded of one model; None when that changed nothing.
+
+    Raises the first error when all hosts were tried.
+    """
+    with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
+        recover(hosts)
+        history = hosts.record.get(model)
+        brought = _restore_hosts(hosts, history)
+        if history is None or not brought:
+            return None
+        where = ", ".join(brought) if hosts.several else ""
+        return RolloutResult(model, history.serving.version, changed=True, where=where)
+
+
+def _restore_hosts(hosts: EngineHosts, history: VersionHistory | None) -> list[str]:
+    """Bring the recorded version to each host that lacks it, and return their names.
+
+    An error on one host does not keep the others from it. Raises the first error when all hosts were tried.
+    """
+    brought, errors = [], []
+    for host in hosts.present if history else ():
+        assert history is not None
+        try:
+            if is_behind(host.engine, hosts.model, history.serving, several=hosts.several):
+                _restore_host(hosts.only(host), host, history)
+                brought.append(host.name)
+        except MarinaError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return brought
+
+
+def _restore_host(hosts: EngineHosts, host: HostContext, history: VersionHistory) -> None:
+    model, serving, engine = hosts.model, history.serving, host.engine
+    check_comparable(engine, host.settings)
+    log.warning("bring %s %s back%s", model, serving.version, f" on {host.name}" if hosts.several else "")
+    archive = published_archive(serving, hosts.store, host.settings)
+    current = engine.default(model)
+    for found in engine.versions(model):
+        if current is not None and found.version != current.version:
+            engine.unregister(model, found.version)
+    if current is not None and current.version == serving.version:
+        # The right number, but of another archive, with other settings or without a worker. It gets no traffic.
+        engine.unregister(model, current.version)
+    # It has proven itself before. The gateway leaves this host out until then, so there is no traffic to watch.
+    replace_version(hosts, archive, entry_for(model, serving, history.before), lambda: archive, watched=False)
+
+
+class ModelControl:
+    """Loads and unloads models by name, for a gateway that lets its clients do so.
+
+    `overrides` are those of the gateway, so that both use the same engine and folders. The settings of a model are
+    read again at each load, as `make upload_model` does.
+    """
+
+    def __init__(self, overrides: tuple[str, ...]) -> None:
+        self._overrides = tuple(each for each in overrides if not each.startswith("served_model"))
+
+    def names(self) -> tuple[str, ...]:
+        """Return the configured models whose archive has been built."""
+        folder = Path(configuration.load(self._overrides).paths.archives)
+        return tuple(name for name in configuration.models() if (folder / f"{name}.mar").is_file())
+
+    def load(self, model: str) -> None:
+        """Roll out the model's archive, and return when it serves. Raises MarinaError."""
+        loaded = configuration.load([*self._overrides, f"served_model={model}"], registering=True)
+        roll_out(Path(loaded.paths.archives) / f"{model}.mar", loaded)
+
+    def unload(self, model: str) -> None:
+        """Drain and remove the model; a restart does not bring it back. Raises MarinaError."""
+        remove(model, configuration.load(self._overrides))

@@ -1,6 +1,6 @@
-"""A new version under trial: it gets a share of the traffic (canary), or copies of it (shadow), and is judged by both.
+"""A trial of a new version beside the one that serves: a canary gets a share of the requests, a shadow gets copies.
 
-Whatever ends the trial, the report stays in `trials/MODEL-VERSION.json` of the state folder.
+The report of the last trial of a version stays in `trials/MODEL-VERSION.json` of the state folder.
 """
 
 import json
@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from delivery.counted import Counted
-from delivery.journal import Entry, Step
-from delivery.verdict import Evidence, Row, judge, table
+from delivery.analysis import CriterionResult, Evidence, judge, table
+from delivery.gateway_metrics import TrialFigures
+from delivery.journal import JournalEntry, Step
+from delivery.watch import check_workers
 from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
 from engines.torchserve.client import EngineClient
 from errors import MarinaError, RolloutError, StoreError
@@ -25,49 +26,49 @@ from settings import Settings
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-# Longer than the trial, so that a slow last look does not find it over; should nobody be left, it ends then.
+# The split outlives the trial, so that a slow last look still finds it. If the process is killed, the split ends then.
 GRACE_S = 60
 
 
-def step_of(settings: Settings) -> Step | None:
-    """The kind of trial that the settings ask for."""
+def trial_step(settings: Settings) -> Step | None:
+    """Return the kind of trial that the settings ask for."""
     if settings.canary.weight > 0:
         return Step.CANARY
     return Step.SHADOW if settings.shadow.share > 0 else None
 
 
-def minutes_of(settings: Settings) -> float:
-    """How long the trial lasts."""
-    return settings.canary.minutes if settings.canary.weight > 0 else settings.shadow.minutes
+def only_tried_out(settings: Settings) -> bool:
+    """Return True if the settings ask for a trial after which the version is removed again."""
+    return settings.shadow.only and trial_step(settings) is not None
 
 
-def in_words(settings: Settings, old: str, new: str) -> list[str]:
-    """What the trial would do."""
-    canary, shadow, words = settings.canary, settings.shadow, []
+def trial_plan(settings: Settings, old: str, new: str) -> list[str]:
+    """Describe the trial of a dry run."""
+    canary, shadow, lines = settings.canary, settings.shadow, []
     if canary.weight > 0:
         by = f", the same clients by {canary.sticky_header}" if canary.sticky_header else ""
-        words.append(f"have {new} answer {canary.weight:.3g} of the requests for {canary.minutes:g} min{by}")
+        lines.append(f"have {new} answer {canary.weight:.3g} of the requests for {canary.minutes:g} min{by}")
     if shadow.share > 0:
-        how_long = "meanwhile" if canary.weight > 0 else f"for {shadow.minutes:g} min"
-        words.append(f"send {new} copies of {shadow.share:.3g} of the requests {how_long}, and compare the answers")
-    if words and shadow.only:
-        return [*words, f"report, remove {new} again and leave {old} as it is"]
-    return words
+        time_span = "meanwhile" if canary.weight > 0 else f"for {shadow.minutes:g} min"
+        lines.append(f"send {new} copies of {shadow.share:.3g} of the requests {time_span}, and compare the answers")
+    if lines and shadow.only:
+        return [*lines, f"report, remove {new} again and leave {old} as it is"]
+    return lines
 
 
-def try_out(engine: EngineClient, splits: TrafficFile, settings: Settings, entry: Entry) -> None:
-    """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed it.
+def run_trial(engine: EngineClient, traffic: TrafficFile, settings: Settings, entry: JournalEntry) -> None:
+    """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed.
 
-    Raises FiguresError when the gateway's figures cannot be read: at the start, or for longer than a restart takes.
-
-    The split is left to the caller to take away: promotion switches first, so that no request changes sides twice.
+    Raises FiguresError when the gateway's figures cannot be read at the start, or for longer than a restart takes. The
+    caller removes the split: a promotion switches first, so that no request changes its version twice.
     """
     assert entry.old is not None
-    seconds = minutes_of(settings) * 60
-    counted = Counted(GatewayFigures(settings.gateway), entry.model)
-    counted.look()
-    splits.put(entry.model, _split(settings, entry.old, entry.new.version, time.time() + seconds + GRACE_S))
-    trial = _Trial(engine, settings, entry, entry.old, counted)
+    minutes = settings.canary.minutes if settings.canary.weight > 0 else settings.shadow.minutes
+    seconds = minutes * 60
+    figures = TrialFigures(GatewayFigures(settings.gateway), entry.model)
+    figures.look()
+    traffic.put(entry.model, _split(settings, entry.old, entry.new.version, time.time() + seconds + GRACE_S))
+    trial = _Trial(engine, settings, entry, entry.old, figures)
     with trial.reported():
         deadline = time.monotonic() + seconds + FOLLOWED_S
         while time.monotonic() < deadline:
@@ -78,37 +79,37 @@ def try_out(engine: EngineClient, splits: TrafficFile, settings: Settings, entry
 
 @dataclass
 class _Trial:
-    """A trial under way; its last judgement is what is reported."""
+    """A trial under way. `criteria` is its last judgement."""
 
     engine: EngineClient
     settings: Settings
-    entry: Entry
+    entry: JournalEntry
     old: str
-    counted: Counted
-    rows: tuple[Row, ...] = ()
+    figures: TrialFigures
+    criteria: tuple[CriterionResult, ...] = ()
 
     def look(self) -> None:
-        """Raises RolloutError when the version is clearly worse, FiguresError when nobody can tell any longer."""
-        self._check_workers()
-        if self.counted.look():
+        """Judge the version so far. Raises RolloutError when it is clearly worse, FiguresError without figures."""
+        check_workers(self.engine, self.entry.model, self.entry.new)
+        if self.figures.look():
             self._judge(final=False)
 
     def conclude(self) -> None:
-        """Judge by figures from after the trial's time. Raises as `look` does: what cannot be read promotes nothing."""
-        self._check_workers()
-        while not self.counted.look():
+        """Judge by figures from after the trial's time. Raises as `look` does: without figures nothing is promoted."""
+        check_workers(self.engine, self.entry.model, self.entry.new)
+        while not self.figures.look():
             time.sleep(POLL_S)
         self._judge(final=True)
 
     def _judge(self, *, final: bool) -> None:
-        self.rows = tuple(judge(self._evidence(), self.settings.canary, self.settings.shadow, final=final))
-        wrong = next((row.wrong for row in self.rows if row.wrong), None)
+        self.criteria = tuple(judge(self._evidence(), self.settings.canary, self.settings.shadow, final=final))
+        wrong = next((each.wrong for each in self.criteria if each.wrong), None)
         if wrong is not None and (final or not self.settings.shadow.only):
             raise RolloutError(wrong)
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Shows the evidence and writes the report, however the trial ends."""
+        """Log the evidence and write the report, however the trial ends."""
         began, reason = datetime.now(UTC), "interrupted"
         try:
             yield
@@ -117,19 +118,12 @@ class _Trial:
             reason = str(error)
             raise
         finally:
-            for line in table(list(self.rows), self._evidence()):
+            for line in table(list(self.criteria), self._evidence()):
                 log.info("  %s", line)
             self._write(began, reason)
 
     def _evidence(self) -> Evidence:
-        return Evidence.of(self.counted, self.old, self.entry.new.version, live=self.settings.canary.weight > 0)
-
-    def _check_workers(self) -> None:
-        new = self.entry.new
-        found = self.engine.find(self.entry.model, new.version)
-        if found is None or found.ready_workers < new.initial_workers:
-            ready = found.ready_workers if found else 0
-            raise RolloutError(f"{ready} of its {new.initial_workers} workers are left")
+        return Evidence.of(self.figures, self.old, self.entry.new.version, live=self.settings.canary.weight > 0)
 
     def _write(self, began: datetime, reason: str) -> None:
         report = {
@@ -141,26 +135,26 @@ class _Trial:
             "failed_because": reason or None,
             "canary": self.settings.canary.model_dump(),
             "shadow": self.settings.shadow.model_dump(),
-            "tests": [asdict(row) for row in self.rows],
+            "tests": [asdict(each) for each in self.criteria],
             "evidence": _plain(self._evidence()),
         }
         target = report_file(self.settings, self.entry.model, self.entry.new.version)
         try:
             write_atomic(target, json.dumps(report, indent=2))
         except StoreError as error:
-            # How the trial ended counts, and was printed.
+            # The result of the trial is what counts, and it was logged.
             log.warning("no report of the trial is kept: %s", error)
         else:
             log.info("  report: %s", target)
 
 
 def report_file(settings: Settings, model: str, version: str) -> Path:
-    """Where the report of the last trial of a version lies."""
+    """Return the path of the report of a version's last trial."""
     return Path(settings.paths.state) / "trials" / f"{model}-{version}.json"
 
 
 def _plain(evidence: Evidence) -> dict[str, object]:
-    """As JSON can say it: an infinite bound as null's neighbour, text."""
+    """Return the evidence with bounds as text, because JSON has no infinite number."""
     content = asdict(evidence)
     for side in ("old", "new"):
         content[side]["seconds"] = {str(bound): number for bound, number in content[side]["seconds"].items()}

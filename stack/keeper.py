@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from delivery.keep import Keeper
+from delivery.keeper import Keeper
 from errors import MarinaError
 from settings import Settings
 from stack import control, processes

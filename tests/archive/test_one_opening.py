@@ -23,8 +23,8 @@ ZIPS = {
 ONLY_READ = {
     "serialize/pack.py": "what it has just written",
     "serialize/inspect.py": "shows",
-    "delivery/published.py": "compares with what is published",
-    "delivery/table.py": "shows",
+    "delivery/publish.py": "compares with what is published",
+    "delivery/models_table.py": "shows",
     "delivery/stores/sidecar.py": "shows",
     "delivery/doctor/checks/archives.py": "judges",
 }

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 import engines
 from archive.signing import generate_keys
-from delivery.outcome import Outcome
-from delivery.rollout import roll_out
+from delivery.rollout import RolloutResult, roll_out
 from deployments.serving import ServingRecord
 from settings import Settings, load
 from tests.archive.made import archive_at
@@ -48,7 +47,7 @@ class Scene:
         changed |= {group: _with(getattr(self.base, group), **values) for group, values in groups.items()}
         return _with(self.base, **changed)
 
-    def upload(self, delay: int, **groups: dict[str, Any]) -> Outcome:
+    def upload(self, delay: int, **groups: dict[str, Any]) -> RolloutResult:
         """Roll the built archive out with this `max_batch_delay`, which makes it another version."""
         return roll_out(self.built, self.settings(delay=delay, **groups))
 

@@ -109,7 +109,7 @@ def test_what_cannot_be_declared_is_told_with_the_way_out(words: list[str]) -> N
         declare(["digits"], words)
     with pytest.raises(ConfigError, match="add engine=ray"):
         declare(["digits-1.0"], [word for word in words if word != "engine=ray"] + ["engine=torchserve"])
-    with pytest.raises(ConfigError, match="store=s3: its links end"):
+    with pytest.raises(ConfigError, match="store=s3: its links expire"):
         declare([], ["engine=ray", "store=s3"])
 
 

@@ -12,7 +12,7 @@ from archive.signing import generate_keys
 from delivery.doctor.checks.archives import folders, not_published, not_trusted
 from delivery.doctor.deployment import Deployment, Host
 from delivery.doctor.sockets import Sockets
-from delivery.published import publish
+from delivery.publish import publish
 from delivery.stores.local import LocalFolder
 from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load
@@ -56,9 +56,9 @@ def test_what_was_published_is_no_stranger(settings: Settings, store: LocalFolde
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("toy_handler.py", b"class Other: ...\n", "toy_handler.py is another"),
+        ("toy_handler.py", b"class Other: ...\n", "toy_handler.py has other content"),
         ("sitecustomize.py", b"", "sitecustomize.py is not in the archive"),
-        ("model.onnx", None, "model.onnx is not in it"),
+        ("model.onnx", None, "model.onnx is missing"),
     ],
 )
 def test_workers_that_run_other_bytes_under_the_right_name_are_seen(

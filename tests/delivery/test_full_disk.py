@@ -14,11 +14,11 @@ import pytest
 
 import upload_model
 from archive import stamp
-from delivery import published
-from delivery.keep import keep
+from delivery import publish
+from delivery.keeper import keep
+from delivery.publish import PublishedVersions
 from delivery.rollout import roll_back
 from delivery.stores import credentials, put_key
-from delivery.versions import Versions
 from errors import MarinaError, RolloutError, StoreError
 from settings import load
 from tests.delivery.conftest import Scene
@@ -82,10 +82,10 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(any_scene: Scene, limit:
 
 def test_a_store_that_is_full_is_one_line_and_leaves_the_state_as_it_was(scene: Scene) -> None:
     scene.upload(0)
-    put = Versions.put
+    put = PublishedVersions.put
     # The archive is stamped in the state folder, and then there is no more room for its copy.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Versions, "put", lambda *given: then_fill(put, 2000)(*given))
+        patch.setattr(PublishedVersions, "put", lambda *given: then_fill(put, 2000)(*given))
         with pytest.raises(RolloutError) as caught:
             scene.upload(1)
     free()
@@ -96,7 +96,7 @@ def test_a_store_that_is_full_is_one_line_and_leaves_the_state_as_it_was(scene: 
 def test_a_full_list_of_versions_is_one_line(scene: Scene) -> None:
     scene.upload(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "stamp", then_fill(stamp, 10))
+        patch.setattr(publish, "stamp", then_fill(stamp, 10))
         with pytest.raises(RolloutError) as caught:
             scene.upload(1)
     free()

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from delivery.journal import Entry, Journal, Step
-from delivery.lock import alone
+from delivery.journal import Journal, JournalEntry, Step, rollout_lock
 from deployments.serving import DeployedVersion
 from errors import StoreError
 from settings import load
 
 SERVED = DeployedVersion("1.1", "digits-1.1.mar", batch_size=8, max_batch_delay=0, initial_workers=2)
-ENTRY = Entry("digits", Step.GOLDEN, SERVED, "1.0", (SERVED,), published=True)
+ENTRY = JournalEntry("digits", Step.GOLDEN, SERVED, "1.0", (SERVED,), published=True)
 
 
 def test_what_was_written_is_read_again_and_closed_for_good(tmp_path: Path) -> None:
@@ -40,13 +39,13 @@ def test_a_second_rollout_of_a_model_waits_and_one_of_another_does_not(tmp_path:
     order: list[str] = []
 
     def second() -> None:
-        with alone("digits", settings):
+        with rollout_lock("digits", settings):
             order.append("second")
 
     waiting = threading.Thread(target=second)
-    with alone("digits", settings):
+    with rollout_lock("digits", settings):
         waiting.start()
-        with alone("cartpole", settings):
+        with rollout_lock("cartpole", settings):
             order.append("other model")
         waiting.join(0.2)
         assert waiting.is_alive()

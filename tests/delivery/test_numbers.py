@@ -8,9 +8,9 @@ import pytest
 
 from archive import Archive, TrustPolicy, open_archive, open_trusted, stamp
 from delivery import rollout
-from delivery.declare import publish
+from delivery.autoscaler import resize
+from delivery.declare import publish_only
 from delivery.rollout import remove, restore, roll_back, roll_out
-from delivery.sizing import resize
 from errors import MarinaError, RolloutError
 from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
@@ -125,9 +125,9 @@ def test_publish_gives_the_same_content_its_number_again_and_other_content_the_n
     places = {"archives": str(scene.built.parent)}
     settings = scene.settings(paths=places)
     shutil.copy(scene.built, scene.built.with_name("cartpole.mar"))
-    assert [publish(settings)[1] for _ in range(3)] == ["1.0"] * 3
+    assert [publish_only(settings)[1] for _ in range(3)] == ["1.0"] * 3
     more = scene.settings(paths=places, request_params={"threads": 2})
-    assert publish(more)[1] == "1.1"
+    assert publish_only(more)[1] == "1.1"
     assert scene.upload(1).version == "1.2"
 
 

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 import prometheus
 from delivery import trial
-from delivery.counted import Compared, Counted, Side
-from delivery.journal import Entry, Step
-from delivery.trial import in_words, report_file, step_of, try_out
-from delivery.verdict import Evidence, judge, table
+from delivery.analysis import Evidence, judge, table
+from delivery.gateway_metrics import CopyCounts, TrialFigures, VersionCounts
+from delivery.journal import JournalEntry, Step
+from delivery.trial import report_file, run_trial, trial_plan, trial_step
 from deployments.serving import DeployedVersion
 from deployments.traffic import TrafficFile, read_traffic
 from engines.torchserve.client import EngineClient
@@ -26,17 +26,21 @@ from tests.ports import free_port
 from tests.settings.splits import given_split
 
 SETTINGS = load(["canary.weight=0.1", "shadow.share=1"])
-NOTHING = Side({}, {})
+NOTHING = VersionCounts({}, {})
 SPLIT = given_split()
-ALIKE = Compared(same=500)
+NEW = DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2)
+ENTRY = JournalEntry("digits", Step.CANARY, NEW, "1.0", (), published=True)
+ALIKE = CopyCounts(same=500)
 
 
-def side(answers: dict[int, int], seconds: float = 0.01) -> Side:
+def side(answers: dict[int, int], seconds: float = 0.01) -> VersionCounts:
     good = answers.get(200, 0)
-    return Side(answers, {bound: good if bound >= seconds else 0 for bound in (*TRIAL_BUCKETS, float("inf"))})
+    return VersionCounts(answers, {bound: good if bound >= seconds else 0 for bound in (*TRIAL_BUCKETS, float("inf"))})
 
 
-def wrongs(old: Side, new: Side, copies: Compared = ALIKE, *, final: bool = True, live: bool = True) -> list[str]:
+def wrongs(
+    old: VersionCounts, new: VersionCounts, copies: CopyCounts = ALIKE, *, final: bool = True, live: bool = True
+) -> list[str]:
     evidence = Evidence(old, new, copies, 0, live)
     return [row.name for row in judge(evidence, SETTINGS.canary, SETTINGS.shadow, final=final) if row.wrong]
 
@@ -59,7 +63,7 @@ GOOD = side({200: 3000})
         (NOTHING, ["requests"]),
     ],
 )
-def test_a_version_is_withdrawn_for_what_it_does_worse(new: Side, expected: list[str]) -> None:
+def test_a_version_is_withdrawn_for_what_it_does_worse(new: VersionCounts, expected: list[str]) -> None:
     assert wrongs(GOOD, new) == expected
 
 
@@ -78,19 +82,19 @@ def test_before_the_end_only_clear_evidence_counts() -> None:
 @pytest.mark.parametrize(
     ("copies", "expected"),
     [
-        (Compared(same=480, differs=20), []),
-        (Compared(same=400, differs=100), ["disagreement"]),
-        (Compared(same=40), ["disagreement"]),  # too few to tell
-        (Compared(), ["disagreement"]),
+        (CopyCounts(same=480, differs=20), []),
+        (CopyCounts(same=400, differs=100), ["disagreement"]),
+        (CopyCounts(same=40), ["disagreement"]),  # too few to tell
+        (CopyCounts(), ["disagreement"]),
     ],
 )
-def test_copies_that_are_answered_otherwise_speak_against_a_version(copies: Compared, expected: list[str]) -> None:
+def test_copies_that_are_answered_otherwise_speak_against_a_version(copies: CopyCounts, expected: list[str]) -> None:
     assert wrongs(GOOD, side({200: 300}), copies) == expected
     assert wrongs(GOOD, side({200: 300}), copies, live=False) == expected
 
 
 def test_the_table_shows_both_versions_and_the_numbers_behind_each_verdict() -> None:
-    evidence = Evidence(GOOD, side({200: 290, 503: 10}), Compared(same=500, dropped=3, largest=0.25), 10, True)
+    evidence = Evidence(GOOD, side({200: 290, 503: 10}), CopyCounts(same=500, dropped=3, largest=0.25), 10, True)
     lines = table(judge(evidence, SETTINGS.canary, SETTINGS.shadow, final=True), evidence)
     assert lines[0].split() == ["old", "new", "test", "verdict"]
     [failed] = [line for line in lines if line.startswith("failed (5xx)")]
@@ -122,9 +126,9 @@ def server() -> Iterator[FiguresServer]:
         yield started
 
 
-def looked(server: FiguresServer, *texts: str) -> Counted:
+def looked(server: FiguresServer, *texts: str) -> TrialFigures:
     """What was counted while the gateway answered one text after the other."""
-    counted = Counted(GatewayFigures(server.settings().gateway), "digits")
+    counted = TrialFigures(GatewayFigures(server.settings().gateway), "digits")
     for each in texts:
         server.text = figures({"digits": "1.0"}) + each
         assert counted.look()
@@ -132,21 +136,21 @@ def looked(server: FiguresServer, *texts: str) -> Counted:
 
 
 def test_only_what_came_since_the_trial_began_is_counted(server: FiguresServer) -> None:
-    assert looked(server, text((100, 50))).side("1.1", "live").requests == 0
+    assert looked(server, text((100, 50))).version("1.1", "live").requests == 0
     counted = looked(server, text((100, 50)), text((100, 50), (7, 2)))
-    found = counted.side("1.1", "live")
+    found = counted.version("1.1", "live")
     assert (found.requests, found.failed, found.refused) == (9, 2, 0)
     assert found.seconds[float("inf")] == 7
     assert found.seconds[TRIAL_BUCKETS[8]] == 0
     assert found.seconds[TRIAL_BUCKETS[10]] == 7
-    assert counted.side("1.1", "shadow") == counted.side("1.0", "live") == NOTHING
-    assert counted.copies("1.1") == Compared(same=1, largest=0.125)
+    assert counted.version("1.1", "shadow") == counted.version("1.0", "live") == NOTHING
+    assert counted.copies("1.1") == CopyCounts(same=1, largest=0.125)
     assert counted.fallbacks("1.1") == 1
 
 
 def test_a_gateway_that_is_started_anew_begins_at_nothing(server: FiguresServer) -> None:
     counted = looked(server, text((100, 50)), text((110, 50)), text((5, 1)), text((6, 1)))
-    assert (counted.side("1.1", "live").requests, counted.side("1.1", "live").failed) == (17, 1)
+    assert (counted.version("1.1", "live").requests, counted.version("1.1", "live").failed) == (17, 1)
 
 
 class Engine:
@@ -170,9 +174,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def tried(server: FiguresServer, folder: Path, then: Callable[[], object], *overrides: str) -> dict[str, Any]:
     """Try a version out, with figures that change on the way; the report."""
     settings = server.settings(f"paths.state={folder}", "canary.minutes=0.001", "shadow.minutes=0.001", *overrides)
-    entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     try:
-        try_out(cast(EngineClient, Engine(then)), TrafficFile.of(settings), settings, entry)
+        run_trial(cast(EngineClient, Engine(then)), TrafficFile.of(settings), settings, ENTRY)
     finally:
         written: dict[str, Any] = json.loads(report_file(settings, "digits", "1.1").read_text())
     return written
@@ -233,9 +236,8 @@ def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
 
 def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
     settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
-    entry = Entry("digits", Step.CANARY, DeployedVersion("1.1", "digits-1.1.mar", 1, 0, 2), "1.0", (), published=True)
     with pytest.raises(FiguresError, match="connection refused"):
-        try_out(cast(EngineClient, Engine(lambda: None)), TrafficFile.of(settings), settings, entry)
+        run_trial(cast(EngineClient, Engine(lambda: None)), TrafficFile.of(settings), settings, ENTRY)
     assert TrafficFile.of(settings).all() == {}
 
 
@@ -262,12 +264,12 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, content: str) -> None:
 
 
 def test_a_trial_is_said_in_words_before_it_begins() -> None:
-    [canary] = in_words(load(["canary.weight=0.1", "canary.sticky_header=x-user"]), "1.0", "1.1")
+    [canary] = trial_plan(load(["canary.weight=0.1", "canary.sticky_header=x-user"]), "1.0", "1.1")
     assert canary == "have 1.1 answer 0.1 of the requests for 10 min, the same clients by x-user"
-    words = in_words(load(["shadow.share=0.5", "shadow.only=true", "shadow.minutes=2"]), "1.0", "1.1")
+    words = trial_plan(load(["shadow.share=0.5", "shadow.only=true", "shadow.minutes=2"]), "1.0", "1.1")
     assert words == [
         "send 1.1 copies of 0.5 of the requests for 2 min, and compare the answers",
         "report, remove 1.1 again and leave 1.0 as it is",
     ]
-    assert step_of(load()) is None
-    assert in_words(load(), "1.0", "1.1") == []
+    assert trial_step(load()) is None
+    assert trial_plan(load(), "1.0", "1.1") == []

@@ -8,7 +8,7 @@ import pytest
 import settings
 from archive import TrustPolicy, open_archive, open_trusted, write_zip
 from archive.signing import generate_keys, signature_of
-from delivery.published import same_content
+from delivery.publish import same_content
 from delivery.stores.local import LocalFolder
 from errors import ArchiveError
 from settings.schema import LocalStore

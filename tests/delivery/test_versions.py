@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from delivery.publish import PublishedVersions, next_version, used_versions
 from delivery.stores.local import LocalFolder
-from delivery.versions import Versions, next_version, used
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from errors import StoreError
 from settings import Settings, load
@@ -43,13 +43,13 @@ def store(settings: Settings) -> LocalFolder:
 
 
 def test_versions_that_were_published_stay_given_out_for_each_model_alone(settings: Settings) -> None:
-    versions = Versions.of(settings)
+    versions = PublishedVersions.of(settings)
     assert versions.get("digits") == {}
     versions.put("digits", "1.0", "aa")
     versions.put("digits", "1.1", "bb")
     versions.put("cartpole", "1.0", "cc")
-    assert Versions.of(settings).get("digits") == {"1.0": "aa", "1.1": "bb"}
-    assert Versions.of(settings).get("cartpole") == {"1.0": "cc"}
+    assert PublishedVersions.of(settings).get("digits") == {"1.0": "aa", "1.1": "bb"}
+    assert PublishedVersions.of(settings).get("cartpole") == {"1.0": "cc"}
     assert [file.name for file in Path(settings.paths.state).iterdir()] == ["versions.json"]
 
 
@@ -59,10 +59,10 @@ def test_used_counts_engine_store_record_and_what_was_published(
     (tmp_path / "built.mar").write_bytes(b"x")
     for name in ("digits-1.1.mar", "digits.mar", "digits_more-1.9.mar"):
         store.put(tmp_path / "built.mar", name)
-    Versions.of(settings).put("digits", "1.2", "aa")
+    PublishedVersions.of(settings).put("digits", "1.2", "aa")
     ServingRecord.of(settings).put("digits", VersionHistory(SERVED))
-    assert used("digits", {"1.4"}, store, settings) == {"1.1", "1.2", "1.3", "1.4"}
-    assert used("cartpole", (), store, settings) == set()
+    assert used_versions("digits", {"1.4"}, store, settings) == {"1.1", "1.2", "1.3", "1.4"}
+    assert used_versions("cartpole", (), store, settings) == set()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"digits": []}', '{"digits": {"1.0": "a"'])
@@ -71,4 +71,4 @@ def test_versions_that_are_damaged_are_named_with_the_way_out(settings: Settings
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
     with pytest.raises(StoreError, match=r"versions\.json is damaged; restore it from a backup, or delete it"):
-        Versions.of(settings).get("digits")
+        PublishedVersions.of(settings).get("digits")

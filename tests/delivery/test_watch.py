@@ -8,8 +8,9 @@ import pytest
 
 import prometheus
 from delivery import watch
-from delivery.outcome import Outcome
-from delivery.watch import Counts, Watch
+from delivery.gateway_metrics import AnswerCounts
+from delivery.rollout import RolloutResult
+from delivery.watch import TrafficWatch
 from deployments.serving import DeployedVersion
 from engines.torchserve.client import EngineClient
 from errors import FiguresError, RolloutError
@@ -45,13 +46,13 @@ def server() -> Iterator[FiguresServer]:
         yield started
 
 
-def begun(server: FiguresServer, *overrides: str, node: str = "engine") -> Watch:
-    found = Watch(server.settings("rollout.watch_s=0.2", *overrides), "digits", node)
+def begun(server: FiguresServer, *overrides: str, node: str = "engine") -> TrafficWatch:
+    found = TrafficWatch(server.settings("rollout.watch_s=0.2", *overrides), "digits", node)
     found.begin()
     return found
 
 
-def follow(watched: Watch, engine: Engine) -> Counts:
+def follow(watched: TrafficWatch, engine: Engine) -> AnswerCounts:
     return watched.follow(cast(EngineClient, engine), NEW)
 
 
@@ -97,7 +98,7 @@ def test_watch_begins_again_before_the_switch_and_bears_a_gateway_that_is_starti
 
 
 def test_watch_counts_what_came_since_it_began(server: FiguresServer) -> None:
-    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(130, 2)))) == Counts(32, 2)
+    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(130, 2)))) == AnswerCounts(32, 2)
 
 
 def test_watch_too_many_failed_answers_take_the_version_back(server: FiguresServer) -> None:
@@ -107,24 +108,28 @@ def test_watch_too_many_failed_answers_take_the_version_back(server: FiguresServ
 
 def test_watch_share_that_failed_before_the_switch_too_is_borne(server: FiguresServer) -> None:
     server.text = calls(50, 50)
-    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(55, 55)))) == Counts(10, 5)
+    assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(55, 55)))) == AnswerCounts(10, 5)
 
 
 def test_watch_of_one_host_counts_that_host_alone(server: FiguresServer) -> None:
     server.text = calls(100, node="a")
     found = begun(server, NODES, node="a")
     text = calls(107, 1, node="a") + 'marina_gateway_node_calls_total{node="b",model="digits",status="503"} 50\n'
-    assert follow(found, Engine(lambda: setattr(server, "text", text))) == Counts(8, 1)
+    assert follow(found, Engine(lambda: setattr(server, "text", text))) == AnswerCounts(8, 1)
 
 
 def test_watch_that_saw_no_request_says_so(server: FiguresServer) -> None:
     seen = follow(begun(server), Engine())
-    assert seen == Counts(0, 0)
-    assert "no request came" in seen.words
-    assert Outcome("digits", "1.1", True, watched=seen).remarks == " (no request came while it was watched)"
-    several = Outcome("digits", "1.1", True, where="a: 1.1", watched=seen)
+    assert seen == AnswerCounts(0, 0)
+    assert "no request came" in str(seen)
+    assert RolloutResult("digits", "1.1", True, watched=seen).remarks == " (no request came while it was watched)"
+    several = RolloutResult("digits", "1.1", True, where="a: 1.1", watched=seen)
     assert several.remarks == " (a: 1.1; no request came while it was watched)"
-    assert Outcome("digits", "1.1", True, watched=Counts(1, 0)).remarks == Outcome("digits", "1.1", True).remarks == ""
+    assert (
+        RolloutResult("digits", "1.1", True, watched=AnswerCounts(1, 0)).remarks
+        == RolloutResult("digits", "1.1", True).remarks
+        == ""
+    )
 
 
 def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -> None:
@@ -141,7 +146,7 @@ def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -
 def test_watch_gateway_that_was_restarted_meanwhile_is_watched_on(server: FiguresServer) -> None:
     steps = iter([("status", 503), ("text", calls(3, 1, started=2)), ("status", 200), ("text", calls(5, 2, started=2))])
     found = begun(server)
-    assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == Counts(7, 2)
+    assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == AnswerCounts(7, 2)
 
 
 def test_watch_lost_worker_takes_the_version_back(server: FiguresServer) -> None:

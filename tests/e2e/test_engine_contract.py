@@ -14,9 +14,8 @@ import requests
 
 import engines
 from archive import Archive, open_archive
-from delivery import golden
-from delivery.probe import request_of
-from delivery.published import publish
+from delivery.checks import check_golden, probe_request
+from delivery.publish import publish
 from delivery.stores import Store, open_store
 from delivery.stores.base import file_name
 from engines.engine_profile import ModelVersion, PredictionInput
@@ -178,7 +177,7 @@ def test_workers_are_as_many_as_asked_and_answer_by_their_names(registered: Engi
 
 def test_exactly_the_version_that_is_named_answers_its_golden_inputs(registered: EngineClient, stage: Stage) -> None:
     samples = stage.archive.golden["samples"]
-    assert golden.check(registered, MODEL, OTHER, stage.archive.golden) == len(samples) > 0
+    assert check_golden(registered, MODEL, OTHER, stage.archive.golden) == len(samples) > 0
     answer = registered.predict(MODEL, OTHER, STATE)
     assert answer.status == 200
     assert f'"version":"{OTHER}"' in answer.text.replace(" ", "")
@@ -207,7 +206,7 @@ def test_a_body_as_large_as_clients_may_send_reaches_the_handler(stage: Stage) -
 def test_every_worker_is_warmed(registered: EngineClient, stage: Stage) -> None:
     found = registered.find(MODEL, OTHER)
     assert found is not None
-    assert registered.warm(found, request_of(stage.archive), 2, WORKERS_S)
+    assert registered.warm(found, probe_request(stage.archive), 2, WORKERS_S)
 
 
 def test_the_default_version_goes_only_when_it_is_the_last(registered: EngineClient, stage: Stage) -> None:
@@ -303,7 +302,7 @@ def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: EngineClient
         assert default is not None
         assert default.version == OTHER
         assert old is not None
-        assert registered.drain(old, request_of(stage.archive), WORKERS_S)
+        assert registered.drain(old, probe_request(stage.archive), WORKERS_S)
         registered.unregister(MODEL, OTHER)
         assert registered.find(MODEL, OTHER) is None
     assert answers.statuses == {200}

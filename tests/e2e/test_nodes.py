@@ -30,11 +30,11 @@ QUICK = ("served_model=cartpole", "rollout.watch_s=0.5", "rollout.warm_requests=
 FAILS = """
 import sys
 import upload_model
-from delivery import golden
-from delivery.watch import Watch
+from delivery import steps
+from delivery.watch import TrafficWatch
 from errors import RolloutError
 where, *overrides = sys.argv[1:]
-holder, name = (golden, "check") if where == "check" else (Watch, "follow")
+holder, name = (steps, "check_golden") if where == "check" else (TrafficWatch, "follow")
 real = getattr(holder, name)
 def fail_on_b(*given):
     if any(getattr(getattr(each, "node", None), "name", "") == "b" for each in given):

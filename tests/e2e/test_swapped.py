@@ -78,7 +78,7 @@ def test_a_swapped_archive_is_refused_by_upload_and_rollback_and_runs_nothing(
     told = tampered(stack, evil, version)
     with asking(stack.predict_url("cartpole")) as answers:
         line = swapped(stack, "upload", evil, *QUICK, f"{DELAY}=61")
-    refused = "is not the one that was checked" if ENGINE.compares_archives else "has fetched is not what was checked"
+    refused = "is not the one that was checked" if ENGINE.compares_archives else "copy is not the checked archive"
     assert line.startswith(f"error: cartpole {version} was not rolled out: ")
     assert refused in line
     assert line.endswith(f"version {before.version} serves as before")
@@ -117,11 +117,11 @@ def test_an_engine_whose_copies_cannot_be_read_is_told_or_refused(
     places = (f"paths.archives={signed}", f"store.folder={stack.archives}", f"engine.unpacked={tmp_path / 'nowhere'}")
     words = ("upload_model.py", "served_model=cartpole", *QUICK, *places, f"{DELAY}=71")
     line = stack.run(*words, *signing, status=1).strip().splitlines()[-1]
-    assert "signing.required, but the engine's own copy cannot be compared with what was checked" in line
+    assert "signing.required, but the engine's own copy cannot be compared with the checked archive" in line
     assert "name it as engine.unpacked" in line
     assert registered(settings) == [before]
     printed = stack.run(*words)
-    assert "was not compared with what was checked" in printed
+    assert "was not compared with the checked archive" in printed
     assert "serves now" in printed
     printed = stack.run("upload_model.py", "served_model=cartpole", *QUICK, *places[:2], *signing, f"{DELAY}=72")
-    assert "are with the engine as they were checked" in printed
+    assert "files of the checked archive" in printed

@@ -9,8 +9,8 @@ from typing import Any
 
 import engines
 from archive import write_zip
+from delivery.models_table import models_table
 from delivery.stores import open_store
-from delivery.table import models_table
 from delivery.trial import report_file
 from deployments.traffic import TrafficFile
 from settings import Settings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from delivery.counted import Counted
+from delivery.gateway_metrics import TrialFigures
 from deployments.traffic import TrafficFile, TrafficSplit
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import figures_of, gateway_for
@@ -19,12 +19,12 @@ PICTURE = b"\x89PNG\r\n\x1a\n trial"
 STATE = dict(zip(FIELDS, [0.0, 0.0, 0.1, 0.5], strict=True))
 
 
-def follows(gateway: str, path: Path, model: str, trial: TrafficSplit) -> Counted:
+def follows(gateway: str, path: Path, model: str, trial: TrafficSplit) -> TrialFigures:
     """Writes the split and returns counts from the moment that the gateway has taken it."""
     TrafficFile(path).put(model, trial)
     mark = f'marina_gateway_shadow_largest_change{{model="{model}",version="{trial.trial}"}}'
     wait_for(lambda: mark in requests.get(f"{gateway}/metrics", timeout=30).text)
-    counted = Counted(figures_of(gateway), model)
+    counted = TrialFigures(figures_of(gateway), model)
     assert counted.look()
     return counted
 
@@ -37,9 +37,9 @@ def test_states_on_the_shortcut_are_shared_out_and_none_is_lost(engine: Engine, 
             asked = [pool.submit(requests.post, f"{gateway}/predict", json=STATE, timeout=30) for _ in range(64)]
         assert {each.result().status_code for each in asked} == {200}
         assert counted.look()
-    assert 1 <= counted.side("1.0", "live").answers[200] <= 64
-    assert 1 <= counted.side("9.9", "live").answers[404] <= 64
-    assert counted.fallbacks("9.9") == counted.side("9.9", "live").requests
+    assert 1 <= counted.version("1.0", "live").answers[200] <= 64
+    assert 1 <= counted.version("9.9", "live").answers[404] <= 64
+    assert counted.fallbacks("9.9") == counted.version("9.9", "live").requests
 
 
 def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_pat
         seen = Counter(ask(number) for number in range(80))
         assert seen["2.0"] == pytest.approx(20, abs=2)
         assert counted.look()
-        assert counted.side("2.0", "live").answers == {200: seen["2.0"]}
-        assert counted.side("1.0", "live").answers == {200: seen["1.0"]}
+        assert counted.version("2.0", "live").answers == {200: seen["2.0"]}
+        assert counted.version("1.0", "live").answers == {200: seen["1.0"]}
         TrafficFile(path).put("digits", given_split("2.0", weight=0.5, sticky_header="X-User"))
         wait_for(lambda: {ask(0) for _ in range(8)} == {"1.0"})  # without the header: the old version
         sides = {user: {ask(number, **{"X-User": f"user {user}"}) for number in range(3)} for user in range(12)}
@@ -86,5 +86,5 @@ def test_copies_are_compared_and_clients_see_one_version(engine: Engine, tmp_pat
 
         wait_for(all_compared)
     assert counted.copies("2.0").compared >= 1
-    assert counted.side("1.0", "live").answers == {200: 12}
+    assert counted.version("1.0", "live").answers == {200: 12}
     assert json.loads((tmp_path / "traffic.json").read_text())["schema_version"] == 1

@@ -9,15 +9,15 @@ import requests
 
 import engines
 from archive import TrustPolicy, open_archive, open_trusted
-from delivery.copies import difference
+from delivery.checks import difference
 from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Deployment, Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
+from delivery.publish import PublishedVersions
 from delivery.stores import Store, open_store
 from delivery.stores.base import VERSIONED, file_name
-from delivery.versions import Versions
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
 from errors import ArchiveError, MarinaError
@@ -90,7 +90,7 @@ def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, s
         archive = open_trusted(path, TrustPolicy.of(settings))
     except ArchiveError as error:
         return str(error)
-    if Versions.of(settings).get(version.model).get(version.version, archive.sha256) != archive.sha256:
+    if PublishedVersions.of(settings).get(version.model).get(version.version, archive.sha256) != archive.sha256:
         return f"{path} is not the archive that was published under this name"
     differences = (difference(folder, archive, running=True) for folder in copies)
     found = next(filter(None, differences), None)

@@ -8,8 +8,8 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
-from delivery.journal import Entry, Journal
-from delivery.keep import HEARTBEAT
+from delivery.journal import Journal, JournalEntry
+from delivery.keeper import HEARTBEAT
 from deployments.serving import ServingRecord
 from errors import StoreError
 
@@ -39,7 +39,7 @@ def _killed(deployment: Deployment) -> Seen:
 def _journal(deployment: Deployment, path: Path) -> str:
     node = "" if path.parent.name == "rollouts" else path.parent.name
     try:
-        entry: Entry | None = Journal.of(deployment.settings, path.stem, node).read()
+        entry: JournalEntry | None = Journal.of(deployment.settings, path.stem, node).read()
     except StoreError as error:
         return str(error)
     if entry is None:  # it ended between two looks

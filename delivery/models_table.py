@@ -1,4 +1,4 @@
-"""`make models`: what the engine has registered, as a table for people."""
+"""The table of `make models`: every version that the engine hosts have registered."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,33 +13,33 @@ from errors import MarinaError
 HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")
 
 
-def models_table(engines: Sequence[EngineClient], store: Store, splits: TrafficFile, now: datetime) -> str:
-    """One line for each registered version; `weights` is read from its archive in the store.
+def models_table(engines: Sequence[EngineClient], store: Store, traffic: TrafficFile, now: datetime) -> str:
+    """Return one line for each registered version; `weights` is read from its archive in the store.
 
-    With several hosts each line begins with its host's name, and one that is away has a line, too. While a version is
-    under trial, `serves` shows which share of the requests each one answers.
+    With several hosts, each line begins with the name of its host, and a host that is away has a line, too. While a
+    version is on trial, `serves` shows the share of the requests that each version answers.
     """
-    shares = splits.all()
+    splits = traffic.all()
     several = len(engines) > 1
     rows: list[tuple[str, ...]] = [HEAD]
     for engine in engines:
         if several and not engine.answers():
             rows.append((engine.node.name, "away", *("-" for _ in HEAD[2:])))
             continue
-        rows += [(engine.node.name, *row) for row in _rows(engine, store, shares, now)]
+        rows += [(engine.node.name, *row) for row in _rows(engine, store, splits, now)]
     if len(rows) == 1:
         return "no model is registered; `make upload_model MODEL=name` rolls one out"
     return _aligned(rows if several else [row[1:] for row in rows])
 
 
 def _rows(
-    engine: EngineClient, store: Store, shares: Mapping[str, TrafficSplit], now: datetime
+    engine: EngineClient, store: Store, splits: Mapping[str, TrafficSplit], now: datetime
 ) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
         for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
             is_default = default is not None and default.version == found.version
-            serves = _serves(found, shares.get(model), is_default=is_default)
+            serves = _serves(found, splits.get(model), is_default=is_default)
             yield _row(found, serves=serves, weights=_weights(found, store), now=now)
 
 
@@ -74,7 +74,7 @@ def _weights(found: ModelVersion, store: Store) -> str:
 
 
 def _age(started: str | None, now: datetime) -> str:
-    """How long the oldest worker has run, in its largest unit."""
+    """Return the age of the oldest worker in its largest unit."""
     if started is None:
         return "-"
     seconds = max(0, int((now - datetime.fromisoformat(started).astimezone(UTC)).total_seconds()))

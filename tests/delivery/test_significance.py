@@ -7,7 +7,7 @@ from bisect import bisect_left
 import pytest
 from scipy.stats import fisher_exact
 
-from delivery.statistics import Interval, more_often, quantile, ratio, share, z_of
+from delivery.significance import Interval, p_more_frequent, quantile_interval, ratio_interval, share_interval, z_value
 
 BOUNDS = [0.001 * 1.26**step for step in range(40)] + [math.inf]
 
@@ -29,7 +29,7 @@ def counted(values: list[float]) -> dict[float, int]:
     ],
 )
 def test_the_exact_test_gives_the_known_chances(table: tuple[int, int, int, int], chance: float) -> None:
-    assert more_often(*table) == pytest.approx(chance)
+    assert p_more_frequent(*table) == pytest.approx(chance)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -38,24 +38,24 @@ def test_the_exact_test_agrees_with_scipy(seed: int) -> None:
     total, other = chance.choice([5, 60, 2000, 30_000]), chance.choice([7, 300, 50_000])
     hits, other_hits = chance.randint(0, total // 3), chance.randint(0, other // 3)
     expected = fisher_exact([[hits, total - hits], [other_hits, other - other_hits]], alternative="greater")
-    assert more_often(hits, total, other_hits, other) == pytest.approx(expected.pvalue, rel=1e-5, abs=1e-12)
+    assert p_more_frequent(hits, total, other_hits, other) == pytest.approx(expected.pvalue, rel=1e-5, abs=1e-12)
 
 
 def test_wilsons_interval_gives_the_known_bounds() -> None:
-    half = share(5, 10, 0.025)
+    half = share_interval(5, 10, 0.025)
     assert (half.low, half.estimate, half.high) == pytest.approx((0.2366, 0.5, 0.7634), abs=1e-4)
-    assert share(0, 10, 0.025).high == pytest.approx(0.2775, abs=1e-4)
-    assert share(0, 0, 0.025) == Interval(0.0, 0.0, 1.0)
+    assert share_interval(0, 10, 0.025).high == pytest.approx(0.2775, abs=1e-4)
+    assert share_interval(0, 0, 0.025) == Interval(0.0, 0.0, 1.0)
 
 
 def test_the_normal_quantile_is_the_one_of_the_tables() -> None:
-    assert z_of(0.025) == pytest.approx(1.959964, abs=1e-6)
+    assert z_value(0.025) == pytest.approx(1.959964, abs=1e-6)
 
 
 def test_a_quantile_needs_enough_answers_to_be_bounded() -> None:
-    assert quantile({}, 0.95, 0.01) is None
-    assert quantile(counted([0.01] * 20), 0.95, 0.01) is None
-    found = quantile(counted([0.01] * 500), 0.95, 0.01)
+    assert quantile_interval({}, 0.95, 0.01) is None
+    assert quantile_interval(counted([0.01] * 20), 0.95, 0.01) is None
+    found = quantile_interval(counted([0.01] * 500), 0.95, 0.01)
     assert found is not None
     assert found.low <= found.estimate <= found.high
     assert found.estimate == pytest.approx(0.01, rel=0.3)
@@ -64,17 +64,17 @@ def test_a_quantile_needs_enough_answers_to_be_bounded() -> None:
 def test_the_interval_of_the_ratio_holds_the_true_one_as_often_as_it_says() -> None:
     chance, held, rounds = random.Random(5), 0, 300
     for _ in range(rounds):
-        old = quantile(counted([chance.lognormvariate(-4, 0.5) for _ in range(1500)]), 0.95, 0.05)
-        new = quantile(counted([1.4 * chance.lognormvariate(-4, 0.5) for _ in range(300)]), 0.95, 0.05)
+        old = quantile_interval(counted([chance.lognormvariate(-4, 0.5) for _ in range(1500)]), 0.95, 0.05)
+        new = quantile_interval(counted([1.4 * chance.lognormvariate(-4, 0.5) for _ in range(300)]), 0.95, 0.05)
         assert old is not None
         assert new is not None
-        found = ratio(new, old)
+        found = ratio_interval(new, old)
         held += found.low <= 1.4 <= found.high
     # Each bound is missed by 1 in 20: nine in ten hold, and three standard deviations are left for chance.
     assert held / rounds > 0.9 - 3 * math.sqrt(0.09 / rounds)
 
 
 def test_a_quantile_beyond_the_last_bound_is_that_bound() -> None:
-    found = quantile(counted([1e6] * 500), 0.95, 0.01)
+    found = quantile_interval(counted([1e6] * 500), 0.95, 0.01)
     assert found is not None
     assert found.estimate == BOUNDS[-2]

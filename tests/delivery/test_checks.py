@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from archive import Archive, open_archive
-from delivery.copies import compare
+from delivery.autoscaler import resize
+from delivery.checks import compare_copy
 from delivery.rollout import remove, restore, roll_back
-from delivery.sizing import resize
 from engines.engine_profile import ArchiveCopy
 from errors import RolloutError
 from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
 
 EVIL = b"class Toy: ...\nimport os\n"
-REFUSED = "what the engine has fetched is not what was checked"
-HIDDEN = "the engine's own copy cannot be compared with what was checked"
+REFUSED = "the engine's copy is not the checked archive"
+HIDDEN = "the engine's own copy cannot be compared with the checked archive"
 
 
 @pytest.fixture
@@ -64,23 +64,23 @@ def vanish(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (write, "toy_handler.py is another"),
+        (write, "toy_handler.py has other content"),
         (add, "handlers/sitecustomize.py is not in the archive"),
-        (lose, "model.onnx is not in it"),
+        (lose, "model.onnx is missing"),
         (link, "model.onnx cannot be read"),
         (link_a_folder, "handlers is not in the archive"),
-        (pipe, "model.onnx is another"),
-        (vanish, "is not in it"),
+        (pipe, "model.onnx has other content"),
+        (vanish, "is missing"),
     ],
 )
 def test_a_copy_that_differs_is_refused_with_the_file(
     scene: Scene, unpacked: tuple[Path, Archive], change: Callable[[Path], None], words: str
 ) -> None:
     folder, archive = unpacked
-    compare(ArchiveCopy(folder), archive, scene.settings())
+    compare_copy(ArchiveCopy(folder), archive, scene.settings())
     change(folder)
     with pytest.raises(RolloutError, match=REFUSED) as caught:
-        compare(ArchiveCopy(folder), archive, scene.settings())
+        compare_copy(ArchiveCopy(folder), archive, scene.settings())
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -145,7 +145,7 @@ def test_a_host_that_comes_back_does_not_run_what_was_swapped(
     two_hosts.hosts["b"].forget()
     attack(two_hosts, "b")
     restore(two_hosts.settings())
-    assert f"toy is not restored: b: toy 1.0 was not rolled out: {REFUSED}" in caplog.text
+    assert f"toy is not restored: toy 1.0 was not rolled out: b: {REFUSED}" in caplog.text
     assert two_hosts.serving() == {"1.0", "nothing"}
     assert_only_checked_code_ran(two_hosts)
 
@@ -193,7 +193,7 @@ def test_a_copy_that_was_compared_is_told(scene: Scene, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO):
         scene.upload(0)
     files = len(open_archive(scene.store / "toy-1.0.mar").files)
-    assert f"{files} files of toy 1.0 are with the engine as they were checked" in caplog.messages
+    assert f"the engine's copy of toy 1.0 has the {files} files of the checked archive" in caplog.messages
 
 
 def test_a_folder_of_another_engine_is_noticed(scene: Scene, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_folder_of_another_engine_is_noticed(scene: Scene, tmp_path: Path) -> 
 def test_every_registration_of_delivery_is_the_one_that_compares() -> None:
     root = Path(__file__).resolve().parents[2]
     found = [path for path in (root / "delivery").rglob("*.py") if "engine.register(" in path.read_text()]
-    assert [path.name for path in found] == ["machine.py"]
+    assert [path.name for path in found] == ["steps.py"]
     assert found[0].read_text().count("engine.register(") == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from archive import TrustPolicy, open_trusted, stamped, write_zip
 from archive.signing import generate_keys
 from delivery.__main__ import main
-from delivery.published import assign_version, publish, rewritten, same_content
+from delivery.publish import next_free_version, publish, same_content, stamped_copy
 from delivery.stores.local import LocalFolder
 from errors import ArchiveError
 from settings import Settings, load
@@ -78,13 +78,13 @@ def test_the_copy_is_signed_as_required_and_gone_afterwards(tmp_path: Path) -> N
     private, public = generate_keys(tmp_path / "keys")
     settings = loaded(tmp_path, f"signing.public_key={public}", "signing.required=true")
     archive = open_trusted(packed_otherwise(tmp_path / "toy.mar", private), TrustPolicy.of(settings))
-    with rewritten(archive, "2.5", {"threads": 3}, settings) as copy:
+    with stamped_copy(archive, "2.5", {"threads": 3}, settings) as copy:
         assert (copy.version, stamped(copy), copy.content_sha256) == ("2.5", {"threads": 3}, archive.content_sha256)
         assert copy.sha256 == hashlib.sha256(copy.path.read_bytes()).hexdigest()
     assert list((tmp_path / "state" / "rollouts").iterdir()) == []
     # Without a key that fits, the copy is not given to anybody.
     strict = loaded(tmp_path, f"signing.public_key={generate_keys(tmp_path / 'new')[1]}")
-    with pytest.raises(ArchiveError, match="its signature is not one of"), rewritten(archive, "2.6", {}, strict):
+    with pytest.raises(ArchiveError, match="its signature is not one of"), stamped_copy(archive, "2.6", {}, strict):
         pass
 
 
@@ -104,10 +104,10 @@ def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothi
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     before = older(tmp_path / "store" / "toy-1.0.mar").read_bytes()
-    assert assign_version(archive, (), store, settings) == "1.1"
+    assert next_free_version(archive, (), store, settings) == "1.1"
     assert same_content(archive, {}, "toy-1.0.mar", store) is False
     publish(archive, "1.1", store, settings)
-    assert assign_version(archive, (), store, settings) == "1.2"
+    assert next_free_version(archive, (), store, settings) == "1.2"
     assert (tmp_path / "store" / "toy-1.0.mar").read_bytes() == before
 
 

@@ -8,9 +8,9 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry, Gauge
 
-from delivery import scale
-from delivery.scale import ScalingLoop
-from delivery.scaling import Load, Scaler, Totals
+from delivery import autoscaler
+from delivery.autoscaler import ScalingLoop, WorkerScaler, frozen_gauge
+from delivery.gateway_metrics import ModelLoad, ModelTotals
 from errors import ConfigError
 from prometheus import parse
 from settings import load
@@ -21,14 +21,14 @@ from tests.ports import free_port
 SCALING = Scaling(
     models={}, target_queue_ms=20, calm_queue_ms=2, up_after_s=5, down_after_s=60, check_s=1, metrics_port=None
 )
-BUSY, CALM, BETWEEN = Load(30, 8, 0), Load(0, 0.1, 0), Load(10, 4, 0)
+BUSY, CALM, BETWEEN = ModelLoad(30, 8, 0), ModelLoad(0, 0.1, 0), ModelLoad(10, 4, 0)
 
 
-def scaler(least: int = 1, most: int = 4) -> Scaler:
-    return Scaler(WorkerLimits(min_workers=least, max_workers=most), SCALING)
+def scaler(least: int = 1, most: int = 4) -> WorkerScaler:
+    return WorkerScaler(WorkerLimits(min_workers=least, max_workers=most), SCALING)
 
 
-def seen(scaler: Scaler, load: Load, workers: int, seconds: range) -> list[int]:
+def seen(scaler: WorkerScaler, load: ModelLoad, workers: int, seconds: range) -> list[int]:
     return [scaler.wanted(float(now), load, workers, batch_size=4) for now in seconds]
 
 
@@ -37,7 +37,7 @@ def test_a_wait_that_lasts_adds_one_worker() -> None:
 
 
 def test_refused_requests_count_as_a_wait() -> None:
-    assert seen(scaler(), Load(0, 8, 3), 1, range(6))[-1] == 2
+    assert seen(scaler(), ModelLoad(0, 8, 3), 1, range(6))[-1] == 2
 
 
 def test_a_burst_that_is_over_changes_nothing() -> None:
@@ -56,7 +56,7 @@ def test_between_the_two_nothing_changes_however_long_it_lasts() -> None:
 
 
 def test_workers_that_are_at_work_stay_though_nobody_waits() -> None:
-    assert set(seen(scaler(), Load(0, 3.0, 0), 2, range(500))) == {2}
+    assert set(seen(scaler(), ModelLoad(0, 3.0, 0), 2, range(500))) == {2}
 
 
 def test_the_limits_hold() -> None:
@@ -69,7 +69,7 @@ def test_the_limits_hold() -> None:
 def test_after_a_change_it_looks_anew() -> None:
     one = scaler()
     assert seen(one, BUSY, 1, range(6))[-1] == 2
-    one.changed()
+    one.reset()
     assert seen(one, BUSY, 2, range(6, 11)) == [2] * 5
 
 
@@ -92,10 +92,10 @@ marina_gateway_shed_total{{model="digits"}} {refused}
 
 
 def test_the_gateways_counters_become_a_load() -> None:
-    found = Totals.of(parse(counted(10, 0.5, 3, 2)).counters, "digits")
-    assert found == Totals(0.5, 10, 3, 2)
-    assert Load.between(Totals(), found, seconds=2) == Load(50.0, 1.5, 2)
-    assert Load.between(Totals(), Totals(), seconds=2) == Load(0, 0, 0)
+    found = ModelTotals.of(parse(counted(10, 0.5, 3, 2)).counters, "digits")
+    assert found == ModelTotals(0.5, 10, 3, 2)
+    assert ModelLoad.between(ModelTotals(), found, seconds=2) == ModelLoad(50.0, 1.5, 2)
+    assert ModelLoad.between(ModelTotals(), ModelTotals(), seconds=2) == ModelLoad(0, 0, 0)
 
 
 class Stage:
@@ -110,10 +110,11 @@ class Stage:
         self._in_engine_s = 0.0
         settings = server.settings("scaling.models={digits: {min_workers: 1, max_workers: 4}}")
         self.loop = ScalingLoop(settings, self.gauge)
-        patch.setattr(scale, "resize", lambda model, wanted, settings: setattr(self, "workers", wanted))
-        patch.setattr(
-            scale, "_serving", lambda model, settings: [SimpleNamespace(min_workers=self.workers, batch_size=8)]
-        )
+        patch.setattr(autoscaler, "resize", lambda model, wanted, settings: setattr(self, "workers", wanted))
+        patch.setattr(autoscaler, "serving_versions", lambda model, settings: [self._version()])
+
+    def _version(self) -> SimpleNamespace:
+        return SimpleNamespace(min_workers=self.workers, batch_size=8)
 
     def load(self, seconds: int, *, outstanding: float, started: float = 1) -> None:
         """So many seconds under a load that keeps `outstanding` requests in the engine."""
@@ -190,12 +191,12 @@ def test_a_gateway_that_was_restarted_is_looked_at_anew(stage: Stage) -> None:
 
 def test_what_the_scaler_shows_can_be_scraped_and_a_taken_port_is_one_line() -> None:
     port = free_port()
-    scale._shown(port).labels("digits").set(1)
+    frozen_gauge(port).labels("digits").set(1)
     assert (
         'marina_scaler_frozen{model="digits"} 1.0' in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
     )
     with pytest.raises(ConfigError, match=f"scaling.metrics_port={port} cannot be used"):
-        scale._shown(port)
+        frozen_gauge(port)
 
 
 @pytest.mark.parametrize(
