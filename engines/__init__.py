@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engines.engine_profile import EngineProfile
     from engines.torchserve.client import EngineClient
-    from engines.torchserve.engine import GatewayEngine
     from settings import Settings
     from settings.schema import Node
 
@@ -36,10 +35,3 @@ def connect(settings: "Settings", host: "Node | None" = None, *, timeout_s: floa
     from engines.torchserve.client import EngineClient
 
     return EngineClient(settings.engine, host or settings.engine.hosts[0], profile(settings), timeout_s)
-
-
-def of(settings: "Settings") -> "GatewayEngine":
-    """The engine as the gateway works with it."""
-    from engines.torchserve.engine import GatewayEngine
-
-    return GatewayEngine(settings.engine)

@@ -7,13 +7,15 @@ costs the engine no more than one does.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engines.engine_profile import ModelVersion
-from engines.interface import Reader
+from engines.torchserve.client import PING_S, EngineClient
 from errors import EngineError, NoWorker, UnknownModel
 from gateway import model_card as cards
 from gateway.model_card import Kind, ModelCard
@@ -248,34 +250,55 @@ def _now() -> float:
 
 
 Fingerprint = tuple[str, tuple[str, ...]]
+Found = TypeVar("Found")
+
+# The description of a busy model waits in the queue of its worker; the catalog goes on without it after this time.
+READ_S = 5.0
+THREADS = 16
 
 
 class Survey:
-    """Looks at the engine as a whole. A card is asked for once, and again when the version's archive or workers change.
+    """Describes everything that one engine host serves.
 
-    Asking costs the worker a turn, so it is not done at every look.
+    It reads a card once, and again when the version's archive or workers change, because a worker provides it. The
+    engine's client blocks, so the survey has threads of its own: a host that hangs delays no other.
     """
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, client: EngineClient) -> None:
+        self._client = client
         self._cards: dict[tuple[str, str], tuple[Fingerprint, ModelCard]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, f"survey-{client.node.name}")
+        self._ping_thread = ThreadPoolExecutor(1, f"ping-{client.node.name}")
+
+    async def is_alive(self) -> bool:
+        """Return within two seconds whether the host answers."""
+        try:
+            return await self._in(self._ping_thread, PING_S, self._client.is_alive)
+        except EngineError:
+            return False
 
     async def look(self) -> dict[str, ServedModel]:
-        """All models by name. Raises EngineError when the engine does not answer."""
-        names = await self._reader.model_names()
+        """Return all models by name. Raises EngineError when the engine does not answer."""
+        names = await self._read(self._client.models)
         models = await asyncio.gather(*(self._model(name) for name in names))
         found = {model.name: model for model in models if model is not None}
         seen = {(version.model, version.version) for model in found.values() for version in model.versions}
         self._cards = {key: card for key, card in self._cards.items() if key in seen}
         return found
 
+    def close(self) -> None:
+        """Close the connections; a call that is under way ends by its own timeout."""
+        for threads in (self._threads, self._ping_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
     async def _model(self, name: str) -> ServedModel | None:
-        versions = await self._reader.versions(name)
+        versions = await self._read(self._client.versions, name)
         if not versions:
             return None
         default = versions[0].version
-        if len(versions) > 1:
-            default = await self._reader.default_version(name) or default
+        if len(versions) > 1 and (found := await self._read(self._client.default, name)) is not None:
+            default = found.version
         return ServedModel(name, tuple(await asyncio.gather(*(self._version(each, default) for each in versions))))
 
     async def _version(self, found: ModelVersion, default: str) -> ServedVersion:
@@ -288,8 +311,23 @@ class Survey:
         known = self._cards.get(key)
         if known is not None and (known[0] == mark or not workers):
             return known[1]
-        card = await self._reader.card(*key) if workers else None
+        card = None
+        if workers:
+            with contextlib.suppress(EngineError):
+                card = await self._read(self._client.card, *key)
         if card is None:
             return {} if known is None else known[1]
         self._cards[key] = (mark, card)
         return card
+
+    async def _read(self, call: Callable[..., Found], *arguments: str) -> Found:
+        return await self._in(self._threads, READ_S, call, *arguments)
+
+    async def _in(
+        self, threads: ThreadPoolExecutor, timeout_s: float, call: Callable[..., Found], *arguments: str
+    ) -> Found:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
+        except TimeoutError:
+            raise EngineError("the engine's Management API does not answer") from None

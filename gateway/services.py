@@ -28,7 +28,6 @@ from gateway.tracing import Tracer
 from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.balancer import hosts
-from gateway.upstream.connections import open_session
 from settings.schema import Gateway, Settings
 
 if TYPE_CHECKING:
@@ -112,47 +111,49 @@ async def open_services(
     keys: "ApiKeys | None",
     siblings: ProcessSlot | None,
 ) -> AsyncIterator[Services]:
-    """Opens the session to the engine and what stands on it; closes it at the end. The engine need not be there."""
+    """Open the connections to the engine and the services on top of them; close them at the end.
+
+    The engine need not be there yet.
+    """
     gateway = settings.gateway
-    async with open_session(gateway) as session:
-        served = hosts(settings, session, metrics, tracer)
-        catalog = Catalog(served.look, gateway.catalog_ttl_s)
-        deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
-        trials = TrialMetrics(metrics.registry)
-        splits = TrafficSplits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
-        made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
-        splits.start()
-        try:
-            served.start()
-            pipeline = Pipeline(made.engine, business, metrics)
-            stopping = Shutdown()
-            shortcut = None
-            if may_be_taken(gateway):
-                shortcut = FastPath(gateway, catalog, made, business, metrics)
-            with notice(stopping, gateway.stop_notice_ms / 1000):
-                yield Services(
-                    settings,
-                    catalog,
-                    pipeline,
-                    made.traffic,
-                    metrics,
-                    deadlines,
-                    made.admission,
-                    stopping,
-                    receiving_for(gateway),
-                    origins_for(gateway.security.cors_origins),
-                    shortcut,
-                    refusals_for(gateway, catalog, made.admission, metrics, keys),
-                    siblings,
-                )
-        finally:
-            splits.close()
-            await made.shadow.close()
-            tracer.close()
-            await catalog.close()
-            await served.close()
-            if siblings is not None:
-                siblings.leave()
+    served = hosts(settings, metrics, tracer)
+    catalog = Catalog(served.look, gateway.catalog_ttl_s)
+    deadlines = Deadlines(gateway.deadline_ms, gateway.max_deadline_ms)
+    trials = TrialMetrics(metrics.registry)
+    splits = TrafficSplits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
+    made = chain(served.engine, catalog, gateway, metrics, splits, trials, tracer)
+    splits.start()
+    try:
+        served.start()
+        pipeline = Pipeline(made.engine, business, metrics)
+        stopping = Shutdown()
+        shortcut = None
+        if may_be_taken(gateway):
+            shortcut = FastPath(gateway, catalog, made, business, metrics)
+        with notice(stopping, gateway.stop_notice_ms / 1000):
+            yield Services(
+                settings,
+                catalog,
+                pipeline,
+                made.traffic,
+                metrics,
+                deadlines,
+                made.admission,
+                stopping,
+                receiving_for(gateway),
+                origins_for(gateway.security.cors_origins),
+                shortcut,
+                refusals_for(gateway, catalog, made.admission, metrics, keys),
+                siblings,
+            )
+    finally:
+        splits.close()
+        await made.shadow.close()
+        tracer.close()
+        await catalog.close()
+        await served.close()
+        if siblings is not None:
+            siblings.leave()
 
 
 def services_of(scope: Scope) -> Services:

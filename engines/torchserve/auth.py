@@ -22,6 +22,7 @@ import requests
 from engines.engine_profile import EngineProfile, Interface
 from engines.torchserve import api
 from errors import EngineError
+from logs import event
 from settings.load import ROOT
 from settings.schema import Node
 
@@ -74,6 +75,13 @@ def read_keys(path: Path, title: str) -> EngineKeys:
             if time.monotonic() > deadline:
                 raise EngineError(f"{path} is not a {title} key file") from None
             time.sleep(READ_PAUSE_S)
+
+
+def direct_session() -> requests.Session:
+    """Return a session that ignores the environment's proxies and .netrc, which could replace the token."""
+    session = requests.Session()
+    session.trust_env = False
+    return session
 
 
 class KeyRing:
@@ -129,7 +137,7 @@ class KeyRing:
                 keys = self._renew(interface)
             return keys.token(interface).value
 
-    def replace(self, interface: Interface, refused: str) -> bool:
+    def replace(self, interface: Interface, refused: str | None) -> bool:
         """Return whether there is another token than the one that the engine refused, renewing it where necessary."""
         if self._fixed is not None:
             return False
@@ -159,7 +167,7 @@ class KeyRing:
         """Return the seconds for which a token is valid; without end where the engine does not renew tokens."""
         return keys.token(interface).expires - self._clock() if self._renews else float("inf")
 
-    def _differs(self, interface: Interface, refused: str) -> bool:
+    def _differs(self, interface: Interface, refused: str | None) -> bool:
         return self._keys is not None and self._keys.token(interface).value != refused
 
     def _may_renew(self, interface: Interface) -> bool:
@@ -176,21 +184,19 @@ class KeyRing:
                 if self._left(self._read(), interface) < self._margin_s:
                     self._renew(interface)
             except EngineError as error:
-                log.warning("token_renewal_failed", extra={"fields": {"interface": interface, "reason": str(error)}})
+                event(log, logging.WARNING, "token_renewal_failed", interface=interface, reason=str(error))
 
     def _renew(self, interface: Interface) -> EngineKeys:
         """Have the engine write a new token into its key file, and read that."""
-        self._renewed[interface] = self._clock()
-        fields: dict[str, Any] = {"interface": interface}
+        headers = {"Authorization": f"Bearer {self._read().api}"}
         try:
-            answer = requests.get(
-                self._url + api.renewal_path(interface),
-                headers={"Authorization": f"Bearer {self._read().api}"},
-                timeout=RENEWAL_TIMEOUT_S,
-            )
-            log.info("token_renewal", extra={"fields": fields | {"status": answer.status_code}})
+            with direct_session() as session:
+                url = self._url + api.renewal_path(interface)
+                answer = session.get(url, headers=headers, timeout=RENEWAL_TIMEOUT_S)
+            event(log, logging.INFO, "token_renewal", interface=interface, status=answer.status_code)
         except requests.RequestException as error:
-            log.warning("token_renewal_failed", extra={"fields": fields | {"reason": type(error).__name__}})
+            event(log, logging.WARNING, "token_renewal_failed", interface=interface, reason=type(error).__name__)
+        self._renewed[interface] = self._clock()
         return self._read()
 
 

@@ -27,7 +27,7 @@ from engines.engine_profile import (
     PredictionResponse,
 )
 from engines.torchserve import api, unpacked
-from engines.torchserve.auth import KeyRing
+from engines.torchserve.auth import KeyRing, direct_session
 from engines.torchserve.drain import Probe, WorkerNotNamed, reach_all, wait_until_drained
 from engines.torchserve.responses import is_key_refused
 from errors import EngineError
@@ -202,7 +202,7 @@ class EngineClient:
         """The session of the calling thread."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = direct_session()
             self._sessions.append(session)
         return session
 

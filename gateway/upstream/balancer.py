@@ -13,20 +13,17 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from urllib.parse import urlsplit
 
-import aiohttp
-
 import engines
 from deployments.traffic import AnsweringVersions, live_folder, read_live
-from engines.interface import Front, Keys
+from engines.torchserve.client import EngineClient
 from errors import EngineError, NoWorker, UnknownModel, WorkerLost
-from gateway.catalog import Look, ServedModel, ServedVersion, Survey
+from gateway.catalog import READ_S, Look, ServedModel, ServedVersion, Survey
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
 from gateway.upstream.connections import Pool, open_pool
 from gateway.upstream.inference_client import InferenceClient
 from logs import event
-from settings.schema import Node as Place
 from settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -264,7 +261,7 @@ class Hosts:
 
     engine: Predictor
     look: Look
-    keys: Sequence[Keys]
+    surveys: Sequence[Survey]
     pools: Sequence[Pool]
     nodes: LoadBalancer | None = field(default=None)
 
@@ -279,42 +276,41 @@ class Hosts:
             await self.nodes.close()
         for pool in self.pools:
             pool.close()
-        for keys in self.keys:
-            await keys.close()
+        for survey in self.surveys:
+            survey.close()
 
 
-def hosts(settings: Settings, session: aiohttp.ClientSession, metrics: Metrics, tracer: Tracer) -> Hosts:
+def hosts(settings: Settings, metrics: Metrics, tracer: Tracer) -> Hosts:
     """The engine that the settings name; a single one is asked directly, as nothing can be chosen or left out."""
-    engine, places = engines.of(settings), settings.engine.hosts
-    fronts = [engine.front(place, session) for place in places]
-    pools = [_pool(place, settings) for place in places]
-    keys = [front.keys for front in fronts]
+    clients = [engines.connect(settings, host, timeout_s=READ_S) for host in settings.engine.hosts]
+    pools = [_pool(client, settings) for client in clients]
+    surveys = [Survey(client) for client in clients]
     if not settings.engine.nodes:
-        [place], [front], [pool] = places, fronts, pools
-        return Hosts(_upstream(place, front, pool, metrics, tracer), Survey(front.reader).look, keys, pools)
+        [client], [survey], [pool] = clients, surveys, pools
+        return Hosts(_upstream(client, pool, metrics, tracer), survey.look, surveys, pools)
     folder = live_folder(settings)
     several = [
         EngineHost(
-            place.name,
-            _upstream(place, front, pool, metrics, tracer, place.name),
-            Survey(front.reader).look,
-            front.reader.answers,
+            client.node.name,
+            _upstream(client, pool, metrics, tracer, client.node.name),
+            survey.look,
+            survey.is_alive,
             lambda: read_live(folder),
             metrics,
         )
-        for place, front, pool in zip(places, fronts, pools, strict=True)
+        for client, survey, pool in zip(clients, surveys, pools, strict=True)
     ]
     nodes = LoadBalancer(several, metrics, settings.engine.check_s)
-    return Hosts(nodes, nodes.look, keys, pools, nodes)
+    return Hosts(nodes, nodes.look, surveys, pools, nodes)
 
 
 def _upstream(
-    place: Place, front: Front, pool: Pool, metrics: Metrics, tracer: Tracer, name: str | None = None
+    client: EngineClient, pool: Pool, metrics: Metrics, tracer: Tracer, name: str | None = None
 ) -> InferenceClient:
-    authority = urlsplit(place.inference_url).netloc  # host and port, as a request names them
-    return InferenceClient(authority, pool, front.dialect, front.keys, metrics, tracer, name)
+    authority = urlsplit(client.node.inference_url).netloc  # host and port, as a request names them
+    return InferenceClient(authority, pool, client.keys, metrics, tracer, name)
 
 
-def _pool(place: Place, settings: Settings) -> Pool:
-    parts = urlsplit(place.inference_url)
+def _pool(client: EngineClient, settings: Settings) -> Pool:
+    parts = urlsplit(client.node.inference_url)
     return open_pool(settings.gateway, parts.hostname or "", parts.port or 80)

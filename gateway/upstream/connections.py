@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-import aiohttp
 import httptools
 
 from settings.schema import Gateway
@@ -235,20 +234,4 @@ def open_pool(gateway: Gateway, host: str, port: int) -> Pool:
         limit=gateway.upstream_connections,
         keepalive_s=gateway.upstream_keepalive_s,
         connect_timeout_s=gateway.connect_timeout_s,
-    )
-
-
-def open_session(gateway: Gateway) -> aiohttp.ClientSession:
-    """A session for descriptions of the engine with keep-alive connections, bounded. Close it when done.
-
-    Its requests have no time limit of their own but that for connecting: each request's deadline ends them.
-    """
-    connector = aiohttp.TCPConnector(
-        limit=0, limit_per_host=gateway.upstream_connections, keepalive_timeout=gateway.upstream_keepalive_s
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=gateway.connect_timeout_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
     )

@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from engines.interface import Dialect, Keys
-from errors import Internal, NoWorker, WorkerLost
+from engines.torchserve.api import prediction_path
+from engines.torchserve.auth import KeyRing
+from engines.torchserve.responses import error_from_response, is_key_refused
+from errors import EngineError, Internal, NoWorker, WorkerLost
 from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.http.body import OCTETS
 from gateway.metrics import Metrics
@@ -32,37 +34,46 @@ class InferenceClient:
         self,
         host: str,
         pool: Pool,
-        dialect: Dialect,
-        keys: Keys,
+        keys: KeyRing,
         metrics: Metrics,
         tracer: Tracer,
         node: str | None = None,
     ) -> None:
         self._pool = pool
-        self._dialect = dialect
         self._keys = keys
         self._metrics = metrics
         self._tracer = tracer
         self._node = node
         # A few models are asked again and again.
-        self._opening = lru_cache(maxsize=1024)(partial(_opening, host, dialect))
+        self._opening = lru_cache(maxsize=1024)(partial(_opening, host))
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
         """One prediction. Raises the RequestError that the engine's refusal means.
 
         That is NoWorker when the engine is not there, WorkerLost when it was lost on the way.
         """
-        token = await self._keys.token("inference")
+        token = self._keys.current("inference") or await self._read_token()
         reply = await self._timed(request, token)
-        if reply.status != 200 and self._dialect.key_refused(reply.status, reply.answer.body):
-            if not await self._keys.replaced("inference", token):
-                raise NoWorker("the engine does not accept the gateway's key")
-            reply = await self._timed(request, await self._keys.token("inference"))
-            if self._dialect.key_refused(reply.status, reply.answer.body):
-                raise NoWorker("the engine does not accept the gateway's key")
+        if reply.status != 200 and is_key_refused(reply.status, reply.answer.body):
+            reply = await self._with_other_token(request, token)
         if reply.status != 200:
-            raise self._dialect.refusal(reply.status, reply.answer.body, request.model)
+            raise error_from_response(reply.status, reply.answer.body, request.model)
         return reply.answer
+
+    async def _read_token(self) -> str | None:
+        """Return the token, which the key ring reads or renews in a thread; None when there is none (yet)."""
+        try:
+            return await asyncio.to_thread(self._keys.token, "inference")
+        except EngineError:
+            return None
+
+    async def _with_other_token(self, request: PredictionRequest, refused: str | None) -> _Reply:
+        """Send once more after the engine refused the token."""
+        if await asyncio.to_thread(self._keys.replace, "inference", refused):
+            reply = await self._timed(request, self._keys.current("inference") or await self._read_token())
+            if not is_key_refused(reply.status, reply.answer.body):
+                return reply
+        raise NoWorker("the engine does not accept the gateway's key")
 
     async def _timed(self, request: PredictionRequest, token: str | None) -> _Reply:
         clock = asyncio.get_running_loop().time
@@ -120,6 +131,6 @@ def _head(lines: list[str]) -> bytes:
     return head.encode("latin-1")
 
 
-def _opening(host: str, dialect: Dialect, model: str, version: str | None) -> str:
+def _opening(host: str, model: str, version: str | None) -> str:
     """Request line and Host."""
-    return f"POST {dialect.prediction_path(model, version)} HTTP/1.1\r\nHost: {host}"
+    return f"POST {prediction_path(model, version)} HTTP/1.1\r\nHost: {host}"

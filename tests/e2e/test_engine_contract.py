@@ -4,11 +4,9 @@ A second version of cartpole stands beside the one that serves, and is gone at t
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import aiohttp
-import anyio
 import pytest
 import requests
 
@@ -19,8 +17,9 @@ from delivery.publish import publish
 from delivery.stores import Store, open_store
 from delivery.stores.base import file_name
 from engines.engine_profile import ModelVersion, PredictionInput
-from engines.interface import Front
+from engines.torchserve.api import prediction_path
 from engines.torchserve.client import EngineClient
+from engines.torchserve.responses import error_from_response, is_key_refused
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
 from loadtest.server import by_model
 from prometheus import read
@@ -82,15 +81,6 @@ def registered(stage: Stage) -> Iterator[EngineClient]:
     host.set_default(MODEL, stage.serving)
 
 
-@pytest.fixture
-async def front(stage: Stage) -> AsyncIterator[Front]:
-    async with aiohttp.ClientSession() as session:
-        [node] = stage.settings.engine.hosts
-        made = engines.of(stage.settings).front(node, session)
-        yield made
-        await made.keys.close()
-
-
 def with_workers(host: EngineClient, count: int) -> ModelVersion:
     """The other version, once so many workers are described."""
     deadline = time.monotonic() + WORKERS_S
@@ -100,16 +90,12 @@ def with_workers(host: EngineClient, count: int) -> ModelVersion:
     return found
 
 
-async def post(node: Node, front: Front, token: str, request: PredictionInput, model: str = MODEL) -> tuple[int, bytes]:
-    """One prediction as the gateway's wire client sends it."""
+def post(host: EngineClient, token: str, request: PredictionInput, model: str = MODEL) -> tuple[int, bytes]:
+    """One prediction as the gateway's connections send it."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": request.content_type}
-    url = node.inference_url + front.dialect.prediction_path(model, None)
-
-    def send() -> tuple[int, bytes]:
-        answer = requests.post(url, data=request.body, headers=headers, timeout=60)
-        return answer.status_code, answer.content
-
-    return await anyio.to_thread.run_sync(send)
+    url = host.node.inference_url + prediction_path(model, None)
+    answer = requests.post(url, data=request.body, headers=headers, timeout=60)
+    return answer.status_code, answer.content
 
 
 def test_it_answers_and_names_its_models(stage: Stage) -> None:
@@ -146,14 +132,13 @@ def test_a_version_is_registered_as_asked_beside_the_one_that_serves(stage: Stag
     assert host.find(MODEL, OTHER) is not None
 
 
-@pytest.mark.anyio
-async def test_a_version_without_a_worker_is_told_as_such(stage: Stage, front: Front) -> None:
+def test_version_without_a_worker_is_no_worker(stage: Stage) -> None:
     host = stage.host
     host.unregister(MODEL, OTHER)
     host.register(MODEL, stage.url, PARAMS, 60)
     answer = host.predict(MODEL, OTHER, STATE)
-    assert isinstance(front.dialect.refusal(answer.status, answer.body, MODEL), NoWorker)
-    assert await front.reader.card(MODEL, OTHER) in (None, {})
+    assert isinstance(error_from_response(answer.status, answer.body, MODEL), NoWorker)
+    assert host.card(MODEL, OTHER) in (None, {})
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/files/x-1.0.mar", "file:///etc/hostname"])
@@ -217,41 +202,31 @@ def test_the_default_version_goes_only_when_it_is_the_last(registered: EngineCli
     assert default.version == stage.serving
 
 
-@pytest.mark.anyio
-async def test_a_gateway_reads_what_delivery_does(registered: EngineClient, front: Front) -> None:
-    reader = front.reader
-    assert await reader.answers()
-    assert set(await reader.model_names()) == set(registered.models())
-    found = {each.version: each.pids for each in await reader.versions(MODEL)}
-    assert found == {each.version: each.pids for each in registered.versions(MODEL)}
+def test_description_of_an_unknown_model_is_empty(registered: EngineClient) -> None:
+    assert registered.is_alive()
     default = registered.default(MODEL)
     assert default is not None
-    assert await reader.default_version(MODEL) == default.version
-    assert (await reader.versions("nobody"), await reader.default_version("nobody")) == ([], None)
+    assert default.version in {each.version for each in registered.versions(MODEL)}
+    assert (registered.versions("nobody"), registered.default("nobody")) == ([], None)
 
 
-@pytest.mark.anyio
-async def test_a_worker_shows_the_card_of_its_archive(registered: EngineClient, front: Front, stage: Stage) -> None:
-    card = await front.reader.card(MODEL, OTHER)
+def test_a_worker_shows_the_card_of_its_archive(registered: EngineClient, stage: Stage) -> None:
+    card = registered.card(MODEL, OTHER)
     assert card is not None
     assert {key: card[key] for key in ("model_name", "kind", "action")} == {
         key: stage.archive.card[key] for key in ("model_name", "kind", "action")
     }
 
 
-@pytest.mark.anyio
-async def test_a_key_is_refused_in_words_that_the_gateway_knows_and_replaced(stage: Stage, front: Front) -> None:
-    [node] = stage.settings.engine.hosts
-    status, body = await post(node, front, "nobodys-key", STATE)
-    assert front.dialect.key_refused(status, body)
-    assert await front.keys.replaced("inference", "nobodys-key")
-    token = await front.keys.token("inference")
-    assert token is not None
-    status, body = await post(node, front, token, STATE)
-    assert (status, front.dialect.key_refused(status, body)) == (200, False)
+def test_refused_key_is_recognized_and_replaced(stage: Stage) -> None:
+    status, body = post(stage.host, "nobodys-key", STATE)
+    assert is_key_refused(status, body)
+    keys = stage.host.keys
+    assert keys.replace("inference", "nobodys-key")
+    status, body = post(stage.host, keys.token("inference"), STATE)
+    assert (status, is_key_refused(status, body)) == (200, False)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("model", "body", "error"),
     [
@@ -261,16 +236,13 @@ async def test_a_key_is_refused_in_words_that_the_gateway_knows_and_replaced(sta
     ],
     ids=["unknown model", "unreadable", "invalid"],
 )
-async def test_a_refusal_has_its_meaning(
-    stage: Stage, front: Front, model: str, body: bytes, error: RequestError
-) -> None:
-    [node] = stage.settings.engine.hosts
-    token = await front.keys.token("inference")
-    status, content = await post(node, front, token or "", PredictionInput(body, "application/json"), model)
-    told = front.dialect.refusal(status, content, model)
-    assert type(told) is type(error)
-    assert told.code in {"unknown_model", "unreadable_input", "invalid_fields"}
-    assert told.status == status < 500
+def test_error_response_has_its_meaning(stage: Stage, model: str, body: bytes, error: RequestError) -> None:
+    token = stage.host.keys.token("inference")
+    status, content = post(stage.host, token, PredictionInput(body, "application/json"), model)
+    found = error_from_response(status, content, model)
+    assert type(found) is type(error)
+    assert found.code in {"unknown_model", "unreadable_input", "invalid_fields"}
+    assert found.status == status < 500
 
 
 def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> None:
@@ -280,16 +252,13 @@ def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> Non
     assert all((name, MODEL) in counters for name in (names.requests, names.queue_us, names.inference_us))
 
 
-@pytest.mark.anyio
-async def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
+def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
     away = Node(name="away", inference_url="http://127.0.0.1:1", management_url="http://127.0.0.1:1", token="t")
     with engines.connect(stage.settings, away) as host:
         assert not host.is_alive()
         assert not host.answers()
         with pytest.raises(MarinaError, match=f"no {ENGINE.title} at"):
             host.versions(MODEL)
-    async with aiohttp.ClientSession() as session:
-        assert not await engines.of(stage.settings).front(away, session).reader.answers()
 
 
 def test_a_switch_a_drain_and_a_removal_lose_no_request(registered: EngineClient, stage: Stage) -> None:

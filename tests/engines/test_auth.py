@@ -95,7 +95,7 @@ def test_key_ring_after_a_failed_renewal_waits_before_the_next(path: Path) -> No
     ring = KeyRing(node, TORCHSERVE, clock=lambda: now)
     asked: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("requests.get", lambda url, **_: refuse(asked, url))
+        patch.setattr(requests.Session, "get", lambda _, url, **__: refuse(asked, url))
         assert not ring.replace("inference", "i-secret")
         assert not ring.replace("inference", "i-secret")
         now += auth.RETRY_S

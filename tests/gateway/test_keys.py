@@ -3,21 +3,19 @@
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import anyio
 import pytest
 import requests
 
-import settings
-from engines.torchserve.key_file import read_keys
-from engines.torchserve.key_ring import KeyPlace, KeyRing
+from engines.profiles import TORCHSERVE
+from engines.torchserve.auth import KeyRing
 from gateway.samples import PICTURE
-from gateway.upstream.connections import open_session
+from settings.schema import Node
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.polling import wait_for
 
 HOUR_S = 3600.0
 CONTENT = {
@@ -27,14 +25,15 @@ CONTENT = {
 }
 
 
-@asynccontextmanager
-async def ring(engine: Engine, ahead_s: float = 0, margin_s: float = 60) -> AsyncIterator[KeyRing]:
+def ring(engine: Engine, ahead_s: float = 0, margin_s: float = 60) -> KeyRing:
     """Keys of this engine as seen by a clock that is `ahead_s` seconds fast."""
-    place = KeyPlace(engine.key_file, f"http://127.0.0.1:{engine.management_port}", margin_s)
-    async with open_session(settings.load([]).gateway) as session:
-        keys = KeyRing(place, session, lambda: time.time() + ahead_s)
-        yield keys
-        await keys.close()
+    host = Node(
+        name="engine",
+        inference_url=f"http://127.0.0.1:{engine.inference_port}",
+        management_url=f"http://127.0.0.1:{engine.management_port}",
+        key_file=str(engine.key_file),
+    )
+    return KeyRing(host, TORCHSERVE, margin_s, lambda: time.time() + ahead_s)
 
 
 def accepted(engine: Engine, token: str | None) -> bool:
@@ -42,59 +41,50 @@ def accepted(engine: Engine, token: str | None) -> bool:
     return requests.post(url, data=PICTURE, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code == 200
 
 
-@pytest.mark.anyio
-async def test_a_token_that_is_good_for_long_is_used_as_it_is(engine: Engine) -> None:
-    async with ring(engine) as keys:
-        assert await keys.token("inference") == engine.keys()["inference"]
+def test_key_ring_keeps_a_token_that_is_valid_for_long(engine: Engine) -> None:
+    keys = ring(engine)
+    assert keys.current("inference") is None
+    assert keys.token("inference") == keys.current("inference") == engine.keys()["inference"]
 
 
-@pytest.mark.anyio
-async def test_a_token_about_to_expire_is_renewed_while_it_is_still_used(engine: Engine) -> None:
+def test_key_ring_renews_a_token_about_to_expire_while_it_is_still_used(engine: Engine) -> None:
     old = engine.keys()["inference"]
-    async with ring(engine, margin_s=2 * HOUR_S) as keys:
-        assert await keys.token("inference") == old
-        for _ in range(3000):
-            if await keys.token("inference") != old:
-                break
-            await anyio.sleep(0.01)
-        new = await keys.token("inference")
-        assert new != old
-        assert accepted(engine, new)
+    keys = ring(engine, margin_s=2 * HOUR_S)
+    assert keys.token("inference") == old
+    assert keys.current("inference") == old
+    wait_for(lambda: keys.current("inference") != old)
+    new = keys.current("inference")
+    assert accepted(engine, new)
 
 
-@pytest.mark.anyio
-async def test_an_expired_token_is_renewed_before_it_is_used(engine: Engine) -> None:
+def test_key_ring_renews_an_expired_token_before_its_use(engine: Engine) -> None:
     old = engine.keys()["inference"]
-    async with ring(engine, ahead_s=2 * HOUR_S) as keys:
-        new = await keys.token("inference")
-        assert new != old
-        assert accepted(engine, new)
+    keys = ring(engine, ahead_s=2 * HOUR_S)
+    new = keys.token("inference")
+    assert new != old
+    assert accepted(engine, new)
 
 
-@pytest.mark.anyio
-async def test_a_refused_token_that_others_renewed_is_only_read_again(engine: Engine) -> None:
-    async with ring(engine) as keys:
-        old = await keys.token("inference")
-        engine.renew("inference")
-        renewed = engine.keys()["inference"]
-        assert await keys.replaced("inference", old)
-        assert await keys.token("inference") == renewed == engine.keys()["inference"]
+def test_key_ring_reads_a_refused_token_again_that_others_renewed(engine: Engine) -> None:
+    keys = ring(engine)
+    old = keys.token("inference")
+    engine.renew("inference")
+    renewed = engine.keys()["inference"]
+    assert keys.replace("inference", old)
+    assert keys.token("inference") == renewed == engine.keys()["inference"]
 
 
-@pytest.mark.anyio
-async def test_many_refused_at_once_cost_one_renewal(engine: Engine) -> None:
-    async with ring(engine) as keys:
-        old = await keys.token("inference")
-        seen: set[str | None] = set()
+def test_key_ring_renews_once_for_many_threads_that_were_refused(engine: Engine) -> None:
+    keys = ring(engine)
+    old = keys.token("inference")
 
-        async def refused() -> None:
-            assert await keys.replaced("inference", old)
-            seen.add(await keys.token("inference"))
+    def refused(_: int) -> str:
+        assert keys.replace("inference", old)
+        return keys.token("inference")
 
-        async with anyio.create_task_group() as group:
-            for _ in range(10):
-                group.start_soon(refused)
-        assert seen == {engine.keys()["inference"]}
+    with ThreadPoolExecutor(10) as threads:
+        seen = set(threads.map(refused, range(10)))
+    assert seen == {engine.keys()["inference"]}
 
 
 @pytest.mark.parametrize("interface", ["inference", "management"])
@@ -121,27 +111,3 @@ def test_wrong_keys_are_no_worker_and_are_not_shown(
 def test_a_missing_key_file_is_no_worker(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"engine.key_file={tmp_path}/none.json") as gateway:
         assert requests.post(f"{gateway}/models/digits/predict", data=PICTURE, timeout=30).status_code == 503
-
-
-@pytest.mark.anyio
-async def test_a_half_written_key_file_is_read_again(tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    text = json.dumps(CONTENT)
-    file.write_text(text[: len(text) // 2])
-
-    async def finish() -> None:
-        file.write_text(text)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(finish)
-        keys = await read_keys(file)
-    assert keys is not None
-    assert keys.token("inference").value == "i-secret"
-    assert keys.token("management").expires == pytest.approx(1795247992.067099, abs=1e-5)
-
-
-@pytest.mark.anyio
-async def test_keys_do_not_show_in_their_representation(tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    file.write_text(json.dumps(CONTENT))
-    assert "secret" not in repr(await read_keys(file))
