@@ -242,23 +242,30 @@ class EngineClient:
     def _send(
         self, interface: Interface, method: str, url: str, *, headers: Mapping[str, str] = NO_HEADERS, **options: Any
     ) -> requests.Response:
-        """Send with the token, and once more with another one if the engine refuses it."""
-        token = self.keys.token(interface)
+        """Send with the token, and once more with another one if the engine refuses it.
+
+        Without any token, the engine decides whether it needs one.
+        """
+        token: str | None = None
+        refusal = EngineError(f"{self._profile.title} does not accept the keys in {self.keys.source}")
+        try:
+            token = self.keys.token(interface)
+        except EngineError as error:
+            refusal = error
         answer = self._attempt(method, url, headers, token, options)
         if _refuses_key(answer) and self.keys.replace(interface, token):
             answer = self._attempt(method, url, headers, self.keys.token(interface), options)
         if _refuses_key(answer):
-            raise EngineError(f"{self._profile.title} does not accept the keys in {self.keys.source}")
+            raise refusal
         return answer
 
     def _attempt(
-        self, method: str, url: str, headers: Mapping[str, str], token: str, options: dict[str, Any]
+        self, method: str, url: str, headers: Mapping[str, str], token: str | None, options: dict[str, Any]
     ) -> requests.Response:
         title, parts = self._profile.title, urlsplit(url)
+        known = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            return self._session.request(
-                method, url, headers={**headers, "Authorization": f"Bearer {token}"}, **options
-            )
+            return self._session.request(method, url, headers={**headers, **known}, **options)
         except requests.ReadTimeout:
             raise EngineError(f"{title} did not answer {method} {parts.path} in {options['timeout']:g} s") from None
         except (requests.ConnectionError, requests.ConnectTimeout):

@@ -1,0 +1,115 @@
+"""The client of an engine host, against a server in this process that answers as a test decides."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import engines
+from engines.torchserve.client import EngineClient
+from errors import EngineError
+from settings import load
+
+REFUSAL = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."})
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request by `answer`, which gets the path and the Authorization header."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answer: Callable[[str, str | None], tuple[int, str]] = lambda path, key: (200, "{}")
+        self.paths: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.paths.append(self.path)
+        status, body = self.server.answer(self.path, self.headers["Authorization"])
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def client(server: Server, tmp_path: Path) -> Iterator[EngineClient]:
+    ports = [f"engine.{name}_port={server.server_port}" for name in ("inference", "management")]
+    with engines.connect(load([*ports, f"engine.key_file={tmp_path}/key_file.json"])) as made:
+        yield made
+
+
+def keys(path: Path, management: str) -> None:
+    token = {"key": management, "expiration time": "2999-01-01T00:00:00Z"}
+    path.write_text(json.dumps({"management": token, "inference": token, "API": {"key": "a"}}))
+
+
+def test_client_without_a_key_file_asks_an_engine_that_needs_no_key(server: Server, client: EngineClient) -> None:
+    server.answer = lambda path, key: (200, '{"models": [{"modelName": "b"}, {"modelName": "a"}]}')
+    assert client.models() == ["a", "b"]
+    server.answer = lambda path, key: (400, REFUSAL)
+    with pytest.raises(EngineError, match=r"no TorchServe keys in .*; is TorchServe running\?"):
+        client.models()
+
+
+def test_client_whose_key_is_refused_reads_the_file_again(server: Server, client: EngineClient, tmp_path: Path) -> None:
+    keys(tmp_path / "key_file.json", "old")
+    server.answer = lambda path, key: (200, '{"models": []}') if key == "Bearer old" else (400, REFUSAL)
+    assert client.models() == []
+    keys(tmp_path / "key_file.json", "new")
+    server.answer = lambda path, key: (200, '{"models": []}') if key == "Bearer new" else (400, REFUSAL)
+    assert client.models() == []
+    assert not any("/token" in path for path in server.paths)
+
+
+def test_client_whose_renewed_key_is_refused_too_names_the_key_file(
+    server: Server, client: EngineClient, tmp_path: Path
+) -> None:
+    keys(tmp_path / "key_file.json", "old")
+    server.answer = lambda path, key: (400, REFUSAL)
+    with pytest.raises(EngineError, match=r"TorchServe does not accept the keys in .*key_file\.json"):
+        client.models()
+    assert "/token?type=management" in server.paths
+
+
+@pytest.mark.parametrize("environment", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
+def test_client_ignores_a_proxy_of_the_environment(
+    server: Server, client: EngineClient, monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
+    monkeypatch.setenv(environment, "http://127.0.0.1:1")
+    server.answer = lambda path, key: (200, '{"models": []}')
+    assert client.models() == []
+    assert client.is_alive()
+
+
+def test_answer_that_is_not_json_is_one_line(server: Server, client: EngineClient) -> None:
+    server.answer = lambda path, key: (200, "<html>")
+    with pytest.raises(EngineError, match=r"^the Management API at http://.*/models did not answer in JSON$"):
+        client.models()
+
+
+def test_card_without_a_worker_is_none_and_of_an_archive_without_one_empty(
+    server: Server, client: EngineClient
+) -> None:
+    server.answer = lambda path, key: (503, '{"message": "no worker"}')
+    assert client.card("m", "1.0") is None
+    server.answer = lambda path, key: (200, '[{"modelName": "m", "modelVersion": "1.0"}]')
+    assert client.card("m", "1.0") == {}
