@@ -17,7 +17,7 @@ async def console(devtools: int, gateway: str, model: str = "digits") -> AsyncIt
     """The console with this model chosen; at the end nothing has gone wrong, and nobody else was asked for anything."""
     async with open_page(devtools, f"{gateway}/#model={quote(model, safe='')}") as page:
         await page.wait(f"{CHOSEN} === {json.dumps(model)}")
-        await page.wait("!document.getElementById('asking').hidden")
+        await page.wait("!document.getElementById('predict-form').hidden")
         yield page
         outside = {urlsplit(url).netloc for url in page.requested if not url.startswith(("data:", "blob:"))}
         assert outside == {urlsplit(gateway).netloc}

@@ -52,7 +52,7 @@ async def test_a_version_under_trial_is_shown_with_its_share(engine: Engine, dev
             roles = "[...document.querySelectorAll('td.role')].map(each => each.innerText.trim())"
             assert await page.evaluate(roles) == [
                 "75 % of requests, 0 so far",
-                "under trial: 25 % of requests, 0 so far; copies of 10 %, 0 answered",
+                "on trial: 25 % of requests, 0 so far; copies of 10 %, 0 answered",
             ]
             first = await page.evaluate("document.querySelector('#version option').innerText")
             assert first == "as clients get it: 1.0 75 %, 2.0 25 %"

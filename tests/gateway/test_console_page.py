@@ -39,7 +39,7 @@ async def test_a_picture_that_is_dropped_is_answered_in_bars(gateway: str, devto
         await page.drop_file(".drop", picture)
         await page.wait(ANSWERED)
         assert await page.evaluate(TEXTS) == ["7 75 %", "1 25 %"]
-        assert await text(page, "verdict") == "7, 75 % sure"
+        assert await text(page, "verdict") == "7 (75 %)"
         assert "version 1.0" in await text(page, "facts")
         widths = "[...document.querySelectorAll('#bars i')].map(bar => bar.style.width)"
         assert await page.evaluate(widths) == ["75%", "25%"]
@@ -111,7 +111,7 @@ async def test_labels_stay_text_whatever_they_hold(engine: Engine, devtools: int
             await page.drop_file(".drop", picture)
             await page.wait(ANSWERED)
             assert await page.evaluate(TEXTS) == [f"{HOSTILE} 75 %", "tame 25 %"]
-            assert await text(page, "verdict") == f"{HOSTILE}, 75 % sure"
+            assert await text(page, "verdict") == f"{HOSTILE} (75 %)"
             assert page.errors == []
 
 

@@ -1,53 +1,51 @@
-// One model, asked: which version, its input, its answer.
+// The panel that sends requests to one model: the version, the model's input, and the answer.
 
-import { showAnswer } from "./answer.js";
-import { curlOf } from "./curl.js";
+import { call, curlOf, pathOf } from "./api.js";
 import { find, make, say } from "./dom.js";
-import * as format from "./format.js";
-import { call, pathOf } from "./gateway.js";
-import { pictureInput } from "./picture.js";
-import { stateInput } from "./state.js";
+import { durationText, percentText } from "./figures.js";
+import { imageInput, observationInput } from "./inputs.js";
+import { showAnswer } from "./results.js";
 
 const AS_CLIENTS = "";
 
-/** The panel beside the list; `fail` is told of what it could not read, and says whether that was about a key. */
-export class Ask {
+/** The panel beside the list. `fail` is called with an error and returns whether it was about the API key. */
+export class PredictPanel {
   constructor(fail) {
     this.fail = fail;
     this.model = null;
     this.card = null;
-    this.shown = "";
-    this.known = "";
-    this.waiting = null;
-    this.asking = null;
+    this.known = ""; // what describes the model; when it changes, the card is read again
+    this.inputShown = "";
+    this.sending = null;
+    this.next = null;
     this.last = null;
     find("version").addEventListener("change", () => {
       this.showInput();
-      if (this.last !== null) this.ask(this.last); // the same, of the other version
+      if (this.last !== null) this.submit(this.last); // the same input, to the other version
     });
   }
 
-  /** Follows the newest state of the chosen model; null when there is none of that name. */
+  /** Follow the newest state of the chosen model; null when there is no model of that name. */
   update(model, name) {
     if (model === null) {
       this.close(name === null ? "Choose a model from the list." : `No model ${name} is served.`);
       return;
     }
-    const { default_version: open, split } = model;
+    const { default_version: standard, split } = model;
     const versions = model.versions.map((each) => [each.version, each.kind, each.view]);
-    const known = JSON.stringify([name, open, split?.trial, split?.weight, versions]);
+    const known = JSON.stringify([name, standard, split?.trial, split?.weight, versions]);
     if (known === this.known) return;
     this.known = known;
     this.describe(model);
   }
 
-  /** Shows nothing but these words. */
-  close(words) {
+  /** Show nothing but this text. */
+  close(text) {
     this.stop();
-    [this.model, this.card, this.shown, this.known] = [null, null, "", ""];
-    find("ask-head").textContent = "Ask a model";
-    say(find("about"), words);
-    find("asking").hidden = true;
+    [this.model, this.card, this.inputShown, this.known] = [null, null, "", ""];
+    find("predict-head").textContent = "Try a model";
+    say(find("about"), text);
+    find("predict-form").hidden = true;
     find("random").hidden = true;
   }
 
@@ -59,68 +57,68 @@ export class Ask {
       if (model.name !== this.model?.name) this.forgetAnswer();
       [this.model, this.card] = [model, card];
     } catch (error) {
-      if (known === this.known) this.close(this.fail(error) ? "" : error.words);
+      if (known === this.known) this.close(this.fail(error) ? "" : error.text);
       return;
     }
-    find("ask-head").textContent = `Ask ${model.name}`;
+    find("predict-head").textContent = `Try ${model.name}`;
     this.showVersions();
-    find("asking").hidden = false;
+    find("predict-form").hidden = false;
     this.showInput();
   }
 
   showVersions() {
     const select = find("version");
     const chosen = select.dataset.model === this.model.name ? select.value : AS_CLIENTS;
-    const open = openVersion(this.model.split, this.card.default_version);
+    const unnamed = unnamedText(this.model.split, this.card.default_version);
     const named = this.card.versions.map((each) => make("option", { value: each.version }, each.version));
-    select.replaceChildren(make("option", { value: AS_CLIENTS }, open), ...named);
+    select.replaceChildren(make("option", { value: AS_CLIENTS }, unnamed), ...named);
     select.value = named.some((each) => each.value === chosen) ? chosen : AS_CLIENTS;
     select.dataset.model = this.model.name;
   }
 
-  /** The version that the chosen path asks; of several it is the default one whose inputs are shown. */
+  /** The chosen version; the default one where the client's share decides. */
   get version() {
     const wanted = find("version").value || this.card.default_version;
     return this.card.versions.find((each) => each.version === wanted) ?? this.card.versions[0];
   }
 
-  /** Puts up the controls of the version's input, unless they are there: then what a person has set stays. */
+  /** Show the controls of the version's input. Controls that are there already keep what a person has set. */
   showInput() {
     const { kind, description, weights, observation, input } = this.version;
     say(find("about"), description ?? "");
     find("random").hidden = weights !== "random";
     const shown = JSON.stringify([this.model.name, kind, observation, input]);
-    if (shown === this.shown) return;
-    this.shown = shown;
+    if (shown === this.inputShown) return;
+    this.inputShown = shown;
     this.forgetAnswer();
     find("input").replaceChildren(this.makeInput(kind, observation));
   }
 
   makeInput(kind, observation) {
-    const send = (request) => this.ask(request);
-    if (kind === "vision") return pictureInput(send);
-    if (kind === "policy" && observation?.space) return stateInput(this.version, send);
-    return make("p", { class: "empty" }, "No worker has told yet what this model reads.");
+    const send = (request) => this.submit(request);
+    if (kind === "vision") return imageInput(send);
+    if (kind === "policy" && observation?.space) return observationInput(this.version, send);
+    return make("p", { class: "empty" }, "No worker has described this model's input yet.");
   }
 
-  /** Sends an input; while one is on its way only the newest of the others waits. */
-  ask(request) {
-    this.waiting = this.last = request;
-    if (this.asking === null) this.sendNext();
+  /** Send a request. While one is under way, only the newest of the others waits. */
+  submit(request) {
+    this.next = this.last = request;
+    if (this.sending === null) this.sendNext();
   }
 
   async sendNext() {
-    const asking = (this.asking = new AbortController());
-    while (this.waiting !== null && this.asking === asking) {
-      const request = this.waiting;
-      this.waiting = null;
-      await this.send(request, asking);
+    const sending = (this.sending = new AbortController());
+    while (this.next !== null && this.sending === sending) {
+      const request = this.next;
+      this.next = null;
+      await this.send(request, sending);
     }
-    if (this.asking === asking) this.asking = null;
+    if (this.sending === sending) this.sending = null;
   }
 
-  async send(request, asking) {
-    const { signal } = asking;
+  async send(request, sending) {
+    const { signal } = sending;
     const path = `${pathOf(this.model.name, find("version").value || null)}/predict`;
     const post = (body) => call(path, { method: "POST", headers: { "Content-Type": request.type }, body, signal });
     find("input").setAttribute("aria-busy", "true");
@@ -130,44 +128,44 @@ export class Ask {
       const response = await post(request.body);
       content = await response.json();
       const seconds = (performance.now() - started) / 1000;
-      if (this.asking !== asking) return;
+      if (this.sending !== sending) return;
       find("refusal").hidden = true;
       find("answer").hidden = false;
-      // Bars of what was drawn before stay until the new ones are there, or they would flicker under a moving slider.
-      showAnswer(content, this.answered(content), null, request.draws !== null);
+      // Bars of sampled actions stay until the new ones are there, or they would flicker under a moving slider.
+      showAnswer(content, this.answeredBy(content), null, request.draws !== null);
       this.showFacts(content, response, seconds, path, request);
       if (request.draws === null) return;
       const drawn = await (await post(request.draws)).json();
-      if (this.asking === asking) showAnswer(content, this.answered(content), drawn.predictions, false);
+      if (this.sending === sending) showAnswer(content, this.answeredBy(content), drawn.predictions, false);
     } catch (error) {
-      if (error.name === "AbortError" || this.asking !== asking) return;
-      if (content !== null) showAnswer(content, this.answered(content), null, false);
-      this.refused(error, content !== null);
+      if (error.name === "AbortError" || this.sending !== sending) return;
+      if (content !== null) showAnswer(content, this.answeredBy(content), null, false);
+      this.showError(error, content !== null);
     } finally {
-      if (this.waiting === null) find("input").removeAttribute("aria-busy");
+      if (this.next === null) find("input").removeAttribute("aria-busy");
     }
   }
 
-  /** The version that answered, and how its predictions are drawn. */
-  answered(content) {
+  /** The version that answered, with the view that draws its predictions. */
+  answeredBy(content) {
     const name = content.version ?? this.version.version;
     const found = (versions) => versions.find((each) => each.version === name);
     return { ...(found(this.card.versions) ?? this.version), view: found(this.model.versions)?.view };
   }
 
   showFacts(content, response, seconds, path, request) {
-    const facts = [`version ${content.version}`, `${format.duration(seconds)} from this browser and back`];
+    const facts = [`version ${content.version}`, `${durationText(seconds)} from this browser and back`];
     const id = response.headers.get("x-request-id");
     find("facts").replaceChildren(`${facts.join(" · ")} · request id `, make("code", {}, id ?? "unknown"));
     find("curl").textContent = curlOf(new URL(path, document.baseURI).href, request);
   }
 
-  /** Says why there is no answer; one that is `answered` stays, only what was drawn beside it is missing. */
-  refused(error, answered) {
+  /** Show an error. An answer stays when only its sampled actions are missing. */
+  showError(error, answered) {
     find("answer").hidden = !answered;
     if (!answered) find("verdict").textContent = "";
     if (this.fail(error)) return;
-    find("refusal").replaceChildren(error.words ?? `The answer cannot be shown: ${error.message}`);
+    find("refusal").replaceChildren(error.text ?? `The answer cannot be shown: ${error.message}`);
     if (error.requestId) find("refusal").append(" Request id ", make("code", {}, error.requestId));
     find("refusal").hidden = false;
   }
@@ -182,15 +180,15 @@ export class Ask {
   }
 
   stop() {
-    this.asking?.abort();
-    [this.asking, this.waiting] = [null, null];
+    this.sending?.abort();
+    [this.sending, this.next] = [null, null];
     find("input").removeAttribute("aria-busy");
   }
 }
 
-/** What answers when no version is named. */
-function openVersion(split, standard) {
+/** What answers a request that names no version. */
+function unnamedText(split, standard) {
   if (split === null) return `default (${standard})`;
   const shares = [[split.stable, 1 - split.weight], [split.trial, split.weight]];
-  return `as clients get it: ${shares.map(([version, share]) => `${version} ${format.percent(share)}`).join(", ")}`;
+  return `as clients get it: ${shares.map(([version, share]) => `${version} ${percentText(share)}`).join(", ")}`;
 }
