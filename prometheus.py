@@ -21,7 +21,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from errors import FiguresError
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 TIMEOUT_S = 5.0  # for one answer, to its last byte
 LARGEST_BYTES = 64 << 20  # a thousand models have 5 MiB of figures
@@ -132,7 +132,7 @@ class Growth:
 class GatewayFigures:
     """The figures of every gateway of a stack, read with the stack's key and added up from look to look."""
 
-    def __init__(self, gateway: Gateway, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, gateway: GatewaySettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._gateway = gateway
         self._clock = clock
         self._seen: float | None = None
@@ -188,7 +188,7 @@ class GatewayFigures:
         return reading
 
 
-def addresses(gateway: Gateway) -> list[str]:
+def addresses(gateway: GatewaySettings) -> list[str]:
     """The base URL of every gateway. Raises FiguresError for a name without an address."""
     if not gateway.instances:
         return [gateway.url]

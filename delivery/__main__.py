@@ -28,7 +28,7 @@ from delivery.stores.base import file_name
 from delivery.stores.nginx import FileBrowser
 from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
-from settings.schema import NginxStore
+from settings.schema import NginxStoreSettings
 
 USAGE = """\
 usage: python -m delivery COMMAND [hydra overrides]
@@ -66,7 +66,7 @@ def _put(words: list[str]) -> int:
     file, loaded = Path(words[0]), settings.load(words[1:])
     archive = open_trusted(file, TrustPolicy.of(loaded))
     store = open_store(loaded)
-    uploads = isinstance(loaded.store, NginxStore) and loaded.store.put_key_file is not None
+    uploads = isinstance(loaded.store, NginxStoreSettings) and loaded.store.put_key_file is not None
     # An upload by HTTP never replaces a published file, so each version has a name of its own.
     name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     url = store.url(name).partition("?")[0]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from delivery.gateway_metrics import CopyCounts, TrialFigures, VersionCounts
 from delivery.significance import p_more_frequent, quantile_interval, ratio_interval, share_interval
-from settings.schema import Canary, Shadow
+from settings.schema import CanarySettings, ShadowSettings
 
 HEAD = ("", "old", "new", "test", "verdict")
 P95 = 0.95
@@ -49,7 +49,7 @@ class Evidence:
         return cls(*found, figures.copies(new), figures.fallbacks(new), live)
 
 
-def judge(evidence: Evidence, canary: Canary, shadow: Shadow, *, final: bool) -> list[CriterionResult]:
+def judge(evidence: Evidence, canary: CanarySettings, shadow: ShadowSettings, *, final: bool) -> list[CriterionResult]:
     """Apply every criterion that the evidence allows. Before the end, only clear evidence withdraws a version."""
     alpha = canary.alpha * (1 if final else INTERIM)
     old, new = evidence.old, evidence.new
@@ -104,7 +104,7 @@ def _latency(old: VersionCounts, new: VersionCounts, alpha: float, limit: float)
     )
 
 
-def _disagreement(copies: CopyCounts, alpha: float, shadow: Shadow, *, final: bool) -> CriterionResult:
+def _disagreement(copies: CopyCounts, alpha: float, shadow: ShadowSettings, *, final: bool) -> CriterionResult:
     found = share_interval(copies.differs, copies.compared, alpha)
     interval = f"{found.low:.2%} to {found.high:.2%}"
     wrong = None

@@ -26,7 +26,7 @@ from engines.engine_profile import ModelVersion
 from errors import ConfigError, MarinaError, RolloutError
 from prometheus import GatewayFigures
 from settings import Settings
-from settings.schema import Scaling, WorkerLimits
+from settings.schema import ScalingSettings, WorkerLimits
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def frozen_gauge(port: int | None) -> Gauge:
 class WorkerScaler:
     """Decides on one worker more or less for one model, with hysteresis. `now` is any clock's, in seconds."""
 
-    def __init__(self, limits: WorkerLimits, scaling: Scaling) -> None:
+    def __init__(self, limits: WorkerLimits, scaling: ScalingSettings) -> None:
         self._limits = limits
         self._scaling = scaling
         self._busy_since: float | None = None

@@ -18,7 +18,7 @@ from engines.ray.serve_config import text
 from engines.ray.table import Entry, Registration, Table
 from errors import ConfigError, StoreError
 from settings import Settings
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 
 NAMED = re.compile(r"([a-z][a-z0-9_]*)-([0-9.]+(?:,[0-9.]+)*)")
 
@@ -90,8 +90,8 @@ def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int
     return Entry(registration, params.initial_workers, params.initial_workers)
 
 
-def _engine(loaded: Settings) -> RayServe:
-    if not isinstance(loaded.engine, RayServe):
+def _engine(loaded: Settings) -> RayServeSettings:
+    if not isinstance(loaded.engine, RayServeSettings):
         raise ConfigError(f"engine={loaded.engine.name}: only Ray Serve takes a declaration; add engine=ray")
     if loaded.store.name == "s3":
         raise ConfigError("store=s3: its links expire after presign_s, and a declaration stays; use the file browser")

@@ -29,7 +29,7 @@ from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion, PredictionInput
 from errors import ConfigError, MarinaError, RolloutError
 from settings import Settings
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ def _with_scaled_workers(settings: Settings, current: ModelVersion | None) -> Se
     return with_registration(settings, model.request_params.model_copy(update={"initial_workers": workers}))
 
 
-def with_registration(settings: Settings, params: RequestParams) -> Settings:
+def with_registration(settings: Settings, params: RegistrationSettings) -> Settings:
     """Return the settings with other registration settings of the chosen model."""
     changed: dict[str, Any] = {"served_model": settings.served_model.model_copy(update={"request_params": params})}
     return settings.model_copy(update=changed)

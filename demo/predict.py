@@ -9,7 +9,7 @@ import requests
 from demo.digits import load_split, png
 from errors import MarinaError
 from settings import Settings
-from settings.schema import NginxStore
+from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 30.0
 DIGIT = 0  # which of the unseen ones
@@ -35,7 +35,7 @@ def addresses(settings: Settings) -> dict[str, str]:
         "models": f"{settings.gateway.url}/models",
         "metrics": f"{settings.gateway.url}/metrics",
     }
-    if isinstance(settings.store, NginxStore):
+    if isinstance(settings.store, NginxStoreSettings):
         found["file browser"] = settings.store.url
     return found | {"inference": settings.engine.inference_url, "management": settings.engine.management_url}
 

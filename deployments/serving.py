@@ -9,7 +9,7 @@ from typing import Any
 from errors import StoreError
 from files import read_text, replacing
 from settings import Settings
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class DeployedVersion:
     coalesce: int | None = None
 
     @property
-    def params(self) -> RequestParams:
+    def params(self) -> RegistrationSettings:
         """The settings that the version was registered with."""
-        return RequestParams(
+        return RegistrationSettings(
             batch_size=self.batch_size,
             max_batch_delay=self.max_batch_delay,
             initial_workers=self.initial_workers,

@@ -16,8 +16,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from files import explained, read_text, remove_durably, replacing, write_atomic
-from settings.schema import Frozen, Settings, Version
-from settings.schema.trial import HeaderName, Share
+from settings.schema import Settings, SettingsGroup, Version
+from settings.schema.rollout_settings import HeaderName, Share
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ AnsweringVersions = Mapping[str, frozenset[str]]
 """The versions that may answer, by model."""
 
 
-class TrafficSplit(Frozen):
+class TrafficSplit(SettingsGroup):
     """The versions that share the requests of one model that name no version."""
 
     stable: Version = Field(description="the default version, which answers the other requests")
@@ -42,7 +42,7 @@ class TrafficSplit(Frozen):
     until: float = Field(description="end, in seconds since 1970")
 
 
-class TrafficDocument(Frozen):
+class TrafficDocument(SettingsGroup):
     """The content of `traffic.json`."""
 
     schema_version: Literal[1] = 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engines.engine_profile import EngineProfile
     from engines.torchserve.client import EngineClient
     from settings import Settings
-    from settings.schema import Node
+    from settings.schema import EngineHostSettings
 
 # Imported inside the functions: workers of the engine in Python import this package too, and start without settings.
 
@@ -27,7 +27,9 @@ def profile(settings: "Settings") -> "EngineProfile":
     return profile_of(settings.engine.name)
 
 
-def connect(settings: "Settings", host: "Node | None" = None, *, timeout_s: float = 30.0) -> "EngineClient":
+def connect(
+    settings: "Settings", host: "EngineHostSettings | None" = None, *, timeout_s: float = 30.0
+) -> "EngineClient":
     """Return a client of one engine host, the first for None, without any request to it yet.
 
     `timeout_s` bounds the requests that only describe something. Raises ConfigError for an unknown engine.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 
 Interface = Literal["inference", "management"]
 
@@ -91,7 +91,7 @@ class ModelVersion:
         """Start time of the oldest worker; None without workers."""
         return min((worker.started for worker in self.workers if worker.started is not None), default=None)
 
-    def has(self, params: RequestParams) -> bool:
+    def has(self, params: RegistrationSettings) -> bool:
         """Return whether the version was registered with these settings."""
         found = (self.batch_size, self.max_batch_delay, self.min_workers)
         return found == (params.batch_size, params.max_batch_delay, params.initial_workers)

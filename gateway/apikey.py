@@ -22,7 +22,7 @@ from gateway.rate_limit import RateLimit
 from settings.schema import ApiKey
 
 PREFIX = "marina_"
-NAME = re.compile(r"[a-z][a-z0-9_]*")  # as settings.schema.base.Name has it
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # as settings.schema.fields.Name
 USAGE = """\
 usage: python -m gateway.apikey NAME
 

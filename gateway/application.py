@@ -37,7 +37,7 @@ from gateway.routes import console, docs, health, home, models
 from gateway.security import KnownSites, LoopbackMiddleware, Preflight, Sites, origins_for
 from gateway.services import open_services
 from gateway.tracing import Tracer, tracer_for
-from settings.schema import Alias, Gateway, Settings
+from settings.schema import Alias, GatewaySettings, Settings
 
 GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
 
@@ -116,14 +116,14 @@ def _short(alias: Alias) -> PredictionEndpoint:
     return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
 
 
-def _keys(gateway: Gateway, siblings: ProcessSlot | None) -> ApiKeys | None:
+def _keys(gateway: GatewaySettings, siblings: ProcessSlot | None) -> ApiKeys | None:
     """The API keys, counted together whichever way a request comes."""
     if not gateway.security.api_keys:
         return None
     return ApiKeys(gateway.security.api_keys, None if siblings is None else siblings.folder)
 
 
-def _guards(gateway: Gateway, keys: ApiKeys | None) -> list[Middleware]:
+def _guards(gateway: GatewaySettings, keys: ApiKeys | None) -> list[Middleware]:
     """Who may ask at all; outermost first."""
     security = gateway.security
     guards = [] if gateway.insecure or keys else [Middleware(LoopbackMiddleware)]
@@ -136,7 +136,7 @@ def _guards(gateway: Gateway, keys: ApiKeys | None) -> list[Middleware]:
     return guards
 
 
-def _document(app: FastAPI, gateway: Gateway) -> None:
+def _document(app: FastAPI, gateway: GatewaySettings) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = document(app, gateway)

@@ -23,7 +23,7 @@ from gateway.http.responses import JSON
 from gateway.metrics import Metrics
 from gateway.oip.json_codec import is_protocol_path
 from gateway.scheduling.admission import AdmissionControl
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 if TYPE_CHECKING:
     from gateway.apikey import ApiKeys
@@ -42,7 +42,12 @@ class Refusals:
     """Refuses predictions for which there is no place, before anything but their head is read."""
 
     def __init__(
-        self, gateway: Gateway, catalog: Catalog, admission: AdmissionControl, metrics: Metrics, keys: "ApiKeys | None"
+        self,
+        gateway: GatewaySettings,
+        catalog: Catalog,
+        admission: AdmissionControl,
+        metrics: Metrics,
+        keys: "ApiKeys | None",
     ) -> None:
         self._catalog = catalog
         self._admission = admission
@@ -137,7 +142,7 @@ def told_to_wait_s(status: int, asked: Headers, told: Headers) -> float | None:
 
 
 def refusals_for(
-    gateway: Gateway, catalog: Catalog, admission: AdmissionControl, metrics: Metrics, keys: "ApiKeys | None"
+    gateway: GatewaySettings, catalog: Catalog, admission: AdmissionControl, metrics: Metrics, keys: "ApiKeys | None"
 ) -> Refusals | None:
     """Return None where each request leaves a log line or a trace, which only the application makes."""
     if gateway.access_log or gateway.tracing.endpoint:

@@ -26,7 +26,7 @@ from gateway.pipeline import Chain, parsed
 from gateway.scheduling.admission import Slot
 from gateway.security import Sites
 from logs import event
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -148,7 +148,7 @@ class FastPath:
 
     def __init__(
         self,
-        gateway: Gateway,
+        gateway: GatewaySettings,
         catalog: Catalog,
         chain: Chain,
         business: Business,
@@ -235,7 +235,7 @@ class FastPath:
         return way
 
 
-def may_be_taken(gateway: Gateway) -> bool:
+def may_be_taken(gateway: GatewaySettings) -> bool:
     """Whether nothing is configured that looks at each request."""
     security = gateway.security
     watched = security.api_keys or security.cors_origins or gateway.access_log or gateway.tracing.endpoint

@@ -12,7 +12,7 @@ from gateway.documented import ERROR_SCHEMA, answers
 from gateway.oip.documented import infer_paths
 from gateway.samples import PICTURE_BASE64
 from handlers import outputs
-from settings.schema import Alias, Gateway
+from settings.schema import Alias, GatewaySettings
 
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 _IMAGE = {"image": PICTURE_BASE64}
@@ -33,7 +33,7 @@ _RESPONSES: dict[str, Any] = {
 }
 
 
-def document(app: FastAPI, gateway: Gateway) -> dict[str, Any]:
+def document(app: FastAPI, gateway: GatewaySettings) -> dict[str, Any]:
     """The whole document."""
     content = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     content["paths"] |= prediction_paths(gateway) | infer_paths()
@@ -45,7 +45,7 @@ def document(app: FastAPI, gateway: Gateway) -> dict[str, Any]:
     return content
 
 
-def prediction_paths(gateway: Gateway) -> dict[str, Any]:
+def prediction_paths(gateway: GatewaySettings) -> dict[str, Any]:
     """The prediction routes and the short routes, path → operations."""
     model = _parameter("path", "model", {"type": "string"}, gateway.default_vision_model)
     version = _parameter("path", "version", {"type": "string"}, "1.0")
@@ -56,7 +56,7 @@ def prediction_paths(gateway: Gateway) -> dict[str, Any]:
     return general | {alias.path: _short(alias) for alias in gateway.aliases}
 
 
-def _general(gateway: Gateway, words: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
+def _general(gateway: GatewaySettings, words: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     state = next((alias.example for alias in gateway.aliases if alias.request == "state" and alias.example), {})
     examples = {
         "picture": {"summary": "a picture", "value": _IMAGE},

@@ -18,7 +18,7 @@ from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.shadow import ShadowTraffic
 from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.breaker import CircuitBreaker, Retry
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 
 class Pipeline:
@@ -87,7 +87,7 @@ class Chain:
 def chain(
     upstream: Predictor,
     catalog: Catalog,
-    settings: Gateway,
+    settings: GatewaySettings,
     metrics: Metrics,
     splits: TrafficSplits,
     trials: TrialMetrics,
@@ -111,7 +111,7 @@ def chain(
 class _View:
     """What the parts of the chain want to know of a model, from the catalog's last look."""
 
-    def __init__(self, catalog: Catalog, settings: Gateway) -> None:
+    def __init__(self, catalog: Catalog, settings: GatewaySettings) -> None:
         self._catalog = catalog
         self._settings = settings
         self._readers: dict[tuple[str, str], tuple[ServedVersion, Reader | None]] = {}

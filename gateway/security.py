@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from errors import Forbidden
 from gateway.http.context import header
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\s]+))(?::[0-9]*)?")
 
@@ -56,7 +56,7 @@ class Sites:
     only a name can be pointed elsewhere.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: GatewaySettings) -> None:
         own = {gateway.host, *gateway.security.hosts, *([socket.gethostname()] if gateway.insecure else [])}
         self._names = frozenset(name.lower() for name in own)
         self._addresses = gateway.insecure

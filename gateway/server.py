@@ -13,7 +13,7 @@ from errors import ConfigError
 from gateway import process_slots
 from gateway.http.protocol import Protocol
 from gateway.security import is_loopback
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 75
 
 
-def options(gateway: Gateway) -> dict[str, Any]:
+def options(gateway: GatewaySettings) -> dict[str, Any]:
     """Keyword arguments for uvicorn.run. Raises ConfigError when the host may not be bound to."""
     check_host(gateway)
     return {
@@ -42,7 +42,7 @@ def options(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def check_host(gateway: Gateway) -> None:
+def check_host(gateway: GatewaySettings) -> None:
     """Refuses to be seen from other machines unless that was asked for."""
     if not (gateway.insecure or gateway.security.api_keys or is_loopback(gateway.host)):
         raise ConfigError(
@@ -51,7 +51,7 @@ def check_host(gateway: Gateway) -> None:
         )
 
 
-def run(app: "ASGIApp | str", gateway: Gateway) -> None:
+def run(app: "ASGIApp | str", gateway: GatewaySettings) -> None:
     """Runs the gateway until it is stopped, in one process or several; raises ConfigError as `options` does."""
     try:
         uvicorn.run(app, **options(gateway))

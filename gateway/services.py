@@ -28,7 +28,7 @@ from gateway.tracing import Tracer
 from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.balancer import hosts
-from settings.schema import Gateway, Settings
+from settings.schema import GatewaySettings, Settings
 
 if TYPE_CHECKING:
     from gateway.apikey import ApiKeys
@@ -178,7 +178,7 @@ def has_worker(services: Services, found: ServedVersion) -> bool:
     return found.workers_ready > 0 and not services.stopping.asked
 
 
-def promised(gateway: Gateway) -> list[str]:
+def promised(gateway: GatewaySettings) -> list[str]:
     """The models that short routes or defaults name, each once."""
     names = [gateway.default_vision_model, gateway.default_policy, *(alias.model for alias in gateway.aliases)]
     return list(dict.fromkeys(names))

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from errors import ConfigError
 from gateway.http.context import RequestContext
-from settings.schema import Tracing
+from settings.schema import TracingSettings
 
 
 class RequestSpan(Protocol):
@@ -81,7 +81,7 @@ _NO_SPAN = nullcontext(_NoSpan())
 SILENT = NoTracer()
 
 
-def tracer_for(settings: Tracing) -> Tracer:
+def tracer_for(settings: TracingSettings) -> Tracer:
     """Return the configured tracer. Raises ConfigError when tracing is on and its library is missing."""
     if settings.endpoint is None:
         return NoTracer()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from loadtest.report import Report
 from loadtest.target import Batching
 
-LARGEST_BATCH = 1024  # what settings.schema.RequestParams allows
+LARGEST_BATCH = 1024  # what settings.schema.RegistrationSettings allows
 # Of a lone client's latency: more would be a second goal, and `make tune` weighs rate against latency by measuring.
 LONE_SHARE = 0.25
 

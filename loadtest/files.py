@@ -14,7 +14,7 @@ from errors import ConfigError, LoadError, StoreError
 from files import write_once
 from loadtest.document import SCHEMA_VERSION
 from loadtest.html.run_page import run_page
-from settings.schema import Stress
+from settings.schema import StressSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Place:
     folder: Path | None
 
     @classmethod
-    def of(cls, stress: Stress, root: Path) -> "Place | None":
+    def of(cls, stress: StressSettings, root: Path) -> "Place | None":
         """Where the settings want the report; None for nowhere. Raises ConfigError rather than lose figures later."""
         if stress.report is not None:
             file = Path(stress.report)

@@ -14,7 +14,7 @@ from loadtest.made_states import make_states
 from loadtest.open_loop import Arrivals
 from loadtest.sample import Sample
 from loadtest.target import Target
-from settings.schema import Stress
+from settings.schema import StressSettings
 
 # Different inputs that are made: enough that no cache on the way answers for the model, few enough to make at once.
 MADE = 32
@@ -62,7 +62,7 @@ class Plan:
         return "+".join(target.model for target in self.targets)
 
 
-def make_plan(stress: Stress, targets: Sequence[Target]) -> Plan:
+def make_plan(stress: StressSettings, targets: Sequence[Target]) -> Plan:
     """Get the inputs ready. Raises ConfigError or LoadError in one line when there are none for these models."""
     if stress.environment is not None:
         samples, source = _played(stress, targets[0])
@@ -88,13 +88,13 @@ def make_plan(stress: Stress, targets: Sequence[Target]) -> Plan:
     )
 
 
-def _played(stress: Stress, target: Target) -> tuple[tuple[Sample, ...], str]:
+def _played(stress: StressSettings, target: Target) -> tuple[tuple[Sample, ...], str]:
     if target.kind != "policy":
         raise ConfigError(f"stress.environment: {target.model} takes pictures, only policies play")
     return (), f"{stress.clients} x {stress.environment}, played live"
 
 
-def _mixed(stress: Stress, targets: Sequence[Target]) -> tuple[tuple[Sample, ...], str]:
+def _mixed(stress: StressSettings, targets: Sequence[Target]) -> tuple[tuple[Sample, ...], str]:
     """Samples of all models in a drawn order, each model with its share."""
     if stress.inputs is not None:
         raise ConfigError("stress.inputs fits one model only; a mix takes made inputs")
@@ -108,7 +108,7 @@ def _mixed(stress: Stress, targets: Sequence[Target]) -> tuple[tuple[Sample, ...
     return tuple(next(samples) for samples in order), f"made inputs, {shares}"
 
 
-def _samples(stress: Stress, target: Target) -> tuple[tuple[Sample, ...], str]:
+def _samples(stress: StressSettings, target: Target) -> tuple[tuple[Sample, ...], str]:
     if stress.inputs is not None:
         path = Path(stress.inputs).expanduser()
         samples = from_path(path, most=stress.requests)

@@ -24,7 +24,7 @@ from loadtest.report import Report
 from loadtest.resources import Sampler
 from loadtest.server import Servers, server_side
 from loadtest.target import look_up
-from settings.schema import Stress
+from settings.schema import StressSettings
 
 OPEN_CONNECTIONS = 1024  # of an open loop; beyond it requests wait here, and that wait counts as latency
 
@@ -60,7 +60,7 @@ class Surroundings:
 NOTHING = Surroundings()
 
 
-async def run(stress: Stress, model: str, watcher: Watcher, around: Surroundings = NOTHING) -> Report:
+async def run(stress: StressSettings, model: str, watcher: Watcher, around: Surroundings = NOTHING) -> Report:
     """Load `model`, or the models of the mix, and report. Cancelling it ends the load and reports what was measured.
 
     Raises LoadError or ConfigError in one line when there is nothing to load, or no warm-up request was answered.

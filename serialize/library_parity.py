@@ -34,7 +34,7 @@ from serialize.loaded_model import LoadedModel
 from serialize.observations import draw, normalized
 from serialize.sb3.read import SETTINGS, WEIGHTS
 from serialize.sb3.spaces import ActionSpace, Box, Dict, Space
-from settings.schema import LibraryParity, PolicyModel
+from settings.schema import ParitySettings, PolicyModel
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def check_library(
     checkpoint: Path | None,
     handler: ModelHandler,
     work: Path,
-    gate: LibraryParity,
+    gate: ParitySettings,
 ) -> Agreement | str:
     """Hold the handler's answers, its artifact loaded, against the library's; where that is left out, say why.
 
@@ -119,7 +119,7 @@ def check_library(
     return Agreement(about["version"], gate.unpickle, len(ours), largest, hanging)
 
 
-def _left_out(checkpoint: Path | None, gate: LibraryParity) -> str | None:
+def _left_out(checkpoint: Path | None, gate: ParitySettings) -> str | None:
     """Say why the library is not asked, or None where it is."""
     if gate.library == "off":
         return "parity.library is off"
@@ -135,7 +135,7 @@ def _left_out(checkpoint: Path | None, gate: LibraryParity) -> str | None:
     return None
 
 
-def _without(model: PolicyModel, reason: str, gate: LibraryParity) -> str:
+def _without(model: PolicyModel, reason: str, gate: ParitySettings) -> str:
     remedy = f"; {REMEDY}" if reason.endswith("not installed here") else ""
     if gate.library == "required" and model.weights != "random":
         raise BuildError(f"{model.model_name}: parity.library is required, but {reason}{remedy}")
@@ -162,7 +162,7 @@ def _prepare(
     checkpoint: Path,
     handler: ModelHandler,
     observations: dict[str, NDArray[Any]],
-    gate: LibraryParity,
+    gate: ParitySettings,
 ) -> None:
     """Lay out what the process reads. The copy of the checkpoint is the one that is checked and then read."""
     assert source.spaces is not None
@@ -191,7 +191,7 @@ def _described(space: Space) -> dict[str, Any]:
     return {"type": type(space).__name__, **asdict(space)}
 
 
-def _run(folder: Path, gate: LibraryParity, name: str) -> str | None:
+def _run(folder: Path, gate: ParitySettings, name: str) -> str | None:
     """Run the library in `folder`; return the package that its interpreter lacks, or None.
 
     Its environment holds no secret of this one, and it has neither a terminal nor this process's group. That keeps

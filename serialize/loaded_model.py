@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from serialize.sb3.spaces import ActionSpace, Space
-from settings.schema import Preprocessing
+from settings.schema import PreprocessingSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class LoadedModel:
     input_name: str
     output_name: str
     compute: ComputeOptions = ComputeOptions()
-    in_graph: Preprocessing | None = None
+    in_graph: PreprocessingSettings | None = None
     calibration: Callable[[], CalibrationInputs] | None = None
     spaces: tuple[Space, ActionSpace] | None = None
     checkpoint_key: str | None = None

@@ -6,9 +6,9 @@ import numpy as np
 
 from errors import BuildError
 from serialize.observation_arrays import read_figures
-from settings.schema.served_model import Normalization
+from settings.schema.served_model import NormalizationSettings
 
-PARTS = dict[str, Normalization]
+PARTS = dict[str, NormalizationSettings]
 WHERE = "served_model.observation.normalization"
 SAVE = (
     "a pickled VecNormalize is not read, because that runs code from it: save its numbers with "
@@ -16,12 +16,12 @@ SAVE = (
 )
 
 
-def read_normalization(given: str | Normalization | PARTS | None) -> Normalization | PARTS | None:
+def read_normalization(given: str | NormalizationSettings | PARTS | None) -> NormalizationSettings | PARTS | None:
     """Return the figures, whatever form they are given in. Raises BuildError."""
-    return read_figures(given, Normalization, WHERE, SAVE)
+    return read_figures(given, NormalizationSettings, WHERE, SAVE)
 
 
-def spec(figures: Normalization, size: int, where: str) -> dict[str, Any]:
+def spec(figures: NormalizationSettings, size: int, where: str) -> dict[str, Any]:
     """For handlers.policy_encoders. Raises BuildError when there are not `size` of them, or one is no use."""
     for name, values in (("mean", figures.mean), ("var", figures.var)):
         if len(values) != size:

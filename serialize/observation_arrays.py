@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from errors import BuildError
 from serialize.checkpoints import ROOT
-from settings.schema.base import Frozen
+from settings.schema.fields import SettingsGroup
 
-Figures = TypeVar("Figures", bound=Frozen)
+Figures = TypeVar("Figures", bound=SettingsGroup)
 
 
 def read_figures(

@@ -18,7 +18,7 @@ from serialize.sb3.extractors import plain
 from serialize.sb3.layers import Layer
 from serialize.sb3.spaces import Box, Dict, Discrete, Part, Space, unbounded_box
 from settings.schema import PolicyModel
-from settings.schema.served_model import Normalization
+from settings.schema.served_model import NormalizationSettings
 
 SEED = 0
 HIDDEN = 64  # Stable-Baselines3's own default, twice
@@ -98,11 +98,11 @@ def _normalize(encoding: dict[str, Any], model: PolicyModel, space: Space) -> No
         for (key, part), described in zip(space.parts, encoding["parts"], strict=True):
             if key in figures:
                 _normalize_part(described, figures[key], part, f"{WHERE}.{key}")
-    elif isinstance(figures, Normalization) and not isinstance(space, Dict):
+    elif isinstance(figures, NormalizationSettings) and not isinstance(space, Dict):
         _normalize_part(encoding, figures, space, WHERE)
 
 
-def _normalize_part(encoding: dict[str, Any], figures: Normalization, part: Part, where: str) -> None:
+def _normalize_part(encoding: dict[str, Any], figures: NormalizationSettings, part: Part, where: str) -> None:
     if not isinstance(part, Box) or encoding["encoding"] != "flatten" or part.holds_bytes:
         raise BuildError(f"{where}: numbers are normalised; pictures and codes of whole numbers are not")
     encoding["normalization"] = normalization_spec(figures, part.features, where)

@@ -20,7 +20,7 @@ from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.loaded_model import LoadedModel
 from serialize.sample_requests import SampleRequest
 from serialize.states import state_inputs
-from settings.schema import PolicyModel, Preprocessing, VisionModel
+from settings.schema import PolicyModel, PreprocessingSettings, VisionModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def outputs(source: LoadedModel, requests: list[SampleRequest], inputs: list[tor
     return found
 
 
-def torchvision_pixels(body: bytes, preprocessing: Preprocessing) -> torch.Tensor:
+def torchvision_pixels(body: bytes, preprocessing: PreprocessingSettings) -> torch.Tensor:
     """One picture as torchvision's transforms make it, uint8 [H, W, 3]."""
     ensure_torchvision_ops()
     from torchvision.transforms import InterpolationMode, v2

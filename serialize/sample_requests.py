@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from settings.schema import Preprocessing
+from settings.schema import PreprocessingSettings
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SampleRequest:
     body: bytes
 
 
-def picture_requests(preprocessing: Preprocessing) -> list[SampleRequest]:
+def picture_requests(preprocessing: PreprocessingSettings) -> list[SampleRequest]:
     """Pictures at the network's own size and at others: smaller and larger, wide, tall and odd; PNG and JPEG."""
     height, width = preprocessing.crop or _pair(preprocessing.resize)
     stored = [(height, width), (97, 131), (2 * height + 1, width + 35)]

@@ -1,11 +1,14 @@
-"""Composes `config/` with Hydra, checks it against the schema, and words every mistake for the person who made it.
+"""Compose `config/` with Hydra, add the registration settings that `make tune` found, and check the result.
 
-A message names the file, the key and the nearest valid name; Hydra's and pydantic's own name at most two of them.
+    config/*.yaml, overrides ──Hydra──▶ ──NAME.tuned.yaml──▶ ──schema──▶ Settings
+
+Tuned settings apply only when a model is registered. An archive is built from the model's own file, so that it is the
+same on every machine; the tuned settings belong to the machine on which they were found.
 """
 
-import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -19,43 +22,44 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from errors import ConfigError
-from settings import tuned
-from settings.schema import Settings
+from settings.config_errors import TUNED, choices, composition_error, first_line, origin, validation_error
+from settings.schema import RegistrationSettings, Settings
 
+log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config"
-# As requests and as urllib write an address that no proxy is for.
+# In the notations of requests and of urllib.
 LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
+TUNED_GROUP = "request_params"
 
 
 def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: bool = False) -> Settings:
-    """Settings for one model, engine and store, checked before anything starts.
+    """Return the checked settings for one model, engine and store.
 
     `overrides` are Hydra's: `served_model=cartpole`, `gateway.port=5010`. Relative paths are relative to the project.
-    Whoever is `registering` a model gets the registration settings that were tuned for it, below the command line's.
-    Raises ConfigError with one line that names the file, the key and what is valid.
+    `registering` adds the registration settings that were tuned for the model; the command line overrides them. Raises
+    ConfigError with one line that names the file, the key and the valid choices.
     """
-    _spare_loopback_the_proxy()
+    _bypass_proxy_for_loopback()
     composed = _compose(overrides, config)
     if registering and composed.get("rollout", {}).get("tuned", True):
-        found = tuned.overrides(str(composed.served_model.model_name), overrides, config)
+        found = tuned_overrides(str(composed.served_model.model_name), overrides, config)
         composed = _compose([*found, *overrides], config) if found else composed
     try:
         values = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{config / 'config.yaml'}: {_first_line(error)}") from None
+        raise ConfigError(f"{config / 'config.yaml'}: {first_line(error)}") from None
     try:
         settings = Settings.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
-        # A misspelt key is reported twice, as unknown and as missing; the first of these names the misspelling.
+        # pydantic reports a misspelt key twice, as unknown and as missing; the first report names the misspelling.
         worst = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-        raise ConfigError(_explain(worst, values, overrides, config)) from None
+        raise ConfigError(validation_error(worst, values, overrides, config)) from None
     if not (ROOT / settings.served_model.handler).is_file():
-        origin = _origin("served_model.handler", values, overrides, config)
-        raise ConfigError(f"{origin}: served_model.handler: no file {settings.served_model.handler!r}")
+        source = origin("served_model.handler", values, overrides, config)
+        raise ConfigError(f"{source}: served_model.handler: no file {settings.served_model.handler!r}")
     return settings
 
 
@@ -66,34 +70,34 @@ def load_each(overrides: Sequence[str]) -> Iterator[Settings]:
 
 
 def temporary(state: Path) -> Path:
-    """The folder of a stack's sockets and unpacked archives.
+    """Return the folder of a stack's sockets and unpacked archives.
 
-    Outside the state folder, because the path of a Unix socket may have 107 bytes only. Its name follows from the
-    state folder, so that every program finds it.
+    It is outside the state folder, because the path of a Unix socket is limited to 107 bytes. Its name is derived from
+    the state folder, so that every program finds it.
     """
     return Path(tempfile.gettempdir()) / f"marina-{hashlib.sha256(str(state).encode()).hexdigest()[:12]}"
 
 
-# In config/ as ${temporary:FOLDER}.
+# `${temporary:FOLDER}` in config/.
 OmegaConf.register_new_resolver("temporary", lambda state: str(temporary(ROOT / state)), replace=True)
 
 
 def models(config: Path = CONFIG) -> tuple[str, ...]:
-    """Names of the models that have a file in `config/served_model/`, sorted."""
-    return tuple(_choices(config / "served_model"))
+    """Return the names of the models that have a file in `config/served_model/`, sorted."""
+    return tuple(choices(config / "served_model"))
 
 
-def _choices(group: Path) -> list[str]:
-    """Names of a group's files; what `make tune` wrote beside them is none of its choices."""
-    return [path.stem for path in sorted(group.glob("*.yaml")) if not path.name.endswith(tuned.SUFFIX)]
+def tuned_file(model: str, config: Path = CONFIG) -> Path:
+    """Return the path of the tuned settings of a model."""
+    return config / "served_model" / f"{model}{TUNED}"
 
 
-def _spare_loopback_the_proxy() -> None:
-    """Have this process and those that it starts speak to this machine without the proxy of the environment.
+def _bypass_proxy_for_loopback() -> None:
+    """Make this process and its children connect to this machine without the proxy of the environment.
 
-    A proxy on another machine cannot reach a loopback address, and some keep such a request for ever.
+    A proxy on another machine cannot reach a loopback address, and some never answer such a request.
     """
-    # Programs read one or the other, so both come to say the same.
+    # Some programs read one variable, some the other, so both get the same value.
     names = ("no_proxy", "NO_PROXY")
     spared = [host for name in names for host in os.environ.get(name, "").split(",") if host]
     for name in names:
@@ -109,12 +113,12 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
         with initialize_config_dir(str(config), version_base="1.3"):
             composed = compose("config", overrides=[_added(override) for override in overrides])
     except OverrideParseException as error:
-        # What Hydra says of it are words of its parser.
+        # Hydra's own text is in terms of its parser.
         given = error.override.removeprefix("++")
         how = "a setting is NAME=VALUE, and a value with spaces or signs stands in quotes of its own"
         raise ConfigError(f"command line: {given!r} cannot be read; {how}") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain_composition(error, config)) from None
+        raise ConfigError(composition_error(error, config)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config: not YAML: {' '.join(str(error).split())}") from None
     with open_dict(composed):
@@ -124,102 +128,50 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
 
 
 def _added(override: str) -> str:
-    """The override as one that may add its key: which keys there are is the schema's to say, not one file's."""
+    """Return an override that may add its key, because the schema decides which keys exist, not one file."""
     key = override.partition("=")[0]
     return f"++{override}" if "." in key and key[0] not in "+~" else override
 
 
-def _explain_composition(error: Exception, config: Path) -> str:
-    text = str(error)
-    if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
-        key = unknown[1]
-        known = list(Settings.model_fields)
-        return f"command line: unknown key {key!r}{_nearest(key, known)}"
-    if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
-        group, choice = option.groups()
-        known = _choices(config / group)
-        return f"config/{group}/{choice}.yaml: no such file{_nearest(choice, known)}; there are {', '.join(known)}"
-    return f"config: {_first_line(error)}"
+def tuned_overrides(model: str, given: Sequence[str], config: Path) -> tuple[str, ...]:
+    """Return the tuned settings as Hydra overrides, without those that `given` sets; empty when nothing was tuned.
+
+    Raises ConfigError in one line when the file is damaged.
+    """
+    path = tuned_file(model, config)
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise _damaged(path, "cannot be read") from None
+    params = content.get(TUNED_GROUP) if isinstance(content, dict) else None
+    if not isinstance(params, dict) or set(content) != {TUNED_GROUP} or not params:
+        raise _damaged(path, f"must hold {TUNED_GROUP} and nothing else")
+    named = {one.lstrip("+~").partition("=")[0] for one in given}
+    _check_tuned(params, path)
+    found = {f"served_model.{TUNED_GROUP}.{name}": value for name, value in params.items()}
+    used = {name: value for name, value in found.items() if name not in named}
+    if used:
+        words = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in used.items())
+        log.info("%s: tuned settings of %s: %s (rollout.tuned=false leaves them aside)", model, path.name, words)
+    return tuple(f"++{name}={_text(value)}" for name, value in used.items())
 
 
-def _explain(error: ErrorDetails, values: Any, overrides: Sequence[str], config: Path) -> str:
-    location = [part for part in error["loc"] if not _is_variant(part)]
-    key = ".".join(str(part) for part in location)
-    origin = _origin(key, values, overrides, config)
-    if error["type"] == "extra_forbidden":
-        siblings = list(_valid_names(error))
-        return f"{origin}: unknown key {key!r}{_nearest(str(location[-1]), siblings, prefix=key.rpartition('.')[0])}"
-    if error["type"] == "missing":
-        return f"{origin}: {key} is missing"
-    expected = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    found = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
-    return f"{origin}: {key}: {expected}{found}"
+def _check_tuned(params: dict[Any, Any], path: Path) -> None:
+    """Raise ConfigError for an unknown setting or a wrong value; the file may set only some."""
+    some = {"batch_size": 1, "max_batch_delay": 0, "initial_workers": 1}
+    try:
+        RegistrationSettings.model_validate({**some, **params}, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise _damaged(path, f"{TUNED_GROUP}.{name}: {first['msg'].replace('Input should be', 'must be')}") from None
 
 
-def _is_variant(part: int | str) -> bool:
-    """Whether a part of pydantic's location names a member of a union instead of a key."""
-    variants = {"vision", "policy", "nginx", "s3", "local", "torchserve", "ray", "Normalization", "int"}
-    return isinstance(part, str) and (part in variants or "[" in part)
+def _text(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
-def _valid_names(error: ErrorDetails) -> Iterator[str]:
-    """Keys that the schema knows in the group that `error` points into."""
-    schema: dict[str, Any] = Settings.model_json_schema()
-    node = schema
-    for part in error["loc"][:-1]:
-        node = _descend(node, part, schema)
-    yield from node.get("properties", {})
-
-
-def _descend(node: dict[str, Any], part: int | str, schema: dict[str, Any]) -> dict[str, Any]:
-    variants = node.get("discriminator", {}).get("mapping", {})
-    child = (
-        {"$ref": variants[part]}
-        if part in variants
-        else node.get("items", {})
-        if isinstance(part, int)
-        else node.get("properties", {}).get(part, {})
-    )
-    if "$ref" in child:
-        return dict(schema["$defs"][child["$ref"].rsplit("/", 1)[-1]])
-    return dict(child)
-
-
-def _origin(key: str, values: Any, overrides: Sequence[str], config: Path) -> str:
-    """Where a value came from: the command line, the machine's own file, or the group's file."""
-    named = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
-    if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named if "." in name):
-        return "command line"
-    local = config / "local" / "default.yaml"
-    if local.is_file() and key in set(_keys(yaml.safe_load(local.read_text()) or {})):
-        return "config/local/default.yaml"
-    group = key.split(".", 1)[0]
-    if not (config / group).is_dir():
-        return "config/config.yaml"
-    choice = next((o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == group), None)
-    return f"config/{group}/{choice or _default_choice(group, config)}.yaml"
-
-
-def _default_choice(group: str, config: Path) -> str:
-    # By OmegaConf, because a default may come from the environment.
-    defaults = OmegaConf.load(config / "config.yaml").defaults
-    found = (str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
-    return next(found, "default")
-
-
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all keys in a tree of dicts."""
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield f"{prefix}{name}"
-            yield from _keys(child, f"{prefix}{name}.")
-
-
-def _nearest(name: str, known: Sequence[str], *, prefix: str = "") -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    full = f"{prefix}.{close[0]}" if close and prefix else (close[0] if close else "")
-    return f"; did you mean {full!r}?" if close else ""
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _damaged(path: Path, reason: str) -> ConfigError:
+    return ConfigError(f"config/served_model/{path.name}: {reason}; delete it, or run `make tune` again")

@@ -14,7 +14,7 @@ import settings
 from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
-from settings.schema import Node
+from settings.schema import EngineHostSettings
 from stack import control, keeper, log_lines, ports, processes, rayserve
 from stack.folders import Folders
 from stack.parts import KEEPER, Part, edge_part, parts, started_parts
@@ -104,7 +104,7 @@ def _status(overrides: tuple[str, ...]) -> int:
     return 0 if all(part.ready for part in found) and not away else 1
 
 
-def _show_node(loaded: Settings, node: Node) -> bool:
+def _show_node(loaded: Settings, node: EngineHostSettings) -> bool:
     """One line for one of several engine hosts; False when it does not answer."""
     with engines.connect(loaded, node) as engine:
         well = engine.answers()

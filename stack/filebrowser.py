@@ -6,7 +6,7 @@ from pathlib import Path
 
 from delivery.stores import put_key
 from settings.load import ROOT
-from settings.schema import NginxStore
+from settings.schema import NginxStoreSettings
 from stack.folders import Folders
 
 TEMPLATE = ROOT / "docker" / "nginx.conf"
@@ -25,7 +25,7 @@ def over(nginx: str, folder: Path) -> tuple[str, ...]:
     return (nginx, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"), *user)
 
 
-def prepare(store: NginxStore, folders: Folders) -> None:
+def prepare(store: NginxStoreSettings, folders: Folders) -> None:
     """Render nginx.conf and make the folders it names."""
     archives = Path(store.folder)
     archives.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def prepare(store: NginxStore, folders: Folders) -> None:
     (folders.filebrowser / "nginx.conf").write_text(render(TEMPLATE.read_text(), values))
 
 
-def _lay_out_key(store: NginxStore, target: Path) -> None:
+def _lay_out_key(store: NginxStoreSettings, target: Path) -> None:
     """The key for uploads as nginx reads it, in a file that only its owner may read; nginx's master is the owner."""
     target.unlink(missing_ok=True)
     if store.put_key_file is None:

@@ -11,7 +11,15 @@ from engines.torchserve import api
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import Engine, Gateway, NginxStore, RayServe, S3Store, Store, TorchServe
+from settings.schema import (
+    EngineSettings,
+    GatewaySettings,
+    NginxStoreSettings,
+    RayServeSettings,
+    S3StoreSettings,
+    StoreSettings,
+    TorchServeSettings,
+)
 from stack import filebrowser, rayserve, s3, torchserve, tracing
 from stack.folders import Folders
 
@@ -68,18 +76,18 @@ def parts(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Part, ..
     return tuple(served)
 
 
-def _elsewhere(engine: Engine) -> bool:
+def _elsewhere(engine: EngineSettings) -> bool:
     """Whether models run on other hosts only: then there is no engine to start here."""
     return all(node.inference_url != engine.inference_url for node in engine.nodes) if engine.nodes else False
 
 
 def _engine(settings: Settings, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
-    if isinstance(settings.engine, RayServe):
+    if isinstance(settings.engine, RayServeSettings):
         return _rayserve(settings, settings.engine, folders, overrides)
     return [_torchserve(settings, settings.engine, folders)]
 
 
-def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
+def _rayserve(settings: Settings, engine: RayServeSettings, folders: Folders, overrides: tuple[str, ...]) -> list[Part]:
     """A head, unless there is a cluster to join, and the manager; the Front, or Ray's proxy, listens in the head."""
     manager = Part(
         name=rayserve.MANAGER,
@@ -110,7 +118,7 @@ def _rayserve(settings: Settings, engine: RayServe, folders: Folders, overrides:
     return [head, manager]
 
 
-def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Part:
+def _torchserve(settings: Settings, engine: TorchServeSettings, folders: Folders) -> Part:
     return Part(
         name=TORCHSERVE.part,
         command=torchserve.command(folders),
@@ -130,18 +138,18 @@ def _torchserve(settings: Settings, engine: TorchServe, folders: Folders) -> Par
     )
 
 
-def _store(store: Store, folders: Folders) -> list[Part]:
+def _store(store: StoreSettings, folders: Folders) -> list[Part]:
     """The server that the store's archives are fetched from, where it is one of this machine."""
     match store:
-        case NginxStore():
+        case NginxStoreSettings():
             return [_filebrowser(store, folders)]
-        case S3Store() if store.local_folder is not None:
+        case S3StoreSettings() if store.local_folder is not None:
             return [_s3(store)]
         case _:
             return []
 
 
-def _filebrowser(store: NginxStore, folders: Folders) -> Part:
+def _filebrowser(store: NginxStoreSettings, folders: Folders) -> Part:
     return Part(
         name="filebrowser",
         command=filebrowser.command(_program("nginx", "/usr/sbin/nginx"), folders),
@@ -152,7 +160,7 @@ def _filebrowser(store: NginxStore, folders: Folders) -> Part:
     )
 
 
-def _s3(bucket: S3Store) -> Part:
+def _s3(bucket: S3StoreSettings) -> Part:
     return Part(
         name="s3",
         command=s3.command(bucket),
@@ -176,7 +184,7 @@ def _loop(name: str, room: str, command: str, overrides: tuple[str, ...], ports:
     )
 
 
-def _gateway_ports(gateway: Gateway) -> tuple[Port, ...]:
+def _gateway_ports(gateway: GatewaySettings) -> tuple[Port, ...]:
     main = Port(gateway.port, "gateway.port")
     return (main,) if gateway.grpc_port is None else (main, Port(gateway.grpc_port, "gateway.grpc_port"))
 

@@ -9,7 +9,7 @@ from engines.profiles import RAY, check_installed
 from errors import StackError
 from files import write_atomic, write_once
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from stack.folders import Folders
 
 HEAD = RAY.part
@@ -20,7 +20,7 @@ JOINED = "joined"  # names a cluster that is not ours, as long as something of o
 LEAVE_S = 300.0
 
 
-def head_command(engine: RayServe, folders: Folders) -> tuple[str, ...]:
+def head_command(engine: RayServeSettings, folders: Folders) -> tuple[str, ...]:
     """A head in the foreground, which ends every process of its cluster when it ends."""
     offered = () if engine.cpus is None else (f"--cpus={engine.cpus:g}",)
     board = () if engine.dashboard_port is None else (f"--dashboard-port={engine.dashboard_port}",)
@@ -37,7 +37,7 @@ def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
     return (sys.executable, "-m", "engines.ray", *overrides)
 
 
-def environment(engine: RayServe, folders: Folders) -> dict[str, str]:
+def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
     """What every process of the cluster gets from its head; other nodes are to be started with the same."""
     return {
         **_near(engine.host),
@@ -67,7 +67,7 @@ def _near(host: str) -> dict[str, str]:
     return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in LOOPBACK else {}
 
 
-def _token(engine: RayServe, folders: Folders) -> dict[str, str]:
+def _token(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
     """Whoever reaches Ray's ports may run what he likes: so nobody does without this stack's token.
 
     A cluster of others has a token of its own, or none; the environment names it as Ray wants it named.
@@ -76,13 +76,13 @@ def _token(engine: RayServe, folders: Folders) -> dict[str, str]:
     return own if engine.address is None else {}
 
 
-def manager_environment(engine: RayServe, folders: Folders) -> dict[str, str]:
+def manager_environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
     """The same for the Manager, whose threads have no event loop that a handle could share."""
     near = {} if engine.address is None else _near(engine.address.rpartition(":")[0])
     return {**environment(engine, folders), **near, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 
 
-def prepare(folders: Folders, engine: RayServe | None = None) -> None:
+def prepare(folders: Folders, engine: RayServeSettings | None = None) -> None:
     """Make the folders; `engine` is given where a cluster may be joined. Raises ConfigError where Ray is missing."""
     check_installed(RAY)
     folders.make_temporary()

@@ -7,23 +7,23 @@ from pathlib import Path
 
 from delivery.stores import credentials
 from errors import StackError
-from settings.schema import S3Store
+from settings.schema import S3StoreSettings
 
 
-def command(store: S3Store) -> tuple[str, ...]:
+def command(store: S3StoreSettings) -> tuple[str, ...]:
     """Rclone in the foreground; its key pair comes by the environment, where other users cannot read it."""
     address = f"{store.host}:{store.port}"
     return (_program(), "serve", "s3", "--use-json-log", "--addr", address, "--config", "", str(store.local_folder))
 
 
-def environment(store: S3Store) -> dict[str, str]:
+def environment(store: S3StoreSettings) -> dict[str, str]:
     """The key pair that the server asks for; made when there is none yet."""
     keys = credentials.make(Path(store.credentials))
     # Quoted, because the variable is read as a line of CSV and one pair is one field.
     return {"RCLONE_AUTH_KEY": f'"{keys.access_key},{keys.secret_key}"'}
 
 
-def prepare(store: S3Store) -> None:
+def prepare(store: S3StoreSettings) -> None:
     """Make the bucket, which is a folder."""
     (Path(str(store.local_folder)) / store.bucket).mkdir(parents=True, exist_ok=True)
 

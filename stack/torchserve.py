@@ -10,7 +10,7 @@ from engines.torchserve.auth import NAME as KEY_FILE
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import TorchServe
+from settings.schema import TorchServeSettings
 from stack import tracing
 from stack.folders import Folders
 
@@ -38,7 +38,7 @@ def command(folders: Folders) -> tuple[str, ...]:
 def environment(settings: Settings, folders: Folders) -> dict[str, str]:
     """What config.properties leaves to TS_* variables, where Java is, and where temporary files go."""
     engine = settings.engine
-    assert isinstance(engine, TorchServe)
+    assert isinstance(engine, TorchServeSettings)
     return {
         "JAVA_HOME": engine.java_home or _bundled_java(),
         "TMPDIR": str(folders.temporary),

@@ -17,7 +17,7 @@ from engines.torchserve import api
 from engines.torchserve.client import EngineClient
 from errors import EngineError
 from settings import Settings
-from settings.schema import Node
+from settings.schema import EngineHostSettings
 
 TITLE = TORCHSERVE.title
 
@@ -45,7 +45,7 @@ class Host:
     """One TorchServe. What several checks ask is asked once; without an answer each of them says so."""
 
     deployment: Deployment
-    node: Node
+    node: EngineHostSettings
 
     @property
     def name(self) -> str:

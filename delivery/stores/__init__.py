@@ -5,7 +5,7 @@ from delivery.stores.local import LocalFolder
 from delivery.stores.nginx import FileBrowser
 from errors import StoreError
 from settings import Settings
-from settings.schema import LocalStore, NginxStore, S3Store
+from settings.schema import LocalStoreSettings, NginxStoreSettings, S3StoreSettings
 
 __all__ = ["Store", "open_store"]
 
@@ -13,17 +13,17 @@ __all__ = ["Store", "open_store"]
 def open_store(settings: Settings) -> Store:
     """The store that the settings name."""
     match settings.store:
-        case NginxStore() as store:
+        case NginxStoreSettings() as store:
             return FileBrowser(store)
-        case LocalStore() as store:
+        case LocalStoreSettings() as store:
             return LocalFolder(store)
-        case S3Store() as store:
+        case S3StoreSettings() as store:
             return _bucket(store)
         case other:
             raise StoreError(f"no store {other!r}")
 
 
-def _bucket(store: S3Store) -> Store:
+def _bucket(store: S3StoreSettings) -> Store:
     # Imported here: only this store needs the client library.
     try:
         from delivery.stores.s3 import Bucket

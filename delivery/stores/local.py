@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from delivery.stores.base import file_in, published_in, put_into_folder, remove_from_folder
-from settings.schema import LocalStore
+from settings.schema import LocalStoreSettings
 
 
 class LocalFolder:
     """Archives in the folder that TorchServe was started with as its model store."""
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: LocalStoreSettings) -> None:
         self._folder = Path(store.folder)
 
     def put(self, source: Path, name: str) -> None:

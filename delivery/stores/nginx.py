@@ -9,7 +9,7 @@ from delivery.stores.base import check_name, file_in, published_in, put_into_fol
 from delivery.stores.sidecar import sidecar_name, write_sidecar
 from errors import StoreError
 from files import explained
-from settings.schema import NginxStore
+from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 10.0
 UPLOAD_TIMEOUT_S = 120.0  # from the last byte sent to the answer: nginx moves the file into place
@@ -25,7 +25,7 @@ _REFUSED = {
 class FileBrowser:
     """Archives in the folder that nginx serves under `/files/`."""
 
-    def __init__(self, store: NginxStore) -> None:
+    def __init__(self, store: NginxStoreSettings) -> None:
         self._store = store
         self._folder = Path(store.folder)
 

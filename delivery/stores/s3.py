@@ -16,7 +16,7 @@ from delivery.stores import credentials
 from delivery.stores.base import check_name, versions_in
 from errors import StoreError
 from files import explained, remove_durably, replace_durably, staging_folder
-from settings.schema import S3Store
+from settings.schema import S3StoreSettings
 
 CHUNK = 1024 * 1024
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -25,7 +25,7 @@ ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 class Bucket:
     """Archives in one bucket. Each carries the sha256 of its content, so that a copy of it can be judged."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: S3StoreSettings) -> None:
         self._store = store
         self._cache = Path(store.cache)
         keys = credentials.read(Path(store.credentials))

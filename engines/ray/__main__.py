@@ -22,7 +22,7 @@ from engines.ray import logs
 from errors import ConfigError, EngineError, MarinaError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         loaded = settings.load(arguments)
         logs.take_output()
-        if not isinstance(loaded.engine, RayServe):
+        if not isinstance(loaded.engine, RayServeSettings):
             raise ConfigError(f"engine={loaded.engine.name}: this is the manager of engine=ray")
         _run(loaded, loaded.engine)
     except MarinaError as error:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _run(loaded: Settings, engine: RayServe) -> None:
+def _run(loaded: Settings, engine: RayServeSettings) -> None:
     # Imported in steps: a cluster is looked for first, because Ray is slow to load, slower to find that there is none,
     # and wants to know before whether the cluster asks for a token.
     check_installed(RAY)
@@ -75,7 +75,7 @@ def _end_with(address: str) -> None:
     os._exit(1)
 
 
-def _manage(loaded: Settings, engine: RayServe) -> None:
+def _manage(loaded: Settings, engine: RayServeSettings) -> None:
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 

@@ -22,7 +22,7 @@ from engines.ray.recovered import amiss, registered
 from engines.ray.refusals import Failed
 from engines.ray.serve_config import instance
 from engines.ray.table import FRONT, Entry, Table
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Replica:
 class Cluster:
     """One Serve instance."""
 
-    def __init__(self, settings: RayServe, source: Source, secret: bytes) -> None:
+    def __init__(self, settings: RayServeSettings, source: Source, secret: bytes) -> None:
         self._settings = settings
         self._source = source
         self._secret = secret

@@ -12,26 +12,26 @@ from engines.ray.fetch import Source
 from engines.ray.table import FRONT, Entry, Table
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 
 BUILDERS = "engines.ray.declared"
 PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
 KEEP_ALIVE_S = 3600
 
 
-def text(table: Table, settings: Settings, engine: RayServe) -> str:
+def text(table: Table, settings: Settings, engine: RayServeSettings) -> str:
     """The configuration as YAML."""
     return yaml.safe_dump(serve_config(table, settings, engine), sort_keys=False, width=120)
 
 
-def serve_config(table: Table, settings: Settings, engine: RayServe) -> dict[str, Any]:
+def serve_config(table: Table, settings: Settings, engine: RayServeSettings) -> dict[str, Any]:
     """The Front with this table, and one application for each version in it."""
     source = Source.of(settings)
     workers = [_worker(entry, source, engine) for entry in table.entries]
     return {**instance(engine), "applications": [_front(table, engine), *workers]}
 
 
-def instance(engine: RayServe) -> dict[str, Any]:
+def instance(engine: RayServeSettings) -> dict[str, Any]:
     """What is said of Serve itself, when it is started."""
     return {
         "proxy_location": PROXIES[engine.proxies],
@@ -44,7 +44,7 @@ def instance(engine: RayServe) -> dict[str, Any]:
     }
 
 
-def _front(table: Table, engine: RayServe) -> dict[str, Any]:
+def _front(table: Table, engine: RayServeSettings) -> dict[str, Any]:
     straight = engine.proxies == "none"
     return {
         "name": FRONT,
@@ -62,7 +62,7 @@ def _front(table: Table, engine: RayServe) -> dict[str, Any]:
     }
 
 
-def _worker(entry: Entry, source: Source, engine: RayServe) -> dict[str, Any]:
+def _worker(entry: Entry, source: Source, engine: RayServeSettings) -> dict[str, Any]:
     return {
         "name": entry.registration.application,
         "route_prefix": None,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engines.engine_profile import Interface, ModelVersion, WorkerStatus
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 
 PING = "/ping"
 MODELS = "/models"
@@ -58,7 +58,7 @@ def renewal_path(interface: Interface) -> str:
     return f"/token?type={interface}"
 
 
-def registration(name: str, url: str, params: RequestParams, sha256: str | None = None) -> Query:
+def registration(name: str, url: str, params: RegistrationSettings, sha256: str | None = None) -> Query:
     """Return the query that registers an archive without workers; `sha256` for an engine that compares archives."""
     batch = {"batch_size": params.batch_size, "max_batch_delay": params.max_batch_delay}
     expected = {} if sha256 is None else {"sha256": sha256}

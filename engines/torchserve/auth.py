@@ -24,7 +24,7 @@ from engines.torchserve import api
 from errors import EngineError
 from logs import event
 from settings.load import ROOT
-from settings.schema import Node
+from settings.schema import EngineHostSettings
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,11 @@ class KeyRing:
     """Provides the tokens of one host to any number of threads."""
 
     def __init__(
-        self, host: Node, profile: EngineProfile, margin_s: float = 0.0, clock: Callable[[], float] = time.time
+        self,
+        host: EngineHostSettings,
+        profile: EngineProfile,
+        margin_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Renew tokens from `margin_s` before they expire, by a clock of seconds since the epoch.
 

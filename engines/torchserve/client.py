@@ -31,7 +31,7 @@ from engines.torchserve.auth import KeyRing, direct_session
 from engines.torchserve.drain import Probe, WorkerNotNamed, reach_all, wait_until_drained
 from engines.torchserve.responses import is_key_refused
 from errors import EngineError
-from settings.schema import Engine, Node, RequestParams
+from settings.schema import EngineHostSettings, EngineSettings, RegistrationSettings
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,9 @@ NO_HEADERS: Mapping[str, str] = {}
 class EngineClient:
     """One host of an engine; a context manager that closes its connections."""
 
-    def __init__(self, engine: Engine, host: Node, profile: EngineProfile, timeout_s: float) -> None:
+    def __init__(
+        self, engine: EngineSettings, host: EngineHostSettings, profile: EngineProfile, timeout_s: float
+    ) -> None:
         """Send no request yet. `timeout_s` bounds the requests that only describe something."""
         self.node = host
         # Tokens are renewed in the last fifth of their life, but no earlier than a minute before its end.
@@ -126,7 +128,7 @@ class EngineClient:
         return unpacked.unreadable(self.node.unpacked, setting)
 
     def register(
-        self, model: str, url: str, params: RequestParams, timeout_s: float, sha256: str | None = None
+        self, model: str, url: str, params: RegistrationSettings, timeout_s: float, sha256: str | None = None
     ) -> ArchiveCopy:
         """Have the host fetch an archive, without workers yet, and return its own copy of the archive.
 

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 
 from errors import OverCapacity, TooLarge, UnreadableInput, WrongMediaType
 from gateway.http.context import RequestContext, context_of, header
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 
 class BodyBudget:
@@ -38,7 +38,7 @@ class BodyBudget:
         self.held -= size
 
 
-def receiving_for(gateway: Gateway) -> BodyBudget:
+def receiving_for(gateway: GatewaySettings) -> BodyBudget:
     """Count bodies up to the share of the limit that each process has."""
     return BodyBudget(gateway.max_receiving_bytes)
 

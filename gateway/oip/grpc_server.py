@@ -13,7 +13,7 @@ from gateway.server import check_host
 from gateway.services import Services
 from gateway.tracing import Tracer
 from logs import event
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 if TYPE_CHECKING:
     from gateway.apikey import ApiKeys
@@ -69,7 +69,7 @@ async def grpc_server(
         await server.stop(gateway.graceful_stop_s)
 
 
-def check_port(gateway: Gateway, *, shared: bool = False) -> None:
+def check_port(gateway: GatewaySettings, *, shared: bool = False) -> None:
     """Raise PortInUse when another process listens on the gRPC port already; a `shared` port may have listeners.
 
     Raises ConfigError when the host must not be bound.
@@ -91,7 +91,7 @@ def _is_not_client_gone(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
-def _options(gateway: Gateway, *, shared: bool) -> list[tuple[str, int]]:
+def _options(gateway: GatewaySettings, *, shared: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", gateway.max_body_bytes + OVERHEAD_BYTES),
         ("grpc.max_send_message_length", -1),
@@ -100,7 +100,7 @@ def _options(gateway: Gateway, *, shared: bool) -> list[tuple[str, int]]:
     ]
 
 
-def _port_in_use(gateway: Gateway) -> PortInUse:
+def _port_in_use(gateway: GatewaySettings) -> PortInUse:
     return PortInUse(
         f"gateway: port {gateway.grpc_port} on {gateway.host} cannot be listened on, another process may have it; "
         "move ours with gateway.grpc_port=PORT"

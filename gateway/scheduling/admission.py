@@ -13,7 +13,7 @@ from collections.abc import Callable
 from errors import OverCapacity
 from gateway.hooks import EngineResponse, Load, PredictionRequest, Predictor
 from gateway.metrics import Metrics
-from settings.schema import Admission as Limits
+from settings.schema import AdmissionSettings
 
 # Long enough for several batches, short enough to follow a change.
 MEMORY_S = 2.0
@@ -165,7 +165,7 @@ class AdmissionControl:
     def __init__(
         self,
         engine: Predictor,
-        limits: Limits,
+        limits: AdmissionSettings,
         parallel: Parallel,
         metrics: Metrics,
         processes: int,

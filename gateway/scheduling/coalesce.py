@@ -26,7 +26,7 @@ from gateway.model_card import ModelCard, kind_of, registration
 from gateway.tracing import Tracer
 from handlers import limits
 from logs import log_task_error
-from settings.schema import Coalesce
+from settings.schema import CoalesceSettings
 
 # Types whose bounds and values compare here as they do in the handler. Larger numbers are infinite in 32 bits.
 _TYPES = {"float32", "float64"}
@@ -161,7 +161,7 @@ class Coalescer:
     """Sorts requests into lanes; what cannot share a ride goes straight on."""
 
     def __init__(
-        self, engine: Predictor, settings: Coalesce, find_reader: FindReader, metrics: Metrics, tracer: Tracer
+        self, engine: Predictor, settings: CoalesceSettings, find_reader: FindReader, metrics: Metrics, tracer: Tracer
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -200,7 +200,7 @@ class Coalescer:
 class _Lane:
     """The observations for one version of one policy."""
 
-    def __init__(self, engine: Predictor, settings: Coalesce, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(self, engine: Predictor, settings: CoalesceSettings, metrics: Metrics, tracer: Tracer) -> None:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics

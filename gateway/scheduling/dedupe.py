@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from errors import RequestError
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import Metrics
-from settings.schema import Cache
+from settings.schema import CacheSettings
 
 # A body up to here stands for itself: hashing it would cost more than comparing it. Longer than what stands for others.
 SHORT = 256
@@ -141,7 +141,7 @@ Mark = Callable[[str, str | None], str | None]
 class ResponseCache:
     """Answers from memory what was answered before by the very version that would answer now."""
 
-    def __init__(self, engine: Predictor, settings: Cache, mark: Mark, metrics: Metrics) -> None:
+    def __init__(self, engine: Predictor, settings: CacheSettings, mark: Mark, metrics: Metrics) -> None:
         self._engine = engine
         self._settings = settings
         self._mark = mark

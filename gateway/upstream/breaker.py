@@ -14,7 +14,7 @@ from errors import NoWorker, WorkerLost
 from gateway.hooks import EngineResponse, Load, PredictionRequest, Predictor
 from gateway.metrics import Metrics
 from logs import event
-from settings.schema import Breaker as Settings
+from settings.schema import BreakerSettings
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class _Circuit:
 class CircuitBreaker:
     """Keeps requests from a model that does not answer: only NoWorker counts, the engine is at fault then."""
 
-    def __init__(self, engine: Predictor, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, engine: Predictor, settings: BreakerSettings, metrics: Metrics) -> None:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics

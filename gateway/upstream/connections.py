@@ -13,7 +13,7 @@ from typing import cast
 
 import httptools
 
-from settings.schema import Gateway
+from settings.schema import GatewaySettings
 
 Connect = Callable[[Callable[[], "Connection"]], Awaitable["Connection"]]
 """Opens a connection that the given function makes; raises OSError."""
@@ -227,7 +227,7 @@ def tcp(host: str, port: int) -> Connect:
     return connect
 
 
-def open_pool(gateway: Gateway, host: str, port: int) -> Pool:
+def open_pool(gateway: GatewaySettings, host: str, port: int) -> Pool:
     """Connections for predictions, kept alive and bounded; each request's own deadline ends it. Close it when done."""
     return Pool(
         tcp(host, port),

@@ -27,8 +27,8 @@ from loadtest.tune.outcome import Outcome, as_json, tune_page, write_settings
 from loadtest.tune.space import Setting, Space
 from loadtest.tune.trials import Trials, environment, handed_on
 from loadtest.tune.tuner import Tuner
-from settings import Settings, load, tuned
-from settings.load import CONFIG, ROOT
+from settings import Settings, load
+from settings.load import ROOT, tuned_file
 
 USAGE = """\
 usage: python -m loadtest.tune served_model=NAME slo=p99:80ms [--dry-run] [hydra overrides]
@@ -141,7 +141,7 @@ async def _finish(outcome: Outcome, trials: Trials, settings: Settings, target: 
     print(f"{'Best' if reached else 'No setting keeps the goal; the closest'}: {outcome.words}")
     await trials.serve(best if reached and not dry else outcome.before)
     if reached and not dry:
-        path = Path(settings.tune.file) if settings.tune.file else tuned.file_of(outcome.model, CONFIG)
+        path = Path(settings.tune.file) if settings.tune.file else tuned_file(outcome.model)
         write_settings(outcome, path)
         print(f"{outcome.model} serves with it, and the next upload will: {path}")
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
 from loadtest.target import Batching, Target
-from settings.schema import Tune
+from settings.schema import TuneSettings
 
 DELAYS_MS = (0, 1, 2, 5, 10, 20)
 COALESCE = (1, 16, 64, 128, 256)
@@ -51,7 +51,7 @@ class Space:
     coalesce: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, tune: Tune, target: Target, clients: int, cores: int) -> "Space":
+    def of(cls, tune: TuneSettings, target: Target, clients: int, cores: int) -> "Space":
         """The values asked for, or those that can make a difference for this load on this machine."""
         coalesce: tuple[int | None, ...] = tuple(sorted(tune.coalesce or COALESCE))
         return cls(

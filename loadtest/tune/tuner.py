@@ -9,7 +9,7 @@ from loadtest.tune import search
 from loadtest.tune.goal import Goal, Measured
 from loadtest.tune.journal import Journal, Look
 from loadtest.tune.space import Setting, Space
-from settings.schema import Tune
+from settings.schema import TuneSettings
 
 
 class Stack(Protocol):
@@ -50,7 +50,7 @@ class Tuner:
         journal: Journal,
         space: Space,
         goal: Goal,
-        tune: Tune,
+        tune: TuneSettings,
         progress: Progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

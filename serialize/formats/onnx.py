@@ -26,7 +26,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from errors import BuildError
 from serialize.loaded_model import LoadedModel
-from settings.schema import Preprocessing
+from settings.schema import PreprocessingSettings
 
 # The newest opset that TensorRT 8.6 and ONNX Runtime 1.13 read; these networks need no later one.
 OPSET = 17
@@ -134,7 +134,7 @@ class _NodeBuilder:
         return name
 
 
-def prepend_resize(path: Path, settings: Preprocessing) -> None:
+def prepend_resize(path: Path, settings: PreprocessingSettings) -> None:
     """Put resize and centre crop in front of the graph at `path`, which then accepts images of any size.
 
         uint8 [batch, height, width, 3] ──▶ Resize, antialiased ──▶ Slice ──▶ the network
@@ -172,7 +172,7 @@ def prepend_resize(path: Path, settings: Preprocessing) -> None:
         joined.unlink(missing_ok=True)
 
 
-def _resized(builder: _NodeBuilder, given: str, settings: Preprocessing) -> str:
+def _resized(builder: _NodeBuilder, given: str, settings: PreprocessingSettings) -> str:
     zero, one, two = builder.number(0), builder.number(1), builder.number(2)
     shape = builder.node("Shape", given)
     batch, rows, columns = (builder.node("Gather", shape, index, axis=0) for index in (zero, one, two))
@@ -196,7 +196,7 @@ def _resized(builder: _NodeBuilder, given: str, settings: Preprocessing) -> str:
     return builder.node("Transpose", result, perm=[0, 2, 3, 1])
 
 
-def _resized_size(builder: _NodeBuilder, rows: str, columns: str, settings: Preprocessing) -> tuple[str, str]:
+def _resized_size(builder: _NodeBuilder, rows: str, columns: str, settings: PreprocessingSettings) -> tuple[str, str]:
     if not isinstance(settings.resize, int):
         return builder.number(settings.resize[0]), builder.number(settings.resize[1])
     shorter = builder.number(settings.resize)

@@ -9,7 +9,7 @@ from serialize.observation_arrays import read_figures
 from serialize.sb3.spaces import ActionSpace, Box, Dict, Discrete, Space
 from serialize.sb3.stored_spaces import BOUNDS, Beside, flat_box, parse_space, read_space
 from settings.schema import PolicyModel
-from settings.schema.served_model import Bounds
+from settings.schema.served_model import ObservationBounds
 
 SAVE = "save them with numpy.savez(FILE, low=space.low, high=space.high)"
 
@@ -46,10 +46,10 @@ def stated_action(model: PolicyModel, stored: Any = None) -> ActionSpace | None:
     return found
 
 
-def _bounds(model: PolicyModel) -> dict[str, Bounds]:
+def _bounds(model: PolicyModel) -> dict[str, ObservationBounds]:
     """The bounds that the YAML states, by part; those of a space without parts under no name."""
-    found = read_figures(model.observation.bounds, Bounds, BOUNDS, SAVE)
-    return {"": found} if isinstance(found, Bounds) else found or {}
+    found = read_figures(model.observation.bounds, ObservationBounds, BOUNDS, SAVE)
+    return {"": found} if isinstance(found, ObservationBounds) else found or {}
 
 
 def _agreed(name: str, found: Space, stated: Space | None) -> Space:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from errors import BuildError
 from serialize.sb3.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Part, Space, unbounded_box
-from settings.schema.served_model import Bounds
+from settings.schema.served_model import ObservationBounds
 
 # What gymnasium prints of a Dict: 'key': Name(   before 1.0 also ('key', Name(   in a list of pairs; gym 0.21 key:Name(
 ENTRY = re.compile(
@@ -37,7 +37,7 @@ class Beside:
     `bounds` are the YAML's; `pictures` are the parts that a NatureCNN sees, which takes bytes from 0 to 255 alone.
     """
 
-    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    bounds: Mapping[str, ObservationBounds] = field(default_factory=dict)
     pictures: frozenset[str] = frozenset()
 
     def check_form(self, of_parts: bool) -> None:
@@ -205,7 +205,7 @@ def _shape(stored: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _bound(
-    stored: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any], given: Bounds | None
+    stored: Mapping[str, Any], name: str, shape: tuple[int, ...], dtype: np.dtype[Any], given: ObservationBounds | None
 ) -> NDArray[Any] | None:
     """One bound of a Box, flat, in its own type; None where the text abbreviates it and nothing else tells."""
     size, text = math.prod(shape), str(stored[name])

@@ -1,84 +1,97 @@
-"""What may stand in `config/`, key by key: the types, ranges and meanings of every setting, one file a group."""
+"""The schema of `config/`: type, range and meaning of every key."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, Size, Triple, Version
-from settings.schema.edge import Edge
-from settings.schema.engine import Engine, Node, TorchServe
-from settings.schema.gateway import Admission, Alias, ApiKey, Breaker, Cache, Coalesce, Gateway, Security, Tracing
-from settings.schema.parity import LibraryParity
-from settings.schema.ray import RayServe
-from settings.schema.rollout import Rollout, Signing
-from settings.schema.scaling import Scaling, WorkerLimits
+from settings.schema.engine_settings import EngineHostSettings, EngineSettings, RayServeSettings, TorchServeSettings
+from settings.schema.fields import Name, Port, PositiveInt, Seconds, SettingsGroup, Size, Triple, Version
+from settings.schema.gateway_settings import (
+    AdmissionSettings,
+    Alias,
+    ApiKey,
+    BreakerSettings,
+    CacheSettings,
+    CoalesceSettings,
+    EdgeSettings,
+    GatewaySettings,
+    SecuritySettings,
+    TracingSettings,
+)
+from settings.schema.rollout_settings import (
+    CanarySettings,
+    RolloutSettings,
+    ScalingSettings,
+    ShadowSettings,
+    SigningSettings,
+    WorkerLimits,
+)
 from settings.schema.served_model import (
-    Calibration,
+    CalibrationSettings,
     DecodeLimits,
     Int8Limits,
-    Output,
+    OutputSettings,
+    ParitySettings,
     PolicyModel,
-    Preprocessing,
-    RequestParams,
+    PreprocessingSettings,
+    RegistrationSettings,
     ServedModel,
     VisionModel,
 )
-from settings.schema.store import LocalStore, NginxStore, S3Store, Store
-from settings.schema.stress import Stress
-from settings.schema.trial import Canary, Shadow
-from settings.schema.tune import Tune
+from settings.schema.store_settings import LocalStoreSettings, NginxStoreSettings, S3StoreSettings, StoreSettings
+from settings.schema.stress_settings import StressSettings, TuneSettings
 
 __all__ = [
-    "Admission",
+    "AdmissionSettings",
     "Alias",
     "ApiKey",
-    "Breaker",
-    "Cache",
-    "Calibration",
-    "Canary",
-    "Coalesce",
+    "BreakerSettings",
+    "CacheSettings",
+    "CalibrationSettings",
+    "CanarySettings",
+    "CoalesceSettings",
     "DecodeLimits",
-    "Edge",
-    "Engine",
-    "Frozen",
-    "Gateway",
+    "EdgeSettings",
+    "EngineHostSettings",
+    "EngineSettings",
+    "GatewaySettings",
     "Int8Limits",
-    "LibraryParity",
-    "LocalStore",
+    "LocalStoreSettings",
     "Name",
-    "NginxStore",
-    "Node",
-    "Output",
+    "NginxStoreSettings",
+    "OutputSettings",
+    "ParitySettings",
     "Paths",
     "PolicyModel",
     "Port",
     "PositiveInt",
-    "Preprocessing",
-    "RayServe",
-    "RequestParams",
-    "Rollout",
-    "S3Store",
-    "Scaling",
+    "PreprocessingSettings",
+    "RayServeSettings",
+    "RegistrationSettings",
+    "RolloutSettings",
+    "S3StoreSettings",
+    "ScalingSettings",
     "Seconds",
-    "Security",
+    "SecuritySettings",
     "ServedModel",
     "Settings",
-    "Shadow",
-    "Signing",
+    "SettingsGroup",
+    "ShadowSettings",
+    "SigningSettings",
     "Size",
-    "Store",
-    "Stress",
-    "TorchServe",
-    "Tracing",
+    "StoreSettings",
+    "StressSettings",
+    "TorchServeSettings",
+    "TracingSettings",
     "Triple",
-    "Tune",
+    "TuneSettings",
     "Version",
     "VisionModel",
     "WorkerLimits",
 ]
 
 
-class Paths(Frozen):
+class Paths(SettingsGroup):
     """Folders, relative to the project unless absolute."""
 
     state: str
@@ -86,20 +99,20 @@ class Paths(Frozen):
     weights: str
 
 
-class Settings(Frozen):
-    """Everything that `config/` says, for one model, engine and store."""
+class Settings(SettingsGroup):
+    """All settings, for one model, one engine and one store."""
 
     served_model: ServedModel
-    engine: Annotated[TorchServe | RayServe, Field(discriminator="name")]
-    store: Store
-    gateway: Gateway
-    edge: Edge
-    stress: Stress
-    tune: Tune
-    rollout: Rollout
-    canary: Canary
-    shadow: Shadow
-    scaling: Scaling
-    signing: Signing
-    parity: LibraryParity
+    engine: Annotated[TorchServeSettings | RayServeSettings, Field(discriminator="name")]
+    store: StoreSettings
+    gateway: GatewaySettings
+    edge: EdgeSettings
+    stress: StressSettings
+    tune: TuneSettings
+    rollout: RolloutSettings
+    canary: CanarySettings
+    shadow: ShadowSettings
+    scaling: ScalingSettings
+    signing: SigningSettings
+    parity: ParitySettings
     paths: Paths

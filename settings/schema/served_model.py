@@ -1,11 +1,24 @@
-"""`served_model`: what is built and served."""
+"""`served_model` and `parity`: one model, from its checkpoint to its registration."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from settings.schema.base import Frozen, Name, PositiveInt, Size, Triple, Version, check_differ
+from settings.schema.fields import Name, PositiveInt, Seconds, SettingsGroup, Size, Triple, Version, check_differ
+
+
+class ParitySettings(SettingsGroup):
+    """Comparison with `predict` of the library that wrote a policy's checkpoint, in its own process."""
+
+    library: Literal["auto", "required", "off"]
+    python: str | None = Field(description="an interpreter that has the library; null: this one, where it has it")
+    observations: Annotated[int, Field(ge=16, le=100_000)] = Field(description="how many are compared at most")
+    timeout_s: Seconds = Field(description="how long the library may take")
+    unpickle: bool = Field(
+        description="the library unpickles the checkpoint, which runs code from it; needs served_model.sha256"
+    )
+
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +41,8 @@ def _known_task(name: str) -> str:
     return name
 
 
-class Preprocessing(Frozen):
-    """How a picture becomes the network's input; the archive carries it to the worker."""
+class PreprocessingSettings(SettingsGroup):
+    """The conversion of an image to the network's input; the archive contains it for the worker."""
 
     resize: Size | PositiveInt = Field(description="[height, width], or one number for the shorter side, in pixels")
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
@@ -52,16 +65,16 @@ class Preprocessing(Frozen):
         return self
 
 
-class Output(Frozen):
-    """How the network's output becomes an answer."""
+class OutputSettings(SettingsGroup):
+    """The conversion of the network's output to an answer."""
 
     activation: Literal["softmax", "sigmoid"]
     thresholds: float | list[float] = Field(0.5, description="sigmoid only: where a label starts to hold, 0..1")
     top_k: PositiveInt | None = Field(None, description="how many classes an answer lists; null for all")
 
 
-class RequestParams(Frozen):
-    """What TorchServe is told at registration. A change of any is a new version."""
+class RegistrationSettings(SettingsGroup):
+    """Parameters of TorchServe's registration. A change of any of them is a new version."""
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(description="most requests a worker takes at once")
     max_batch_delay: Annotated[int, Field(ge=0, le=60000)] = Field(
@@ -78,34 +91,34 @@ class RequestParams(Frozen):
 
     @property
     def stamped(self) -> dict[str, int]:
-        """What TorchServe has no parameter for, and what an upload stamps into the archive's manifest instead."""
+        """The parameters that TorchServe lacks; an upload stamps them into the archive's manifest."""
         each = {"threads": self.threads, "coalesce": self.coalesce}
         return {name: value for name, value in each.items() if value is not None}
 
 
-class Calibration(Frozen):
-    """Pictures that the build asks: to calibrate `onnx-int8` and to earn a reduced decode."""
+class CalibrationSettings(SettingsGroup):
+    """Images for calibrating `onnx-int8` and for choosing the decode level."""
 
     pictures: str | None = Field(None, description="folder of pictures like those to be served; null for made ones")
     count: Annotated[int, Field(ge=8, le=10000)] = Field(200, description="how many of them are used, by name")
 
 
-class DecodeLimits(Frozen):
-    """What a reduced JPEG decode must keep to be packed."""
+class DecodeLimits(SettingsGroup):
+    """The accuracy that a reduced JPEG decode must keep."""
 
     top1: Annotated[float, Field(ge=0, le=1)] = Field(0.995, description="share of pictures with the same first label")
     change: Annotated[float, Field(ge=0, le=1)] = Field(0.05, description="largest change of any probability")
 
 
-class Int8Limits(Frozen):
-    """What `onnx-int8` must keep of the float32 answers to be packed."""
+class Int8Limits(SettingsGroup):
+    """The accuracy that `onnx-int8` must keep."""
 
     top1: Annotated[float, Field(ge=0, le=1)] = Field(0.98, description="share of pictures with the same first label")
     change: Annotated[float, Field(ge=0, le=1)] = Field(0.1, description="tolerance of the golden answers")
 
 
-class VisionLimits(Frozen):
-    """What one request may hold: while a worker has it, it answers no other client."""
+class VisionLimits(SettingsGroup):
+    """Limits of one request, because a worker serves nobody else meanwhile."""
 
     max_pixels: PositiveInt = Field(
         100_000_000, description="of its pictures together, by their headers; 300 MB as RGB, a few seconds to decode"
@@ -113,8 +126,8 @@ class VisionLimits(Frozen):
     max_instances: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="pictures, each a run of the network")
 
 
-class PolicyLimits(Frozen):
-    """What one request may hold: while a worker has it, it answers no other client."""
+class PolicyLimits(SettingsGroup):
+    """Limits of one request, because a worker serves nobody else meanwhile."""
 
     max_pixels: PositiveInt = Field(
         10_000_000, description="of its pictures together, where observations have some; each becomes 64-bit numbers"
@@ -124,7 +137,7 @@ class PolicyLimits(Frozen):
     )
 
 
-class _Model(Frozen):
+class _Model(SettingsGroup):
     model_name: Name
     version: Version = "1.0"
     description: str = ""
@@ -144,7 +157,7 @@ class _Model(Frozen):
         description="output kind, a file of handlers/outputs; null: action, or by output.activation",
         exclude_if=lambda task: task is None,  # archives of models that do not name it keep their bytes
     )
-    request_params: RequestParams
+    request_params: RegistrationSettings
 
 
 class VisionModel(_Model):
@@ -157,7 +170,7 @@ class VisionModel(_Model):
     )
     decode_limits: DecodeLimits = DecodeLimits()
     limits: VisionLimits = VisionLimits()
-    calibration: Calibration = Calibration()
+    calibration: CalibrationSettings = CalibrationSettings()
     int8_limits: Int8Limits = Int8Limits()
     preprocess_in_graph: bool = Field(False, description="onnx only: resize and crop are part of the graph")
     precision: Literal["float32", "float16", "bfloat16"] = Field(
@@ -165,8 +178,8 @@ class VisionModel(_Model):
     )
     channels_last: bool | Literal["auto"] = Field("auto", description="memory order of eager, torchscript and aoti")
     labels: list[str] | str = Field(description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY")
-    preprocessing: Preprocessing
-    output: Output
+    preprocessing: PreprocessingSettings
+    output: OutputSettings
 
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> Self:
@@ -187,8 +200,8 @@ class VisionModel(_Model):
         return self
 
 
-class Normalization(Frozen):
-    """What VecNormalize did to an observation: subtract the mean, divide by the root of var + epsilon, clip."""
+class NormalizationSettings(SettingsGroup):
+    """VecNormalize's transformation of an observation: subtract the mean, divide by the root of var + epsilon, clip."""
 
     mean: list[float] = Field(description="one for each number of the observation, in its order")
     var: list[float]
@@ -196,21 +209,21 @@ class Normalization(Frozen):
     clip: Annotated[float, Field(gt=0)] = Field(10.0, description="VecNormalize's clip_obs")
 
 
-class Bounds(Frozen):
-    """Where the numbers of an observation end: one number for all, or one each; null where there is no end."""
+class ObservationBounds(SettingsGroup):
+    """Bounds of the numbers of an observation: one for all, or one each; null for none."""
 
     low: float | list[float | None] | None
     high: float | list[float | None] | None
 
 
-class ObservationSettings(Frozen):
-    """How an observation is prepared and checked, where the checkpoint does not say."""
+class ObservationSettings(SettingsGroup):
+    """Preparation and checks of an observation that the checkpoint does not describe."""
 
-    bounds: str | Bounds | dict[str, Bounds] | None = Field(
+    bounds: str | ObservationBounds | dict[str, ObservationBounds] | None = Field(
         None, description="of its space, by part for a dict of parts; or the .npz or .json file that has low and high"
     )
 
-    normalization: str | Normalization | dict[str, Normalization] | None = Field(
+    normalization: str | NormalizationSettings | dict[str, NormalizationSettings] | None = Field(
         None, description="VecNormalize's figures, by part for a dict of parts; or the .npz or .json file that has them"
     )
 
@@ -221,8 +234,8 @@ def _no_envelope(fields: list[str]) -> list[str]:
     return fields
 
 
-class PolicySettings(Frozen):
-    """What the policy was trained with, where the checkpoint does not say; where it does, both must agree."""
+class PolicySettings(SettingsGroup):
+    """Training parameters that the checkpoint does not hold; where it does, both must agree."""
 
     activation: str | None = Field(None, description="class of torch.nn between the layers: Tanh, ReLU, ELU, ...")
     observation_space: str | None = Field(None, description="as gymnasium prints it: Box(-1.0, 1.0, (3,), float32)")

@@ -20,7 +20,7 @@ from engines.engine_profile import (
 from engines.torchserve.client import EngineClient
 from engines.torchserve.unpacked import one_registration, unreadable
 from errors import EngineError
-from settings.schema import Node, RequestParams
+from settings.schema import EngineHostSettings, RegistrationSettings
 
 PREDICTIONS = b'{"predictions": [1]}'
 
@@ -32,7 +32,7 @@ class HostInMemory(EngineClient):
     `ran` holds the handlers that workers were started with; `unpacks_in` is another folder than the node names.
     """
 
-    node: Node
+    node: EngineHostSettings
     store: Path
     before_fetch: Callable[[Path], None] = lambda _: None
     registered: dict[str, dict[str, ModelVersion]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class HostInMemory(EngineClient):
         return unreadable(self.node.unpacked, f"`unpacked` of node {self.node.name}")
 
     def register(
-        self, model: str, url: str, params: RequestParams, timeout_s: float, sha256: str | None = None
+        self, model: str, url: str, params: RegistrationSettings, timeout_s: float, sha256: str | None = None
     ) -> ArchiveCopy:
         self.before_fetch(self.store / url)
         if self.node.unpacked is None:
@@ -77,7 +77,7 @@ class HostInMemory(EngineClient):
             self._unpack(model, url, params, self.unpacks_in or Path(self.node.unpacked))
             return found()
 
-    def _unpack(self, model: str, url: str, params: RequestParams, place: Path) -> None:
+    def _unpack(self, model: str, url: str, params: RegistrationSettings, place: Path) -> None:
         archive, folder = open_archive(self.store / url), place / uuid.uuid4().hex
         if archive.version in self.registered.get(model, {}):
             raise EngineError(f"{model} {archive.version} is registered already")

@@ -14,11 +14,11 @@ from delivery.gateway_metrics import ModelLoad, ModelTotals
 from errors import ConfigError
 from prometheus import parse
 from settings import load
-from settings.schema import Scaling, WorkerLimits
+from settings.schema import ScalingSettings, WorkerLimits
 from tests.figures import CUT, HUNG_UP, FiguresServer, figures, serving
 from tests.ports import free_port
 
-SCALING = Scaling(
+SCALING = ScalingSettings(
     models={}, target_queue_ms=20, calm_queue_ms=2, up_after_s=5, down_after_s=60, check_s=1, metrics_port=None
 )
 BUSY, CALM, BETWEEN = ModelLoad(30, 8, 0), ModelLoad(0, 0.1, 0), ModelLoad(10, 4, 0)

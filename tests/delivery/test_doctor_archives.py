@@ -16,7 +16,7 @@ from delivery.publish import publish
 from delivery.stores.local import LocalFolder
 from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load
-from settings.schema import LocalStore
+from settings.schema import LocalStoreSettings
 from tests.archive.made import CONTENTS, archive_at
 
 
@@ -28,7 +28,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def store(tmp_path: Path, settings: Settings) -> LocalFolder:
     """A store into which version 1.0 was published."""
-    made = LocalFolder(LocalStore(name="local", folder=str(tmp_path / "store")))
+    made = LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
     publish(open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings)), "1.0", made, settings)
     return made
 

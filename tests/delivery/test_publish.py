@@ -14,13 +14,13 @@ from delivery.publish import next_free_version, publish, same_content, stamped_c
 from delivery.stores.local import LocalFolder
 from errors import ArchiveError
 from settings import Settings, load
-from settings.schema import LocalStore
+from settings.schema import LocalStoreSettings
 from tests.archive.made import CONTENTS, FIXED, MANIFEST, archive_at, checked
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalFolder:
-    return LocalFolder(LocalStore(name="local", folder=str(tmp_path / "store")))
+    return LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:

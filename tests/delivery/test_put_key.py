@@ -10,7 +10,7 @@ import pytest
 from delivery.stores import put_key
 from delivery.stores.nginx import FileBrowser
 from errors import StoreError
-from settings.schema import NginxStore
+from settings.schema import NginxStoreSettings
 from tests.archive.made import archive_at
 from tests.docker.filebrowser_server import FileBrowser as Running
 from tests.docker.filebrowser_server import file_browser
@@ -27,7 +27,7 @@ def running() -> Iterator[Running]:
 def store(running: Running, folder: Path, key: str) -> FileBrowser:
     (folder / "key").write_text(f"{key}\n")
     place = {"host": "127.0.0.1", "port": running.port, "folder": str(running.root)}
-    return FileBrowser(NginxStore(name="nginx", put_key_file=str(folder / "key"), **place))
+    return FileBrowser(NginxStoreSettings(name="nginx", put_key_file=str(folder / "key"), **place))
 
 
 def test_with_the_key_an_archive_is_published_once_and_with_its_card(running: Running, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import requests
 from delivery.stores import credentials
 from delivery.stores.s3 import Bucket
 from errors import StoreError
-from settings.schema import S3Store
+from settings.schema import S3StoreSettings
 from stack import s3
 from tests.ports import free_port
 
@@ -32,8 +32,8 @@ def no_keys_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
 
 
-def settings_of(folder: Path, port: int, timeout_s: float = 20) -> S3Store:
-    return S3Store(
+def settings_of(folder: Path, port: int, timeout_s: float = 20) -> S3StoreSettings:
+    return S3StoreSettings(
         name="s3",
         endpoint=f"http://127.0.0.1:{port}",
         bucket="models",
@@ -47,7 +47,7 @@ def settings_of(folder: Path, port: int, timeout_s: float = 20) -> S3Store:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3StoreSettings]:
     """The stack's own S3 server."""
     store = settings_of(tmp_path_factory.mktemp("s3"), free_port())
     s3.prepare(store)
@@ -64,7 +64,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Store]:
         server.wait()
 
 
-def answers(store: S3Store) -> bool:
+def answers(store: S3StoreSettings) -> bool:
     try:
         return requests.get(store.endpoint, timeout=2).status_code < 500
     except requests.RequestException:
@@ -78,7 +78,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3Store, source: Path) -> None:
+def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3StoreSettings, source: Path) -> None:
     bucket = Bucket(served)
     assert bucket.path(NAME) is None
     bucket.put(source, NAME)
@@ -95,7 +95,7 @@ def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3Store
     assert not copy.exists()
 
 
-def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3Store, tmp_path: Path) -> None:
+def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3StoreSettings, tmp_path: Path) -> None:
     bucket, small = Bucket(served), tmp_path / "small.mar"
     small.write_bytes(b"archive")
     for name in ("toy-1.0.mar", "toy-1.12.mar", "toy.mar", "toy_two-3.0.mar"):
@@ -105,7 +105,9 @@ def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3Store
     assert bucket.versions("nobody") == set()
 
 
-def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(served: S3Store, source: Path) -> None:
+def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(
+    served: S3StoreSettings, source: Path
+) -> None:
     bucket = Bucket(served)
     bucket.put(source, "full-1.0.mar")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -119,7 +121,7 @@ def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(ser
     assert bucket.path("full-1.0.mar") is not None
 
 
-def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3Store, source: Path) -> None:
+def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3StoreSettings, source: Path) -> None:
     bucket = Bucket(served)
     bucket.put(source, "cartpole-1.0.mar")
     copy = bucket.path("cartpole-1.0.mar")
@@ -130,7 +132,7 @@ def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3Store, so
     assert again.read_bytes() == source.read_bytes()
 
 
-def test_without_a_signature_or_with_another_nothing_is_given(served: S3Store, source: Path) -> None:
+def test_without_a_signature_or_with_another_nothing_is_given(served: S3StoreSettings, source: Path) -> None:
     bucket = Bucket(served)
     bucket.put(source, NAME)
     bare, _, query = bucket.url(NAME).partition("?")
@@ -150,12 +152,12 @@ def test_without_a_signature_or_with_another_nothing_is_given(served: S3Store, s
         "{endpoint}/models/digits-1.0.mar?a=http://elsewhere/x.mar",
     ],
 )
-def test_the_engine_may_fetch_nothing_else(served: S3Store, url: str) -> None:
+def test_the_engine_may_fetch_nothing_else(served: S3StoreSettings, url: str) -> None:
     assert re.fullmatch(served.allowed_urls, url.format(endpoint=served.endpoint)) is None
 
 
 def test_wrong_keys_and_a_missing_bucket_are_one_line_without_the_secret(
-    served: S3Store, source: Path, tmp_path: Path
+    served: S3StoreSettings, source: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"access_key": "somebody1", "secret_key": "secretsecret"}))

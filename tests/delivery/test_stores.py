@@ -9,7 +9,7 @@ from delivery.stores.base import file_name, put_into_folder
 from delivery.stores.local import LocalFolder
 from delivery.stores.nginx import FileBrowser
 from errors import StoreError
-from settings.schema import LocalStore, NginxStore
+from settings.schema import LocalStoreSettings, NginxStoreSettings
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_put_archive_is_there_under_its_name_and_replaces_the_one_before(tmp_path: Path, source: Path) -> None:
-    store = LocalFolder(LocalStore(name="local", folder=str(tmp_path / "store")))
+    store = LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
     assert store.path("digits-1.0.mar") is None
     store.put(source, file_name("digits", "1.0"))
     source.write_bytes(b"another")
@@ -70,6 +70,6 @@ def test_a_source_that_is_gone_leaves_the_old_archive_and_no_litter(source: Path
 
 
 def test_without_a_file_browser_the_put_says_how_to_start_it(tmp_path: Path, source: Path) -> None:
-    store = FileBrowser(NginxStore(name="nginx", host="127.0.0.1", port=1, folder=str(tmp_path / "served")))
+    store = FileBrowser(NginxStoreSettings(name="nginx", host="127.0.0.1", port=1, folder=str(tmp_path / "served")))
     with pytest.raises(StoreError, match=r"no file browser at http://127\.0\.0\.1:1; `make up` starts it"):
         store.put(source, "digits.mar")

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.console import files as console_files
 from settings import Settings, load
-from settings.schema import TorchServe
+from settings.schema import TorchServeSettings
 from stack.folders import Folders
 from stack.torchserve import command, environment
 from tests.docker.dockerfile import Dockerfile, read
@@ -112,7 +112,7 @@ def test_torchserve_is_started_as_in_local_runs(settings: Settings) -> None:
 
 def test_the_management_port_is_not_published(settings: Settings) -> None:
     engine = settings.engine
-    assert isinstance(engine, TorchServe)
+    assert isinstance(engine, TorchServeSettings)
     exposed = {int(port) for one in FILES["Dockerfile.torchserve"].all("EXPOSE") for port in one.words}
     assert exposed == {engine.inference_port, engine.metrics_port, engine.grpc_inference_port}
 

@@ -10,7 +10,7 @@ import yaml
 from gateway.apikey import OPEN
 from settings import Settings, load
 from settings.load import ROOT
-from settings.schema import RayServe, S3Store
+from settings.schema import RayServeSettings, S3StoreSettings
 from stack import rayserve
 from stack.compose import CLIENTS, SECRETS
 from stack.folders import Folders
@@ -131,7 +131,7 @@ def test_the_bucket_is_the_one_that_torchserve_may_fetch_from() -> None:
     given = literals("components/s3")
     words = [f"store.endpoint={given['S3_ENDPOINT']}", f"store.bucket={given['S3_BUCKET']}"]
     store = load(["store=s3", *words]).store
-    assert isinstance(store, S3Store)
+    assert isinstance(store, S3StoreSettings)
     patch = yaml.safe_load((FOLDER / "components" / "s3" / "torchserve.yaml").read_text())
     [allowed] = patch["spec"]["template"]["spec"]["containers"][0]["env"]
     assert allowed == {"name": "TS_ALLOWED_URLS", "value": store.allowed_urls}
@@ -244,7 +244,7 @@ def test_rays_manager_is_a_program_of_the_kit_and_reads_what_it_is_given() -> No
     assert (ROOT / module.replace(".", "/") / "__main__.py").is_file()
     known = "".join(path.read_text() for path in (ROOT / "config").rglob("*.yaml"))
     settings = load(["engine=ray"])
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     local = rayserve.manager_environment(settings.engine, Folders.of(settings))
     for name in [*environment(manager), *literals("components/ray"), *literals("components/rayservice")]:
         assert f"oc.env:{name}," in known or name in local, name

@@ -12,7 +12,7 @@ from engines.ray.serve_config import text
 from engines.ray.table import Table
 from settings import load
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from tests.docker.dockerfile import read
 from tests.docker.manifests import FOLDER, Document, built, environment, one, pods, program, ray_cluster
 from tests.docker.test_kubernetes_fits import literals
@@ -29,9 +29,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("local"))
 
 
-def engine(config: Path, *overrides: str) -> RayServe:
+def engine(config: Path, *overrides: str) -> RayServeSettings:
     found = load(["engine=ray", *overrides], config=config).engine
-    assert isinstance(found, RayServe)
+    assert isinstance(found, RayServeSettings)
     return found
 
 
@@ -39,7 +39,7 @@ def test_what_the_rayservice_declares_is_what_the_command_writes_for_no_models(p
     comment, _, config = DECLARED.read_text().partition("\n")
     words = comment.removeprefix("# python -m delivery declare ").split()
     settings = load(words, config=published)
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     assert config == text(Table(), settings, settings.engine)
 
 

@@ -12,7 +12,7 @@ import engines
 from archive import open_archive
 from errors import EngineError
 from settings import Settings
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 from tests.e2e.clients import STATE, asking
 from tests.e2e.conftest import Stack
 
@@ -87,7 +87,7 @@ def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack
     "url", ["http://127.0.0.1:1/files/x-1.0.mar", "file:///etc/hostname", "http://127.0.0.1/files/x-1.0.mar"]
 )
 def test_the_engine_fetches_from_the_store_only(settings: Settings, url: str) -> None:
-    params = RequestParams(batch_size=1, max_batch_delay=0, initial_workers=1)
+    params = RegistrationSettings(batch_size=1, max_batch_delay=0, initial_workers=1)
     with engines.connect(settings) as engine, pytest.raises(EngineError, match="does not match any allowed URL"):
         engine.register("stranger", url, params, 60)
 

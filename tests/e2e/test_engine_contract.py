@@ -24,13 +24,13 @@ from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownMode
 from loadtest.server import by_model
 from prometheus import read
 from settings import Settings, load
-from settings.schema import Node, RequestParams
+from settings.schema import EngineHostSettings, RegistrationSettings
 from tests.e2e.clients import asking
 from tests.e2e.conftest import ENGINE, Stack
 
 pytestmark = pytest.mark.e2e
 MODEL, OTHER = "cartpole", "7.1"
-PARAMS = RequestParams(batch_size=5, max_batch_delay=3, initial_workers=1)
+PARAMS = RegistrationSettings(batch_size=5, max_batch_delay=3, initial_workers=1)
 WORKERS_S = 240.0
 STATE = PredictionInput(b"[0,0,0.1,0.5]", "application/json")
 
@@ -253,7 +253,9 @@ def test_requests_are_counted_under_the_names_that_it_gives(stage: Stage) -> Non
 
 
 def test_a_host_that_is_not_there_is_no_answer(stage: Stage) -> None:
-    away = Node(name="away", inference_url="http://127.0.0.1:1", management_url="http://127.0.0.1:1", token="t")
+    away = EngineHostSettings(
+        name="away", inference_url="http://127.0.0.1:1", management_url="http://127.0.0.1:1", token="t"
+    )
     with engines.connect(stage.settings, away) as host:
         assert not host.is_alive()
         assert not host.answers()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from settings import load
 from settings.load import ROOT
-from settings.schema import TorchServe
+from settings.schema import TorchServeSettings
 from tests.docker import dockerfile
 from tests.e2e.conftest import ENGINE, PORTS, Stack, left_running, unseen_digits
 
@@ -235,7 +235,7 @@ def test_default_settings_name_the_ports_of_the_contract(monkeypatch: pytest.Mon
         monkeypatch.delenv(name, raising=False)
     settings = load(["store=nginx"])
     engine = settings.engine
-    assert isinstance(engine, TorchServe)
+    assert isinstance(engine, TorchServeSettings)
     assert (settings.gateway.port, settings.gateway.grpc_port) == (5003, 5004)
     assert settings.store.name == "nginx"
     assert settings.store.port == 5002

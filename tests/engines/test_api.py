@@ -6,7 +6,7 @@ import pytest
 
 from engines.engine_profile import ModelVersion, WorkerStatus
 from engines.torchserve.api import model_version
-from settings.schema import RequestParams
+from settings.schema import RegistrationSettings
 
 ENTRY: dict[str, Any] = {
     "modelName": "digits",
@@ -33,8 +33,8 @@ def test_a_version_is_what_was_registered_and_who_runs_it() -> None:
     assert found.workers[2] == WorkerStatus(-1, ready=False, started="2026-11-21T08:00:03.000Z")
     assert (found.pids, found.ready_workers) == (frozenset({10, 11}), 2)
     assert found.started == "2026-11-21T08:00:01.000Z"
-    assert found.has(RequestParams(batch_size=16, max_batch_delay=5, initial_workers=2))
-    assert not found.has(RequestParams(batch_size=8, max_batch_delay=5, initial_workers=2))
+    assert found.has(RegistrationSettings(batch_size=16, max_batch_delay=5, initial_workers=2))
+    assert not found.has(RegistrationSettings(batch_size=8, max_batch_delay=5, initial_workers=2))
 
 
 def test_a_version_without_workers_and_queue_is_read_too() -> None:

@@ -12,7 +12,7 @@ from engines.profiles import TORCHSERVE
 from engines.torchserve import auth
 from engines.torchserve.auth import KeyRing, read_keys
 from errors import EngineError
-from settings.schema import Node
+from settings.schema import EngineHostSettings
 
 CONTENT = {
     "management": {"key": "m-secret", "expiration time": "2026-11-21T07:59:52.067098701Z"},
@@ -70,7 +70,9 @@ def test_key_file_without_permission_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_key_ring_of_an_engine_that_keeps_its_keys_only_reads_the_file_again(path: Path) -> None:
-    node = Node(name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(written(path, "old")))
+    node = EngineHostSettings(
+        name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(written(path, "old"))
+    )
     ring = KeyRing(node, replace(TORCHSERVE, renews_keys=False), margin_s=60)
     assert ring.current("inference") is None
     assert ring.token("inference") == ring.current("inference") == "old"
@@ -82,7 +84,7 @@ def test_key_ring_of_an_engine_that_keeps_its_keys_only_reads_the_file_again(pat
 
 
 def test_key_ring_of_one_fixed_token_serves_both_interfaces_and_never_replaces_it() -> None:
-    node = Node(name="a", inference_url=NOWHERE, management_url=NOWHERE, token="t")
+    node = EngineHostSettings(name="a", inference_url=NOWHERE, management_url=NOWHERE, token="t")
     ring = KeyRing(node, TORCHSERVE)
     assert ring.token("management") == ring.token("inference") == ring.current("inference") == "t"
     assert not ring.replace("inference", "t")
@@ -91,7 +93,7 @@ def test_key_ring_of_one_fixed_token_serves_both_interfaces_and_never_replaces_i
 
 def test_key_ring_after_a_failed_renewal_waits_before_the_next(path: Path) -> None:
     now = 1000.0
-    node = Node(name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(path))
+    node = EngineHostSettings(name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(path))
     ring = KeyRing(node, TORCHSERVE, clock=lambda: now)
     asked: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ import pytest
 from errors import NoWorker, OverCapacity
 from gateway.metrics import Metrics
 from gateway.scheduling.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, AdmissionControl, Slot, _Model
-from settings.schema import Admission as AdmissionSettings
+from settings.schema import AdmissionSettings
 from tests.gateway.chain_parts import GivenEngine, answer, failing, now, request, sample, settle
 
 pytestmark = pytest.mark.anyio

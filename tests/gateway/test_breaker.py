@@ -7,7 +7,7 @@ import pytest
 from errors import Internal, NoWorker, WorkerLost
 from gateway.metrics import Metrics
 from gateway.upstream.breaker import CircuitBreaker, Retry
-from settings.schema import Breaker as BreakerSettings
+from settings.schema import BreakerSettings
 from tests.gateway.chain_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio

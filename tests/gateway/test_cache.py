@@ -7,7 +7,7 @@ import pytest
 from errors import Internal, NoWorker
 from gateway.metrics import Metrics
 from gateway.scheduling.dedupe import Deduplicator, ResponseCache
-from settings.schema import Cache
+from settings.schema import CacheSettings
 from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.anyio
 async def test_what_a_policy_draws_is_neither_shared_nor_kept(body: bytes) -> None:
     engine = GivenEngine()
     engine.fail = lambda _: Internal("not asked for an answer here")
-    cache = ResponseCache(Deduplicator(engine, Metrics()), Cache(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics())
+    cache = ResponseCache(
+        Deduplicator(engine, Metrics()), CacheSettings(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics()
+    )
     await asyncio.gather(*(cache.predict(request(body)) for _ in range(2)), return_exceptions=True)
     engine.fail = lambda _: None
     await asyncio.gather(*(cache.predict(request(body)) for _ in range(2)), return_exceptions=True)
@@ -28,12 +30,12 @@ async def test_what_a_policy_draws_is_neither_shared_nor_kept(body: bytes) -> No
 
 async def test_the_cache_answers_what_was_asked_before_until_it_is_old_or_full() -> None:
     engine, metrics = GivenEngine(), Metrics()
-    cache = ResponseCache(engine, Cache(max_entries=2, ttl_s=60), lambda *_: "1.0", metrics)
+    cache = ResponseCache(engine, CacheSettings(max_entries=2, ttl_s=60), lambda *_: "1.0", metrics)
     for number in (1, 1, 2, 1, 3, 2):
         assert await cache.predict(request([number])) == answer(number)
     assert [each.json() for each in engine.seen] == [[1], [2], [3], [2]]
     assert sample(metrics, "cache_total", model="cartpole", result="hit") == 2
-    stale = ResponseCache(engine, Cache(max_entries=2, ttl_s=1e-9), lambda *_: "1.0", metrics)
+    stale = ResponseCache(engine, CacheSettings(max_entries=2, ttl_s=1e-9), lambda *_: "1.0", metrics)
     before = len(engine.seen)
     for _ in range(2):
         await stale.predict(request([1]))
@@ -42,7 +44,7 @@ async def test_the_cache_answers_what_was_asked_before_until_it_is_old_or_full()
 
 async def test_the_cache_is_emptied_when_another_version_answers() -> None:
     engine, version = GivenEngine(), ["1.0"]
-    cache = ResponseCache(engine, Cache(max_entries=9, ttl_s=60), lambda *_: version[0], Metrics())
+    cache = ResponseCache(engine, CacheSettings(max_entries=9, ttl_s=60), lambda *_: version[0], Metrics())
     await cache.predict(request([1]))
     version[0] = "2.0"
     await cache.predict(request([1]))
@@ -54,7 +56,7 @@ async def test_the_cache_is_emptied_when_another_version_answers() -> None:
 async def test_refusals_are_not_cached() -> None:
     engine = GivenEngine()
     failing(engine, NoWorker("gone"), times=1)
-    cache = ResponseCache(engine, Cache(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics())
+    cache = ResponseCache(engine, CacheSettings(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics())
     with pytest.raises(NoWorker):
         await cache.predict(request([1]))
     assert await cache.predict(request([1])) == answer(1)

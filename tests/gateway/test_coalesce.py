@@ -12,7 +12,7 @@ from gateway.hooks import EngineResponse
 from gateway.metrics import Metrics
 from gateway.scheduling.coalesce import Coalescer, Reader, reader_for, split
 from gateway.tracing import NoTracer
-from settings.schema import Coalesce
+from settings.schema import CoalesceSettings
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
@@ -22,7 +22,7 @@ READER = reader_for(CARD)
 
 
 def coalescer(engine: GivenEngine, metrics: Metrics | None = None, max_batch: int = 4) -> Coalescer:
-    settings = Coalesce(enabled=True, max_batch=max_batch, max_delay_ms=1000)
+    settings = CoalesceSettings(enabled=True, max_batch=max_batch, max_delay_ms=1000)
     return Coalescer(engine, settings, lambda *_: READER, metrics or Metrics(), NoTracer())
 
 
@@ -244,7 +244,11 @@ async def test_a_version_registered_with_its_own_number_travels_in_that_number()
     engine.free.clear()
     reader = reader_for({**CARD, "request_params": {"coalesce": 2}})
     shared = Coalescer(
-        engine, Coalesce(enabled=True, max_batch=128, max_delay_ms=1000), lambda *_: reader, Metrics(), NoTracer()
+        engine,
+        CoalesceSettings(enabled=True, max_batch=128, max_delay_ms=1000),
+        lambda *_: reader,
+        Metrics(),
+        NoTracer(),
     )
     waiting = [asyncio.ensure_future(shared.predict(request(state(number)))) for number in range(4)]
     await settle()

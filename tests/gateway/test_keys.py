@@ -12,7 +12,7 @@ import requests
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
 from gateway.samples import PICTURE
-from settings.schema import Node
+from settings.schema import EngineHostSettings
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 from tests.polling import wait_for
@@ -27,7 +27,7 @@ CONTENT = {
 
 def ring(engine: Engine, ahead_s: float = 0, margin_s: float = 60) -> KeyRing:
     """Keys of this engine as seen by a clock that is `ahead_s` seconds fast."""
-    host = Node(
+    host = EngineHostSettings(
         name="engine",
         inference_url=f"http://127.0.0.1:{engine.inference_port}",
         management_url=f"http://127.0.0.1:{engine.management_port}",

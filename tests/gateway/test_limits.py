@@ -18,7 +18,7 @@ from gateway.samples import PICTURE, PICTURE_BASE64
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from handlers import picture_requests
-from settings.schema import Coalesce
+from settings.schema import CoalesceSettings
 from tests.gateway.chain_parts import CARD, GivenEngine, request
 from tests.gateway.engine import POLICY, VISION
 from tests.handlers.files import flat_png
@@ -104,7 +104,7 @@ def test_a_request_over_the_limits_is_refused_in_words(gateway: str) -> None:
 @pytest.mark.anyio
 async def test_no_coalesced_request_is_larger_than_a_worker_takes() -> None:
     engine, reader = GivenEngine(), reader_for({**CARD, "limits": {"max_pixels": 1, "max_instances": 3}})
-    settings = Coalesce(enabled=True, max_batch=128, max_delay_ms=1000)
+    settings = CoalesceSettings(enabled=True, max_batch=128, max_delay_ms=1000)
     shared = Coalescer(engine, settings, lambda *_: reader, Metrics(), NoTracer())
     states = [[number, 0, 0, 0] for number in range(7)]
     await asyncio.gather(*(shared.predict(request(each)) for each in states))

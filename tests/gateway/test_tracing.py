@@ -22,7 +22,7 @@ from gateway.samples import PICTURE
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from logs import current_trace_id
 from settings import load
-from settings.schema import Coalesce
+from settings.schema import CoalesceSettings
 from tests.gateway.chain_parts import CARD, GivenEngine, request
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
@@ -120,7 +120,7 @@ class CallingEngine(GivenEngine):
 
 
 def lane(engine: GivenEngine, traces: Traces) -> Coalescer:
-    settings = Coalesce(enabled=True, max_batch=8, max_delay_ms=1000)
+    settings = CoalesceSettings(enabled=True, max_batch=8, max_delay_ms=1000)
     reader = reader_for(CARD)
     return Coalescer(engine, settings, lambda *_: reader, Metrics(), traces.tracer)
 

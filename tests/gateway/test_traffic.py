@@ -13,8 +13,7 @@ from gateway.metrics import Metrics
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from gateway.upstream.breaker import CircuitBreaker
-from settings.schema import Breaker as BreakerSettings
-from settings.schema import Coalesce
+from settings.schema import BreakerSettings, CoalesceSettings
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, breaker_state, now, request, settle
 from tests.gateway.trial_parts import STABLE, TRIAL, Hanging, Setting, fails_on_trial
 
@@ -136,7 +135,7 @@ async def test_observations_that_travel_together_keep_to_their_version(tmp_path:
     engine = GivenEngine()
     setting = Setting(tmp_path, engine, weight=0.3)
     reader = reader_for(CARD)
-    together = Coalesce(enabled=True, max_batch=16, max_delay_ms=1000)
+    together = CoalesceSettings(enabled=True, max_batch=16, max_delay_ms=1000)
     coalescer = Coalescer(engine, together, lambda *_: reader, Metrics(), NoTracer())
     split = setting.traffic.split("cartpole", None)
     assert split is not None

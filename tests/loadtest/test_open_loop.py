@@ -10,7 +10,7 @@ from loadtest.open_loop import arrivals
 from loadtest.report import Report
 from loadtest.run import run
 from settings import load
-from settings.schema import Stress
+from settings.schema import StressSettings
 from tests.loadtest import gateway_server as fake
 from tests.loadtest.gateway_server import Answer, FakeGateway, bodies_as_json, gateway
 
@@ -23,10 +23,10 @@ class Nobody:
     def measured(self, one: object) -> None: ...
 
 
-def _stress(url: str, **changed: Any) -> Stress:
+def _stress(url: str, **changed: Any) -> StressSettings:
     small = {"clients": 4, "requests": 20, "rounds": 2, "warmup": 0, "picture_size": (16, 16), "reports": None}
     whole = load().stress.model_dump() | small | {"url": url, "inputs": None, "report": None} | changed
-    return Stress(**whole)
+    return StressSettings(**whole)
 
 
 async def _run(script: Callable[[int], Answer], model: str = "digits", **changed: Any) -> tuple[Report, FakeGateway]:

@@ -13,12 +13,12 @@ from loadtest.document import document
 from loadtest.files import Place, read, write_new
 from loadtest.html.run_page import run_page
 from settings import load
-from settings.schema import Stress
+from settings.schema import StressSettings
 from tests.loadtest.reports import STARTED, report
 
 
-def _stress(**changed: Any) -> Stress:
-    return Stress(**(load().stress.model_dump() | changed))
+def _stress(**changed: Any) -> StressSettings:
+    return StressSettings(**(load().stress.model_dump() | changed))
 
 
 def _write(folder: Path, rates: list[float], **changed: Any) -> Path:

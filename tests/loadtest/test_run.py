@@ -9,7 +9,7 @@ from loadtest.measure import Round
 from loadtest.plan import Plan
 from loadtest.report import Report
 from loadtest.run import run
-from settings.schema import Stress
+from settings.schema import StressSettings
 from tests.loadtest import gateway_server as fake
 from tests.loadtest.gateway_server import Answer, FakeGateway, bodies_as_json, gateway
 
@@ -32,7 +32,7 @@ class Watcher:
         self.rounds.append(one)
 
 
-def _stress(url: str, **changed: Any) -> Stress:
+def _stress(url: str, **changed: Any) -> StressSettings:
     values: dict[str, Any] = {
         "url": url,
         "clients": 4,
@@ -46,7 +46,7 @@ def _stress(url: str, **changed: Any) -> Stress:
         "report": None,
         "reports": None,
     }
-    return Stress(**(values | changed))
+    return StressSettings(**(values | changed))
 
 
 async def _run(script: Callable[[int], Answer], model: str = "digits", **changed: Any) -> tuple[Report, FakeGateway]:

@@ -15,7 +15,7 @@ from loadtest.tune.journal import Journal, Look, open_journal
 from loadtest.tune.space import Setting, Space
 from loadtest.tune.tuner import Found, Tuner
 from settings import load
-from settings.schema import Tune
+from settings.schema import TuneSettings
 
 SPACE = Space((1, 2, 4), (1, 2, 4), (1, 2, 4, 8, 16), (0, 2, 5, 10), (None,))
 GOAL = Goal.of("p99:80ms")
@@ -66,8 +66,8 @@ class Nobody:
 DEFAULTS = load().tune.model_dump()
 
 
-def _tune(**changed: object) -> Tune:
-    return Tune.model_validate(DEFAULTS | changed)
+def _tune(**changed: object) -> TuneSettings:
+    return TuneSettings.model_validate(DEFAULTS | changed)
 
 
 def _search(

@@ -14,7 +14,7 @@ from handlers import card as cards
 from handlers import preprocessing, runtimes
 from serialize.build import build, export, read_back, read_source
 from serialize.formats.onnx import prepend_resize
-from settings.schema import Preprocessing
+from settings.schema import PreprocessingSettings
 from tests.handlers.archives import noise
 from tests.serialize.conftest import Compose
 
@@ -49,7 +49,9 @@ def test_it_is_packed_and_takes_pictures_of_any_size_in_one_batch(compose: Compo
 def test_its_picture_is_that_of_the_worker(
     tmp_path: Path, size: tuple[int, int], resize: Any, crop: Any, interpolation: Any
 ) -> None:
-    settings = Preprocessing(resize=resize, crop=crop, interpolation=interpolation, mean=(0, 0, 0), std=(1, 1, 1))
+    settings = PreprocessingSettings(
+        resize=resize, crop=crop, interpolation=interpolation, mean=(0, 0, 0), std=(1, 1, 1)
+    )
     path = tmp_path / "copy.onnx"
     identity(path)
     prepend_resize(path, settings)

@@ -11,7 +11,7 @@ import pytest
 from errors import ConfigError
 from settings import load
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from stack import rayserve
 from stack.folders import Folders
 from stack.parts import Part, parts
@@ -48,7 +48,7 @@ def test_the_manager_is_ready_when_it_answers_and_not_when_the_requests_before_i
 def test_a_cluster_that_was_joined_is_remembered_until_it_is_left(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     engine = load(["engine=ray", "engine.address=127.0.0.1:1", f"engine.key_file={tmp_path}/ray/key_file.json"]).engine
-    assert isinstance(engine, RayServe)
+    assert isinstance(engine, RayServeSettings)
     folders = Folders(tmp_path, tmp_path / "store", keeps_model_store=False)
     rayserve.prepare(folders, engine)
     assert (folders.ray / rayserve.JOINED).read_text().splitlines()[0] == "127.0.0.1:1"

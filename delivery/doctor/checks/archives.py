@@ -22,7 +22,7 @@ from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
 from errors import ArchiveError, MarinaError
 from settings import Settings
-from settings.schema import LocalStore, NginxStore
+from settings.schema import LocalStoreSettings, NginxStoreSettings
 
 
 def recorded(deployment: Deployment) -> dict[str, VersionHistory]:
@@ -139,7 +139,7 @@ def _writers(deployment: Deployment) -> Seen:
 
 def _folder(deployment: Deployment) -> Path | None:
     match deployment.settings.store:
-        case NginxStore() | LocalStore() as store:
+        case NginxStoreSettings() | LocalStoreSettings() as store:
             return Path(store.folder)
         case _:
             return None

@@ -16,7 +16,7 @@ from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
 from errors import MarinaError
 from settings.load import ROOT
-from settings.schema import NginxStore, S3Store, TorchServe
+from settings.schema import NginxStoreSettings, S3StoreSettings, TorchServeSettings
 
 LOCAL = ROOT / "config" / "local" / "default.yaml"
 FULL, FILLING = 0.02, 0.10  # of the disk that is free
@@ -40,7 +40,7 @@ def _memory(_: Deployment) -> Seen:
 
 def _kill(deployment: Deployment) -> Seen:
     engine = deployment.settings.engine
-    if not isinstance(engine, TorchServe) or engine.nodes:
+    if not isinstance(engine, TorchServeSettings) or engine.nodes:
         return not_checked("no TorchServe is known to run on this machine")
     found = shutil.which("kill")
     return closed(found) if found else is_open("not installed: TorchServe cannot end a worker, so every swap fails")
@@ -68,9 +68,9 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
         yield from found
     try:
         match deployment.settings.store:
-            case NginxStore(put_key_file=str(path)):
+            case NginxStoreSettings(put_key_file=str(path)):
                 yield put_key.read(Path(path))
-            case S3Store(credentials=path):
+            case S3StoreSettings(credentials=path):
                 yield credentials.read(Path(path)).secret_key
             case _:
                 """No key."""

@@ -8,7 +8,7 @@ from delivery.doctor.checks.strangers import other_sites
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import WIDE, place, reach
-from settings.schema import TorchServe
+from settings.schema import TorchServeSettings
 
 MANAGEMENT_RPC = "org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels"
 INFERENCE_RPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
@@ -61,7 +61,9 @@ def _other_ports(host: Host) -> Seen:
     process = host.process
     engine = host.deployment.settings.engine
     known = {engine.metrics_port}
-    known |= {engine.grpc_inference_port, engine.grpc_management_port} if isinstance(engine, TorchServe) else set()
+    known |= (
+        {engine.grpc_inference_port, engine.grpc_management_port} if isinstance(engine, TorchServeSettings) else set()
+    )
     known |= {place(url)[1] for url in (host.node.inference_url, host.node.management_url)}
     others = [one for one in host.deployment.sockets.listeners if one.pid == process.pid and one.port not in known]
     words = ", ".join(f"{one.address}:{one.port}" for one in others)
@@ -76,12 +78,14 @@ def _cors(host: Host) -> Seen:
 
 def _grpc_management(host: Host) -> Seen:
     engine = host.deployment.settings.engine
-    return _grpc(host, engine.grpc_management_port, MANAGEMENT_RPC) if isinstance(engine, TorchServe) else NO_GRPC
+    return (
+        _grpc(host, engine.grpc_management_port, MANAGEMENT_RPC) if isinstance(engine, TorchServeSettings) else NO_GRPC
+    )
 
 
 def _grpc_inference(host: Host) -> Seen:
     engine = host.deployment.settings.engine
-    return _grpc(host, engine.grpc_inference_port, INFERENCE_RPC) if isinstance(engine, TorchServe) else NO_GRPC
+    return _grpc(host, engine.grpc_inference_port, INFERENCE_RPC) if isinstance(engine, TorchServeSettings) else NO_GRPC
 
 
 def _grpc(host: Host, port: int, method: str) -> Seen:

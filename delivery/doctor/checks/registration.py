@@ -8,7 +8,7 @@ from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Host
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from settings.load import ROOT
-from settings.schema import LocalStore, NginxStore, S3Store
+from settings.schema import LocalStoreSettings, NginxStoreSettings, S3StoreSettings
 
 # Port 9 of the engine's own machine: a fetch that is allowed ends there, refused, and nothing is registered.
 FOREIGN = ("http://127.0.0.1:9/{name}.{kind}", "https://127.0.0.1:9/{name}.{kind}", "file:///nowhere/{name}.{kind}")
@@ -42,11 +42,11 @@ def _fetches(host: Host, path: str, kind: str) -> Seen:
 
 def _path_in_url(host: Host) -> Seen:
     match host.deployment.settings.store:
-        case NginxStore() as store:
+        case NginxStoreSettings() as store:
             place = f"{store.url}/files"
-        case S3Store() as bucket:
+        case S3StoreSettings() as bucket:
             place = f"{bucket.endpoint}/{bucket.bucket}"
-        case LocalStore():
+        case LocalStoreSettings():
             return closed("with store=local no address is allowed")
     answers = [
         host.manage("POST", "/models", url=f"{place}/{step}/{ask.NOBODY}.mar").text for step in ("..", "%2e%2e", "a")

@@ -9,7 +9,7 @@ from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import reach
 from settings.load import ROOT
-from settings.schema import NginxStore, S3Store
+from settings.schema import NginxStoreSettings, S3StoreSettings
 
 # Waited for, written, there already, too large: all of them come after the question who may.
 TAKEN = {None, 200, 201, 204, 409, 413}
@@ -18,7 +18,7 @@ FOLDER = not_checked("a folder; nothing serves it")
 
 def _answers(deployment: Deployment) -> Seen:
     match deployment.settings.store:
-        case NginxStore(url=url) | S3Store(endpoint=url):
+        case NginxStoreSettings(url=url) | S3StoreSettings(endpoint=url):
             return closed(url) if ask.answers(url) else is_open(f"nothing answers at {url}")
         case _:
             return FOLDER
@@ -26,11 +26,11 @@ def _answers(deployment: Deployment) -> Seen:
 
 def _beyond(deployment: Deployment) -> Seen:
     match deployment.settings.store:
-        case NginxStore() as store:
+        case NginxStoreSettings() as store:
             listed = ask.plain("GET", f"{store.url}/files/").ok
             words = "other machines read every archive" + (", and a list of them" if listed else "")
             return reach(deployment.sockets, store.host, store.port, wide=is_open(words))
-        case S3Store() as bucket:
+        case S3StoreSettings() as bucket:
             answer = ask.plain("GET", f"{bucket.endpoint}/{bucket.bucket}")
             return is_open("the bucket is listed without a key") if answer.ok else closed("refused without a key")
         case _:
@@ -39,9 +39,9 @@ def _beyond(deployment: Deployment) -> Seen:
 
 def _writers(deployment: Deployment) -> Seen:
     match deployment.settings.store:
-        case NginxStore(url=url):
+        case NginxStoreSettings(url=url):
             place = f"{url}/files/{ask.NOBODY}-0.mar"
-        case S3Store(endpoint=endpoint, bucket=bucket):
+        case S3StoreSettings(endpoint=endpoint, bucket=bucket):
             place = f"{endpoint}/{bucket}/{ask.NOBODY}-0.mar"
         case _:
             return FOLDER
@@ -54,7 +54,7 @@ def _writers(deployment: Deployment) -> Seen:
 
 def _key(deployment: Deployment) -> Seen:
     match deployment.settings.store:
-        case NginxStore(put_key_file=str(path)) | S3Store(credentials=path):
+        case NginxStoreSettings(put_key_file=str(path)) | S3StoreSettings(credentials=path):
             return others_read(ROOT / path)
         case _:
             return closed("it has none")
@@ -62,7 +62,7 @@ def _key(deployment: Deployment) -> Seen:
 
 def _plain(deployment: Deployment) -> Seen:
     match deployment.settings.store:
-        case NginxStore(url=url) | S3Store(endpoint=url):
+        case NginxStoreSettings(url=url) | S3StoreSettings(endpoint=url):
             parts = urlsplit(url)
             safe = parts.scheme == "https" or deployment.sockets.is_here(parts.hostname or "")
             return closed(url) if safe else warning(f"{url}: archives and keys travel in the clear")

@@ -14,7 +14,7 @@ from bench.mixed_load import Load
 from bench.swaps import measure
 from engines.torchserve.client import EngineClient
 from settings import Settings, load
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from stack import rayserve
 from stack.folders import Folders
 from tests.e2e.conftest import Stack, left_running, new_stack, unseen_digits
@@ -57,7 +57,7 @@ def cluster(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         made.use(patch)
         settings = load([*PATIENT, *PLACED])
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     env = rayserve.environment(settings.engine, Folders.of(settings))
     address = f"127.0.0.1:{made.env['MARINA_RAY_PORT']}"
     logs = tmp_path_factory.mktemp("logs")

@@ -24,7 +24,7 @@ from bench.nodes import free_ports
 from engines.ray.table import Registration
 from settings import load
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from stack import rayserve
 from stack.folders import Folders
 from stack.ports import listeners
@@ -101,7 +101,7 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         made.use(patch)
         settings = load([f"engine.dashboard_port={dashboard}"])
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     folders = Folders.of(settings)
     image = tmp_path_factory.mktemp("image")
     lay_out(read(ROOT / "docker" / "Dockerfile.ray"), ROOT, image)
@@ -124,7 +124,7 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @contextlib.contextmanager
-def head(engine: RayServe, folders: Folders, image: Path, env: dict[str, str]) -> Iterator[None]:
+def head(engine: RayServeSettings, folders: Folders, image: Path, env: dict[str, str]) -> Iterator[None]:
     """A head that runs in the image's folder."""
     with (folders.state / "head.log").open("wb") as log:
         command = rayserve.head_command(engine, folders)

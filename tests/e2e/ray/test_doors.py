@@ -9,7 +9,7 @@ import requests
 
 from bench.mixed_load import Load
 from settings import load
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 from stack import rayserve
 from stack.folders import Folders
 from tests.e2e.conftest import Stack, left_running, new_stack
@@ -28,7 +28,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Iterator[t
     with pytest.MonkeyPatch.context() as patch:
         made.use(patch)
         settings = load(WORDS)
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     env = rayserve.environment(settings.engine, Folders.of(settings))
     log = tmp_path_factory.mktemp("logs") / "a.log"
     node = WorkerNode("a", f"127.0.0.1:{made.env['MARINA_RAY_PORT']}", 3, env, log)

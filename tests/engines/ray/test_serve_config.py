@@ -10,7 +10,7 @@ from engines.ray.serve_config import text
 from engines.ray.table import Entry, Registration, Table
 from settings import load
 from settings.load import ROOT
-from settings.schema import RayServe
+from settings.schema import RayServeSettings
 
 MADE = Registration("digits", "1.0", "http://store:5002/files/digits-1.0.mar", "0" * 64, 8, 5, 120)
 TABLE = Table().put(Entry(MADE, 3, 3))
@@ -18,7 +18,7 @@ TABLE = Table().put(Entry(MADE, 3, 3))
 
 def written(*overrides: str, table: Table = TABLE) -> str:
     settings = load(["engine=ray", "store=nginx", *overrides])
-    assert isinstance(settings.engine, RayServe)
+    assert isinstance(settings.engine, RayServeSettings)
     return text(table, settings, settings.engine)
 
 

@@ -1,4 +1,4 @@
-"""`gateway`: the HTTP and gRPC front that clients see."""
+"""`gateway` and `edge`: the servers that clients reach."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from errors import ConfigError
-from settings.schema.base import Frozen, Name, Port, PositiveInt, Seconds, check_differ, like
+from settings.schema.fields import Name, Port, PositiveInt, Seconds, SettingsGroup, check_differ, like
 
 Instance = Annotated[
     str, like(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", "gateway-pods, 10.0.0.7 or 127.0.0.1:5013")
@@ -14,8 +14,8 @@ Instance = Annotated[
 Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
 
 
-class Alias(Frozen):
-    """A short route: which model answers it, and the forms of request and response."""
+class Alias(SettingsGroup):
+    """A short route: its model, and the forms of request and response."""
 
     path: Annotated[str, Field(pattern=r"^/[a-z0-9_/-]*$")]
     model: Name
@@ -24,8 +24,8 @@ class Alias(Frozen):
     example: dict[str, float] | None = Field(None, description="a state that the documentation shows and sends")
 
 
-class Admission(Frozen):
-    """How much a model may have before it: beyond it the gateway answers 429 at once."""
+class AdmissionSettings(SettingsGroup):
+    """The limits of a model's queue; beyond them the gateway answers 429 at once."""
 
     max_places: PositiveInt = Field(description="requests of one model in the gateway, waiting or in the engine")
     max_wait_ms: PositiveInt | None = Field(
@@ -34,30 +34,30 @@ class Admission(Frozen):
     models: dict[Name, PositiveInt] = Field(description="max_places of single models, by name")
 
 
-class Coalesce(Frozen):
-    """Concurrent single observations for one policy travel to the engine as one request of many."""
+class CoalesceSettings(SettingsGroup):
+    """Sending concurrent single observations of one policy to the engine as one request."""
 
     enabled: bool
     max_batch: Annotated[int, Field(ge=2, le=4096)] = Field(description="most observations in one request")
     max_delay_ms: Annotated[float, Field(ge=0)] = Field(description="longest wait for the request before to be back")
 
 
-class Cache(Frozen):
-    """Answers kept by the content of their request; a policy or classifier answers the same the same."""
+class CacheSettings(SettingsGroup):
+    """The response cache, keyed by the content of the request."""
 
     max_entries: Annotated[int, Field(ge=0)] = Field(description="0 turns it off")
     ttl_s: Seconds
 
 
-class Breaker(Frozen):
-    """A model whose engine fails again and again is left alone for a while."""
+class BreakerSettings(SettingsGroup):
+    """The circuit breaker of a model."""
 
     failures: PositiveInt = Field(description="failures in a row that open it")
     open_ms: PositiveInt = Field(description="how long it stays open before one request may try")
 
 
-class ApiKey(Frozen):
-    """One client: the key's SHA-256 as `python -m gateway.apikey` prints it; the key itself stands nowhere."""
+class ApiKey(SettingsGroup):
+    """One client: the SHA-256 of its key, as `python -m gateway.apikey` prints it; the key itself is not stored."""
 
     name: Name
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -66,10 +66,10 @@ class ApiKey(Frozen):
     )
 
 
-class Security(Frozen):
-    """Who may ask, and how large anything may be."""
+class SecuritySettings(SettingsGroup):
+    """Access to the gateway, and limits of requests."""
 
-    api_keys: list[ApiKey] = Field(description="empty: nobody is asked for a key")
+    api_keys: list[ApiKey] = Field(description="empty: no key is required")
     hosts: list[Annotated[str, Field(pattern=r"^[^\s:/\[\]@]+$")]] = Field(
         description="names, without a port, that a Host header may have while there are no API keys"
     )
@@ -83,7 +83,7 @@ class Security(Frozen):
         return self
 
 
-class Tracing(Frozen):
+class TracingSettings(SettingsGroup):
     """OpenTelemetry traces of gateway and workers; needs requirements-otel.txt where each of them runs."""
 
     endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
@@ -96,19 +96,19 @@ class Tracing(Frozen):
     @field_validator("endpoint", mode="before")
     @classmethod
     def _empty_is_off(cls, value: object) -> object:
-        # What a container's environment has where nothing was chosen.
+        # A container's environment holds "" where nothing was chosen.
         return None if value == "" else value
 
 
-class Console(Frozen):
-    """Where the page that a browser gets at `/` leads to: addresses as browsers reach them."""
+class ConsoleSettings(SettingsGroup):
+    """Links of the console page: addresses as browsers reach them."""
 
     files: Link | None = Field(description="the file browser; null: the store's own, if any; '': no link")
     grafana: Link | None = Field(description="Grafana; null or '': no link")
 
 
-class Gateway(Frozen):
-    """The HTTP front that clients see."""
+class GatewaySettings(SettingsGroup):
+    """The gateway that clients send their requests to."""
 
     host: str
     port: Port
@@ -116,7 +116,7 @@ class Gateway(Frozen):
         description="every gateway in front of these engines, HOST or HOST:PORT; a name stands for all its addresses; "
         "empty: the one of host and port"
     )
-    api_key: SecretStr | None = Field(description="what the kit's own programs send where the gateway asks for keys")
+    api_key: SecretStr | None = Field(description="the key that Marina's own programs send")
     api_key_file: str | None = Field(description="a file that holds this key")
     grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
     processes: PositiveInt
@@ -135,13 +135,13 @@ class Gateway(Frozen):
     stop_notice_ms: Annotated[int, Field(ge=0)] = Field(
         description="how long a stop still answers new requests, while /readyz says 503"
     )
-    admission: Admission
-    coalesce: Coalesce
-    cache: Cache
-    breaker: Breaker
-    security: Security
-    tracing: Tracing
-    console: Console
+    admission: AdmissionSettings
+    coalesce: CoalesceSettings
+    cache: CacheSettings
+    breaker: BreakerSettings
+    security: SecuritySettings
+    tracing: TracingSettings
+    console: ConsoleSettings
     default_vision_model: Name
     default_policy: Name
     aliases: list[Alias]
@@ -158,7 +158,7 @@ class Gateway(Frozen):
         return self
 
     def key_headers(self) -> dict[str, str]:
-        """The API key as a header; none where no key is set. Raises ConfigError when it cannot be read or sent."""
+        """Return the API key as a header, if one is set. Raises ConfigError when it cannot be read or sent."""
         key = None if self.api_key is None else self.api_key.get_secret_value()
         if self.api_key_file is not None:
             try:
@@ -189,5 +189,31 @@ class Gateway(Frozen):
 
     @property
     def url(self) -> str:
-        """Base under which it answers."""
+        """Base URL."""
+        return f"http://{self.host}:{self.port}"
+
+
+class EdgeSettings(SettingsGroup):
+    """The policy edge: a policy compiled into nginx."""
+
+    host: str
+    port: Port
+    workers: Annotated[int, Field(ge=1, le=64)]
+    compiler: str = Field(description="auto for cc, or the name of a program")
+    max_body_bytes: PositiveInt
+    timeout_s: PositiveInt = Field(description="how long a client may pause while it sends or takes something")
+    access_log: bool = Field(description="a log line for each request")
+    parity_states: PositiveInt = Field(description="random states that are compared with the handler before serving")
+
+    @field_validator("compiler")
+    @classmethod
+    def _no_lua(cls, value: str) -> str:
+        if value == "none":
+            install = "install a compiler with: apt-get install gcc libc6-dev nginx-dev"
+            raise ValueError(f"must be auto or a program, because the edge in Lua is gone ({install})")
+        return value
+
+    @property
+    def url(self) -> str:
+        """Base URL."""
         return f"http://{self.host}:{self.port}"

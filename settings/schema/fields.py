@@ -1,4 +1,4 @@
-"""The types that the groups share: ports, names, sizes, and what every group of settings is."""
+"""Types that several groups of settings share."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 def like(pattern: str, examples: str) -> AfterValidator:
-    """A text of this form; whoever wrote another is told what it looks like, not the pattern."""
+    """Return a validator of a text's form; its error shows examples instead of the pattern."""
 
     def checked(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -20,7 +20,7 @@ def like(pattern: str, examples: str) -> AfterValidator:
 
 
 def check_differ(what: str, names: Iterable[str]) -> None:
-    """Raises ValueError, with the ones that stand twice, when not all `names` differ."""
+    """Raise ValueError with the duplicates when not all `names` differ."""
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(f"{what} must differ from each other; more than once: {', '.join(twice)}")
@@ -28,7 +28,7 @@ def check_differ(what: str, names: Iterable[str]) -> None:
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-# As archives take them: both become part of file names.
+# As in archives: file names contain both.
 Name = Annotated[str, like(r"[a-z][a-z0-9_]{0,99}", "digits or my_model_2, in lower case")]
 Version = Annotated[str, like(r"[0-9]{1,9}(\.[0-9]{1,9}){0,5}", "1.0 or 2.3.1")]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -36,7 +36,7 @@ Triple = tuple[float, float, float]
 Size = tuple[PositiveInt, PositiveInt]
 
 
-class Frozen(BaseModel):
-    """A group of settings: immutable, strict about types, closed to unknown keys."""
+class SettingsGroup(BaseModel):
+    """Base of a group of settings: immutable, with strict types and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

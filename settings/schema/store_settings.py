@@ -1,4 +1,4 @@
-"""`store`: where the engine fetches archives from."""
+"""`store`: the place from which the engine fetches archives."""
 
 import re
 from typing import Annotated, Literal
@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from settings.schema.base import Frozen, Port, Seconds
+from settings.schema.fields import Port, Seconds, SettingsGroup
 
 
-class NginxStore(Frozen):
+class NginxStoreSettings(SettingsGroup):
     """The file browser."""
 
     name: Literal["nginx"]
@@ -30,7 +30,7 @@ class NginxStore(Frozen):
         return rf"{re.escape(self.url)}/files/[A-Za-z0-9_.-]+\.mar"
 
 
-class LocalStore(Frozen):
+class LocalStoreSettings(SettingsGroup):
     """TorchServe's model store folder."""
 
     name: Literal["local"]
@@ -42,7 +42,7 @@ class LocalStore(Frozen):
         return "(?!)"
 
 
-class S3Store(Frozen):
+class S3StoreSettings(SettingsGroup):
     """A bucket of an S3-compatible store."""
 
     name: Literal["s3"]
@@ -73,4 +73,4 @@ class S3Store(Frozen):
         return rf"{place}/[A-Za-z0-9_.-]+\.mar\?[A-Za-z0-9%&=_.~-]+"
 
 
-Store = Annotated[NginxStore | S3Store | LocalStore, Field(discriminator="name")]
+StoreSettings = Annotated[NginxStoreSettings | S3StoreSettings | LocalStoreSettings, Field(discriminator="name")]
