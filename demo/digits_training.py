@@ -14,8 +14,7 @@ from errors import BuildError
 from files import replace_durably, staging_folder
 from handlers import card, networks, preprocessing
 from handlers.networks import PictureClassifier
-from serialize.labels import resolve
-from serialize.vision_loader import network_spec
+from serialize.vision_loader import network_spec, resolve_labels
 from settings.schema import VisionModel
 
 logger = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> floa
     """
     seen, unseen = (prepare(digits, model) for digits in load_split())
     torch.manual_seed(SEED)
-    network = networks.build(network_spec(model, len(resolve(model.labels))))
+    network = networks.build(network_spec(model, len(resolve_labels(model.labels))))
     assert isinstance(network, PictureClassifier)
     _fit(network, seen, epochs)
     right = accuracy(network, unseen)

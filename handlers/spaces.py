@@ -78,9 +78,14 @@ class MultiDiscrete:
 
 @dataclass(frozen=True)
 class MultiBinary:
-    """`n` independent switches."""
+    """Independent switches in an array of `shape`."""
 
-    n: int
+    shape: tuple[int, ...]
+
+    @property
+    def n(self) -> int:
+        """Return the number of switches."""
+        return math.prod(self.shape)
 
 
 ActionSpace = Box | Discrete | MultiDiscrete | MultiBinary
@@ -202,6 +207,6 @@ def _bound(stored: JsonObject, key: str, shape: tuple[int, ...], dtype: np.dtype
 _ACTION_SPACES: dict[str, Callable[[JsonObject], ActionSpace]] = {
     "discrete": lambda stored: Discrete(stored.integer("n", 1), int(stored.values.get("start", 0))),
     "multi_discrete": lambda stored: MultiDiscrete(stored.integers("nvec", 1)),
-    "multi_binary": lambda stored: MultiBinary(stored.integer("n", 1)),
+    "multi_binary": lambda stored: MultiBinary((stored.integer("n", 1),)),
     "box": box,
 }

@@ -1,11 +1,15 @@
 """Build archives from checkpoints: `python -m serialize`."""
 
+import json
 import logging
 import sys
+import textwrap
 from pathlib import Path
 
 import commands
 import settings
+from archive import Archive, open_archive
+from archive.manifest import SIGNATURE, UNLISTED
 from errors import ArchiveError, MarinaError, WeightsMissing
 from settings import Settings
 
@@ -31,19 +35,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _inspect(arguments: list[str]) -> int:
-    from serialize.inspect import describe
-
     match arguments:
         case [file]:
-            print(describe(Path(file)))
+            print(describe_archive(Path(file)))
         case [file, key] if key.startswith(PUBLIC_KEY):
-            print(describe(Path(file), Path(key.removeprefix(PUBLIC_KEY))))
+            print(describe_archive(Path(file), Path(key.removeprefix(PUBLIC_KEY))))
         case _:
             raise ArchiveError(f"usage: python -m serialize inspect FILE.mar [{PUBLIC_KEY}FILE]")
     return 0
 
 
 def _build(composed: Settings) -> None:
+    # Imported here: torch takes seconds, and `inspect` needs none of it.
     from serialize.build import build
 
     built = build(composed)
@@ -58,20 +61,79 @@ def _build(composed: Settings) -> None:
 
 
 def _build_all(overrides: list[str]) -> int:
-    waiting: list[str] = []
-    broken: list[str] = []
+    missing: list[str] = []
+    failed: list[str] = []
     for composed in settings.load_each(overrides):
         try:
             _build(composed)
         except WeightsMissing as error:
-            waiting.append(str(error))
+            missing.append(str(error))
         except MarinaError as error:
-            broken.append(str(error))
-    for words in waiting:
-        print(f"not built: {words}", file=sys.stderr)
-    for words in broken:
-        print(f"error: {words}", file=sys.stderr)
-    return 1 if waiting or broken else 0
+            failed.append(str(error))
+    for message in missing:
+        print(f"not built: {message}", file=sys.stderr)
+    for message in failed:
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if missing or failed else 0
+
+
+def describe_archive(path: Path, public_key: Path | None = None) -> str:
+    """Return provenance, signature, manifest, card, and files with sizes and sha256, as text.
+
+    Runs nothing of the archive. Raises ArchiveError for a broken or unsafe archive, and for a signature that does not
+    match `public_key`.
+    """
+    archive = open_archive(path)
+    sections = [
+        ("archive", _summary(archive, public_key)),
+        ("provenance", _provenance(archive)),
+        ("manifest", json.dumps(archive.manifest, indent=2, sort_keys=True)),
+        ("model card", json.dumps(archive.card, indent=2, sort_keys=True, ensure_ascii=False)),
+        ("golden answers", _golden(archive)),
+        ("files", "\n".join(f"{file.size:>12,}  {file.sha256}  {file.name}" for file in archive.files)),
+    ]
+    return "\n\n".join(f"{title}\n{textwrap.indent(text, '  ')}" for title, text in sections)
+
+
+def _summary(archive: Archive, public_key: Path | None) -> str:
+    lines = {
+        "file": str(archive.path),
+        "size": f"{archive.size:,} bytes",
+        "sha256": archive.sha256,
+        "content sha256": f"{archive.content_sha256} (all but the version)",
+        "checksums": f"{sum(file.name not in UNLISTED for file in archive.files)} files agree",
+        "signature": _signature(archive, public_key),
+        "answers as": str((archive.card.get("parity") or {}).get("reference", "not said")),
+    }
+    return _aligned(lines)
+
+
+def _signature(archive: Archive, public_key: Path | None) -> str:
+    if all(file.name != SIGNATURE for file in archive.files):
+        return "none"
+    if public_key is None:
+        return "Ed25519, not checked: give signing.public_key=FILE"
+    # Imported here: only signatures need cryptography.
+    from archive.signing import verify
+
+    verify(archive, public_key, required=True)
+    return f"Ed25519, made with the key of {public_key}"
+
+
+def _provenance(archive: Archive) -> str:
+    provenance = archive.card.get("provenance") or {}
+    return _aligned({str(name): "none" if value is None else str(value) for name, value in provenance.items()})
+
+
+def _golden(archive: Archive) -> str:
+    samples = archive.golden.get("samples", [])
+    kinds = ", ".join(str(sample.get("content_type")) for sample in samples)
+    return f"{len(samples)} requests ({kinds}), tolerance {archive.golden.get('tolerance')}"
+
+
+def _aligned(lines: dict[str, str]) -> str:
+    width = max((len(name) for name in lines), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`decode: fast` and `auto`: reading JPEGs at reduced size has to be earned on the model's own answers.
+"""Selects a reduced JPEG decode for `decode: fast` and `auto`, if the model's own answers allow it.
 
-Every level is libjpeg's scaled cosine transform to a half, a quarter or an eighth, and never below `margin` times the
-size that the whole picture is resized to; what is left is resized on torchvision's integer grid of the whole picture.
-The grid is no choice: with the box computed without rounding to it, a sensitive network changed its first label on four
-times as many pictures.
+Each level uses libjpeg's scaled cosine transform to a half, a quarter or an eighth, and never goes below `margin` times
+the size to which the whole image is resized. The rest of the resizing uses torchvision's integer grid of the whole
+image. The grid is no option: with a box that is not rounded to it, a sensitive network changed its top-1 label on four
+times as many images.
 """
 
 import logging
@@ -22,7 +22,7 @@ from handlers.errors import RequestError
 from handlers.limits import MAX_PIXELS
 from handlers.outputs.class_probabilities import ClassKind
 from handlers.pictures import Reduction, Rules
-from serialize.calibration import Pictures
+from serialize.calibration import CalibrationImages
 from serialize.loaded_model import LoadedModel
 from serialize.sample_requests import SampleRequest
 from settings.schema import VisionModel
@@ -30,66 +30,71 @@ from settings.schema import VisionModel
 logger = logging.getLogger(__name__)
 
 WHOLE = 4096
-"""A margin that no picture reaches: full size, only the transform and the upsampling are the fast ones."""
+"""A margin that no image reaches: full size, with only the fast transform and upsampling."""
 
-# Least work first: pixels count for more than the transform and the upsampling.
+# Least work first: fewer pixels save more than the fast transform and upsampling.
 KINDS = ((True, True), (False, True), (False, False))
 LEVELS = (*(Reduced(margin, *kinds) for margin in (1, 2, 3) for kinds in KINDS), Reduced(WHOLE, True, True))
 BATCH = 16
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What one level does to the answers."""
+class LevelResult:
+    """The effect of one level on the answers."""
 
     level: Reduced
     top1: float
     change: float
 
     def card(self) -> dict[str, Any]:
-        """For the model card."""
+        """Return the result for the model card."""
         return {**asdict(self.level), "top1": round(self.top1, 5), "change": round(self.change, 5)}
 
 
-def choose(model: VisionModel, source: LoadedModel, found: Callable[[], Pictures], own: bool) -> dict[str, Any]:
-    """What the card says of decoding: `decode`, and for anything but exact the level and the figures.
+def select_decode(
+    model: VisionModel, loaded: LoadedModel, load: Callable[[], CalibrationImages], own: bool
+) -> dict[str, Any]:
+    """Return the card's entries about decoding: `decode`, and for anything but exact the level and the figures.
 
-    `own` is a handler that resizes in a way of its own. Raises ParityError where `fast` is asked for and not earned.
+    `own` is True for a handler with its own resizing. Raises ParityError if the settings require `fast` and no level
+    stays within the limits.
     """
     if model.decode == "exact":
         return {"decode": "exact"}
     if own:
-        return _refused(model, "the handler has an image_processing of its own, which is made for whole pictures", {})
-    kind = outputs.of_card({"kind": model.kind, "task": model.task, **source.card})
+        return _refused(model, "the handler has an image_processing of its own, which needs whole pictures", {})
+    kind = outputs.of_card({"kind": model.kind, "task": model.task, **loaded.card})
     if not isinstance(kind, ClassKind):
         return _refused(model, "it is measured by class probabilities, and this model gives none", {})
-    asked = found()
-    jpegs = [request for request in asked.requests if request.content_type == "image/jpeg"]
+    images = load()
+    jpegs = [request for request in images.requests if request.content_type == "image/jpeg"]
     settings = Preprocessing(**model.preprocessing.model_dump(exclude={"mean", "std"}))
     exact, _ = _read(jpegs, settings, None)
     limits = model.decode_limits
-    report: dict[str, Any] = {"limits": limits.model_dump(), "pictures": asked.origin, "jpegs": len(exact)}
-    tried: list[Tried] = []
+    report: dict[str, Any] = {"limits": limits.model_dump(), "pictures": images.origin, "jpegs": len(exact)}
+    tried: list[LevelResult] = []
     if not exact:
-        return _refused(model, f"no JPEG to measure it on ({asked.origin})", report)
-    expected = _logits(source, exact)
+        return _refused(model, f"no JPEG to measure it on ({images.origin})", report)
+    expected = _logits(loaded, exact)
     for level in LEVELS:
         reduced, smaller = _read(jpegs, settings, level)
         if not smaller and level.margin < WHOLE:
-            continue  # of these pictures none is large enough for it
-        tried.append(_compared(level, expected, _logits(source, reduced), kind))
-        logger.info("%s: decode %s", model.model_name, _words(tried[-1]))
+            continue  # no image is large enough for this level
+        tried.append(_compared(level, expected, _logits(loaded, reduced), kind))
+        logger.info("%s: decode %s", model.model_name, _summary(tried[-1]))
         if tried[-1].top1 >= limits.top1 and tried[-1].change <= limits.change:
             report["levels"] = [each.card() for each in tried]
             return {"decode": "fast", "decode_level": asdict(level), "decode_report": report}
     report["levels"] = [each.card() for each in tried]
-    words = "; ".join(_words(each) for each in tried)
-    return _refused(model, f"on {len(exact)} JPEGs ({asked.origin}) no level stays inside {limits!r}: {words}", report)
+    summary = "; ".join(_summary(each) for each in tried)
+    return _refused(
+        model, f"on {len(exact)} JPEGs ({images.origin}) no level stays inside {limits!r}: {summary}", report
+    )
 
 
 def _refused(model: VisionModel, reason: str, report: dict[str, Any]) -> dict[str, Any]:
     if model.decode == "fast":
-        raise ParityError(f"{model.model_name}: decode fast is not earned: {reason}; nothing is packed")
+        raise ParityError(f"{model.model_name}: decode fast changes the answers: {reason}; nothing is packed")
     logger.warning("%s: decode stays exact: %s", model.model_name, reason)
     return {"decode": "exact", "decode_report": report | {"reason": reason}}
 
@@ -97,7 +102,7 @@ def _refused(model: VisionModel, reason: str, report: dict[str, Any]) -> dict[st
 def _read(
     requests: Sequence[SampleRequest], settings: Preprocessing, level: Reduced | None
 ) -> tuple[list[NDArray[np.uint8]], int]:
-    """What the network sees of each readable picture, and how many were decoded at less than their size."""
+    """Return the network's input for each readable image, and the number of images that were decoded smaller."""
     rules = Rules(MAX_PIXELS, settings.background, settings.white)
     reduction = None if level is None else Reduction(level, lambda size: preprocessing.grid(size, settings))
     seen, smaller = [], 0
@@ -112,21 +117,23 @@ def _read(
     return seen, smaller
 
 
-def _logits(source: LoadedModel, inputs: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+def _logits(loaded: LoadedModel, inputs: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
     with torch.inference_mode():
         batches = [np.stack(inputs[start : start + BATCH]) for start in range(0, len(inputs), BATCH)]
-        return np.concatenate([source.network(torch.from_numpy(batch)).double().numpy() for batch in batches])
+        return np.concatenate([loaded.network(torch.from_numpy(batch)).double().numpy() for batch in batches])
 
 
-def _compared(level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], kind: ClassKind) -> Tried:
+def _compared(
+    level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], kind: ClassKind
+) -> LevelResult:
     same = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
-    return Tried(level, same, float(np.abs(kind.probabilities(expected) - kind.probabilities(found)).max()))
+    return LevelResult(level, same, float(np.abs(kind.probabilities(expected) - kind.probabilities(found)).max()))
 
 
-def _words(tried: Tried) -> str:
-    level = tried.level
+def _summary(result: LevelResult) -> str:
+    level = result.level
     size = "whole size" if level.margin == WHOLE else f"margin {level.margin}"
     kinds = [
         name for name, fast in (("transform", level.fast_transform), ("upsampling", level.fast_upsampling)) if fast
     ]
-    return f"{size}, fast {' and '.join(kinds) or 'nothing'}: top-1 {tried.top1:.1%}, change {tried.change:.3f}"
+    return f"{size}, fast {' and '.join(kinds) or 'nothing'}: top-1 {result.top1:.1%}, change {result.change:.3f}"

@@ -1,10 +1,10 @@
-"""The gate's independent side for policies: what `predict` of Stable-Baselines3 itself answers, in its own process.
+"""The parity gate against the library: a policy must answer as `predict` of Stable-Baselines3 itself does.
 
     observations ──▶ handler of the archive ──▶ actions ─┐
          └──▶ python -I library_process.py ──▶ actions ──┴─▶ equal, or nothing is packed
 
-Everything else in this room compares the artifact with the network that the kit read from the checkpoint. Here the
-library reads the checkpoint, so that a network that was read wrongly is noticed too.
+The rest of this room compares the artifact with the network that Marina read from the checkpoint. Here the library
+reads the checkpoint in a process of its own, so the gate also notices a network that Marina read wrongly.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,42 +28,44 @@ from numpy.typing import NDArray
 from errors import BuildError, ParityError
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
+from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from serialize import library_process
 from serialize.checkpoints import is_url, sha256_of
 from serialize.loaded_model import LoadedModel
-from serialize.observations import draw, normalized
-from serialize.sb3.read import SETTINGS, WEIGHTS
-from serialize.sb3.spaces import ActionSpace, Box, Dict, Space
+from serialize.sample_requests import normalized, random_observations
+from serialize.sb3.policy_file import SETTINGS, WEIGHTS
+from serialize.sb3.policy_spaces import ActionSpace, DictSpace, Space, bound_list, is_bounded
 from settings.schema import ParitySettings, PolicyModel
 
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""How far a continuous action may be off, relative to it, or to half the width of its bounds, where that is above 1."""
-HANGING = 0.25
-"""Share of the observations beyond which rounding decides too much of the library's own answers to compare with."""
-MEMORY = 16 << 30  # bytes of addresses; torch with CUDA takes three gigabytes of them before it does anything
+"""The largest difference of a continuous action, relative to it, or to half the width of its bounds if that is above 1.
+"""
+MAX_UNDECIDED = 0.25
+"""The largest share of observations whose answer in the library itself depends on rounding."""
+MEMORY = 16 << 30  # bytes of address space; torch with CUDA reserves three gigabytes at import
 ROWS = 64  # observations in one request to the handler
 SHOWN = 300  # characters of an observation in an error
 REMEDY = "install it, or set parity.python=PATH to an interpreter that has it"
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """What the library's `predict` was held against.
+class LibraryAgreement:
+    """The result of a comparison with the library's `predict`.
 
-    `largest` is the largest difference of a continuous action, as a share of its scale, where the library's own answer
-    does not hang on rounding; `hanging` is how many observations have an answer that does.
+    `undecided` counts the observations whose answer in the library itself depends on rounding. `largest` is the largest
+    difference of a continuous action in the other observations, as a share of the action's scale.
     """
 
     version: str
     unpickled: bool
     observations: int
     largest: float
-    hanging: int
+    undecided: int
 
     def card(self) -> dict[str, Any]:
-        """Return what the model card says: nothing that two machines would measure differently."""
+        """Return the model card's entry, without figures that differ between machines."""
         return {
             "reference": f"stable-baselines3 {self.version}",
             "unpickled": self.unpickled,
@@ -72,55 +74,56 @@ class Agreement:
         }
 
     def __str__(self) -> str:
-        """Return the words of the build's last line."""
+        """Return the text for the build's last line."""
         how = "load and predict" if self.unpickled else "predict, nothing unpickled"
         return (
             f"stable-baselines3 {self.version} ({how}) over {self.observations} observations: largest difference "
-            f"{self.largest:.1e}, limit {TOLERANCE:g}, {self.hanging} decided by rounding"
+            f"{self.largest:.1e}, limit {TOLERANCE:g}, {self.undecided} decided by rounding"
         )
 
 
 def check_library(
     model: PolicyModel,
-    source: LoadedModel,
+    loaded: LoadedModel,
     checkpoint: Path | None,
     handler: ModelHandler,
     work: Path,
     gate: ParitySettings,
-) -> Agreement | str:
-    """Hold the handler's answers, its artifact loaded, against the library's; where that is left out, say why.
+) -> LibraryAgreement | str:
+    """Compare the handler's answers with the library's, or return the reason for leaving the library out.
 
-    `work` is a private folder. Raises ParityError with the first observation that is answered differently, BuildError
-    where the library is required and missing, or may not be asked in the way that is set.
+    The handler has its artifact loaded, and `work` is a private folder. Raises ParityError with the first observation
+    that both answer differently, and BuildError if the library is required and missing, or `parity.unpickle` is set for
+    a checkpoint that the user has not vouched for.
     """
-    if (reason := _left_out(checkpoint, gate)) is not None:
-        return _without(model, reason, gate)
+    if (reason := _reason_to_skip(checkpoint, gate)) is not None:
+        return _skipped(model, reason, gate)
     assert checkpoint is not None
-    assert source.spaces is not None
+    assert loaded.spaces is not None
     if gate.unpickle:
         _check_trust(model)
         logger.warning("%s: the library unpickles %s, which runs code from it", model.model_name, checkpoint)
-    space = source.spaces[0]
-    observations = draw(space, gate.observations, source.spec["observation"])
+    space = loaded.spaces[0]
+    observations = random_observations(space, gate.observations, loaded.spec["observation"])
     folder = work / "library"
     folder.mkdir()
-    _prepare(folder, source, checkpoint, handler, observations, gate)
+    _prepare(folder, loaded, checkpoint, handler, observations, gate)
     missing = _run(folder, gate, model.model_name)
     if missing is not None and gate.python is not None:
         raise BuildError(f"{model.model_name}: parity.python: {gate.python} has no {missing}")
     if missing is not None:
-        return _without(model, f"{missing} is not installed here", gate)
+        return _skipped(model, f"{missing} is not installed here", gate)
     about = json.loads((folder / "about.json").read_text())
     if about["other_spaces"]:
         raise ParityError(f"{model.model_name}: {checkpoint}: unpickled, it has another {about['other_spaces'][0]}")
     theirs = np.load(folder / "actions.npy", allow_pickle=False).astype(np.float64)
     ours = _answers(handler, observations, space, model.model_name)
-    largest, hanging = compare(model.model_name, source.spaces, observations, ours, theirs, about["version"])
-    return Agreement(about["version"], gate.unpickle, len(ours), largest, hanging)
+    largest, undecided = compare(model.model_name, loaded.spaces, observations, ours, theirs, about["version"])
+    return LibraryAgreement(about["version"], gate.unpickle, len(ours), largest, undecided)
 
 
-def _left_out(checkpoint: Path | None, gate: ParitySettings) -> str | None:
-    """Say why the library is not asked, or None where it is."""
+def _reason_to_skip(checkpoint: Path | None, gate: ParitySettings) -> str | None:
+    """Return the reason for leaving the library out; None if it can take part."""
     if gate.library == "off":
         return "parity.library is off"
     if checkpoint is None:
@@ -135,7 +138,7 @@ def _left_out(checkpoint: Path | None, gate: ParitySettings) -> str | None:
     return None
 
 
-def _without(model: PolicyModel, reason: str, gate: ParitySettings) -> str:
+def _skipped(model: PolicyModel, reason: str, gate: ParitySettings) -> str:
     remedy = f"; {REMEDY}" if reason.endswith("not installed here") else ""
     if gate.library == "required" and model.weights != "random":
         raise BuildError(f"{model.model_name}: parity.library is required, but {reason}{remedy}")
@@ -143,7 +146,7 @@ def _without(model: PolicyModel, reason: str, gate: ParitySettings) -> str:
 
 
 def _check_trust(model: PolicyModel) -> None:
-    """Raise BuildError unless the user has named this very file, as a path and by all of its checksum."""
+    """Raise BuildError unless the user names this very file, by its path and its whole checksum."""
     if is_url(model.checkpoint):
         raise BuildError(
             f"{model.model_name}: parity.unpickle runs code from the checkpoint, and {model.checkpoint} is a download; "
@@ -158,27 +161,27 @@ def _check_trust(model: PolicyModel) -> None:
 
 def _prepare(
     folder: Path,
-    source: LoadedModel,
+    loaded: LoadedModel,
     checkpoint: Path,
     handler: ModelHandler,
     observations: dict[str, NDArray[Any]],
     gate: ParitySettings,
 ) -> None:
-    """Lay out what the process reads. The copy of the checkpoint is the one that is checked and then read."""
-    assert source.spaces is not None
+    """Write the process's input files. The process reads the copy whose checksum is verified here."""
+    assert loaded.spaces is not None
     copied = folder / "checkpoint.zip"
     shutil.copyfile(checkpoint, copied)
     if sha256_of(copied) != handler.card.document["provenance"]["checkpoint_sha256"]:
         raise BuildError(f"{checkpoint} was changed while it was built; build again")
-    given = normalized(observations, source.spec["observation"])
+    given = normalized(observations, loaded.spec["observation"])
     np.savez(folder / "observations.npz", *given.values())
     job = {
         "keys": list(given),
         "checkpoint": copied.name,
         "unpickle": gate.unpickle,
-        "parts": isinstance(source.spaces[0], Dict),
-        "observation_space": _described(source.spaces[0]),
-        "action_space": _described(source.spaces[1]),
+        "parts": isinstance(loaded.spaces[0], DictSpace),
+        "observation_space": _described(loaded.spaces[0]),
+        "action_space": _described(loaded.spaces[1]),
         "timeout_s": math.ceil(gate.timeout_s),
         "memory_bytes": MEMORY,
     }
@@ -186,16 +189,27 @@ def _prepare(
 
 
 def _described(space: Space) -> dict[str, Any]:
-    if isinstance(space, Dict):
-        return {"type": "Dict", "parts": [[key, _described(part)] for key, part in space.parts]}
-    return {"type": type(space).__name__, **asdict(space)}
+    """Return the space as JSON for the process."""
+    described: dict[str, Any] = {"type": type(space).__name__}
+    match space:
+        case DictSpace(parts=parts):
+            return {"type": "Dict", "parts": [[key, _described(part)] for key, part in parts]}
+        case Box():
+            described |= {"shape": space.shape, "dtype": str(space.dtype)}
+            return described | {"low": bound_list(space.low), "high": bound_list(space.high)}
+        case Discrete(n=n):
+            return described | {"n": n}
+        case MultiDiscrete(nvec=nvec):
+            return described | {"nvec": nvec}
+        case MultiBinary(shape=shape):
+            return described | {"shape": shape}
 
 
 def _run(folder: Path, gate: ParitySettings, name: str) -> str | None:
     """Run the library in `folder`; return the package that its interpreter lacks, or None.
 
-    Its environment holds no secret of this one, and it has neither a terminal nor this process's group. That keeps
-    accidents apart; it is no cage for code that a checkpoint brings.
+    The process gets no secret of this environment, no terminal and a process group of its own. That prevents accidents
+    but does not contain malicious code of a checkpoint.
     """
     program = Path(library_process.__file__).resolve()
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if key in os.environ}
@@ -222,7 +236,7 @@ def _run(folder: Path, gate: ParitySettings, name: str) -> str | None:
                 f"{name}: the library did not answer within {gate.timeout_s:g} s; raise parity.timeout_s"
             ) from None
         finally:
-            # Whatever it started ends with it, also when this build is interrupted.
+            # The processes that it started end with it, also when this build is interrupted.
             _kill(process)
     last = ((folder / "output").read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
     if status == library_process.MISSING:
@@ -246,7 +260,7 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 def _answers(
     handler: ModelHandler, observations: dict[str, NDArray[Any]], space: Space, name: str
 ) -> NDArray[np.float64]:
-    """The actions [N, numbers of an action] that the archive's handler gives to requests of a client."""
+    """Return the actions [N, numbers of an action] with which the archive's handler answers a client's requests."""
     count = len(next(iter(observations.values())))
     found: list[Any] = []
     for start in range(0, count, ROWS):
@@ -264,8 +278,8 @@ def _answers(
 
 
 def _row(observations: dict[str, NDArray[Any]], space: Space, number: int) -> Any:
-    """One observation as a client writes it."""
-    if isinstance(space, Dict):
+    """Return one observation as a client writes it."""
+    if isinstance(space, DictSpace):
         return {key: values[number].tolist() for key, values in observations.items()}
     return observations["observation"][number].tolist()
 
@@ -278,10 +292,10 @@ def compare(
     theirs: NDArray[np.float64],
     version: str,
 ) -> tuple[float, int]:
-    """Return the largest difference, and how many observations hang on rounding. Raises ParityError.
+    """Return the largest difference, and the number of observations that rounding decides. Raises ParityError.
 
-    `theirs` is [runs, N, numbers]: the library's answers, and those that it gives when each weight is off by a few
-    units of its last digit. Where they differ, float32 decides, and any answer within their range is right.
+    `theirs` is [runs, N, numbers]: the library's answers, and its answers when each weight is off by a few units of its
+    last digit. If these differ, float32's rounding decides, and any answer within their range is right.
     """
     space, action = spaces
     if theirs.shape[1:] != ours.shape:
@@ -291,32 +305,32 @@ def compare(
         low, high = theirs.min(axis=0), theirs.max(axis=0)
         margin = TOLERANCE * scale + (high - low)
         wrong = (ours < low - margin) | (ours > high + margin) | ~np.isfinite(ours)
-        hanging = high - low > TOLERANCE * scale
-        apart = np.where(hanging, 0, np.abs(ours - theirs[0]) / scale)
+        undecided = high - low > TOLERANCE * scale
+        difference = np.where(undecided, 0, np.abs(ours - theirs[0]) / scale)
     else:
         wrong = (theirs != ours).all(axis=0)
-        hanging = (theirs != theirs[0]).any(axis=0)
-        apart = np.zeros_like(ours)
-    rows, unsure = wrong.any(axis=1), int(hanging.any(axis=1).sum())
+        undecided = (theirs != theirs[0]).any(axis=0)
+        difference = np.zeros_like(ours)
+    rows, uncertain = wrong.any(axis=1), int(undecided.any(axis=1).sum())
     if rows.any():
         first = int(np.flatnonzero(rows)[0])
         shown = json.dumps(_row(observations, space, first))
         raise ParityError(
-            f"{name}: {int(rows.sum())} of {len(rows)} observations are answered otherwise than "
-            f"stable-baselines3 {version} does; first is number {first}, {shown[:SHOWN]}"
+            f"{name}: {int(rows.sum())} of {len(rows)} observations get another answer than from "
+            f"stable-baselines3 {version}; first is number {first}, {shown[:SHOWN]}"
             f"{'...' if len(shown) > SHOWN else ''}: the archive says {ours[first].tolist()}, "
             f"the library {theirs[0, first].tolist()}; nothing is packed"
         )
-    if unsure > HANGING * len(rows):
+    if uncertain > MAX_UNDECIDED * len(rows):
         raise ParityError(
-            f"{name}: in {unsure} of {len(rows)} observations the library's own answer hangs on the last "
-            "digit of the weights, which leaves too few to compare; build without this gate: parity.library=off"
+            f"{name}: in {uncertain} of {len(rows)} observations the library's own answer depends on the "
+            "last digit of the weights, which leaves too few to compare; build without this gate: parity.library=off"
         )
-    return float(apart.max()), unsure
+    return float(difference.max()), uncertain
 
 
 def _half_width(action: Box) -> NDArray[np.float64]:
-    """Half the width of each action's bounds; 0 where there are none."""
-    if not action.bounded:
-        return np.zeros(action.outputs)
-    return (np.array(action.high, np.float64) - np.array(action.low, np.float64)) / 2
+    """Return half the width of each action's bounds; 0 for an action space without bounds."""
+    if not is_bounded(action):
+        return np.zeros(action.low.size)
+    return (action.high.astype(np.float64) - action.low.astype(np.float64)).reshape(-1) / 2

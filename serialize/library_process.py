@@ -1,11 +1,11 @@
-"""The answers of Stable-Baselines3's own `predict`: a program for an interpreter that has the library.
+"""Computes the answers of Stable-Baselines3's own `predict`, in an interpreter that has the library.
 
-    python -I library_process.py job.json       in a folder of its own, which holds the checkpoint
+    python -I library_process.py job.json       in a folder of its own, which contains the checkpoint
 
-It imports nothing of this project and keeps to the Python of older interpreters. What the checkpoint stores as a pickle
-is replaced by what its readable text says, through the `custom_objects` of the library's own `load`; an audit hook ends
-the program should a pickle be about to name a class or function all the same. Only a job that says `unpickle` lets the
-library read the pickles, which runs whatever code the checkpoint holds, with the rights of the user.
+The program imports nothing of this project and uses only syntax of older Pythons. It replaces what the checkpoint
+stores as a pickle by values from the readable text, through the `custom_objects` of the library's own `load`. An audit
+hook ends the program if a pickle names a class or function all the same. Only a job with `unpickle` lets the library
+read the pickles, which runs any code in the checkpoint with the user's rights.
 """
 
 import ast
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 MISSING = 3
-"""Exit status where a package of the library is not installed; its name is the last line of the output."""
+"""The exit status if a package of the library is not installed; its name is the last line of the output."""
 
 LIBRARIES = ("stable_baselines3", "sb3_contrib")
 TRUSTED = ("torch", *LIBRARIES)
@@ -30,7 +30,7 @@ TRUSTED = ("torch", *LIBRARIES)
 CLASS = re.compile(r"<class '([\w.]+)'>")
 CONSTRUCTOR = re.compile(r"<function (\w+)\.__init__ at ")
 
-# Only training reads these. As stored, a replay buffer may take 28 GB, and one of hindsight wants an environment.
+# Only training reads these. A stored replay buffer may take 28 GB, and one for hindsight needs an environment.
 FOR_TRAINING: Any = {"buffer_size": 1, "n_steps": 1, "n_envs": 1, "train_freq": 1, "optimize_memory_usage": False}
 FOR_TRAINING.update({"learning_rate": 0.0, "clip_range": 0.2, "target_entropy": 0.0, "verbose": 0})
 FOR_TRAINING.update({"replay_buffer_class": None, "rollout_buffer_class": None})
@@ -38,7 +38,7 @@ FOR_TRAINING.update({"replay_buffer_kwargs": {}, "rollout_buffer_kwargs": {}})
 
 ROWS = 64  # observations in one call of predict
 ROUNDINGS = 8
-"""How often the library is asked again, each weight off by a few units of its last digit."""
+"""The number of further runs, each with every weight off by a few units of its last digit."""
 UNITS = 4 * 2.0**-23
 
 
@@ -58,7 +58,7 @@ def main(path: str) -> None:
 
 
 def _limit(seconds: int, memory: int) -> None:
-    """Bound what this process may take, and end it when the build that waits for it is gone."""
+    """Limit the resources of this process, and end it when the build that waits for it has ended."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -71,7 +71,7 @@ def _limit(seconds: int, memory: int) -> None:
 
 
 def _load(job: Any) -> Any:
-    """Return the model that the library makes of the checkpoint, and what is to be said of it."""
+    """Return the model that the library loads from the checkpoint, and facts about it."""
     import stable_baselines3
 
     with zipfile.ZipFile(job["checkpoint"]) as archive:
@@ -98,7 +98,7 @@ def _load(job: Any) -> Any:
 
 
 def _forbid_pickles() -> None:
-    """Let tensors be read as tensors alone, and end the program where a pickle names a class or function."""
+    """Read tensors with weights_only, and end the program if a pickle names a class or function."""
     import torch
 
     load = torch.load
@@ -116,7 +116,7 @@ def _forbid_pickles() -> None:
 
 
 def _policy(stored: Any) -> Any:
-    """Return the policy's class, whose module and constructor are in the file as text."""
+    """Return the policy's class, whose module and constructor the file stores as text."""
     match = CONSTRUCTOR.match(str(stored.get("__init__")))
     if match is None:
         raise ValueError("the checkpoint does not name the constructor of its policy")
@@ -124,7 +124,7 @@ def _policy(stored: Any) -> Any:
 
 
 def _named(path: str) -> Any:
-    """Return the class of that dotted name."""
+    """Return the class with that dotted name."""
     module, _, name = path.rpartition(".")
     if module.partition(".")[0] not in TRUSTED:
         raise ValueError("{} is no class of {}".format(path, ", ".join(TRUSTED)))
@@ -135,7 +135,7 @@ def _named(path: str) -> Any:
 
 
 def _algorithm(policy: type) -> Any:
-    """Return an algorithm that has the policy among its own: those that share a policy share its `predict`."""
+    """Return an algorithm with this policy; algorithms that share a policy share its `predict`."""
     package = importlib.import_module(policy.__module__.partition(".")[0])
     for name in package.__all__:
         algorithm = getattr(package, name)
@@ -145,7 +145,7 @@ def _algorithm(policy: type) -> Any:
 
 
 def _kwargs(stored: Any) -> Any:
-    """Return the arguments of the policy, read from their text; an optimiser of another package gives way to Adam."""
+    """Return the arguments of the policy from their text; Adam replaces an optimiser of another package."""
     found = {}
     for key, value in stored.items():
         if key == "optimizer_class" and str(value).partition("'")[2].partition(".")[0] not in TRUSTED:
@@ -170,7 +170,7 @@ def _value(stored: Any) -> Any:
 
 
 def _space(described: Any) -> Any:
-    """Return the library's own space: gymnasium's, or gym's before version 2."""
+    """Return the library's own space: Gymnasium's, or gym's before version 2."""
     import numpy as np
     import stable_baselines3
 
@@ -193,9 +193,9 @@ def _space(described: Any) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Say whether two spaces are the same, but for the start of a Discrete, which `predict` does not know.
+    """Return True for equal spaces; the start of a Discrete does not count, as `predict` ignores it.
 
-    Switches are also choices of two: so MaskablePPO has them, and so its actions are read.
+    Switches equal choices of two, because MaskablePPO stores switches and the archive has choices.
     """
     if type(one).__name__ == "Dict" and type(other).__name__ == "Dict":
         return list(one.spaces) == list(other.spaces) and all(
@@ -209,7 +209,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _rounded(model: Any, seed: int, observations: Any, parts: bool) -> Any:
-    """Return what `predict` answers while each weight is off by a few units of its last digit."""
+    """Return the answers of `predict` with each weight off by a few units of its last digit."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -225,7 +225,7 @@ def _rounded(model: Any, seed: int, observations: Any, parts: bool) -> Any:
 
 
 def _actions(model: Any, observations: Any, parts: bool) -> Any:
-    """Return what `predict` answers, flat: [N, numbers of an action]."""
+    """Return the answers of `predict`, flat: [N, numbers of an action]."""
     import numpy as np
 
     count = len(next(iter(observations.values())))

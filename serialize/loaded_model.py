@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from serialize.sb3.spaces import ActionSpace, Space
+from serialize.sb3.policy_spaces import ActionSpace, Space
 from settings.schema import PreprocessingSettings
 
 

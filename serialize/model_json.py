@@ -1,30 +1,42 @@
-"""The model card: everything that gateway, worker and tests read about a model, from settings and checkpoint."""
+"""The model card `model.json`: everything that gateway, worker and tests read about a model.
+
+Its provenance holds the command that builds the archive again, the same on every machine. That is not the command line
+of this build, whose ports and folders change nothing in an archive. It names the model's file in `config/served_model/`
+and each value that differs from that file.
+"""
 
 import importlib.metadata
-from pathlib import Path
+import json
+import shlex
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import yaml
+
 from commands import VERSION
-from serialize.checkpoints import sha256_of
-from serialize.command import command_of
+from errors import MarinaError
+from serialize.checkpoints import ROOT, is_url, sha256_of
 from serialize.formats import Format
-from serialize.library_parity import Agreement
+from serialize.library_parity import LibraryAgreement
 from serialize.loaded_model import LoadedModel
 from settings.schema import PolicyModel, VisionModel
 
 SCHEMA_VERSION = 1
-STAMPED = {"threads", "coalesce"}  # belong to a registration: an upload stamps them into the manifest
+STAMPED = {"threads", "coalesce"}  # part of a registration: an upload writes them into the manifest
 PACKAGES = ("torch", "torchvision", "onnxruntime")
+GROUP = "served_model"
+FILE_SETTINGS = (".checkpoint", ".handler", ".normalization", ".bounds", ".pictures")
 
 
 def model_card(
     model: VisionModel | PolicyModel,
-    source: LoadedModel,
+    loaded: LoadedModel,
     form: Format,
     details: dict[str, Any],
     checkpoint: Path | None,
 ) -> dict[str, Any]:
-    """The content of model.json. It holds no version: an upload may stamp another one into the manifest."""
+    """Return the content of model.json. It has no version, because an upload may assign another one."""
     return {
         "schema_version": SCHEMA_VERSION,
         "model_name": model.model_name,
@@ -35,27 +47,63 @@ def model_card(
         "limits": model.limits.model_dump(mode="json"),
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **({} if model.task is None else {"task": model.task}),
-        **source.card,
-        "provenance": _provenance(model, source, checkpoint),
+        **loaded.card,
+        "provenance": _provenance(model, loaded, checkpoint),
     }
 
 
-def reference_card(library: Agreement | str | None, requests: int, tolerance: float) -> dict[str, Any]:
-    """Return what the card says of the gate that the answers passed; `library` as in serialize.build.Built."""
-    if isinstance(library, Agreement):
+def parity_card(library: LibraryAgreement | str | None, requests: int, tolerance: float) -> dict[str, Any]:
+    """Return the card's entry about the parity gate; `library` as in serialize.build.BuildResult."""
+    if isinstance(library, LibraryAgreement):
         return library.card()
     versions = {package: importlib.metadata.version(package) for package in ("torch", "torchvision")}
-    words = "own reconstruction in torch {torch}" if library else "torchvision {torchvision} and torch {torch}"
-    return {"reference": words.format(**versions), "requests": requests, "tolerance": tolerance}
+    reference = "own reconstruction in torch {torch}" if library else "torchvision {torchvision} and torch {torch}"
+    return {"reference": reference.format(**versions), "requests": requests, "tolerance": tolerance}
 
 
-def _provenance(model: VisionModel | PolicyModel, source: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
-    """Where the weights come from and what made the archive of them; nothing that names this machine or moment."""
+def build_command(model: VisionModel | PolicyModel) -> str:
+    """Return `python -m serialize served_model=NAME` and, sorted, each value that differs from NAME's own file."""
+    usual = dict(_leaves(_from_file(model)))
+    overrides = [
+        f"{key}={json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value}"
+        for key, value in sorted(_leaves(model.model_dump(mode="json")))
+        if usual.get(key, ...) != value
+    ]
+    return shlex.join(["python", "-m", "serialize", f"{GROUP}={model.model_name}", *overrides])
+
+
+def _provenance(model: VisionModel | PolicyModel, loaded: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
+    """Return the origin of the weights and of the archive, without anything that names this machine or the time."""
     return {
         "checkpoint": checkpoint.name if checkpoint else None,
-        "checkpoint_key": source.checkpoint_key,
+        "checkpoint_key": loaded.checkpoint_key,
         "checkpoint_sha256": sha256_of(checkpoint) if checkpoint else None,
         **{package: importlib.metadata.version(package) for package in PACKAGES},
         "kit": VERSION,
-        "command": command_of(model),
+        "command": build_command(model),
     }
+
+
+def _from_file(model: VisionModel | PolicyModel) -> dict[str, Any]:
+    """Return the values of the model's own file; {} for a model without one."""
+    path = ROOT / "config" / GROUP / f"{model.model_name}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+        # Strict, as the settings are read. Hydra would fill in only folders.
+        return type(model).model_validate_json(json.dumps(values), strict=True).model_dump(mode="json")
+    except (OSError, ValueError, yaml.YAMLError, MarinaError):
+        return {}
+
+
+def _leaves(node: Any, key: str = GROUP) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values, without the folders of files and without the secret parts of URLs."""
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}")
+    elif isinstance(node, str) and is_url(node):
+        scheme, _, rest = node.partition("://")
+        yield key, f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
+    elif isinstance(node, str) and key.endswith(FILE_SETTINGS):
+        yield key, PurePosixPath(node).name
+    else:
+        yield key, node

@@ -1,22 +1,25 @@
-"""The worker's handler, made as TorchServe makes it but without TorchServe around it."""
+"""Creates the worker's handler as TorchServe does, but without TorchServe."""
 
 import importlib.util
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from errors import BuildError
-from handlers import card, runtimes
+from handlers import card, golden, rows, runtimes
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
 from handlers.runtimes import Runtime
 from handlers.vision_handler import VisionHandler
+from serialize.sample_requests import SampleRequest
 
 
-def reading(path: Path, model_card: Card) -> ModelHandler:
-    """The handler of the file `path`, able to read requests. Raises BuildError when the file holds none."""
+def reading_handler(path: Path, model_card: Card) -> ModelHandler:
+    """Return the handler of the file `path`, ready to read requests. Raises BuildError if the file defines none."""
     handler = handler_class(path)()
     handler.card = model_card
     handler.batch_size = model_card.request_params.batch_size
@@ -27,15 +30,21 @@ def reading(path: Path, model_card: Card) -> ModelHandler:
     return handler
 
 
-def running(folder: Path, entry: str) -> ModelHandler:
-    """The handler of a laid out archive, able to read requests and to run the network."""
-    handler = reading(folder / entry, card.load(folder / "model.json"))
-    handler.model = runtime(folder, handler.card)
+def running_handler(folder: Path, entry: str) -> ModelHandler:
+    """Return the handler of a model folder, ready to read requests and to run the network."""
+    handler = reading_handler(folder / entry, card.load(folder / "model.json"))
+    handler.model = load_runtime(folder, handler.card)
     return handler
 
 
-def runtime(folder: Path, model_card: Card) -> Runtime:
-    """The artifact in `folder`, loaded as a worker loads it. Raises BuildError where this machine cannot run it."""
+def read_request(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
+    """Return the network's inputs as the worker reads them. Raises RequestError."""
+    row = golden.Sample(request.content_type, request.body, []).row
+    return handler.read(rows.content(row)[1], request.content_type)
+
+
+def load_runtime(folder: Path, model_card: Card) -> Runtime:
+    """Load the artifact in `folder` as a worker does. Raises BuildError if this machine cannot run it."""
     try:
         return runtimes.load(folder, replace(model_card, threads=1), _gpu(model_card))
     except ValueError as error:
@@ -43,14 +52,14 @@ def runtime(folder: Path, model_card: Card) -> Runtime:
 
 
 def _gpu(model_card: Card) -> int | None:
-    """The GPU for what only a GPU computes, where this machine has one; everything else is compared on the CPU."""
+    """Return the GPU of this machine for artifacts that only a GPU runs; the CPU compares everything else."""
     built = model_card.document["artifact"].get("built_for") or {}
-    wanted = model_card.artifact.precision != "float32" or built.get("device") == "cuda"
-    return 0 if wanted and torch.cuda.is_available() else None
+    needed = model_card.artifact.precision != "float32" or built.get("device") == "cuda"
+    return 0 if needed and torch.cuda.is_available() else None
 
 
 def handler_class(path: Path) -> type[ModelHandler]:
-    """The one class that a handler file defines, which is the one TorchServe takes. Raises BuildError otherwise."""
+    """Return the one class that a handler file defines, which TorchServe takes. Raises BuildError otherwise."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise BuildError(f"{path}: not a Python file")
@@ -63,5 +72,5 @@ def handler_class(path: Path) -> type[ModelHandler]:
 
 
 def has_own_processing(handler: ModelHandler) -> bool:
-    """Whether a user's subclass of VisionHandler brings pictures to the network's size in a way of its own."""
+    """Return True for a user's subclass of VisionHandler with its own `image_processing`."""
     return isinstance(handler, VisionHandler) and "image_processing" in vars(type(handler))

@@ -1,4 +1,4 @@
-"""A policy: Stable-Baselines3 checkpoint or random weights → LoadedModel."""
+"""Loads a policy: Stable-Baselines3 checkpoint or random weights → LoadedModel."""
 
 import copy
 import math
@@ -10,24 +10,33 @@ import torch
 
 from errors import BuildError
 from handlers import networks
+from handlers.spaces import Box, Discrete
 from serialize.loaded_model import LoadedModel
-from serialize.normalization import WHERE, read_normalization
-from serialize.normalization import spec as normalization_spec
+from serialize.observation_arrays import NORMALIZATION, normalization_spec, read_normalization
 from serialize.sb3 import Actor, read_actor
-from serialize.sb3.extractors import plain
-from serialize.sb3.layers import Layer
-from serialize.sb3.spaces import Box, Dict, Discrete, Part, Space, unbounded_box
+from serialize.sb3.actor import Layer, plain_encoder
+from serialize.sb3.policy_spaces import (
+    DictSpace,
+    Part,
+    Space,
+    as_box,
+    bound_list,
+    parts_of,
+    space_card,
+    unbounded_box,
+    width_of,
+)
 from settings.schema import PolicyModel
 from settings.schema.served_model import NormalizationSettings
 
 SEED = 0
-HIDDEN = 64  # Stable-Baselines3's own default, twice
+HIDDEN = 64  # Stable-Baselines3's default width, of two hidden layers
 
 
 def read_policy(model: PolicyModel, checkpoint: Path | None) -> LoadedModel:
-    """The network that acts, from `checkpoint`, or with seeded random weights for None.
+    """Load the acting network from `checkpoint`, or create one with seeded random weights for None.
 
-    Raises BuildError when the checkpoint cannot be read safely, or `fields`, `actions` or figures do not fit it.
+    Raises BuildError if the checkpoint cannot be read safely, or `fields`, `actions` or statistics do not fit it.
     """
     actor = read_actor(checkpoint, model) if checkpoint else _random(model)
     _check_names(model, actor)
@@ -47,9 +56,9 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> LoadedModel:
 
 
 def _weights(actor: Actor) -> dict[str, torch.Tensor]:
-    """The tensors of handlers.policy_network by name."""
+    """Return the tensors of handlers.policy_network by name."""
     found = {f"encoder.{name}": tensor for name, tensor in actor.encoder.state.items()}
-    # Between two linear layers stands an activation, and with renormalisations one of these before each.
+    # An activation follows each linear layer, and a renormalisation, if there are any, precedes it.
     step = 2 if actor.epsilon is None else 3
     for number, layer in enumerate(actor.layers):
         first = step * number
@@ -62,19 +71,18 @@ def _weights(actor: Actor) -> dict[str, torch.Tensor]:
 
 
 def _example(space: Space) -> torch.Tensor:
-    """Two observations as the network takes them; those of several parts lie flat, one part after the other."""
-    if isinstance(space, Dict):
-        return torch.zeros((2, sum(math.prod(part.as_box().shape) for _, part in space.parts)))
-    box = space.as_box()
-    return torch.zeros((2, *box.shape), dtype=torch.uint8 if box.holds_bytes else torch.float32)
+    """Return two observations as network input; the parts of a DictSpace are flat, one after the other."""
+    if isinstance(space, DictSpace):
+        return torch.zeros((2, sum(math.prod(as_box(part).shape) for _, part in space.parts)))
+    box = as_box(space)
+    return torch.zeros((2, *box.shape), dtype=torch.uint8 if box.is_picture else torch.float32)
 
 
 def _spec(actor: Actor) -> dict[str, Any]:
     head: dict[str, Any] = {"type": "logits"}
     if isinstance(action := actor.action, Box):
-        low, high = list(action.low), list(action.high)
-        head = {"type": "box", "shape": list(action.shape), "low": low, "high": high}
-        head |= {"limit": actor.limit, "squash": actor.squash}
+        head = {"type": "box", "shape": list(action.shape), "low": bound_list(action.low)}
+        head |= {"high": bound_list(action.high), "limit": actor.limit, "squash": actor.squash}
         if actor.gaussian:
             log_std = None if actor.log_std is None else list(actor.log_std)
             head = {"type": "gaussian", "shape": list(action.shape), "squash": actor.squash, "log_std": log_std}
@@ -84,46 +92,47 @@ def _spec(actor: Actor) -> dict[str, Any]:
 
 
 def _normalize(encoding: dict[str, Any], model: PolicyModel, space: Space) -> None:
-    """Puts the figures into the description of what stands before the layers."""
-    figures = read_normalization(model.observation.normalization)
-    if figures is None:
+    """Add the statistics to the specification of the encoder."""
+    statistics = read_normalization(model.observation.normalization)
+    if statistics is None:
         return
-    if isinstance(space, Dict) != isinstance(figures, dict):
-        raise BuildError(f"{WHERE}: figures by part are for an observation of parts, and only for one")
-    if isinstance(space, Dict) and isinstance(figures, dict):
-        if unknown := sorted(set(figures) - set(space.keys)):
-            raise BuildError(
-                f"{WHERE}: the observation has no part {unknown[0]}; its parts are {', '.join(space.keys)}"
-            )
-        for (key, part), described in zip(space.parts, encoding["parts"], strict=True):
-            if key in figures:
-                _normalize_part(described, figures[key], part, f"{WHERE}.{key}")
-    elif isinstance(figures, NormalizationSettings) and not isinstance(space, Dict):
-        _normalize_part(encoding, figures, space, WHERE)
+    if isinstance(space, DictSpace) != isinstance(statistics, dict):
+        raise BuildError(f"{NORMALIZATION}: figures by part are for an observation of parts, and only for one")
+    if not isinstance(statistics, dict):
+        [(_, part)] = parts_of(space)
+        _normalize_part(encoding, statistics, part, NORMALIZATION)
+        return
+    parts = dict(parts_of(space))
+    if unknown := sorted(set(statistics) - set(parts)):
+        raise BuildError(f"{NORMALIZATION}: the observation has no part {unknown[0]}; its parts are {', '.join(parts)}")
+    for (key, part), part_encoding in zip(parts.items(), encoding["parts"], strict=True):
+        if key in statistics:
+            _normalize_part(part_encoding, statistics[key], part, f"{NORMALIZATION}.{key}")
 
 
-def _normalize_part(encoding: dict[str, Any], figures: NormalizationSettings, part: Part, where: str) -> None:
-    if not isinstance(part, Box) or encoding["encoding"] != "flatten" or part.holds_bytes:
+def _normalize_part(encoding: dict[str, Any], statistics: NormalizationSettings, part: Part, where: str) -> None:
+    if not isinstance(part, Box) or encoding["encoding"] != "flatten" or part.is_picture:
         raise BuildError(f"{where}: numbers are normalised; pictures and codes of whole numbers are not")
-    encoding["normalization"] = normalization_spec(figures, part.features, where)
+    encoding["normalization"] = normalization_spec(statistics, width_of(part), where)
 
 
 def _card(model: PolicyModel, actor: Actor) -> dict[str, Any]:
-    space = actor.observation if isinstance(actor.observation, Dict) else actor.observation.as_box()
+    space = actor.observation if isinstance(actor.observation, DictSpace) else as_box(actor.observation)
     return {
-        "observation": {"fields": model.fields, "space": space.card(), "out_of_range": model.out_of_range},
-        "action": {"space": actor.action.card(), "names": model.actions, "distribution": actor.distribution},
+        "observation": {"fields": model.fields, "space": space_card(space), "out_of_range": model.out_of_range},
+        "action": {"space": space_card(actor.action), "names": model.actions, "distribution": actor.distribution},
     }
 
 
 def _check_names(model: PolicyModel, actor: Actor) -> None:
-    if model.fields is not None and isinstance(actor.observation, Dict):
-        raise BuildError("served_model.fields names numbers, an observation has parts, with names; set it to null")
-    shape = () if isinstance(actor.observation, Dict) else actor.observation.as_box().shape
-    if model.fields is not None and shape != (len(model.fields),):
-        raise BuildError(
-            f"served_model.fields names {len(model.fields)} numbers, an observation has shape {list(shape)}"
-        )
+    if model.fields is not None:
+        if isinstance(actor.observation, DictSpace):
+            raise BuildError("served_model.fields names numbers, an observation has parts, with names; set it to null")
+        shape = as_box(actor.observation).shape
+        if shape != (len(model.fields),):
+            raise BuildError(
+                f"served_model.fields names {len(model.fields)} numbers, an observation has shape {list(shape)}"
+            )
     if model.actions is None:
         return
     if not isinstance(actor.action, Discrete):
@@ -141,5 +150,5 @@ def _random(model: PolicyModel) -> Actor:
         Layer(torch.randn(outputs, inputs, generator=generator) / inputs**0.5, torch.zeros(outputs))
         for inputs, outputs in pairwise(widths)
     )
-    observation, action = unbounded_box(len(model.fields)), Discrete(len(model.actions))
-    return Actor(observation, action, plain(observation), layers, "Tanh", {"type": "categorical"})
+    observation, action = unbounded_box(len(model.fields)), Discrete(len(model.actions), 0)
+    return Actor(observation, action, plain_encoder(observation), layers, "Tanh", {"type": "categorical"})

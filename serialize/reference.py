@@ -1,8 +1,9 @@
-"""What the framework itself answers: torchvision's transforms and eager torch, nothing of the worker's own.
+"""The framework's own answers: torchvision's transforms and eager torch, without the worker's code.
 
-But for what a picture file shows: transparency, depth and orientation follow the rules of `handlers.pictures`.
+    request ──torchvision_pixels, state_inputs──▶ inputs ──network in float64──▶ Reference
 
-Computed in float64, so that every machine rounds to the same digits; a float32 artifact differs by its own rounding.
+Only the reading of an image file (transparency, depth and orientation) follows the worker's rules. float64 makes every
+machine round to the same digits; a float32 artifact differs by its own rounding.
 """
 
 import copy
@@ -18,8 +19,7 @@ from handlers.limits import MAX_PIXELS
 from handlers.pictures import Rules
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.loaded_model import LoadedModel
-from serialize.sample_requests import SampleRequest
-from serialize.states import state_inputs
+from serialize.sample_requests import SampleRequest, state_inputs
 from settings.schema import PolicyModel, PreprocessingSettings, VisionModel
 
 
@@ -33,25 +33,27 @@ class Reference:
     output: NDArray[np.float64]
 
 
-def references(source: LoadedModel, model: VisionModel | PolicyModel, requests: list[SampleRequest]) -> list[Reference]:
-    """What the framework makes of each request."""
-    return outputs(source, requests, [_inputs(request, model, source) for request in requests])
+def framework_references(
+    loaded: LoadedModel, model: VisionModel | PolicyModel, requests: list[SampleRequest]
+) -> list[Reference]:
+    """Return the framework's inputs and outputs of each request."""
+    return run_framework(loaded, requests, [_framework_inputs(request, model, loaded) for request in requests])
 
 
-def outputs(source: LoadedModel, requests: list[SampleRequest], inputs: list[torch.Tensor]) -> list[Reference]:
-    """What the framework's network makes of each request's `inputs`."""
-    network = copy.deepcopy(source.network).double()
+def run_framework(loaded: LoadedModel, requests: list[SampleRequest], inputs: list[torch.Tensor]) -> list[Reference]:
+    """Return the network's outputs for the `inputs` of each request."""
+    network = copy.deepcopy(loaded.network).double()
     found = []
     for request, batch in zip(requests, inputs, strict=True):
-        # An observation is a float32 in every policy; what follows from it is computed exactly.
+        # An observation is a float32 in every policy; everything after it is computed exactly.
         wide = batch.double() if batch.is_floating_point() else batch
         with torch.inference_mode():
-            found.append(Reference(request, batch.numpy(), source.output_name, network(wide).numpy()))
+            found.append(Reference(request, batch.numpy(), loaded.output_name, network(wide).numpy()))
     return found
 
 
 def torchvision_pixels(body: bytes, preprocessing: PreprocessingSettings) -> torch.Tensor:
-    """One picture as torchvision's transforms make it, uint8 [H, W, 3]."""
+    """Return one image as torchvision's transforms make it, uint8 [H, W, 3]."""
     ensure_torchvision_ops()
     from torchvision.transforms import InterpolationMode, v2
 
@@ -65,7 +67,7 @@ def torchvision_pixels(body: bytes, preprocessing: PreprocessingSettings) -> tor
     return torch.from_numpy(np.asarray(v2.Compose(steps)(image)).copy())
 
 
-def _inputs(request: SampleRequest, model: VisionModel | PolicyModel, source: LoadedModel) -> torch.Tensor:
+def _framework_inputs(request: SampleRequest, model: VisionModel | PolicyModel, loaded: LoadedModel) -> torch.Tensor:
     if isinstance(model, VisionModel):
         return torchvision_pixels(request.body, model.preprocessing)[None]
-    return state_inputs(request, model, source.card["observation"]["space"], source.example)
+    return state_inputs(request, model, loaded.card["observation"]["space"], loaded.example)

@@ -1,13 +1,37 @@
-"""Deterministic requests: what the golden answers ask of a picture model; `states` has those of policies."""
+"""Deterministic samples: golden requests for any model, and random observations for the library's parity gate.
 
+image_requests, state_requests    the golden requests, in the form that a client sends
+state_inputs                      the network's input for such a request, without the worker's code
+random_observations, normalized   inputs that cover a policy's whole observation space
+"""
+
+import base64
 import io
+import json
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from settings.schema import PreprocessingSettings
+from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from serialize.sb3.policy_spaces import Part, Space, as_box, parts_of, width_of
+from settings.schema import PolicyModel, PreprocessingSettings
+
+REACH = 1.0  # the largest distance from zero of a golden number without a bound
+HUGE = 1e6
+"""A larger bound counts as none: CartPole's velocities may reach 3.4e38, where every network overflows."""
+BATCH = 5  # observations in the golden request that holds many
+
+SEED = 7
+MAX_NUMBERS = 1_000_000
+"""The most numbers in all random observations together: an image alone has tens of thousands."""
+MIN_OBSERVATIONS = 16
+POWERS = (-3, 6)  # of ten, of random numbers without a bound
 
 
 @dataclass(frozen=True)
@@ -18,21 +42,23 @@ class SampleRequest:
     body: bytes
 
 
-def picture_requests(preprocessing: PreprocessingSettings) -> list[SampleRequest]:
-    """Pictures at the network's own size and at others: smaller and larger, wide, tall and odd; PNG and JPEG."""
-    height, width = preprocessing.crop or _pair(preprocessing.resize)
+def image_requests(preprocessing: PreprocessingSettings) -> list[SampleRequest]:
+    """Return images of the network's own size and of others: smaller, larger, wide, tall and odd; PNG and JPEG."""
+    resize = preprocessing.resize
+    height, width = preprocessing.crop or ((resize, resize) if isinstance(resize, int) else resize)
     stored = [(height, width), (97, 131), (2 * height + 1, width + 35)]
     compressed = [(300, 300), (240, 320)]
     return [
-        *(_png(picture(*size, seed)) for seed, size in enumerate(stored)),
-        *(_jpeg(picture(*size, seed)) for seed, size in enumerate(compressed)),
+        # Level 0 stores: the output of a compressor differs between its builds.
+        *(image_request(image(*size, seed), "png", compress_level=0) for seed, size in enumerate(stored)),
+        *(image_request(image(*size, seed), "jpeg", quality=90) for seed, size in enumerate(compressed)),
     ]
 
 
-def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
-    """An RGB picture with slopes, edges and rings, uint8 [height, width, 3].
+def image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Return an RGB image with slopes, edges and rings, uint8 [height, width, 3].
 
-    Whole numbers only: floating-point functions may end in another last digit on another machine.
+    The formulas use whole numbers only, because machines differ in the last digit of floating-point functions.
     """
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
     slope = (x * (256 + 64 * seed) // width + y * 192 // height) % 256
@@ -41,18 +67,168 @@ def picture(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     return np.stack([slope, rings, blocks], axis=-1).astype(np.uint8)
 
 
-def _pair(resize: int | tuple[int, int]) -> tuple[int, int]:
-    return (resize, resize) if isinstance(resize, int) else resize
-
-
-def _png(pixels: NDArray[np.uint8]) -> SampleRequest:
+def image_request(pixels: NDArray[np.uint8], form: str, **options: Any) -> SampleRequest:
+    """Return the request for an image in the form "png" or "jpeg"; `options` are Pillow's."""
     body = io.BytesIO()
-    # Level 0 stores: what a compressor makes differs between its builds.
-    Image.fromarray(pixels).save(body, "PNG", compress_level=0)
-    return SampleRequest("image/png", body.getvalue())
+    Image.fromarray(pixels).save(body, form, **options)
+    return SampleRequest(f"image/{form}", body.getvalue())
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> SampleRequest:
-    body = io.BytesIO()
-    Image.fromarray(pixels).save(body, "JPEG", quality=90)
-    return SampleRequest("image/jpeg", body.getvalue())
+def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[SampleRequest]:
+    """Return observations inside a card's `space`: with field names where there are some, as arrays, and as a batch."""
+    states = list(observations(space, 3 + BATCH))
+    bodies: list[Any] = list(states[:3])
+    if _has_image(space):
+        # As bytes, because an image as lists of numbers would be most of the archive.
+        states = [_with_bytes(state, space) for state in states]
+        bodies = [{"observation": state} for state in states[1:3]]
+    if space["type"] == "dict":
+        # An object with exactly the parts' keys is an observation; {"instances": ...} alone is a batch.
+        bodies = [{"observation": state} if state.keys() == {"instances"} else state for state in states[:3]]
+    elif model.fields is not None:
+        bodies[0] = dict(zip(model.fields, states[0], strict=True))
+    return [_json_request(body) for body in (*bodies, {"instances": states[3:]})]
+
+
+def state_inputs(
+    request: SampleRequest, model: PolicyModel, space: dict[str, Any], example: torch.Tensor
+) -> torch.Tensor:
+    """Return the network's input [k, *shape] for a request of `state_requests`."""
+    body: Any = json.loads(request.body)
+    parts = {part["key"] for part in space["spaces"]} if space["type"] == "dict" else set()
+    if not isinstance(body, dict) or (body.keys() == parts and parts != {"instances"}):
+        states = [body]
+    elif model.fields is not None and body.keys() == set(model.fields):
+        states = [[body[field] for field in model.fields]]
+    else:
+        states = body["instances"] if "instances" in body else [body["observation"]]
+    flat = [_flat(state, space) for state in states]
+    return torch.from_numpy(np.stack(flat)).to(example.dtype).reshape(-1, *example.shape[1:])
+
+
+def observations(space: dict[str, Any], count: int) -> Iterator[Any]:
+    """Yield `count` nested lists inside a card's box, or objects of such lists, spread evenly between the bounds."""
+    if space["type"] == "dict":
+        parts = [list(observations(part["space"], count)) for part in space["spaces"]]
+        for together in zip(*parts, strict=True):
+            yield dict(zip((part["key"] for part in space["spaces"]), together, strict=True))
+        return
+    shape: list[int] = space["shape"]
+    lows, highs = (_bound(space[key], shape) for key in ("low", "high"))
+    whole = not str(space["dtype"]).startswith("float")
+    for number in range(count):
+        # Multiples of the golden ratio fill 0..1 evenly, in any order of the axes.
+        shares = ((np.arange(lows.size) * count + number + 1) * 0.6180339887) % 1.0
+        values = [_between(*ends, whole) for ends in zip(lows.tolist(), highs.tolist(), shares.tolist(), strict=True)]
+        yield np.array(values).reshape(shape).tolist()
+
+
+def random_observations(space: Space, most: int, encoding: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return up to `most` observations [N, *shape] for each part, or for "observation"; always the same ones.
+
+    They lie on the bounds, between them, and far from zero where there is none. `encoding` is the specification of the
+    network's encoder: numbers without a bound that it normalises lie around their mean.
+    """
+    parts = parts_of(space)
+    size = sum(math.prod(as_box(part).shape) for _, part in parts)
+    count = max(MIN_OBSERVATIONS, min(most, MAX_NUMBERS // size))
+    generator = np.random.default_rng(SEED)
+    encodings = encoding.get("parts", [encoding])
+    return {
+        key: _random_part(part, count, generator, each.get("normalization"))
+        for (key, part), each in zip(parts, encodings, strict=True)
+    }
+
+
+def normalized(observations: dict[str, NDArray[Any]], encoding: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Return the observations as VecNormalize normalises them, with the statistics in `encoding`."""
+    each = zip(observations.items(), encoding.get("parts", [encoding]), strict=True)
+    return {key: _normalized_part(values, part.get("normalization")) for (key, values), part in each}
+
+
+def _normalized_part(values: NDArray[Any], statistics: dict[str, Any] | None) -> NDArray[Any]:
+    if statistics is None:
+        return values
+    shape = values.shape[1:]
+    mean, var = (np.array(statistics[name], np.float64).reshape(shape) for name in ("mean", "var"))
+    scaled = (values.astype(np.float64) - mean) / np.sqrt(var + statistics["epsilon"])
+    return np.asarray(np.clip(scaled, -statistics["clip"], statistics["clip"]), np.float32)
+
+
+def _random_part(
+    part: Part, count: int, generator: np.random.Generator, statistics: dict[str, Any] | None
+) -> NDArray[Any]:
+    match part:
+        case Discrete(n=n):
+            return np.asarray(generator.integers(n, size=count))
+        case MultiDiscrete(nvec=nvec):
+            return np.asarray(generator.integers(nvec, size=(count, len(nvec))))
+        case MultiBinary(shape=shape):
+            return generator.integers(2, size=(count, *shape), dtype=np.int8)
+        case Box():
+            return _random_box(part, count, generator, statistics or {"mean": 0.0, "var": 1.0})
+
+
+def _random_box(box: Box, count: int, generator: np.random.Generator, statistics: dict[str, Any]) -> NDArray[Any]:
+    """Return rows of different reach; of every eight, one lies in a corner, one at low and one at high."""
+    size = width_of(box)
+    limits = [np.asarray(bound, np.float64).reshape(-1) for bound in (box.low, box.high)]
+    low, high = (np.where(np.abs(bound) > HUGE, np.nan, bound) for bound in limits)
+    reach = 10.0 ** generator.integers(POWERS[0], POWERS[1] + 1, size=(count, 1))
+    away = generator.normal(size=(count, size)) * reach * np.sqrt(statistics["var"])
+    share = generator.random((count, size))
+    kind = np.arange(count)[:, None] % 8
+    share = np.select([kind == 1, kind == 3, kind == 5], [0.0, 1.0, np.round(share)], share)
+    inside = low + share * (high - low + (0 if box.dtype.kind == "f" else 0.999))
+    above, below = low + np.abs(away), high - np.abs(away)
+    values = np.select(
+        [~np.isnan(low) & ~np.isnan(high), ~np.isnan(low), ~np.isnan(high)],
+        [inside, above, below],
+        np.asarray(statistics["mean"]) + away,
+    )
+    if box.dtype.kind != "f":
+        values = np.floor(values)
+    return np.clip(values, *limits).astype(box.dtype).reshape(count, *box.shape)
+
+
+def _bound(given: Any, shape: list[int]) -> NDArray[np.float64]:
+    # A card writes an absent bound as null, which numpy reads as nan.
+    return np.broadcast_to(np.array(given, dtype=float), shape).reshape(-1)
+
+
+def _between(low: float, high: float, share: float, whole: bool) -> float:
+    low = low if math.isfinite(low) and abs(low) < HUGE else min(-REACH, high - 2 * REACH if high < 0 else -REACH)
+    high = high if math.isfinite(high) and abs(high) < HUGE else max(REACH, low + 2 * REACH)
+    if whole:
+        return int(low + share * (high - low + 1))
+    return round(low + (0.05 + 0.9 * share) * (high - low), 4)
+
+
+def _is_image(space: dict[str, Any]) -> bool:
+    return space["type"] == "box" and space["dtype"] == "uint8" and len(space["shape"]) == 3
+
+
+def _has_image(space: dict[str, Any]) -> bool:
+    if space["type"] == "dict":
+        return any(_is_image(part["space"]) for part in space["spaces"])
+    return _is_image(space)
+
+
+def _with_bytes(state: Any, space: dict[str, Any]) -> Any:
+    if space["type"] == "dict":
+        return {part["key"]: _with_bytes(state[part["key"]], part["space"]) for part in space["spaces"]}
+    if not _is_image(space):
+        return state
+    return {"b64": base64.b64encode(np.array(state, dtype=np.uint8).tobytes()).decode("ascii")}
+
+
+def _flat(state: Any, space: dict[str, Any]) -> NDArray[Any]:
+    if space["type"] == "dict":
+        return np.concatenate([_flat(state[part["key"]], part["space"]) for part in space["spaces"]])
+    if isinstance(state, dict):
+        return np.frombuffer(base64.b64decode(state["b64"]), np.uint8).astype(np.float32)
+    return np.array(state, dtype=np.float32).ravel()
+
+
+def _json_request(value: Any) -> SampleRequest:
+    return SampleRequest("application/json", json.dumps(value, separators=(",", ":")).encode())

@@ -1,4 +1,9 @@
-"""Loads tensors by name from a torch.save file, never running what it holds."""
+"""State dicts of torch.save files, loaded without running code from the file, and put into a network.
+
+    FILE ──load_state_dicts──▶ state dicts by key ──fill──▶ network
+
+The errors name what does not fit: the tensors that are missing, unknown or of another shape.
+"""
 
 import pickle
 import warnings
@@ -7,11 +12,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import nn
 
 from errors import BuildError
 
-DEPTH = 3  # how deep training scripts nest: {"checkpoint": {"model": {"state_dict": ...}}}
-CHOICE = "served_model.checkpoint_key"
+DEPTH = 3  # training scripts nest this deep: {"checkpoint": {"model": {"state_dict": ...}}}
+CHECKPOINT_KEY = "served_model.checkpoint_key"
+ADVICE = "save the weights with torch.save(model.state_dict(), PATH)"
+
+# DistributedDataParallel, torch.compile and training scripts put these in front of every name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.")
+# A counter of training batches: older checkpoints lack it, and no answer depends on it.
+UNUSED = "num_batches_tracked"
+# A counter that torch.optim.swa_utils.AveragedModel keeps beside the weights that it averages.
+AVERAGED = "n_averaged"
 
 StateDict = dict[str, torch.Tensor]
 
@@ -19,30 +33,31 @@ StateDict = dict[str, torch.Tensor]
 def load_tensors(file: Path | BinaryIO, path: Path, key: str | None = None) -> StateDict:
     """Return the state dict of `file`: the one under `key`, or the only one; `path` names the file in errors.
 
-    Raises BuildError as `load_state_dicts` does, and when the file holds several and no key says which.
+    Raises BuildError as `load_state_dicts` does, and if the file holds several and `key` is None.
     """
     found = load_state_dicts(file, path, key)
     if len(found) > 1:
-        raise BuildError(f"{path}: holds weights under {_listed(found)}; say which with {CHOICE}={next(iter(found))}")
+        first = next(iter(found))
+        raise BuildError(f"{path}: holds weights under {_listed(found)}; say which with {CHECKPOINT_KEY}={first}")
     [(name, state)] = found.items()
     check_finite(state, f"{path}: {name}" if name else str(path))
     return state
 
 
 def load_state_dicts(file: Path | BinaryIO, path: Path, key: str | None = None) -> dict[str, StateDict]:
-    """Return every state dict in `file` by the keys that lead to it, joined by dots; "" where it is the whole file.
+    """Return every state dict in `file` by its dotted key, which is "" if the whole file is one.
 
-    With `key` only that one. Raises BuildError when the file holds anything but tensors and plain values (reading that
-    would run code from it), no state dict, or none under `key`.
+    With `key`, return only that one. Raises BuildError if the file holds anything but tensors and plain values (reading
+    it would run code), no state dict, or none under `key`.
     """
-    loaded = _load(file, path)
-    found = dict(_state_dicts(loaded))
+    content = _load(file, path)
+    found = dict(_state_dicts(content))
     if not found:
-        raise BuildError(f"{path}: {_why_none(loaded)}; {_advice()}")
+        raise BuildError(f"{path}: {_why_none(content)}; {ADVICE}")
     if key is None:
         return found
     if key not in found:
-        raise BuildError(f"{path}: has no weights under {CHOICE}={key}; it has some under {_listed(found)}")
+        raise BuildError(f"{path}: has no weights under {CHECKPOINT_KEY}={key}; it has some under {_listed(found)}")
     return {key: found[key]}
 
 
@@ -56,21 +71,54 @@ def check_finite(state: Mapping[str, torch.Tensor], origin: str) -> None:
             )
 
 
+def fill(network: nn.Module, found: Mapping[str, Mapping[str, torch.Tensor]], origin: str) -> str:
+    """Load into `network` the one state dict of `found` that fits, and return its key.
+
+    Raises BuildError if none fits, naming the first tensors that are missing, unknown or misshapen, and if several do.
+    """
+    expected = network.state_dict()
+    given = {key: strip_prefix(state, expected) for key, state in found.items()}
+    wrong = {key: _misfit(state, expected) for key, state in given.items()}
+    fitting = [key for key, reason in wrong.items() if reason is None]
+    if len(fitting) > 1:
+        listed = ", ".join(fitting)
+        raise BuildError(f"{origin}: {listed} all fit; say which is served: {CHECKPOINT_KEY}={fitting[0]}")
+    if not fitting:
+        reasons = [f"{key}: {why}" if len(wrong) > 1 else str(why) for key, why in wrong.items()]
+        raise BuildError(f"{origin}: {'; '.join(reasons)}")
+    [key] = fitting
+    network.load_state_dict(given[key], strict=False)
+    # Checked in the network's own type: a float64 may become infinite as a float32.
+    check_finite(network.state_dict(), f"{origin}: {key}" if key else origin)
+    return key
+
+
+def strip_prefix(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> StateDict:
+    """Return `state` without a prefix that all its names share and no expected name has."""
+    names = {name: value for name, value in state.items() if name != AVERAGED or name in expected}
+    for _ in PREFIXES:
+        shared = next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None)
+        if shared is None or any(name.startswith(shared) for name in expected):
+            break
+        names = {name.removeprefix(shared): value for name, value in names.items()}
+    return names
+
+
 def _load(file: Path | BinaryIO, path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            # torch warns of pickles that it did not write itself; those it cannot read are refused below.
+            # torch warns about pickles of other writers; the code below refuses those that it cannot read.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BuildError(f"{path}: {_reason(error)}; {_advice()}") from None
+        raise BuildError(f"{path}: {_needs_unpickling(error)}; {ADVICE}") from None
     except Exception as error:  # noqa: BLE001
-        # An edge: whatever torch's reader raises when a file is none of its own, an IndexError among others.
-        raise BuildError(f"{path}: not a readable torch.save file: {_kind(error)}; {_advice()}") from None
+        # torch's reader raises anything for a file of another kind, an IndexError among others.
+        raise BuildError(f"{path}: not a readable torch.save file: {_kind(error)}; {ADVICE}") from None
 
 
 def _state_dicts(node: Any, key: str = "", depth: int = DEPTH) -> Iterator[tuple[str, StateDict]]:
-    """Yield the mappings of names to tensors; one that holds such mappings itself is a wrapping of theirs."""
+    """Yield every mapping of names to tensors, at most `depth` mappings deep."""
     if not isinstance(node, Mapping) or not node:
         return
     if all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in node.items()):
@@ -81,10 +129,10 @@ def _state_dicts(node: Any, key: str = "", depth: int = DEPTH) -> Iterator[tuple
                 yield from _state_dicts(value, f"{key}.{name}" if key else name, depth - 1)
 
 
-def _why_none(loaded: Any) -> str:
-    if not isinstance(loaded, Mapping) or not loaded:
-        return f"holds a {type(loaded).__name__}, not a state dict"
-    name, value = next((name, value) for name, value in loaded.items() if not isinstance(value, torch.Tensor))
+def _why_none(content: Any) -> str:
+    if not isinstance(content, Mapping) or not content:
+        return f"holds a {type(content).__name__}, not a state dict"
+    name, value = next((name, value) for name, value in content.items() if not isinstance(value, torch.Tensor))
     return f"{name!r} is a {type(value).__name__}, not a tensor"
 
 
@@ -92,24 +140,53 @@ def _listed(found: Iterable[str]) -> str:
     return ", ".join(name or "the file itself" for name in found)
 
 
-def _reason(error: pickle.UnpicklingError) -> str:
-    text = str(error)
+def _needs_unpickling(error: pickle.UnpicklingError) -> str:
+    reason = "could only be unpickled, and that runs code from it"
     marker = "Unsupported global: GLOBAL "
-    if marker in text:
-        return (
-            f"holds {text.partition(marker)[2].split()[0]}, which could only be unpickled, and that runs code from it"
-        )
-    return "could only be unpickled, and that runs code from it"
+    if marker in str(error):
+        return f"holds {str(error).partition(marker)[2].split()[0]}, which {reason}"
+    return reason
 
 
 def _kind(error: Exception) -> str:
-    """Return what the file is instead, or the first line of what torch says: the others advise to unpickle."""
+    """Return the kind of the file, or the first line of torch's message; its other lines advise to unpickle."""
     text = str(error)
-    for word, kind in {"TorchScript": "it is a TorchScript archive", "safetensors": "it is a safetensors file"}.items():
-        if word in text:
+    for marker, kind in {
+        "TorchScript": "it is a TorchScript archive",
+        "safetensors": "it is a safetensors file",
+    }.items():
+        if marker in text:
             return kind
     return next(iter(text.splitlines()), type(error).__name__)
 
 
-def _advice() -> str:
-    return "save the weights with torch.save(model.state_dict(), PATH)"
+def _misfit(given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str | None:
+    """Return why `given` cannot be loaded; None if it can."""
+    missing = [name for name in expected if name not in given and not name.endswith(UNUSED)]
+    unknown = [name for name in given if name not in expected]
+    if missing or unknown:
+        parts = (_first_names("lacks", missing, expected), _first_names("has unknown", unknown, given))
+        return "; ".join(part for part in parts if part)
+    for name, value in given.items():
+        if value.shape != expected[name].shape:
+            return f"{name} is {_shape(value)}, expected {_shape(expected[name])}{_hint(name, given, expected)}"
+    return None
+
+
+def _first_names(what: str, names: list[str], tensors: Mapping[str, torch.Tensor]) -> str:
+    if not names:
+        return ""
+    shown = ", ".join(f"{name} {_shape(tensors[name])}" for name in names[:3])
+    return f"{what} {shown}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+
+
+def _hint(name: str, given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> str:
+    """Explain another number of rows in the last layer, which has one row per class."""
+    last = [key for key in expected if key.endswith((".weight", ".bias"))][-2:]
+    if name not in last:
+        return ""
+    return f"; the checkpoint has {given[name].shape[0]} classes, served_model.labels names {expected[name].shape[0]}"
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return "x".join(str(size) for size in tensor.shape) or "a number"

@@ -68,7 +68,7 @@ def test_probabilities_have_six_decimals() -> None:
         (Discrete(3, 0), logits([1, 3, 2], [5, 3, 2]), [1, 0]),
         (Discrete(3, -1), logits([1, 3, 2]), [0]),
         (MultiDiscrete((2, 3)), logits([0, 1, 5, 2, 3]), [[1, 0]]),
-        (MultiBinary(3), logits([0.1, -2, 0]), [[1, 0, 0]]),
+        (MultiBinary((3,)), logits([0.1, -2, 0]), [[1, 0, 0]]),
         (BOX, np.array([[[0.1], [-3.3333333]]], dtype=np.float32), [[[0.1], [-3.3333333]]]),
     ],
     ids=["discrete", "discrete-with-start", "multi-discrete", "multi-binary", "box"],

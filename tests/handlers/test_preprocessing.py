@@ -6,7 +6,7 @@ from PIL import Image
 from handlers import preprocessing
 from handlers.card import Preprocessing
 from handlers.torchvision_ops import ensure_torchvision_ops
-from serialize.sample_requests import picture
+from serialize.sample_requests import image
 from tests.handlers.archives import noise
 
 Size = tuple[int, int]
@@ -93,7 +93,7 @@ def test_a_result_resampled_whole_is_bit_equal(size: Size, resize: Size | int, c
 @pytest.mark.parametrize(("resize", "crop"), [(256, (224, 224)), (232, (224, 224)), (64, (56, 56))], ids=label)
 @pytest.mark.parametrize("size", [(727, 1200), (800, 1200), (1024, 768), (720, 498), (2000, 1500)], ids=label)
 def test_a_crop_after_the_shorter_side_differs_at_few_values(size: Size, resize: int, crop: Size, name: str) -> None:
-    for pixels, share in ((noise(*size), 0.003), (picture(*size, 3), 0.01)):
+    for pixels, share in ((noise(*size), 0.003), (image(*size, 3), 0.01)):
         off = differing(size, resize, crop, name, pixels)
         assert (off > 0).mean() <= share
         assert off.max() <= 2
@@ -112,7 +112,7 @@ def test_a_crop_after_the_shorter_side_differs_at_few_values(size: Size, resize:
 def test_a_crop_at_a_simple_ratio_of_sizes_differs_at_one_value_in_ten(
     size: Size, resize: int, crop: Size, name: str
 ) -> None:
-    for pixels in (unrelated(*size), picture(*size, 2)):
+    for pixels in (unrelated(*size), image(*size, 2)):
         off = differing(size, resize, crop, name, pixels)
         assert (off > 0).mean() <= 0.1
         assert off.max() <= 2

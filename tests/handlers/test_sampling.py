@@ -114,7 +114,7 @@ BOX = Box((1,), np.dtype(np.float32), np.array([-1], np.float32), np.array([1], 
 DRAWN: dict[str, tuple[ActionSpace, Distribution, list[Any]]] = {
     "discrete": (Discrete(3, 1), Distribution("categorical"), [1.0, 0.5, -2.0]),
     "multi-discrete": (MultiDiscrete((2, 2)), Distribution("categorical"), [1.0, 0.5, 0.0, 3.0]),
-    "multi-binary": (MultiBinary(2), Distribution("bernoulli"), [0.5, -1.0]),
+    "multi-binary": (MultiBinary((2,)), Distribution("bernoulli"), [0.5, -1.0]),
     "gaussian": (BOX, Distribution("gaussian"), [[0.2], [-0.5]]),
     "squashed": (BOX, Distribution("gaussian", squash=True), [[0.2], [-0.5]]),
     "epsilon-greedy": (Discrete(3, 0), Distribution("epsilon_greedy", rate=0.5), [1.0, 3.0, 2.0]),

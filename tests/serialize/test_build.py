@@ -19,14 +19,12 @@ from stable_baselines3 import PPO
 from archive import open_archive
 from errors import BuildError, ParityError
 from serialize import build as building
-from serialize.build import Built, build
+from serialize.build import BuildResult, build
 from serialize.formats import FORMATS
 from serialize.formats.eager import Eager
-from serialize.golden import golden_answers, golden_requests
-from serialize.inputs import comparable
-from serialize.offline_handler import reading
-from serialize.pack import ArchiveContents, stage
-from serialize.parity import check_parity
+from serialize.offline_handler import reading_handler
+from serialize.pack import ArchiveContents, archive_files, write_model_folder
+from serialize.parity import check_parity, comparable_references, golden_answers, golden_requests
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_models import box, make
 
@@ -171,16 +169,16 @@ def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
     """A policy server once left out the activations, and its four test states were still answered right."""
     composed = compose("cartpole", f"served_model.checkpoint={checkpoint}", "served_model.artifact=eager")
     model = composed.served_model
-    source = building.read_source(model, checkpoint)
+    source = building.load_model(model, checkpoint)
     work = tmp_path / "work"
     work.mkdir()
     artifact, card = building.export(model, source, checkpoint, work)
-    handler = reading(Path(model.handler), building.read_back(card, work))
-    references = comparable(source, model, golden_requests(source, model), handler)
+    handler = reading_handler(Path(model.handler), building.read_back(card, work))
+    references = comparable_references(source, model, golden_requests(source, model), handler)
     card["artifact"]["network"] = card["artifact"]["network"] | {"activation": "Identity"}
     golden = golden_answers(references, handler.card)
     contents = ArchiveContents("cartpole", "1.0", Path(model.handler), artifact, card, golden, 120)
-    staged = stage(contents, work / "staged")
+    staged = write_model_folder(archive_files(contents), work / "model")
 
     with pytest.raises(ParityError, match=r"logits\[\d, \d\] is"):
         check_parity(staged, "policy_handler.py", references)
@@ -203,7 +201,7 @@ def test_a_users_handler_with_its_own_pre_processing_is_packed(compose: Compose,
         "    def image_processing(self, picture):\n"
         "        return super().image_processing(picture[:, ::-1])\n"
     )
-    built: Built = build(compose("digits", RANDOM, f"served_model.handler={handler}"))
+    built: BuildResult = build(compose("digits", RANDOM, f"served_model.handler={handler}"))
     assert built.archive.manifest["model"]["handler"] == "poster_handler.py"
 
 

@@ -4,12 +4,12 @@ import shlex
 from pathlib import Path
 
 import settings
-from serialize.command import command_of
+from serialize.model_json import build_command
 from tests.serialize.conftest import Compose
 
 
 def told(compose: Compose, name: str, *overrides: str) -> list[str]:
-    return shlex.split(command_of(compose(name, *overrides).served_model))
+    return shlex.split(build_command(compose(name, *overrides).served_model))
 
 
 def test_a_model_as_its_file_says_needs_its_name_alone(compose: Compose) -> None:
@@ -44,5 +44,5 @@ def test_a_url_is_told_without_its_secrets(compose: Compose) -> None:
 
 def test_the_command_composes_again(compose: Compose) -> None:
     model = compose("cartpole", "served_model.actions=[a,b]", "served_model.out_of_range=clip").served_model
-    words = shlex.split(command_of(model))[3:]
-    assert command_of(settings.load(words).served_model) == command_of(model)
+    words = shlex.split(build_command(model))[3:]
+    assert build_command(settings.load(words).served_model) == build_command(model)

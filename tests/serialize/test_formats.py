@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from handlers import card, runtimes
-from serialize.build import read_source
+from serialize.build import load_model
 from serialize.formats import FORMATS
 from serialize.loaded_model import LoadedModel
 from serialize.model_json import model_card
@@ -35,7 +35,7 @@ MODELS = {
 
 def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[LoadedModel, runtimes.Runtime]:
     model = compose(name, "served_model.weights=random", *MODELS[name]).served_model
-    source = read_source(model, None)
+    source = load_model(model, None)
     details = FORMATS[form].export(source, folder / FORMATS[form].file)
     document = model_card(model, source, FORMATS[form], details, None)
     (folder / "model.json").write_text(json.dumps(document))
@@ -75,15 +75,15 @@ def test_another_process_in_another_place_writes_the_same_bytes(compose: Compose
     name = "digits" if form == "onnx" else "cartpole"
     # Loading a runtime sets the threads, so a test before this one may have: here one, over there two.
     torch.set_num_threads(1)
-    source = read_source(compose(name, "served_model.weights=random").served_model, None)
+    source = load_model(compose(name, "served_model.weights=random").served_model, None)
     here = tmp_path / "here.bin"
     FORMATS[form].export(source, here)
     code = """
 import pathlib, sys, torch, settings
-from serialize.build import read_source
+from serialize.build import load_model
 from serialize.formats import FORMATS
 torch.jit.script(torch.nn.Tanh())  # takes a number of TorchScript's
-source = read_source(settings.load(sys.argv[3:]).served_model, None)
+source = load_model(settings.load(sys.argv[3:]).served_model, None)
 FORMATS[sys.argv[2]].export(source, pathlib.Path(sys.argv[1]))
 """
     (tmp_path / "elsewhere").mkdir()

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from errors import BuildError, ConfigError
 from handlers import card as cards
 from handlers import preprocessing, runtimes
-from serialize.build import build, export, read_back, read_source
+from serialize.build import build, export, load_model, read_back
 from serialize.formats.onnx import prepend_resize
 from settings.schema import PreprocessingSettings
 from tests.handlers.archives import noise
@@ -29,7 +29,7 @@ def test_it_is_packed_and_takes_pictures_of_any_size_in_one_batch(compose: Compo
     assert built.archive.golden["tolerance"] == 5e-3
     assert len(built.archive.golden["samples"]) == 5
     model = composed.served_model
-    source = read_source(model, None)
+    source = load_model(model, None)
     work = tmp_path / "work"
     work.mkdir()
     _, document = export(model, source, None, work)

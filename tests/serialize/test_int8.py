@@ -14,7 +14,7 @@ from PIL import Image
 
 from archive import open_archive
 from errors import BuildError, ParityError
-from serialize.build import build, read_source
+from serialize.build import build, load_model
 from serialize.formats import onnx_int8
 from serialize.loaded_model import CalibrationInputs
 from tests.handlers.archives import noise
@@ -74,7 +74,7 @@ def test_too_many_changed_labels_are_shown_and_nothing_is_packed(
 
 
 def test_hardswish_and_pixels_stay_in_eight_bits(tmp_path: Path, compose: Compose) -> None:
-    source = read_source(compose("digits", *RANDOM).served_model, None)
+    source = load_model(compose("digits", *RANDOM).served_model, None)
     inputs = np.stack([noise(64, 64, seed) for seed in range(16)])
     source = replace(source, calibration=lambda: CalibrationInputs(inputs, "noise", 0.0, 1.0))
     onnx_int8.FORMAT.export(source, tmp_path / "model.onnx")

@@ -21,7 +21,7 @@ from errors import BuildError, EdgeError
 from handlers.errors import RequestError
 from handlers.model_handler import ModelHandler
 from serialize.build import build
-from serialize.offline_handler import running
+from serialize.offline_handler import running_handler
 from tests.edge import archives
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_cases import DISCRETE, PARTS, PICTURE, SMALL, SMALL_CNN, TWO, VIEW, WIDE
@@ -42,7 +42,7 @@ def made(compose: Compose, tmp_path: Path) -> Make:
         archive = build(compose("cartpole", checkpoint, *PLAIN, *overrides)).archive
         with zipfile.ZipFile(archive.path) as source:
             source.extractall(tmp_path / "unpacked")
-        return model, archive, running(tmp_path / "unpacked", "policy_handler.py")
+        return model, archive, running_handler(tmp_path / "unpacked", "policy_handler.py")
 
     return build_it
 

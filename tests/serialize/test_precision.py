@@ -10,8 +10,8 @@ import torch
 from errors import BuildError, ConfigError
 from handlers import runtimes
 from handlers.runtimes import _torch
-from serialize import golden
-from serialize.build import build, export, read_back, read_source
+from serialize import parity
+from serialize.build import build, export, load_model, read_back
 from tests.handlers.archives import noise
 from tests.serialize.conftest import Compose
 
@@ -34,10 +34,10 @@ def test_a_device_without_the_arithmetic_is_named(
 @pytest.mark.parametrize("form", ["eager", "torchscript"])
 def test_bfloat16_is_close_and_answers_in_float32(compose: Compose, tmp_path: Path, form: str) -> None:
     model = compose("digits", *WORDS, f"served_model.artifact={form}", "served_model.precision=bfloat16").served_model
-    source = read_source(model, None)
+    source = load_model(model, None)
     _, document = export(model, source, None, tmp_path)
     card = read_back(document, tmp_path)
-    assert golden.tolerance(card) == 0.05
+    assert parity.tolerance_of(card) == 0.05
     pixels = np.stack([noise(32, 32, seed) for seed in range(3)])
     found: Any = runtimes.load(tmp_path, card)(pixels)
     with torch.inference_mode():

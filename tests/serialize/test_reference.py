@@ -1,4 +1,4 @@
-"""The framework's side of the parity gate sees the picture that the worker sees."""
+"""The framework's side of the parity gate sees the image that the worker sees."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ import settings
 from handlers import card, pictures, preprocessing
 from handlers.pictures import Rules
 from serialize.reference import torchvision_pixels
-from serialize.sample_requests import picture
+from serialize.sample_requests import image
 from tests.handlers.archives import encoded
 
-PIXELS = picture(90, 130, 1)
+PIXELS = image(90, 130, 1)
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 CASES = {

@@ -14,6 +14,7 @@ from stable_baselines3 import PPO
 from errors import BuildError
 from serialize.policy_loader import read_policy
 from serialize.sb3 import read_actor
+from serialize.sb3.policy_spaces import space_card
 from settings.schema import PolicyModel
 from tests.serialize.conftest import Compose
 from tests.serialize.sb3_cases import CARTPOLE, CASES, MATRIX, is_slow
@@ -120,7 +121,7 @@ def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
 
     assert actor.widths == [4, 9, 8, 2]
     assert actor.activation == "Tanh"
-    assert actor.observation.card()["high"] == pytest.approx([4.8, 3.4028235e38, 0.41887903, 3.4028235e38])
+    assert space_card(actor.observation)["high"] == pytest.approx([4.8, 3.4028235e38, 0.41887903, 3.4028235e38])
 
 
 @pytest.mark.parametrize(
@@ -135,14 +136,18 @@ def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
         ("observation_space", {":type:": "<class 'gymnasium.spaces.box.Box'>"}, "only unpickling could read"),
         ("observation_space", None, "observation space is a nameless space"),
         ("action_space", {":type:": "<class 'gymnasium.spaces.discrete.Discrete'>", "n": "7"}, "needs 7"),
-        ("policy_kwargs", {"activation_fn": "<class 'mine.Sine'>"}, "activation <class 'mine.Sine'> is not read"),
+        ("policy_kwargs", {"activation_fn": "<class 'mine.Sine'>"}, "activation <class 'mine.Sine'> is not supported"),
         ("policy_kwargs", {"activation_fn": "<class 'torch.nn.modules.activation.PReLU'>"}, "PReLU"),
         ("policy_kwargs", {"features_extractor_class": "<class 'mine.Eyes'>"}, "feature extractor <class 'mine.Eyes'>"),
         ("policy_kwargs", {"features_extractor_class": "<class 'mine.FlattenExtractor'>"}, "could only be unpickled"),
         ("policy_kwargs", [1], "not a JSON object"),
         ("policy_kwargs", {"temperature": 2}, "temperature, whose effect on the actions is not known here"),
         ("policy_kwargs", {"squash_output": "maybe"}, "squash_output is maybe, neither True nor False"),
-        ("policy_class", {"__module__": "sb3_contrib.ars.policies"}, "sb3_contrib.ars.policies, which is not read"),
+        (
+            "policy_class",
+            {"__module__": "sb3_contrib.ars.policies"},
+            "ars.policies, which is not supported",
+        ),
         ("policy_class", None, "does not name the policy's class"),
         ("policy_class", {"__module__": "__main__"}, "class is one of __main__, whose code could only be unpickled"),
     ],

@@ -18,6 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from errors import BuildError
 from serialize.policy_loader import read_policy
 from serialize.sb3 import read_actor
+from serialize.sb3.policy_spaces import describe
 from tests.serialize.sb3_cases import CARTPOLE, DISCRETE, MULTI, PICTURE, SMALL, SMALL_CNN, TWO, VIEW, WIDE
 from tests.serialize.sb3_models import Space, box, make, samples, stored_in_short
 from tests.serialize.sb3_parity import configured, served
@@ -96,9 +97,9 @@ def test_names_of_fields_and_actions_state_the_spaces_of_a_bare_policy(tmp_path:
     path = bare(make(PPO, CARTPOLE, spaces.Discrete(2)), tmp_path)
     named = ("served_model.fields=[a,b,c,d]", "served_model.actions=[left,right]", *stating(activation="Tanh"))
     actor = read_actor(path, configured(*named))
-    assert (str(actor.observation), str(actor.action)) == ("Box(-inf, inf, (4,), float32)", "Discrete(2)")
+    assert (describe(actor.observation), describe(actor.action)) == ("Box(-inf, inf, (4,), float32)", "Discrete(2)")
     bounds = "served_model.observation.bounds={low: -1, high: [1, 2, null, 4]}"
-    assert str(read_actor(path, configured(*named, bounds)).observation) == "Box(-1, [1 2 inf 4], (4,), float32)"
+    assert describe(read_actor(path, configured(*named, bounds)).observation) == "Box(-1, [1 2 inf 4], (4,), float32)"
 
 
 def test_parts_of_a_bare_policy_are_stated_as_gymnasium_prints_them(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_parts_of_a_bare_policy_are_stated_as_gymnasium_prints_them(tmp_path: Pa
             "its action space is Box(-1, 1, (10,), float32), and it has no",
         ),
         ({"observation_space": "Box(-1.0, 1.0, (5,), float32)"}, "takes 4 values, its observation has 5"),
-        ({"activation": "Sine"}, "the activation Sine is not read"),
+        ({"activation": "Sine"}, "the activation Sine is not supported"),
         ({"action_space": "Dict('a': Discrete(2))"}, "the action space is a Dict"),
         ({"action_space": "Discrete"}, "policy.action_space: 'Discrete' is not read"),
         ({"observation_space": "Box(-1.0, 1.0, (4,)"}, "policy.observation_space: 'Box(-1.0, 1.0, (4,)' is not read"),
@@ -315,7 +316,7 @@ def test_bounds_that_the_file_contradicts_or_that_do_not_fit_are_refused(
 
 def test_equal_bounds_stored_in_short_need_no_statement(tmp_path: Path) -> None:
     _, path = long_policy(tmp_path, stored_in_short(box(0, 30, (1080,))))
-    assert str(read_actor(path, configured()).observation) == "Box(0, 30, (1080,), float32)"
+    assert describe(read_actor(path, configured()).observation) == "Box(0, 30, (1080,), float32)"
 
 
 def test_bounds_of_a_part_are_stated_by_its_name(tmp_path: Path) -> None:
@@ -349,7 +350,7 @@ def test_large_picture_that_a_convolution_sees_is_one_of_bytes(tmp_path: Path) -
     data = settings_of(tmp_path / "p.zip")
     assert "..." in data["observation_space"]["low"]
     assert data["observation_space"]["low_repr"] is None
-    assert str(read_actor(tmp_path / "p.zip", configured()).observation) == "Box(0, 255, (3, 36, 36), uint8)"
+    assert describe(read_actor(tmp_path / "p.zip", configured()).observation) == "Box(0, 255, (3, 36, 36), uint8)"
 
 
 def test_zip_without_policy_pth_is_read_as_tensors(tmp_path: Path) -> None:
