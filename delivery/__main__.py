@@ -24,8 +24,8 @@ from delivery.models_table import models_table
 from delivery.publish import stamped_copy
 from delivery.rollout import restore, roll_back
 from delivery.stores import open_store
-from delivery.stores.base import file_name
-from delivery.stores.nginx import FileBrowser
+from delivery.stores.nginx import FileBrowserStore
+from delivery.stores.store import archive_file_name
 from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStoreSettings
@@ -68,14 +68,14 @@ def _put(words: list[str]) -> int:
     store = open_store(loaded)
     uploads = isinstance(loaded.store, NginxStoreSettings) and loaded.store.put_key_file is not None
     # An upload by HTTP never replaces a published file, so each version has a name of its own.
-    name = file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
+    name = archive_file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     url = store.url(name).partition("?")[0]
     with stamped_copy(archive, archive.version, stamped(archive), loaded) as copy:
         stored = store.path(name)
         if stored is not None and stored.samefile(file) and copy.sha256 == archive.sha256:
             print(f"{name} is in the store already: {url}")
             return 0
-        if uploads and isinstance(store, FileBrowser):
+        if uploads and isinstance(store, FileBrowserStore):
             store.upload(copy.path, name)
         else:
             store.put(copy.path, name)
@@ -130,7 +130,8 @@ def _stop_signal() -> Event:
 def _publish(overrides: list[str]) -> int:
     loaded = settings.load(overrides, registering=True)
     model, version = declare.publish_only(loaded)
-    print(f"{model}-{version} is in the store: {open_store(loaded).url(file_name(model, version)).partition('?')[0]}")
+    url = open_store(loaded).url(archive_file_name(model, version))
+    print(f"{model}-{version} is in the store: {url.partition('?')[0]}")
     return 0
 
 

@@ -20,7 +20,7 @@ from delivery.publish import publish, published_archive
 from delivery.recover import recover
 from delivery.replacement import entry_for, replace_version
 from delivery.rollout import with_registration
-from delivery.stores.base import file_name
+from delivery.stores.store import archive_file_name
 from deployments.serving import VersionHistory
 from engines.engine_profile import ModelVersion
 from errors import ConfigError, MarinaError, RolloutError
@@ -215,7 +215,7 @@ def _replace_with_fewer(hosts: EngineHosts, history: VersionHistory, workers: in
     model, old = hosts.model, history.serving
     archive = published_archive(old, hosts.store, hosts.settings)
     version = hosts.new_version(archive)
-    new = dataclasses.replace(old, version=version, archive=file_name(model, version), initial_workers=workers)
+    new = dataclasses.replace(old, version=version, archive=archive_file_name(model, version), initial_workers=workers)
     as_registered = with_registration(hosts.settings, old.params)
     entry = entry_for(model, new, history.before, published=True)
     replace_version(hosts, archive, entry, lambda: publish(archive, version, hosts.store, as_registered))

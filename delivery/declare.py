@@ -13,7 +13,7 @@ from archive import Archive, TrustPolicy, open_trusted
 from delivery.journal import rollout_lock
 from delivery.publish import next_free_version, publish, same_content
 from delivery.stores import open_store
-from delivery.stores.base import Store, file_name
+from delivery.stores.store import Store, archive_file_name
 from engines.ray.serve_config import text
 from engines.ray.table import Entry, Registration, Table
 from errors import ConfigError, StoreError
@@ -46,7 +46,8 @@ def _published_version(archive: Archive, store: Store, registration: Mapping[str
     model = archive.model_name
     newest_first = sorted(store.versions(model), key=lambda one: [int(part) for part in one.split(".")], reverse=True)
     return next(
-        (each for each in newest_first if same_content(archive, registration, file_name(model, each), store)), None
+        (each for each in newest_first if same_content(archive, registration, archive_file_name(model, each), store)),
+        None,
     )
 
 
@@ -71,7 +72,7 @@ def declare(names: Sequence[str], overrides: Sequence[str]) -> str:
 
 def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int) -> Entry:
     model, params = loaded.served_model.model_name, loaded.served_model.request_params
-    name = file_name(model, version)
+    name = archive_file_name(model, version)
     path = store.path(name)
     if path is None:
         raise StoreError(f"{name} is not in the store; `python -m delivery publish served_model={model}` puts it there")

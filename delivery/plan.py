@@ -3,7 +3,7 @@
 from archive import Archive
 from delivery.hosts import EngineHosts, is_behind
 from delivery.recover import recovery_plan
-from delivery.stores.base import file_name
+from delivery.stores.store import archive_file_name
 from delivery.trial import only_tried_out, trial_plan
 
 
@@ -32,7 +32,7 @@ def _rollout_steps(hosts: EngineHosts, archive: Archive, version: str) -> list[s
     on = f" on {', '.join(host.name for host in hosts.present)}" if hosts.several else ""
     serving = [host.engine.default(hosts.model) for host in hosts.present]
     old = ", ".join(sorted({found.version for found in serving if found is not None}))
-    name = file_name(archive.model_name, version)
+    name = archive_file_name(archive.model_name, version)
     steps = [
         f"publish {name} ({archive.size} bytes, sha256 of its content {archive.content_sha256[:12]})",
         f"register it without traffic{on}: batch_size {params.batch_size}, max_batch_delay {params.max_batch_delay} ms",

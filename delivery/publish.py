@@ -16,7 +16,7 @@ from typing import Any
 
 from archive import Archive, TrustedArchive, TrustPolicy, open_archive, open_trusted, stamp, stamped
 from delivery.stores import Store
-from delivery.stores.base import file_name
+from delivery.stores.store import archive_file_name
 from deployments.serving import DeployedVersion, ServingRecord
 from errors import ArchiveError, RolloutError, StoreError
 from files import explained, read_text, replacing, staging_folder
@@ -87,7 +87,7 @@ def publish(archive: Archive, version: str, store: Store, settings: Settings) ->
     with stamped_copy(archive, version, registration, settings) as copy:
         # The number is entered first, so that a number that was visible once never belongs to another archive.
         PublishedVersions.of(settings).put(archive.model_name, version, copy.sha256)
-        store.put(copy.path, file_name(archive.model_name, version))
+        store.put(copy.path, archive_file_name(archive.model_name, version))
         return copy
 
 
@@ -100,7 +100,7 @@ def stamped_copy(
     Only such a copy goes into a store: its container is written here, and it is the copy that was checked.
     """
     # Not in the system's temporary folder: the next run clears what a killed one leaves here.
-    folder, name = Path(settings.paths.state) / "rollouts", file_name(archive.model_name, version)
+    folder, name = Path(settings.paths.state) / "rollouts", archive_file_name(archive.model_name, version)
     with explained(folder / name), staging_folder(folder, f"{archive.model_name}.stamp") as staging:
         target = staging / name
         stamp(archive, version, target, registration)

@@ -23,7 +23,7 @@ from delivery.publish import publish, published_archive, same_content
 from delivery.recover import find_probe, recover
 from delivery.replacement import entry_for, replace_version, try_out_only
 from delivery.stores import open_store
-from delivery.stores.base import file_name
+from delivery.stores.store import archive_file_name
 from delivery.trial import only_tried_out, trial_step
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion, PredictionInput
@@ -95,7 +95,7 @@ def _roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
 def _roll_out_new(hosts: EngineHosts, archive: Archive) -> RolloutResult:
     model, version, settings = hosts.model, hosts.new_version(archive), hosts.settings
     params, history = settings.served_model.request_params, hosts.record.get(model)
-    new = DeployedVersion(version, file_name(model, version), **params.model_dump())
+    new = DeployedVersion(version, archive_file_name(model, version), **params.model_dump())
     entry = entry_for(model, new, history.versions if history else (), published=True)
 
     def put() -> Archive:
@@ -171,7 +171,7 @@ def _roll_back(model: str, settings: Settings) -> RolloutResult:
 
 def _followed_by_edge(result: RolloutResult, settings: Settings) -> RolloutResult:
     """Run the last step. A bucket keeps no file on this machine that the edge could compile."""
-    published = open_store(settings).path(file_name(result.model, result.version))
+    published = open_store(settings).path(archive_file_name(result.model, result.version))
     if published is not None:
         follow(result.model, result.version, published, settings)
     return result

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from delivery.stores import put_key
+from delivery.stores import store_keys
 from settings.load import ROOT
 from settings.schema import NginxStoreSettings
 from stack.folders import Folders
@@ -46,7 +46,7 @@ def _lay_out_key(store: NginxStoreSettings, target: Path) -> None:
     target.unlink(missing_ok=True)
     if store.put_key_file is None:
         return
-    key = put_key.make(Path(store.put_key_file))
+    key = store_keys.make_upload_key(Path(store.put_key_file))
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f'"Bearer {key}" yes;\n')
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from delivery.stores import credentials
+from delivery.stores import store_keys
 from errors import StackError
 from settings.schema import S3StoreSettings
 
@@ -18,7 +18,7 @@ def command(store: S3StoreSettings) -> tuple[str, ...]:
 
 def environment(store: S3StoreSettings) -> dict[str, str]:
     """The key pair that the server asks for; made when there is none yet."""
-    keys = credentials.make(Path(store.credentials))
+    keys = store_keys.make_s3_credentials(Path(store.credentials))
     # Quoted, because the variable is read as a line of CSV and one pair is one field.
     return {"RCLONE_AUTH_KEY": f'"{keys.access_key},{keys.secret_key}"'}
 

@@ -1,8 +1,10 @@
-"""Where archives lie for the engine to fetch: one interface, one file a store, chosen by `store=`."""
+"""Stores: the places from which the engine fetches archives. One interface, one file for each, chosen by `store=`."""
 
-from delivery.stores.base import Store
-from delivery.stores.local import LocalFolder
-from delivery.stores.nginx import FileBrowser
+from pathlib import Path
+
+from delivery.stores.folder import FolderStore
+from delivery.stores.nginx import FileBrowserStore
+from delivery.stores.store import Store
 from errors import StoreError
 from settings import Settings
 from settings.schema import LocalStoreSettings, NginxStoreSettings, S3StoreSettings
@@ -11,12 +13,12 @@ __all__ = ["Store", "open_store"]
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the settings name."""
+    """Return the store that the settings name."""
     match settings.store:
         case NginxStoreSettings() as store:
-            return FileBrowser(store)
+            return FileBrowserStore(store)
         case LocalStoreSettings() as store:
-            return LocalFolder(store)
+            return FolderStore(Path(store.folder))
         case S3StoreSettings() as store:
             return _bucket(store)
         case other:
@@ -26,7 +28,7 @@ def open_store(settings: Settings) -> Store:
 def _bucket(store: S3StoreSettings) -> Store:
     # Imported here: only this store needs the client library.
     try:
-        from delivery.stores.s3 import Bucket
+        from delivery.stores.s3 import S3Bucket
     except ImportError as error:
         raise StoreError(f"store=s3 needs {error.name}: pip install -r requirements-s3.txt") from None
-    return Bucket(store)
+    return S3Bucket(store)

@@ -1,14 +1,20 @@
-"""The file browser: nginx serves a folder, publishing is a file put into it."""
+"""The file browser: nginx serves a folder; publishing an archive means putting its file there.
 
+Beside each versioned archive is a JSON file of the same name, from which the page of the file browser describes it.
+"""
+
+import json
 from pathlib import Path
 
 import requests
 
-from delivery.stores import put_key
-from delivery.stores.base import check_name, file_in, published_in, put_into_folder, remove_from_folder
-from delivery.stores.sidecar import sidecar_name, write_sidecar
+from archive import open_archive
+from archive.manifest import SIGNATURE
+from delivery.stores.folder import FolderStore, remove_from_folder
+from delivery.stores.store import VERSIONED, check_name
+from delivery.stores.store_keys import read_upload_key
 from errors import StoreError
-from files import explained
+from files import explained, write_atomic
 from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 10.0
@@ -22,16 +28,16 @@ _REFUSED = {
 }
 
 
-class FileBrowser:
+class FileBrowserStore(FolderStore):
     """Archives in the folder that nginx serves under `/files/`."""
 
     def __init__(self, store: NginxStoreSettings) -> None:
+        super().__init__(Path(store.folder))
         self._store = store
-        self._folder = Path(store.folder)
 
     def put(self, source: Path, name: str) -> None:
-        """Store a file and make sure that nginx serves it: a wrong folder shows here and not in the engine."""
-        put_into_folder(source, self._folder, name)
+        """Store a file and check that nginx serves it, so that a wrong folder is found here and not in the engine."""
+        super().put(source, name)
         size = (self._folder / name).stat().st_size
         try:
             answer = requests.head(self.url(name), timeout=TIMEOUT_S)
@@ -44,12 +50,12 @@ class FileBrowser:
         write_sidecar(self._folder, name)
 
     def upload(self, source: Path, name: str) -> None:
-        """Store a new file through nginx itself, with the key for that; what is there already is never replaced.
+        """Upload a new file through nginx, with the upload key; nginx never replaces a published archive.
 
-        Raises StoreError saying what nginx did not like.
+        Raises StoreError with nginx's reason.
         """
         check_name(name)
-        headers = {"Authorization": f"Bearer {put_key.read(Path(self._store.put_key_file or ''))}"}
+        headers = {"Authorization": f"Bearer {read_upload_key(Path(self._store.put_key_file or ''))}"}
         with explained(source):
             opened = source.open("rb")
         try:
@@ -65,19 +71,37 @@ class FileBrowser:
             write_sidecar(self._folder, name)
 
     def url(self, name: str) -> str:
-        """The address under which nginx serves it."""
+        """Return the address under which nginx serves an archive."""
         return f"{self._store.url}/files/{name}"
 
-    def path(self, name: str) -> Path | None:
-        """The file in the served folder."""
-        return file_in(self._folder, name)
-
-    def versions(self, model: str) -> set[str]:
-        """Those whose archives lie in the folder."""
-        return published_in(self._folder, model)
-
     def remove(self, name: str) -> None:
-        """Delete the file."""
-        remove_from_folder(self._folder, name)
+        """Delete the file and its description."""
+        super().remove(name)
         if (beside := sidecar_name(name)) is not None:
             remove_from_folder(self._folder, beside)
+
+
+def sidecar_name(name: str) -> str | None:
+    """Return `digits-1.0.json` for `digits-1.0.mar`; None for an archive without a version, which may be rebuilt."""
+    return f"{name.removesuffix('.mar')}.json" if VERSIONED.fullmatch(name) else None
+
+
+def write_sidecar(folder: Path, name: str) -> None:
+    """Describe the published archive `folder/name`: version, checksums and model card.
+
+    Raises ArchiveError, and StoreError when it cannot be written.
+    """
+    beside = sidecar_name(name)
+    if beside is None:
+        return
+    archive = open_archive(folder / name)
+    described = {
+        "name": name,
+        "model_name": archive.model_name,
+        "version": archive.version,
+        "size": archive.size,
+        "sha256": archive.sha256,
+        "signed": any(file.name == SIGNATURE for file in archive.files),
+        "card": archive.card,
+    }
+    write_atomic(folder / beside, json.dumps(described, indent=2, ensure_ascii=False) + "\n", 0o644)

@@ -1,4 +1,4 @@
-"""A bucket of an S3-compatible store; the engine gets a URL that is signed and soon ends."""
+"""A bucket of an S3-compatible store; the engine gets a signed URL of limited life."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
 
-from delivery.stores import credentials
-from delivery.stores.base import check_name, versions_in
+from delivery.stores.store import check_name, versions_in
+from delivery.stores.store_keys import read_s3_credentials
 from errors import StoreError
 from files import explained, remove_durably, replace_durably, staging_folder
 from settings.schema import S3StoreSettings
@@ -22,13 +22,13 @@ CHUNK = 1024 * 1024
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
-class Bucket:
-    """Archives in one bucket. Each carries the sha256 of its content, so that a copy of it can be judged."""
+class S3Bucket:
+    """Archives in one bucket. The metadata of each holds its sha256, so that a copy can be verified."""
 
     def __init__(self, store: S3StoreSettings) -> None:
         self._store = store
         self._cache = Path(store.cache)
-        keys = credentials.read(Path(store.credentials))
+        keys = read_s3_credentials(Path(store.credentials))
         self._client: Any = boto3.client(
             "s3",
             endpoint_url=store.endpoint,
@@ -41,14 +41,14 @@ class Bucket:
                 connect_timeout=min(5, store.timeout_s),
                 read_timeout=store.timeout_s,
                 retries={"total_max_attempts": 2, "mode": "standard"},
-                # Newer checksums in trailers are not understood by every compatible store; ours is checked below.
+                # Not every compatible store reads the newer checksums in trailers; the sha256 is verified below.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
 
     def put(self, source: Path, name: str) -> None:
-        """Upload a file, then read it back: what the store answers must be what was sent."""
+        """Upload a file, read it back and compare."""
         check_name(name)
         with explained(source), source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -57,15 +57,15 @@ class Bucket:
             stored = self._read_back(name)
         if stored != sha256:
             self.remove(name)
-            raise StoreError(f"{self._place(name)} has sha256 {stored} after the upload instead of {sha256}; removed")
+            raise StoreError(f"{self._address(name)} has sha256 {stored} after the upload instead of {sha256}; removed")
 
     def url(self, name: str) -> str:
-        """An address that fetches `name` without credentials for `presign_s` seconds."""
-        place = {"Bucket": self._store.bucket, "Key": name}
-        return str(self._client.generate_presigned_url("get_object", Params=place, ExpiresIn=self._store.presign_s))
+        """Return an address that fetches `name` without credentials for `presign_s` seconds."""
+        target = {"Bucket": self._store.bucket, "Key": name}
+        return str(self._client.generate_presigned_url("get_object", Params=target, ExpiresIn=self._store.presign_s))
 
     def path(self, name: str) -> Path | None:
-        """A copy of the archive, fetched when there is none yet or the store's has changed."""
+        """Return a local copy of the archive, fetched when it is missing or outdated."""
         with self._explained(name):
             try:
                 head = self._client.head_object(Bucket=self._store.bucket, Key=name)
@@ -85,7 +85,7 @@ class Bucket:
         remove_durably(self._cache / name)
 
     def versions(self, model: str) -> set[str]:
-        """Those whose archives the bucket lists."""
+        """Return the versions of a model that the bucket lists."""
         with self._explained(f"{model}-*.mar"):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._store.bucket, Prefix=f"{model}-"
@@ -101,7 +101,7 @@ class Bucket:
             replace_durably(draft, copy)
 
     def _read_back(self, name: str) -> str:
-        """The sha256 of what the store holds now; what cannot be read back is not left there."""
+        """Return the sha256 of the stored object; remove an object that cannot be read back."""
         try:
             return self._digest(name)
         except StoreError:
@@ -119,28 +119,30 @@ class Bucket:
         with self._explained(name):
             yield from self._client.get_object(Bucket=self._store.bucket, Key=name)["Body"].iter_chunks(CHUNK)
 
-    def _place(self, name: str) -> str:
+    def _address(self, name: str) -> str:
         return f"{self._store.endpoint}/{self._store.bucket}/{name}"
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
-        """Turn what the client library raises into one line without credentials."""
+        """Turn errors of the client library into one line without credentials."""
         try:
             yield
         except ReadTimeoutError:
-            raise StoreError(f"{self._place(name)}: the store did not answer in {self._store.timeout_s:g} s") from None
+            raise StoreError(
+                f"{self._address(name)}: the store did not answer in {self._store.timeout_s:g} s"
+            ) from None
         except (BotoCoreError, ClientError, Boto3Error, HTTPClientError, HTTPError) as error:
-            raise StoreError(f"{self._place(name)}: {_words(error)}") from None
+            raise StoreError(f"{self._address(name)}: {_reason(error)}") from None
         except OSError as error:
-            raise StoreError(f"{self._place(name)}: {error.strerror or error}") from None
+            raise StoreError(f"{self._address(name)}: {error.strerror or error}") from None
 
 
-def _words(error: Exception) -> str:
-    # A failed upload is wrapped in words about its parts; what the store said stands behind it.
+def _reason(error: Exception) -> str:
+    # The library wraps a failed upload in its own text; the store's answer is the context.
     cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
     if isinstance(cause, ClientError):
-        told = cause.response["Error"]
-        return f"the store says {told.get('Message') or told.get('Code')}"
+        answer = cause.response["Error"]
+        return f"the store says {answer.get('Message') or answer.get('Code')}"
     return " ".join(str(cause).split())
 
 

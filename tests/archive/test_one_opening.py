@@ -25,7 +25,7 @@ ONLY_READ = {
     "serialize/__main__.py": "shows",
     "delivery/publish.py": "compares with what is published",
     "delivery/models_table.py": "shows",
-    "delivery/stores/sidecar.py": "shows",
+    "delivery/stores/nginx.py": "shows",
     "delivery/doctor/checks/archives.py": "judges",
 }
 OF_ANY_MAKER = {"engines/ray/unpacked.py": "archives of other makers, whose sha256 is that of the checked file"}

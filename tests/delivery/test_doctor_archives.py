@@ -13,10 +13,9 @@ from delivery.doctor.checks.archives import folders, not_published, not_trusted
 from delivery.doctor.deployment import Deployment, Host
 from delivery.doctor.sockets import Sockets
 from delivery.publish import publish
-from delivery.stores.local import LocalFolder
+from delivery.stores.folder import FolderStore
 from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load
-from settings.schema import LocalStoreSettings
 from tests.archive.made import CONTENTS, archive_at
 
 
@@ -26,15 +25,15 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(tmp_path: Path, settings: Settings) -> LocalFolder:
+def store(tmp_path: Path, settings: Settings) -> FolderStore:
     """A store into which version 1.0 was published."""
-    made = LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
+    made = FolderStore(tmp_path / "store")
     publish(open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings)), "1.0", made, settings)
     return made
 
 
 @pytest.fixture
-def copy(tmp_path: Path, settings: Settings, store: LocalFolder) -> Path:
+def copy(tmp_path: Path, settings: Settings, store: FolderStore) -> Path:
     """The published archive as an engine has unpacked it, its modules compiled by Python."""
     path = store.path("toy-1.0.mar")
     assert path is not None
@@ -48,7 +47,7 @@ def registered(model: str = "toy", version: str = "1.0", pid: int = 1, url: str 
     return ModelVersion(model, version, url, 1, 1, 1, 1, (WorkerStatus(pid, ready=True, started=None),), 0, 1)
 
 
-def test_what_was_published_is_no_stranger(settings: Settings, store: LocalFolder, copy: Path) -> None:
+def test_what_was_published_is_no_stranger(settings: Settings, store: FolderStore, copy: Path) -> None:
     for copies in ([], [copy], [copy, copy]):
         assert not_published(registered(), copies, store, settings) is None
 
@@ -62,7 +61,7 @@ def test_what_was_published_is_no_stranger(settings: Settings, store: LocalFolde
     ],
 )
 def test_workers_that_run_other_bytes_under_the_right_name_are_seen(
-    settings: Settings, store: LocalFolder, copy: Path, name: str, content: bytes | None, words: str
+    settings: Settings, store: FolderStore, copy: Path, name: str, content: bytes | None, words: str
 ) -> None:
     (copy / name).unlink(missing_ok=True)
     if content is not None:
@@ -72,7 +71,7 @@ def test_workers_that_run_other_bytes_under_the_right_name_are_seen(
 
 
 def test_an_archive_that_took_the_place_of_the_published_one_is_seen(
-    settings: Settings, store: LocalFolder, tmp_path: Path
+    settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     other = archive_at(tmp_path / "store" / "toy-1.0.mar", {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
     assert open_archive(other).version == "1.0"
@@ -82,7 +81,7 @@ def test_an_archive_that_took_the_place_of_the_published_one_is_seen(
 
 @pytest.mark.parametrize("version", [registered(version="2.0"), registered("Toy"), registered("../toy")], ids=str)
 def test_what_is_registered_and_was_never_published_is_seen(
-    settings: Settings, store: LocalFolder, version: ModelVersion
+    settings: Settings, store: FolderStore, version: ModelVersion
 ) -> None:
     # Registered under the published archive's own name, which says nothing.
     found = not_published(version, [], store, settings)
@@ -90,7 +89,7 @@ def test_what_is_registered_and_was_never_published_is_seen(
 
 
 def test_an_archive_of_an_earlier_format_or_without_the_signature_is_named(
-    settings: Settings, store: LocalFolder, tmp_path: Path
+    settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     _, public = generate_keys(tmp_path / "keys")
     strict = load([f"paths.state={tmp_path / 'state'}", f"signing.public_key={public}", "signing.required=true"])

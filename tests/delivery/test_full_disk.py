@@ -18,7 +18,7 @@ from delivery import publish
 from delivery.keeper import keep
 from delivery.publish import PublishedVersions
 from delivery.rollout import roll_back
-from delivery.stores import credentials, put_key
+from delivery.stores import store_keys
 from errors import MarinaError, RolloutError, StoreError
 from settings import load
 from tests.delivery.conftest import Scene
@@ -217,7 +217,7 @@ def test_a_rollback_on_a_full_disk_is_one_line(any_scene: Scene) -> None:
     assert roll_back("toy", any_scene.settings()).version == "1.0"
 
 
-@pytest.mark.parametrize("make", [put_key.make, credentials.make])
+@pytest.mark.parametrize("make", [store_keys.make_upload_key, store_keys.make_s3_credentials])
 def test_a_key_file_on_a_full_disk_is_whole_or_not_there(tmp_path: Path, make: Callable[[Path], object]) -> None:
     path = tmp_path / "keys" / "key"
     with full(10), pytest.raises(StoreError) as caught:

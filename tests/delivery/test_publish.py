@@ -11,16 +11,15 @@ from archive import TrustPolicy, open_trusted, stamped, write_zip
 from archive.signing import generate_keys
 from delivery.__main__ import main
 from delivery.publish import next_free_version, publish, same_content, stamped_copy
-from delivery.stores.local import LocalFolder
+from delivery.stores.folder import FolderStore
 from errors import ArchiveError
 from settings import Settings, load
-from settings.schema import LocalStoreSettings
 from tests.archive.made import CONTENTS, FIXED, MANIFEST, archive_at, checked
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalFolder:
-    return LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "store")
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -41,7 +40,7 @@ def packed_otherwise(path: Path, key: Path | None = None) -> Path:
     return path
 
 
-def test_the_published_file_is_the_kits_own_whatever_container_it_came_in(tmp_path: Path, store: LocalFolder) -> None:
+def test_the_published_file_is_the_kits_own_whatever_container_it_came_in(tmp_path: Path, store: FolderStore) -> None:
     settings = loaded(tmp_path)
     found = []
     for path in (packed_otherwise(tmp_path / "other.mar"), archive_at(tmp_path / "own.mar")):
@@ -65,7 +64,7 @@ def test_what_is_put_by_the_command_is_written_anew_too(tmp_path: Path, capsys: 
     assert lying.read_bytes() == stored
 
 
-def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store: LocalFolder) -> None:
+def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store: FolderStore) -> None:
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     archive_at(archive.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
@@ -99,7 +98,7 @@ def older(path: Path) -> Path:
 
 
 def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothing(
-    tmp_path: Path, store: LocalFolder
+    tmp_path: Path, store: FolderStore
 ) -> None:
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))

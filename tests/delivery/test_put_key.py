@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.stores import put_key
-from delivery.stores.nginx import FileBrowser
+from delivery.stores import store_keys
+from delivery.stores.nginx import FileBrowserStore
 from errors import StoreError
 from settings.schema import NginxStoreSettings
 from tests.archive.made import archive_at
@@ -24,10 +24,10 @@ def running() -> Iterator[Running]:
         yield started
 
 
-def store(running: Running, folder: Path, key: str) -> FileBrowser:
+def store(running: Running, folder: Path, key: str) -> FileBrowserStore:
     (folder / "key").write_text(f"{key}\n")
     place = {"host": "127.0.0.1", "port": running.port, "folder": str(running.root)}
-    return FileBrowser(NginxStoreSettings(name="nginx", put_key_file=str(folder / "key"), **place))
+    return FileBrowserStore(NginxStoreSettings(name="nginx", put_key_file=str(folder / "key"), **place))
 
 
 def test_with_the_key_an_archive_is_published_once_and_with_its_card(running: Running, tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_a_file_browser_that_is_away_is_named(tmp_path: Path) -> None:
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "key"
-    made = put_key.make(path)
-    assert put_key.make(path) == put_key.read(path) == made
+    made = store_keys.make_upload_key(path)
+    assert store_keys.make_upload_key(path) == store_keys.read_upload_key(path) == made
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -68,10 +68,10 @@ def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 def test_what_is_no_key_is_refused_without_its_words(tmp_path: Path, content: str) -> None:
     (tmp_path / "key").write_text(content)
     with pytest.raises(StoreError, match="holds no key") as caught:
-        put_key.make(tmp_path / "key")
+        store_keys.make_upload_key(tmp_path / "key")
     assert not content or content not in str(caught.value)
 
 
 def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="make up"):
-        put_key.read(tmp_path / "absent")
+        store_keys.read_upload_key(tmp_path / "absent")

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from delivery.stores import credentials
-from delivery.stores.s3 import Bucket
+from delivery.stores import store_keys
+from delivery.stores.s3 import S3Bucket
 from errors import StoreError
 from settings.schema import S3StoreSettings
 from stack import s3
@@ -79,7 +79,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3StoreSettings, source: Path) -> None:
-    bucket = Bucket(served)
+    bucket = S3Bucket(served)
     assert bucket.path(NAME) is None
     bucket.put(source, NAME)
     url = bucket.url(NAME)
@@ -96,7 +96,7 @@ def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3Store
 
 
 def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3StoreSettings, tmp_path: Path) -> None:
-    bucket, small = Bucket(served), tmp_path / "small.mar"
+    bucket, small = S3Bucket(served), tmp_path / "small.mar"
     small.write_bytes(b"archive")
     for name in ("toy-1.0.mar", "toy-1.12.mar", "toy.mar", "toy_two-3.0.mar"):
         bucket.put(small, name)
@@ -108,7 +108,7 @@ def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3Store
 def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(
     served: S3StoreSettings, source: Path
 ) -> None:
-    bucket = Bucket(served)
+    bucket = S3Bucket(served)
     bucket.put(source, "full-1.0.mar")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
@@ -122,7 +122,7 @@ def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(
 
 
 def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3StoreSettings, source: Path) -> None:
-    bucket = Bucket(served)
+    bucket = S3Bucket(served)
     bucket.put(source, "cartpole-1.0.mar")
     copy = bucket.path("cartpole-1.0.mar")
     assert copy is not None
@@ -133,12 +133,12 @@ def test_a_copy_that_differs_from_the_store_is_fetched_again(served: S3StoreSett
 
 
 def test_without_a_signature_or_with_another_nothing_is_given(served: S3StoreSettings, source: Path) -> None:
-    bucket = Bucket(served)
+    bucket = S3Bucket(served)
     bucket.put(source, NAME)
     bare, _, query = bucket.url(NAME).partition("?")
     assert requests.get(bare, timeout=30).status_code in {400, 403}
     assert requests.get(f"{bare}?{query[:-4]}0000", timeout=30).status_code == 403
-    assert credentials.read(Path(served.credentials)).secret_key not in bucket.url(NAME)
+    assert store_keys.read_s3_credentials(Path(served.credentials)).secret_key not in bucket.url(NAME)
 
 
 @pytest.mark.parametrize(
@@ -162,23 +162,23 @@ def test_wrong_keys_and_a_missing_bucket_are_one_line_without_the_secret(
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps({"access_key": "somebody1", "secret_key": "secretsecret"}))
     with pytest.raises(StoreError, match="the store says") as caught:
-        Bucket(served.model_copy(update={"credentials": str(wrong)})).put(source, NAME)
+        S3Bucket(served.model_copy(update={"credentials": str(wrong)})).put(source, NAME)
     assert "secretsecret" not in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(StoreError, match="the store says"):
-        Bucket(served.model_copy(update={"bucket": "nowhere"})).put(source, NAME)
+        S3Bucket(served.model_copy(update={"bucket": "nowhere"})).put(source, NAME)
 
 
 def test_without_credentials_the_ways_to_give_them_are_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"):
-        Bucket(settings_of(tmp_path, 1))
+        S3Bucket(settings_of(tmp_path, 1))
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path, source: Path) -> None:
     store = settings_of(tmp_path, free_port())
-    credentials.make(Path(store.credentials))
+    store_keys.make_s3_credentials(Path(store.credentials))
     with pytest.raises(StoreError, match=rf"{store.endpoint}/models/{NAME}: "):
-        Bucket(store).put(source, NAME)
+        S3Bucket(store).put(source, NAME)
 
 
 Behave = Callable[[BaseHTTPRequestHandler], None]
@@ -267,9 +267,9 @@ def test_a_store_that_breaks_is_told_in_one_line(tmp_path: Path, behave: Behave,
     source.write_bytes(b"archive" * 1000)
     with misbehaving(behave) as (port, asked):
         store = settings_of(tmp_path, port, timeout_s=0.5)
-        credentials.make(Path(store.credentials))
+        store_keys.make_s3_credentials(Path(store.credentials))
         with pytest.raises(StoreError, match=words) as caught:
-            Bucket(store).put(source, NAME)
+            S3Bucket(store).put(source, NAME)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{store.endpoint}/models/{NAME}")
     if behave in (answer_half, answer_another_archive):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from delivery.stores.base import file_name, put_into_folder
-from delivery.stores.local import LocalFolder
-from delivery.stores.nginx import FileBrowser
+from delivery.stores.folder import FolderStore, put_into_folder
+from delivery.stores.nginx import FileBrowserStore
+from delivery.stores.store import archive_file_name
 from errors import StoreError
-from settings.schema import LocalStoreSettings, NginxStoreSettings
+from settings.schema import NginxStoreSettings
 
 
 @pytest.fixture
@@ -20,9 +20,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_put_archive_is_there_under_its_name_and_replaces_the_one_before(tmp_path: Path, source: Path) -> None:
-    store = LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
+    store = FolderStore(tmp_path / "store")
     assert store.path("digits-1.0.mar") is None
-    store.put(source, file_name("digits", "1.0"))
+    store.put(source, archive_file_name("digits", "1.0"))
     source.write_bytes(b"another")
     store.put(source, "digits-1.0.mar")
     stored = store.path("digits-1.0.mar")
@@ -70,6 +70,8 @@ def test_a_source_that_is_gone_leaves_the_old_archive_and_no_litter(source: Path
 
 
 def test_without_a_file_browser_the_put_says_how_to_start_it(tmp_path: Path, source: Path) -> None:
-    store = FileBrowser(NginxStoreSettings(name="nginx", host="127.0.0.1", port=1, folder=str(tmp_path / "served")))
+    store = FileBrowserStore(
+        NginxStoreSettings(name="nginx", host="127.0.0.1", port=1, folder=str(tmp_path / "served"))
+    )
     with pytest.raises(StoreError, match=r"no file browser at http://127\.0\.0\.1:1; `make up` starts it"):
         store.put(source, "digits.mar")

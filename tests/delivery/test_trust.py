@@ -9,9 +9,8 @@ import settings
 from archive import TrustPolicy, open_archive, open_trusted, write_zip
 from archive.signing import generate_keys, signature_of
 from delivery.publish import same_content
-from delivery.stores.local import LocalFolder
+from delivery.stores.folder import FolderStore
 from errors import ArchiveError
-from settings.schema import LocalStoreSettings
 from tests.archive.made import CHECKSUMS, CONTENTS, checked
 
 SAMPLE = {"content_type": "application/json", "body": "W10=", "predictions": [1]}
@@ -60,7 +59,7 @@ def test_what_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
 def test_what_is_published_stands_for_the_same_content_unless_another_key_has_signed_it(tmp_path: Path) -> None:
     files, built = checked(WHOLE), tmp_path / "toy.mar"
     first, second = (generate_keys(tmp_path / name)[0] for name in ("first", "second"))
-    store = LocalFolder(LocalStoreSettings(name="local", folder=str(tmp_path / "store")))
+    store = FolderStore(tmp_path / "store")
     write_zip(files | {SIGNATURE: signature_of(files[CHECKSUMS], first)}, built)
     store.put(built, "toy-1.0.mar")
     told = []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from delivery.publish import PublishedVersions, next_version, used_versions
-from delivery.stores.local import LocalFolder
+from delivery.stores.folder import FolderStore
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from errors import StoreError
 from settings import Settings, load
@@ -37,9 +37,9 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> LocalFolder:
+def store(settings: Settings) -> FolderStore:
     assert settings.store.name == "local"
-    return LocalFolder(settings.store)
+    return FolderStore(Path(settings.store.folder))
 
 
 def test_versions_that_were_published_stay_given_out_for_each_model_alone(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def test_versions_that_were_published_stay_given_out_for_each_model_alone(settin
 
 
 def test_used_counts_engine_store_record_and_what_was_published(
-    settings: Settings, store: LocalFolder, tmp_path: Path
+    settings: Settings, store: FolderStore, tmp_path: Path
 ) -> None:
     (tmp_path / "built.mar").write_bytes(b"x")
     for name in ("digits-1.1.mar", "digits.mar", "digits_more-1.9.mar"):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from delivery.stores.base import put_into_folder
-from delivery.stores.sidecar import write_sidecar
+from delivery.stores.folder import put_into_folder
+from delivery.stores.nginx import write_sidecar
 from tests.archive.made import archive_at
 from tests.docker.filebrowser_server import FileBrowser, file_browser
 from tests.gateway.browser import IN_BROWSER, browser, open_page

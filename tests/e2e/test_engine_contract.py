@@ -15,7 +15,7 @@ from archive import Archive, open_archive
 from delivery.checks import check_golden, probe_request
 from delivery.publish import publish
 from delivery.stores import Store, open_store
-from delivery.stores.base import file_name
+from delivery.stores.store import archive_file_name
 from engines.engine_profile import ModelVersion, PredictionInput
 from engines.torchserve.api import prediction_path
 from engines.torchserve.client import EngineClient
@@ -47,7 +47,7 @@ class Stage:
 
     @property
     def url(self) -> str:
-        return self.store.url(file_name(MODEL, OTHER))
+        return self.store.url(archive_file_name(MODEL, OTHER))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def stage(stack: Stack) -> Iterator[Stage]:
         finally:
             host.set_default(MODEL, serving.version)
             host.unregister(MODEL, OTHER)
-            store.remove(file_name(MODEL, OTHER))
+            store.remove(archive_file_name(MODEL, OTHER))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_version_is_registered_as_asked_beside_the_one_that_serves(stage: Stag
     found, default = host.find(MODEL, OTHER), host.default(MODEL)
     assert found is not None
     assert default is not None
-    assert (found.model, found.version, found.archive) == (MODEL, OTHER, file_name(MODEL, OTHER))
+    assert (found.model, found.version, found.archive) == (MODEL, OTHER, archive_file_name(MODEL, OTHER))
     assert (found.batch_size, found.max_batch_delay) == (5, 3)
     assert (found.ready_workers, found.pending_requests) == (0, 0)
     assert default.version == stage.serving

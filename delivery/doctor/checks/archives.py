@@ -17,7 +17,7 @@ from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.doctor.sockets import place
 from delivery.publish import PublishedVersions
 from delivery.stores import Store, open_store
-from delivery.stores.base import VERSIONED, file_name
+from delivery.stores.store import VERSIONED, archive_file_name
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
 from errors import ArchiveError, MarinaError
@@ -82,7 +82,7 @@ def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, s
 
     `copies` are the folders that its workers run from.
     """
-    name = file_name(version.model, version.version)
+    name = archive_file_name(version.model, version.version)
     path = store.path(name) if VERSIONED.fullmatch(name) else None
     if path is None:
         return f"{version.model} {version.version} is registered and not in the store"

@@ -11,7 +11,7 @@ from delivery.doctor.check import Check
 from delivery.doctor.checks.files import others_read
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
-from delivery.stores import credentials, put_key
+from delivery.stores import store_keys
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
 from errors import MarinaError
@@ -69,9 +69,9 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
     try:
         match deployment.settings.store:
             case NginxStoreSettings(put_key_file=str(path)):
-                yield put_key.read(Path(path))
+                yield store_keys.read_upload_key(Path(path))
             case S3StoreSettings(credentials=path):
-                yield credentials.read(Path(path)).secret_key
+                yield store_keys.read_s3_credentials(Path(path)).secret_key
             case _:
                 """No key."""
     except MarinaError:
