@@ -23,7 +23,7 @@ from settings import Settings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# Carries the overrides of the command line to the processes that uvicorn starts.
+# The overrides of the command line, for the processes that uvicorn starts.
 OVERRIDES = "MARINA_OVERRIDES"
 
 USAGE = """\
@@ -34,7 +34,7 @@ usage: python app.py [hydra overrides]
 
 
 def __getattr__(name: str) -> "ASGIApp":
-    """Builds `app` when a server asks for it, so that importing this module does nothing."""
+    """Build `app` when a server reads it, so that importing this module does nothing."""
     if name != "app":
         raise AttributeError(name)
     logs.configure()
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> "ASGIApp":
         return _served(_overrides())
     except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
-        # By this status uvicorn and gunicorn know that the next process would end like this one, and stop.
+        # With this status, uvicorn and gunicorn start no process in its place: it would end the same way.
         sys.exit(STARTUP_FAILURE)
 
 
@@ -57,13 +57,13 @@ def _overrides() -> list[str]:
 
 
 def _served(overrides: list[str]) -> "ASGIApp":
-    """The application in a process of a server that others have started."""
+    """Return the application for a server that others have started."""
     started = server.started()
     if started is not None:
         overrides = [*overrides, f"gateway.processes={started.processes}"]
     configured = settings.load(overrides)
     joined = None if started is None or started.parent is None else process_slots.join(started.parent)
-    # Whatever listens there before the first of us came is not one of us.
+    # A process that listened there before this gateway's first one is not part of it.
     check_port(configured.gateway, shared=joined is not None and not joined.alone)
     return _made(configured, overrides, joined)
 
@@ -71,17 +71,17 @@ def _served(overrides: list[str]) -> "ASGIApp":
 def _made(configured: Settings, overrides: list[str], joined: process_slots.ProcessSlot | None = None) -> "ASGIApp":
     control = None
     if configured.gateway.repository_control:
-        # Imported here: only a gateway that may roll models out needs to be able to.
+        # Imported here: only a gateway that may roll models out needs it.
         from delivery.rollout import ModelControl
 
         control = ModelControl(tuple(overrides))
-    made = create_app(configured, BUSINESS, control=control, siblings=joined)
+    made = create_app(configured, BUSINESS, control=control, slot=joined)
     server.settle()
     return made
 
 
 def main(overrides: list[str]) -> int:
-    """Runs the gateway until it is stopped; 2 when the settings do not allow it."""
+    """Run the gateway until it is stopped; return 2 when the settings do not allow it."""
     try:
         configured = settings.load(overrides)
         server.check_host(configured.gateway)

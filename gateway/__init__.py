@@ -1,19 +1,22 @@
-"""The request side: what stands between clients and the engine.
+"""The HTTP and gRPC front that clients use, in front of the engine.
 
-One prediction, in the order of the files it passes:
+One prediction, in the order of the files that it passes:
 
-    protocol      the connection: where a request ends, limits on its head, whole answers in one write
-    dispatch      predictions go down the hot path, everything else to the web framework
-    edge          request id, metrics, trace, access log; every error leaves here in one shape
-    guards        who may ask: loopback and under a name of ours, or who has one of the API keys
-    endpoints     one ASGI application per prediction route: deadline, model, admission, body, answer
-    catalog       which models the engine serves and what kind each is, kept from the Management API
-    body          the bounded body, and `receiving` the bound of all bodies together
-    forms         the request form of the route: multipart, raw picture, JSON → one payload
-    pipeline      business logic before → engine → business logic after
-    engine        the chain in front of the upstream: cache, flights, admission, coalesce, queue, breaker, retry
-    upstream      the pooled connection to the engine's inference port; its words and keys are the engine's to know
-    aliases       the response form of a short route
+    http/protocol       the connection: limits on heads, responses in one write
+    early_refusal       429 for a model over capacity, from the head alone
+    fast_path           one observation of a policy, answered without a task
+    middleware          request id, checks (security, apikey), metrics, trace, access log, errors
+    predict             the route, and the order of the steps below
+    http/deadline       cancels the work at the deadline, or when the client disconnects
+    dialects/           paths, request forms and response forms of each kind of client
+    catalog             the models and versions that the engine serves
+    http/body           the bounded body; http/payload makes it into the engine's request
+    pipeline            business logic, and the stages in front of the engine in their order
+    traffic/            the version that answers: canary and shadow
+    scheduling/         the time to send it: dedupe, admission, coalesce, queue
+    upstream/           the host to send it to: breaker, balancer, inference client, connections
+    http/responses      the response, or the error
 
-`application.create_app(settings)` builds it all; nothing here imports torch or numpy.
+`application.create_app(settings)` builds all of it, and `services` opens what outlives a request. Nothing here imports
+torch or numpy.
 """

@@ -1,45 +1,48 @@
-"""Builds the gateway's application from its settings."""
+"""Builds the gateway's application from its settings.
+
+RequestMiddleware ──▶ PredictionRouter ──┬──▶ PredictionEndpoint, InferEndpoint
+└──▶ web framework: console, documentation, models, health, metrics, /v2
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from commands import VERSION
-from gateway.apikey import ApiKeyMiddleware, ApiKeys
+from errors import InvalidFields, RequestError
+from gateway.apikey import ApiKeys
 from gateway.console.state import Console
-from gateway.dialects.short_routes import RESPONSE_FORMS
+from gateway.dialects import Dialects, dialects_for, open_inference
 from gateway.hooks import Business
-from gateway.http.context import context_of
-from gateway.http.payload import FORMS, any_form
-from gateway.http.responses import problem
+from gateway.http.body import BodyBudget
+from gateway.http.protocol import ConnectionServices
+from gateway.http.responses import CommonHeaders
 from gateway.metrics import Metrics
-from gateway.middleware import Edge
+from gateway.middleware import RequestCheck, RequestMiddleware, RequestRecorder
 from gateway.oip import rest
 from gateway.oip.grpc_server import grpc_server
 from gateway.oip.infer_statistics import InferStatistics
 from gateway.oip.inference import InferenceRunner
-from gateway.oip.json_codec import is_protocol_path, unknown_call
 from gateway.oip.repository import ModelRepository, RepositoryControl
 from gateway.openapi import document
-from gateway.predict import HeadAsGet, PredictionEndpoint, PredictionRouter, endpoint_of
+from gateway.predict import HeadAsGet, PredictionEndpoint, PredictionRouter
 from gateway.process_slots import ProcessSlot
 from gateway.routes import console, docs, health, home, models
-from gateway.security import KnownSites, LoopbackMiddleware, Preflight, Sites, origins_for
-from gateway.services import open_services
+from gateway.security import KnownHosts, Preflight, loopback_only
+from gateway.services import Services, Shared, open_services
+from gateway.shutdown import Shutdown
 from gateway.tracing import Tracer, tracer_for
-from settings.schema import Alias, GatewaySettings, Settings
-
-GENERAL = ("/models/{model}/predict", "/models/{model}/versions/{version}/predict")
+from settings.schema import GatewaySettings, Settings
 
 _NO_LOGIC = Business()
 
@@ -49,91 +52,121 @@ def create_app(
     business: Business = _NO_LOGIC,
     tracer: Tracer | None = None,
     control: RepositoryControl | None = None,
-    siblings: ProcessSlot | None = None,
+    slot: ProcessSlot | None = None,
 ) -> ASGIApp:
-    """The gateway as an ASGI application. It connects to the engine while it runs, and starts without it, too.
+    """Return the gateway as an ASGI application. It connects to the engine while it runs, which may start later.
 
-    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can. `siblings`
-    are the other processes of the same gateway.
+    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can. `slot` is
+    this process's among the processes of the same gateway.
     """
-    metrics = Metrics(siblings)
-    tracer = tracer or tracer_for(settings.gateway.tracing)
-    statistics = InferStatistics(metrics)
-    keys = _keys(settings.gateway, siblings)
+    shared = _shared(settings, business, tracer, slot)
+    app = FastAPI(
+        title="Marina",
+        version=VERSION,
+        description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
+        lifespan=_lifespan(shared, control),
+        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; gateway.swagger's do not
+        redoc_url=None,
+        redirect_slashes=False,  # `/predict` and `/predict/` are two routes
+        exception_handlers={
+            HTTPException: partial(_http_error, shared.dialects),
+            RequestValidationError: _validation_error,
+            Exception: _pass_on,
+        },
+    )
+    endpoints = _endpoints(shared.dialects)
+    # The framework's router gets a prediction only with another method than POST, and answers that.
+    app.router.routes.extend(Route(path, endpoint, methods=["POST"], name=path) for path, endpoint in endpoints.items())
+    for room in (home, console, docs, health, models, rest):
+        app.include_router(room.router)
+    _document(app, settings.gateway)
+    router = PredictionRouter(HeadAsGet(app), shared.dialects, endpoints)
+    checks = _checks(settings.gateway, shared.keys)
+    return RequestMiddleware(router, shared.recorder, shared.dialects, shared.common, shared.shutdown, checks)
+
+
+def _shared(settings: Settings, business: Business, tracer: Tracer | None, slot: ProcessSlot | None) -> Shared:
+    gateway, security = settings.gateway, settings.gateway.security
+    metrics = Metrics(slot)
+    tracer = tracer or tracer_for(gateway.tracing)
+    budget = BodyBudget(gateway.max_body_bytes, gateway.max_receiving_bytes)
+    recorder = RequestRecorder(metrics, tracer, budget, access_log=gateway.access_log)
+    keys = ApiKeys(security.api_keys, None if slot is None else slot.folder) if security.api_keys else None
+    common, dialects = CommonHeaders(security.cors_origins), dialects_for(gateway)
+    return Shared(settings, business, dialects, metrics, tracer, recorder, budget, common, Shutdown(), keys, slot)
+
+
+def _lifespan(shared: Shared, control: RepositoryControl | None) -> Any:
+    statistics = InferStatistics(shared.metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with open_services(settings, business, metrics, tracer, keys, siblings) as services:
+        async with open_services(shared) as services:
             runner = InferenceRunner(services, statistics)
             repository = ModelRepository(services, statistics, control)
-            async with grpc_server(services, runner, repository, keys, tracer, VERSION):
+            async with grpc_server(services, runner, repository, shared.keys, VERSION):
                 yield {
+                    "connection": _connection_services(shared, services),
                     "services": services,
                     "inference": runner,
                     "repository": repository,
                     "console": Console(services),
                 }
 
-    default, versioned = (PredictionEndpoint(path, any_form) for path in GENERAL)
-    short = {alias.path: _short(alias) for alias in settings.gateway.aliases}
-    layers = [
-        Middleware(
-            Edge,
-            metrics=metrics,
-            tracer=tracer,
-            origins=origins_for(settings.gateway.security.cors_origins),
-            access_log=settings.gateway.access_log,
-        ),
-        *_guards(settings.gateway, keys),
-    ]
-    app = FastAPI(
-        title="Marina",
-        version=VERSION,
-        description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
-        lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; ours is gateway.swagger
-        redoc_url=None,
-        redirect_slashes=False,  # `/predict` and `/predict/` are two routes
-        middleware=[*layers, Middleware(HeadAsGet)],
-        exception_handlers={HTTPException: http_error, RequestValidationError: validation_error},
+    return lifespan
+
+
+def _connection_services(shared: Shared, services: Services) -> ConnectionServices:
+    return ConnectionServices(
+        shared.settings.gateway, shared.shutdown, shared.common, services.fast_path, services.early_refusal
     )
-    endpoints = (default, versioned, *short.values())
-    # The router meets the predictions only with another method than POST, and says so.
-    app.router.routes.extend(Route(each.route, each, methods=["POST"], name=each.route) for each in endpoints)
-    app.router.routes.extend(
-        Route(each, rest.InferEndpoint(each), methods=["POST"], name=each) for each in rest.INFER_ROUTES
-    )
-    for room in (home, console, docs, health, models, rest):
-        app.include_router(room.router)
-    _document(app, settings.gateway)
-    hot: ASGIApp = endpoint_of
-    for layer in reversed(layers):
-        hot = layer.cls(hot, *layer.args, **layer.kwargs)
-    return PredictionRouter(app, hot, short, default, versioned)
 
 
-def _short(alias: Alias) -> PredictionEndpoint:
-    return PredictionEndpoint(alias.path, FORMS[alias.request], alias.model, RESPONSE_FORMS[alias.response])
+def _endpoints(dialects: Dialects) -> dict[str, ASGIApp]:
+    """Return the endpoints of all prediction routes by the template of their path."""
+    endpoints: dict[str, ASGIApp] = {path: PredictionEndpoint(route) for path, route in dialects.routes.items()}
+    return endpoints | {path: rest.InferEndpoint(path) for path in open_inference.TEMPLATES}
 
 
-def _keys(gateway: GatewaySettings, siblings: ProcessSlot | None) -> ApiKeys | None:
-    """The API keys, counted together whichever way a request comes."""
-    if not gateway.security.api_keys:
-        return None
-    return ApiKeys(gateway.security.api_keys, None if siblings is None else siblings.folder)
-
-
-def _guards(gateway: GatewaySettings, keys: ApiKeys | None) -> list[Middleware]:
-    """Who may ask at all; outermost first."""
+def _checks(gateway: GatewaySettings, keys: ApiKeys | None) -> list[RequestCheck]:
+    """Return the checks of each request that the configuration asks for, in their order."""
     security = gateway.security
-    guards = [] if gateway.insecure or keys else [Middleware(LoopbackMiddleware)]
+    checks: list[RequestCheck] = [] if gateway.insecure or keys else [loopback_only]
     if keys is None:
-        guards.append(Middleware(KnownSites, sites=Sites(gateway)))
+        checks.append(KnownHosts(gateway).check)
     if security.cors_origins:
-        guards.append(Middleware(Preflight, allowed=security.cors_origins))
+        checks.append(Preflight(security.cors_origins).check)
     if keys is not None:
-        guards.append(Middleware(ApiKeyMiddleware, keys=keys))
-    return guards
+        checks.append(keys.check)
+    return checks
+
+
+async def _http_error(dialects: Dialects, request: Request, error: Exception) -> Response:
+    """Raise the framework's own error, for an unknown route or method, as one that the middleware answers."""
+    assert isinstance(error, HTTPException)
+    raise _request_error(error, dialects.not_found(request.scope["path"])) from None
+
+
+def _request_error(error: HTTPException, not_found: str | None) -> RequestError:
+    detail = not_found if error.status_code == 404 and not_found is not None else str(error.detail)
+    found = RequestError(detail, headers={name.lower(): value for name, value in (error.headers or {}).items()})
+    found.status, found.code = error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return found
+
+
+async def _validation_error(_: Request, error: Exception) -> Response:
+    """Raise an error of parameters that the framework checks; their values are not repeated."""
+    assert isinstance(error, RequestValidationError)
+    found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+    raise InvalidFields(found)
+
+
+async def _pass_on(_: Request, error: Exception) -> Response:
+    """Raise any other error again, before the framework answers it: the middleware does."""
+    try:
+        raise error
+    finally:
+        del error  # its traceback has this frame: left, they would wait for the garbage collector
 
 
 def _document(app: FastAPI, gateway: GatewaySettings) -> None:
@@ -144,20 +177,3 @@ def _document(app: FastAPI, gateway: GatewaySettings) -> None:
 
     # FastAPI documents this replacement of a method as the way to extend the document.
     app.__dict__["openapi"] = openapi
-
-
-async def http_error(request: Request, error: Exception) -> Response:
-    """No such route, or not with this method."""
-    assert isinstance(error, HTTPException)
-    request_id, path = context_of(request.scope).request_id, request.scope["path"]
-    if is_protocol_path(path):
-        return unknown_call(path, error.status_code, str(error.detail), request_id, error.headers)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code, str(error.detail), request_id, error.headers)
-
-
-async def validation_error(request: Request, error: Exception) -> Response:
-    """Parameters of a route that the framework itself checks; their values are not repeated."""
-    assert isinstance(error, RequestValidationError)
-    found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
-    return problem(422, "invalid_fields", found, context_of(request.scope).request_id)

@@ -1,8 +1,11 @@
-"""The shortest way for single observations of policies: answered on the connection, without a task for each.
+"""Single observations of policies, answered on the connection without a task for each.
+
+    head ──▶ FastPath.head: path, headers ──▶ body ──▶ FastPath.send: model, admission ──▶ batch ──▶ response
 
 A policy's answer costs the engine some microseconds, and an ASGI request costs Python a hundred. So the protocol hands
-over what is plainly one good observation; everything that needs more than this (other forms, a deadline or key of its
-own, business logic, a cache, a trace) goes the ordinary way, and so does whatever cannot be answered here.
+over anything that is clearly one valid observation. Anything that needs more (another form, a deadline or key of its
+own, business logic, a cache, a trace) goes through the application, and so does anything that cannot be answered here.
+Both use the same dialects, admission control, batches, recorder and writer of responses.
 """
 
 import asyncio
@@ -12,19 +15,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import orjson
-
 from errors import DeadlinePassed, Internal, OverCapacity, RequestError, UnknownModel
 from gateway.catalog import Catalog
-from gateway.dialects.native import prediction
-from gateway.dialects.short_routes import RESPONSE_FORMS, ResponseForm, single
+from gateway.dialects import Dialects
+from gateway.dialects.dialect import DialectRoute, PredictionPath
 from gateway.hooks import Business, EngineResponse, PredictionRequest
-from gateway.http.context import REQUEST_ID_HEADER, accepted_id
-from gateway.http.payload import JSON
-from gateway.metrics import Metrics
-from gateway.pipeline import Chain, parsed
+from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
+from gateway.http.responses import JSON, CommonHeaders, HttpResponse
+from gateway.middleware import CLIENT_GONE, RequestRecorder
+from gateway.pipeline import Stages
 from gateway.scheduling.admission import Slot
-from gateway.security import Sites
+from gateway.security import KnownHosts
 from logs import event
 from settings.schema import GatewaySettings
 
@@ -34,209 +35,177 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 Headers = Sequence[tuple[bytes, bytes]]
-Respond = Callable[[int, Headers, bytes], None]
+Respond = Callable[[HttpResponse], None]
 
-# A state is some dozen numbers; what is longer is not in such a hurry.
+# An observation is some dozen numbers; a longer body goes through the application.
 LONGEST = 4096
 _READ = {b"content-length", b"content-type", b"host", REQUEST_ID_HEADER}
-_PLAIN = {b"user-agent", b"accept", b"accept-encoding", b"connection", b"authorization"}
+_IGNORED = {b"user-agent", b"accept", b"accept-encoding", b"connection", b"authorization"}
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """Where a path leads: model, version, the route's template and its own response form."""
+class _Target:
+    """A path that the fast path answers, its route, and the test for a body that may be one observation."""
 
-    model: str
-    version: str | None
-    route: str
-    form: ResponseForm | None
+    path: PredictionPath
+    route: DialectRoute
+    is_state: Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The head of a request that may take the shortcut."""
+class FastHead:
+    """The head of a request that the fast path may answer."""
 
-    way: Way
+    target: _Target
     request_id: str | None
 
 
-class Ride:
-    """One request on the shortcut, from its body to its answer."""
+class FastRequest:
+    """One request on the fast path, from its body to its response."""
 
-    __slots__ = ("_answer", "_place", "_request", "_respond", "_started", "_timer", "_top", "_way")
+    __slots__ = ("_context", "_fast_path", "_is_gone", "_respond", "_response", "_route", "_slot", "_timer")
 
     def __init__(
-        self, top: "FastPath", way: Way, request: PredictionRequest, place: Slot | None, respond: Respond
+        self, fast_path: "FastPath", context: RequestContext, route: DialectRoute, slot: Slot | None, respond: Respond
     ) -> None:
-        self._top = top
-        self._way = way
-        self._request = request
-        self._place = place
+        self._fast_path = fast_path
+        self._context = context
+        self._route = route
+        self._slot = slot
         self._respond = respond
+        self._is_gone = False
 
-    def start(self, answer: "asyncio.Future[EngineResponse]", seconds: float) -> None:
-        """Waits for the answer, and no longer than the deadline."""
-        loop = self._top.loop
-        self._started = loop.time()
-        self._answer = answer
-        self._timer: TimerHandle = loop.call_later(seconds, answer.cancel)
-        answer.add_done_callback(self._done)
+    def start(self, response: "asyncio.Future[EngineResponse]") -> None:
+        """Wait for the response, and no longer than the deadline."""
+        self._response = response
+        self._timer: TimerHandle = self._fast_path.loop.call_at(self._context.deadline, response.cancel)
+        response.add_done_callback(self._done)
 
-    def hang_up(self) -> None:
-        """The client is gone."""
-        self._respond = _nobody
-        self._answer.cancel()
+    def disconnected(self) -> None:
+        """Cancel the work for a client that is gone."""
+        self._is_gone = True
+        self._response.cancel()
 
-    def _done(self, answer: "asyncio.Future[EngineResponse]") -> None:
+    def _done(self, found: "asyncio.Future[EngineResponse]") -> None:
         self._timer.cancel()
-        status, headers, body = self._result(answer)
-        if self._place is not None:
-            self._place.leave(answered=status == 200)
-        metrics = self._top.metrics
-        metrics.in_flight.dec()
-        shown = 499 if self._respond is _nobody else status
-        metrics.request(self._way.model, self._way.route, shown, self._top.loop.time() - self._started)
-        self._respond(status, headers, body)
+        response = self._response_of(found)
+        if self._slot is not None:
+            self._slot.leave(answered=response.status == 200)
+        status = CLIENT_GONE if self._is_gone else response.status
+        self._fast_path.recorder.end("POST", self._context.route, self._context, status)
+        if not self._is_gone:
+            response.headers.extend(self._fast_path.common.of(self._context.request_id, self._context.headers))
+            self._respond(response)
 
-    def _result(self, answer: "asyncio.Future[EngineResponse]") -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        if answer.cancelled():
-            return self._refusal(DeadlinePassed("no answer before the deadline"))
-        # Asked for and not raised: raised here, it would lead to this future, which leads to it.
-        error = answer.exception()
+    def _response_of(self, found: "asyncio.Future[EngineResponse]") -> HttpResponse:
+        if found.cancelled():
+            return self._error(DeadlinePassed("no answer before the deadline"))
+        # Read and not raised: its traceback would lead to this future, which leads to the error.
+        error = found.exception()
         if error is None:
             try:
-                return 200, *self._worded(answer.result())
+                return self._route.write(found.result())
             except RequestError as unfit:
-                return self._refusal(unfit)
+                return self._error(unfit)
         if isinstance(error, UnknownModel):
-            self._top.catalog.forget()
+            self._fast_path.catalog.forget()
         if not isinstance(error, RequestError):
-            event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=self._way.route)
+            event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=self._context.route)
             error = Internal("something in the gateway broke; its log tells more under this request id")
-        return self._refusal(error)
+        return self._error(error)
 
-    def _worded(self, answer: EngineResponse) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        form = self._way.form
-        body = answer.body if form is None else orjson.dumps(single(parsed(answer), form))
-        content_type = answer.content_type if form is None else JSON
-        headers = self._headers(body, content_type)
-        if answer.version is not None:
-            headers.insert(2, (b"x-model-version", answer.version.encode("latin-1")))
-        return headers, body
-
-    def _refusal(self, error: RequestError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        told = {"error": error.code, "detail": error.detail, "request_id": self._request.request_id}
-        body = orjson.dumps(told)
-        more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()]
-        return error.status, [*self._headers(body, JSON), *more], body
-
-    def _headers(self, body: bytes, content_type: str) -> list[tuple[bytes, bytes]]:
-        return [
-            (b"content-type", content_type.encode("latin-1")),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", self._request.request_id.encode("ascii")),
-            (b"x-content-type-options", b"nosniff"),
-        ]
-
-
-def _nobody(status: int, headers: Headers, body: bytes) -> None:
-    """Answers a client that is gone."""
+    def _error(self, error: RequestError) -> HttpResponse:
+        return self._fast_path.dialects.write_error(self._context.route, error, self._context.request_id)
 
 
 class FastPath:
-    """Finds who may take it, and sends them."""
+    """Chooses the requests that it can answer, and sends them."""
 
     def __init__(
         self,
         gateway: GatewaySettings,
+        dialects: Dialects,
         catalog: Catalog,
-        chain: Chain,
+        stages: Stages,
         business: Business,
-        metrics: Metrics,
+        recorder: RequestRecorder,
+        common: CommonHeaders,
     ) -> None:
-        self.metrics = metrics
-        # Kept: asking for it costs a system call each time.
+        # Kept: getting it costs a system call each time.
         self.loop = asyncio.get_running_loop()
-        self._seconds = min(gateway.deadline_ms, gateway.max_deadline_ms) / 1000
+        self.dialects = dialects
         self.catalog = catalog
-        self._admission = chain.admission
-        self._coalescer = chain.coalescer
-        self._traffic = chain.traffic
+        self.recorder = recorder
+        self.common = common
+        self._seconds = min(gateway.deadline_ms, gateway.max_deadline_ms) / 1000
+        self._admission = stages.admission
+        self._coalescer = stages.coalescer
+        self._traffic = stages.traffic
         self._business = business
-        self._sites = Sites(gateway)
-        states = [alias for alias in gateway.aliases if alias.request == "state"]
-        self._short = {each.path: Way(each.model, None, each.path, RESPONSE_FORMS[each.response]) for each in states}
-        self._others = {alias.path for alias in gateway.aliases}
-        self._way = lru_cache(maxsize=1024)(self._find)
+        self._known_hosts = KnownHosts(gateway)
+        self._routes = dialects.routes
+        self._target = lru_cache(maxsize=1024)(self._find)
 
-    def head(self, url: bytes, headers: Headers) -> Head | None:
-        """What a request is by its head; None when it goes the ordinary way."""
-        way = self._way(url)
-        if way is None:
+    def head(self, url: bytes, headers: Headers) -> FastHead | None:
+        """Return the head of a request that may be answered here, None for any other."""
+        target = self._target(url)
+        if target is None:
             return None
         read: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _READ:
                 read[name] = value
-            elif name not in _PLAIN:
+            elif name not in _IGNORED:
                 return None
         length = read.get(b"content-length", b"")
         if read.get(b"content-type") != b"application/json" or not length.isdigit() or int(length) > LONGEST:
             return None
-        if (host := read.get(b"host")) is not None and not self._sites.knows(host, None):
-            return None  # refused with words, the ordinary way
+        if (host := read.get(b"host")) is not None and not self._known_hosts.knows(host, None):
+            return None  # the application refuses it
         offered = read.get(REQUEST_ID_HEADER)
-        return Head(way, None if offered is None else offered.decode("latin-1"))
+        return FastHead(target, None if offered is None else offered.decode("latin-1"))
 
-    def send(self, head: Head, body: bytes, respond: Respond) -> Ride | None:
-        """Sends an observation on its way; None when it must go the ordinary one."""
-        way = head.way
-        found = self.catalog.peek(way.model, way.version)
-        if found is None:
+    def send(self, head: FastHead, body: bytes, respond: Respond) -> FastRequest | None:
+        """Send an observation to the engine; None when the application must answer the request."""
+        path, route = head.target.path, head.target.route
+        found = self.catalog.peek(path.model, path.version)
+        if found is None or not head.target.is_state(body):
             return None
-        seconds, deadline = self._seconds, self.loop.time() + self._seconds
-        name = accepted_id(head.request_id)
-        request = PredictionRequest(found.model, way.version, found.kind, JSON, body, name, deadline)
+        started = self.loop.time()
+        deadline = started + self._seconds
+        context = RequestContext(accepted_id(head.request_id), started, route.template, found.model, deadline)
+        request = PredictionRequest(
+            found.model, path.version, found.kind, JSON, body, context.request_id, context.deadline
+        )
         values = self._coalescer.values_of(request)
-        if values is None or (way.form is not None and not body.lstrip().startswith(b"{")):
+        if values is None:
             return None
-        split = self._traffic.split(found.model, way.version)
-        if split is not None:
-            # A task for each after all, for as long as a version is under trial; admission is on its way.
-            through = self._traffic.predict_split(self._admission, split, request)
-            return self._ride(way, request, None, respond, asyncio.ensure_future(through), seconds)
+        split = self._traffic.split(found.model, path.version)
         try:
-            place = self._admission.enter((found.model, None), deadline)
+            slot = self._admission.enter(request.queue_key, deadline) if split is None else None
         except OverCapacity:
             return None
-        return self._ride(way, request, place, respond, self._coalescer.join(request, values), seconds)
+        sent = FastRequest(self, context, route, slot, respond)
+        self.recorder.begin()
+        if split is None:
+            sent.start(self._coalescer.batcher(found.model, path.version).join(request, values))
+        else:
+            # While a version is under trial, each request has a task, which passes admission.
+            sent.start(asyncio.ensure_future(self._traffic.predict_split(self._admission, split, request)))
+        return sent
 
-    def _ride(
-        self,
-        way: Way,
-        request: PredictionRequest,
-        place: Slot | None,
-        respond: Respond,
-        answer: "asyncio.Future[EngineResponse]",
-        seconds: float,
-    ) -> Ride:
-        self.metrics.in_flight.inc()
-        ride = Ride(self, way, request, place, respond)
-        ride.start(answer, seconds)
-        return ride
-
-    def _find(self, url: bytes) -> Way | None:
-        path = url.decode("latin-1")
-        way = self._short.get(path)
-        if way is None and path not in self._others and (named := prediction(path)) is not None:
-            way = Way(named.model, named.version, named.route, None)
-        if way is None or self._business.before_for(way.model) or self._business.after_for(way.model):
+    def _find(self, url: bytes) -> _Target | None:
+        path = self.dialects.find(url.decode("latin-1"))
+        route = None if path is None else self._routes.get(path.template)
+        if path is None or route is None or route.is_state is None:
             return None
-        return way
+        if self._business.before_for(path.model) or self._business.after_for(path.model):
+            return None
+        return _Target(path, route, route.is_state)
 
 
-def may_be_taken(gateway: GatewaySettings) -> bool:
-    """Whether nothing is configured that looks at each request."""
+def is_usable(gateway: GatewaySettings) -> bool:
+    """Return True when nothing is configured that every request must pass, and the fast path leaves out."""
     security = gateway.security
-    watched = security.api_keys or security.cors_origins or gateway.access_log or gateway.tracing.endpoint
-    return gateway.coalesce.enabled and gateway.cache.max_entries == 0 and not watched
+    passed = security.api_keys or security.cors_origins or gateway.access_log or gateway.tracing.endpoint
+    return gateway.coalesce.enabled and gateway.cache.max_entries == 0 and not passed

@@ -1,4 +1,7 @@
-"""The types that business logic is written in; `business.py` at the top of the project is where it is written."""
+"""The types of business logic, which `business.py` at the top of the project is written in, and of predictors.
+
+A predictor answers predictions: the client of the engine does, and each stage in front of it is one around another.
+"""
 
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,15 +10,16 @@ from typing import Any, Protocol, Self
 
 import orjson
 
+from errors import Internal
 from gateway.model_card import Kind
 
-Load = tuple[str, str | None]
+QueueKey = tuple[str, str | None]
 """A model, and the version when it is one under trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """One request on its way to a model. `dataclasses.replace` makes a changed one, for another model included.
+    """One request to a model. `dataclasses.replace` makes a changed one, for another model included.
 
     Attributes:
         model: name of the model.
@@ -23,10 +27,10 @@ class PredictionRequest:
         kind: what the model reads, None for an archive that does not say.
         content_type: image/*, application/octet-stream or application/json.
         body: the picture's bytes, or the JSON as the client wrote it.
-        request_id: the id that is in the client's answer and in each log line.
-        deadline: seconds of the event loop's clock after which nobody waits for the answer.
+        request_id: the id that is in the client's response and in each log line.
+        deadline: seconds of the event loop's clock after which nobody waits for the response.
         sticky: value of the header that keeps a client on one side of a canary, where one is named and sent.
-        trial: whether `version` is one under trial that the client did not ask for.
+        trial: True when `version` is one under trial that the client did not ask for.
 
     """
 
@@ -41,18 +45,18 @@ class PredictionRequest:
     trial: bool = False
 
     @property
-    def load(self) -> "Load":
-        """Whose load it is: a version under trial must not take places, turns or trust from the one that serves."""
+    def queue_key(self) -> QueueKey:
+        """The model under which the request is counted; a version under trial is counted apart from the serving one."""
         return (self.model, self.version if self.trial else None)
 
     def json(self) -> Any:
-        """The body of a JSON request, parsed: a state, or {"instances": [...]}."""
+        """Return the body of a JSON request, parsed: a state, or {"instances": [...]}."""
         return orjson.loads(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer: {"model", "version", "predictions": [...]} as `content`, and the request it answers."""
+    """A model's response: {"model", "version", "predictions": [...]} as `content`, and the request that it answers."""
 
     request: PredictionRequest
     content: Mapping[str, Any]
@@ -64,13 +68,13 @@ class Prediction:
         return predictions
 
     def with_predictions(self, predictions: list[dict[str, Any]]) -> Self:
-        """The same answer with other predictions."""
+        """Return the same response with other predictions."""
         return replace(self, content={**self.content, "predictions": predictions})
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer made by business logic itself: JSON content and status. The client gets it as it is."""
+    """A response that business logic makes by itself: JSON content and status. The client gets it unchanged."""
 
     content: Any
     status: int = 200
@@ -85,33 +89,46 @@ class Business:
     """Business logic by model name; "*" stands for every model that has none of its own.
 
     To refuse a request, raise an error of `errors.RequestError`. Any other exception is answered with 500.
-    A model without `after` has its answers passed on unread.
+    The gateway passes the responses of a model without `after` on unread.
     """
 
     before: Mapping[str, Before] = field(default_factory=dict)
     after: Mapping[str, After] = field(default_factory=dict)
 
     def before_for(self, model: str) -> Before | None:
-        """What runs before a prediction of this model."""
+        """Return the hook that runs before a prediction of this model."""
         return self.before.get(model) or self.before.get("*")
 
     def after_for(self, model: str) -> After | None:
-        """What runs after a prediction of this model."""
+        """Return the hook that runs after a prediction of this model."""
         return self.after.get(model) or self.after.get("*")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineResponse:
-    """A model's answer as the handler wrote it: JSON bytes, their type, and the version that made them."""
+    """A model's response as the handler wrote it: JSON bytes, their type, and the version that made them."""
 
     body: bytes = field(repr=False)
     content_type: str
     version: str | None
 
+    def content(self) -> dict[str, Any]:
+        """Return the parsed content. Raises Internal when the model's handler does not answer as Marina's do."""
+        try:
+            content = orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise Internal("the model's answer is not JSON") from error
+        if not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
+            raise Internal('the model\'s answer has no list "predictions"')
+        return content
+
 
 class Predictor(Protocol):
-    """Whatever answers predictions: the upstream itself, or something that stands in front of it."""
+    """A client of the engine, or a stage in front of one.
 
-    async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """One prediction. Raises the RequestError that a client is to be told."""
+    A stage that passes a request on unchanged returns the next one's awaitable, so that it costs no call on the stack.
+    """
+
+    def predict(self, request: PredictionRequest) -> Awaitable[EngineResponse]:
+        """Answer one prediction. Raises the RequestError that the client gets."""
         ...

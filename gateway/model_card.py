@@ -1,4 +1,4 @@
-"""The model card that an archive carries and a worker shows: what a model is, and what a request to it looks like."""
+"""The model card that an archive holds and a worker reports: the kind of a model, and the schema of its requests."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, cast
@@ -10,26 +10,26 @@ PICTURE_TYPES = ["image/*", "application/octet-stream", "multipart/form-data", "
 
 
 def kind_of(card: ModelCard) -> Kind | None:
-    """Kind of the model; None for an archive that brings no card of this kit."""
+    """Return the kind of the model; None for an archive without a card of Marina's."""
     kind = card.get("kind")
     return cast("Kind", kind) if kind in ("vision", "policy") else None
 
 
 def registration(card: ModelCard) -> dict[str, int]:
-    """What an upload stamped into the archive: threads of a worker, most states in one request; often nothing."""
+    """Return what an upload wrote into the archive: threads of a worker, most states in one request; often nothing."""
     params = card.get("request_params")
     found = params if isinstance(params, Mapping) else {}
     return {key: found[key] for key in ("threads", "coalesce") if type(found.get(key)) is int and found[key] >= 1}
 
 
 def public(card: ModelCard) -> dict[str, Any]:
-    """What clients may see of a card: everything but where the weights came from."""
+    """Return the part of a card that clients may see: everything but the origin of the weights."""
     shown = {key: value for key, value in card.items() if key not in ("provenance", "request_params", "schema_version")}
     return shown | {"input": input_schema(card)}
 
 
 def input_schema(card: ModelCard) -> dict[str, Any] | None:
-    """How one input is written: accepted content types and a JSON Schema; None when the card does not say."""
+    """Return the form of one input: content types and a JSON Schema; None when the card does not say."""
     kind = kind_of(card)
     if kind == "vision":
         return {"content_types": PICTURE_TYPES, "json_schema": _picture_schema()}
@@ -59,7 +59,7 @@ def _state_schema(observation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _array_schema(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested lists; a picture may come as base64 of a file or of its bare bytes as well."""
+    """Return the schema of nested lists; a picture may come as base64 of a file or of its bare bytes as well."""
     lists = {"type": "array", "x-shape": space.get("shape"), "x-dtype": space.get("dtype")}
     if not is_picture(space):
         return lists
@@ -70,12 +70,12 @@ def _array_schema(space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_picture(space: Mapping[str, Any]) -> bool:
-    """Whether a policy takes this space as bytes: three dimensions of them."""
+    """Return True when a policy takes this space as bytes: three dimensions of them."""
     return space.get("dtype") == "uint8" and len(space.get("shape") or ()) == 3
 
 
 def _options(action: Mapping[str, Any]) -> dict[str, Any]:
-    """What may stand beside `instances` or `observation` in a request."""
+    """Return the fields that may stand beside `instances` or `observation` in a request."""
     drawn = action.get("distribution") or {}
     options: dict[str, Any] = {}
     if drawn.get("type", "none") != "none":

@@ -1,65 +1,54 @@
-"""The hot path: prediction routes are found by one look, and pass none of the web framework's layers."""
+"""The prediction routes: found by one lookup, and answered without the layers of the web framework.
 
-from collections.abc import Mapping
+path ──▶ PredictionRouter ──▶ PredictionEndpoint: deadline, model, admission, body ──▶ pipeline ──▶ response
+└── no prediction ──▶ web framework
+"""
+
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errors import DeadlinePassed, UnknownModel
-from gateway.dialects.native import prediction
-from gateway.dialects.short_routes import ResponseForm, single
+from errors import UnknownModel
+from gateway.dialects import Dialects
+from gateway.dialects.dialect import DialectRoute, reply_response
 from gateway.hooks import EngineResponse, PredictionRequest, Reply
 from gateway.http.body import read_body
 from gateway.http.context import RequestContext, context_of, header
-from gateway.http.deadline import DEADLINE_HEADER, DeadlineExpiredError, Patience, hang_up_of, watched
-from gateway.http.payload import Form, check_limits
-from gateway.http.responses import send_bytes
-from gateway.pipeline import parsed
+from gateway.http.deadline import DEADLINE_HEADER, CancelScope, Disconnect, disconnect_of, watching
+from gateway.http.payload import check_limits
+from gateway.http.responses import send_response
 from gateway.services import Services, services_of
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionEndpoint:
-    """Answers one prediction route.
+    """Answers the predictions of one route."""
 
-    Attributes:
-        route: template of the path.
-        form: what the route reads.
-        model: the model that answers; None when the path names it.
-        response: the short route's own response form; None passes the engine's answer on unchanged.
-
-    """
-
-    route: str
-    form: Form
-    model: str | None = None
-    response: ResponseForm | None = None
+    route: DialectRoute
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or raises a RequestError that the edge turns into an answer."""
-        services, request = services_of(scope), context_of(scope)
-        request.route = self.route
+        """Answer, or raise the RequestError that the middleware answers with."""
+        services, request, disconnect = services_of(scope), context_of(scope), disconnect_of(scope)
+        request.route = self.route.template
         seconds = services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
-        request.deadline = deadline_at = request.started + seconds
-        try:
-            async with Patience(deadline_at, hang_up_of(scope)):
-                answer = await self._answer(services, request, scope, receive)
-        except DeadlineExpiredError:
-            raise DeadlinePassed(f"no answer within {seconds * 1000:.0f} ms") from None
-        await self._send(answer, send)
+        request.deadline = request.started + seconds
+        with CancelScope(request.deadline, disconnect, request.started):
+            found = await self._predict(services, request, disconnect, scope, receive)
+        response = reply_response(found) if isinstance(found, Reply) else self.route.write(found)
+        await send_response(send, response)
 
-    async def _answer(
-        self, services: Services, request: RequestContext, scope: Scope, receive: Receive
+    async def _predict(
+        self, services: Services, request: RequestContext, disconnect: Disconnect, scope: Scope, receive: Receive
     ) -> EngineResponse | Reply:
-        name = self.model or scope["path_params"]["model"]
-        version = scope["path_params"].get("version")
-        found = await services.catalog.find(name, version)
+        path = scope["path_params"]
+        version = path.get("version")
+        found = await services.catalog.find(self.route.model or path["model"], version)
         request.model = found.model
-        # A refusal costs least before the body is read; what is left of it is thrown away as it comes.
+        # A refusal costs least before the body is read; the connection drops what is left of it.
         services.admission.check(found.model, request.deadline)
-        body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
-        payload = self.form(body, found.kind)
+        body = await read_body(scope, receive, services.budget)
+        payload = self.route.read(body, found.kind)
         check_limits(payload, found.card)
         prediction = PredictionRequest(
             found.model,
@@ -71,88 +60,47 @@ class PredictionEndpoint:
             request.deadline,
             services.traffic.sticky(found.model, request.headers),
         )
-        try:
-            if hang_up_of(scope) is not None:
+        with watching(scope, receive, disconnect):
+            try:
                 return await services.pipeline.predict(prediction)
-            async with watched(receive):
-                return await services.pipeline.predict(prediction)
-        except UnknownModel:
-            services.catalog.forget()
-            raise
-
-    async def _send(self, answer: EngineResponse | Reply, send: Send) -> None:
-        if isinstance(answer, Reply):
-            await send_bytes(send, orjson.dumps(answer.content), answer.status)
-            return
-        headers = [] if answer.version is None else [(b"x-model-version", answer.version.encode("latin-1"))]
-        if self.response is None:
-            await send_bytes(send, answer.body, content_type=answer.content_type, headers=headers)
-        else:
-            await send_bytes(send, orjson.dumps(single(parsed(answer), self.response)), headers=headers)
-
-
-_KEY = "marina.endpoint"
-
-
-async def endpoint_of(scope: Scope, receive: Receive, send: Send) -> None:
-    """The innermost layer of the hot path: the endpoint that was found."""
-    await scope[_KEY](scope, receive, send)
+            except UnknownModel:
+                services.catalog.forget()
+                raise
 
 
 class PredictionRouter:
-    """Sends predictions down the hot path; a router would try its routes one after the other.
+    """Sends predictions to their endpoint and everything else to the web framework.
 
-    `hot` are the layers around `endpoint_of`; `app` is the web framework's application with everything else.
+    `endpoints` are those of all prediction routes by template. A router of the framework would try its routes one
+    after the other; it has the same ones, and answers other methods than POST.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        hot: ASGIApp,
-        short: Mapping[str, PredictionEndpoint],
-        default: PredictionEndpoint,
-        versioned: PredictionEndpoint,
-    ) -> None:
+    def __init__(self, app: ASGIApp, dialects: Dialects, endpoints: Mapping[str, ASGIApp]) -> None:
         self._app = app
-        self._hot = hot
-        self._short = short
-        self._default = default
-        self._versioned = versioned
+        self._dialects = dialects
+        self._endpoints = endpoints
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a prediction; the same routes stand in the router, which knows what to say to other methods."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return what answers the request; as no coroutine of its own, this costs no call on the stack."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            endpoint = self._find(scope)
-            if endpoint is not None:
-                scope[_KEY] = endpoint
-                await self._hot(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _find(self, scope: Scope) -> PredictionEndpoint | None:
-        path: str = scope["path"]
-        short = self._short.get(path)
-        if short is not None:
-            scope["path_params"] = {}
-            return short
-        named = prediction(path)
-        if named is None:
-            return None
-        scope["path_params"] = named.parameters
-        return self._default if named.version is None else self._versioned
+            path = self._dialects.find(scope["path"])
+            if path is not None:
+                scope["path_params"] = path.parameters
+                return self._endpoints[path.template](scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 class HeadAsGet:
-    """The innermost layer around the web framework: a route that answers GET answers HEAD.
+    """Wraps the web framework: a route that answers GET answers HEAD.
 
-    When the answer goes out the method is HEAD again, whose body the server leaves out.
+    When the response is sent, the method is HEAD again, and the server leaves the body out.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers."""
+        """Answer HEAD as GET, and any other method as it is."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

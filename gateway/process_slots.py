@@ -1,7 +1,7 @@
-"""The folder that all processes of one gateway share, for what must be counted together.
+"""The folder that all processes of one gateway share, for everything that they count together.
 
 Every process holds a numbered slot of the folder for as long as it lives, by a lock that ends with it. A process that
-takes a slot over goes on in its predecessor's files, so that nothing that was counted is lost and no file is left over.
+takes over a slot continues its predecessor's files, so that no count is lost and no file is left over.
 """
 
 import fcntl
@@ -33,18 +33,18 @@ class ProcessSlot:
     folder: Path
     slot: int
     alone: bool
-    """Whether no other process was there when this one came."""
+    """True when no other process was there when this one came."""
     _lock: int
 
     def bury(self) -> None:
-        """Take the gauges of processes that died out of the sums."""
+        """Remove the gauges of processes that died from the sums."""
         with suppress(FileNotFoundError), _locked(self.folder.parent):
             for slot in _slots(self.folder) - {self.slot}:
                 if _is_free(self.folder, slot):
                     _forget_gauges(self.folder, slot)
 
     def leave(self) -> None:
-        """Give the slot back."""
+        """Release the slot."""
         with suppress(FileNotFoundError), _locked(self.folder.parent):
             os.close(self._lock)
             _forget_gauges(self.folder, self.slot)
@@ -67,7 +67,7 @@ def join(server: int, root: Path | None = None) -> ProcessSlot:
             _forget_gauges(folder, slot)
     except OSError as error:
         raise ConfigError(
-            f"{root} cannot be used, in which the gateway's processes count together: {error.strerror}; "
+            f"the gateway's processes count together in {root}, which cannot be used: {error.strerror}; "
             "set TMPDIR to a folder that can be written"
         ) from None
     os.environ[SHARED] = str(folder)
@@ -88,7 +88,7 @@ def _root() -> Path:
 
 
 def _make(root: Path) -> None:
-    """Make the folder of all gateways of this user; one that somebody else made in its place is refused."""
+    """Make the folder of all gateways of this user. Raises OSError for one that another user owns or may write."""
     with suppress(FileExistsError):
         root.mkdir(mode=0o700)
     found = root.lstat()
@@ -98,7 +98,7 @@ def _make(root: Path) -> None:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Hold the lock under which slots are taken, looked at and given back: some file operations long."""
+    """Hold the lock under which slots are taken, read and released, for some file operations."""
     lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -144,7 +144,7 @@ def _forget_gauges(folder: Path, slot: int) -> None:
 
 
 def _remove_left(root: Path) -> None:
-    """Remove what killed gateways have left: nobody holds a slot, and the server that started them is gone."""
+    """Remove the folders of killed gateways: nobody holds a slot, and the server that started them is gone."""
     for folder in root.iterdir():
         if folder.is_dir():
             server = folder.name.partition("-")[0]
@@ -153,7 +153,7 @@ def _remove_left(root: Path) -> None:
 
 
 def _name(server: int) -> str:
-    """Return the name of a server's folder: ids of processes are used again, but not with the same start."""
+    """Return the name of a server's folder: process ids are used again, but not with the same start time."""
     try:
         # The program's name, in parentheses, may have spaces; this is the 22nd field of all.
         started = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[19]

@@ -1,7 +1,7 @@
-"""Who may ask at all without an API key: nobody from another machine, unless that was asked for, and no other site.
+"""The checks of a gateway without API keys: only its own machine may use it, and no other site's page; and CORS.
 
-A browser lets a page ask its own site only, but the page's owner says which address that site has, 127.0.0.1 included
-(DNS rebinding). What such a request cannot hide is the site's name in `Host`.
+A browser lets a page use its own site only, but the page's owner chooses which address that site has, 127.0.0.1
+included (DNS rebinding). What such a request cannot hide is the site's name in `Host`.
 """
 
 import re
@@ -12,10 +12,11 @@ from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from errors import Forbidden
 from gateway.http.context import header
+from gateway.http.responses import HttpResponse
 from settings.schema import GatewaySettings
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\s]+))(?::[0-9]*)?")
@@ -23,37 +24,26 @@ _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:/@\s]+))(?::[0-9]*)?")
 
 @lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
-    """Whether an address or name can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    """Return True for an address or name that can be reached from this machine only."""
+    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
-class LoopbackMiddleware:
-    """Refuses what comes over the network, whoever started the server and on which host.
+def loopback_only(scope: Scope) -> None:
+    """Raise Forbidden for a request that came over the network, whoever started the server and on which host.
 
-    `uvicorn app:app --host 0.0.0.0` never asks the settings, but each connection tells its local address.
+    `uvicorn app:app --host 0.0.0.0` never reads the settings, but each connection has its local address; one over a
+    Unix socket has none.
     """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets connections to a loopback address through, and such without an address: a Unix socket."""
-        server = scope.get("server")
-        if scope["type"] == "http" and server is not None and server[1] is not None and not is_loopback(server[0]):
-            raise Forbidden("this gateway answers its own machine only; gateway.security.api_keys opens it")
-        await self._app(scope, receive, send)
+    server = scope.get("server")
+    if server is not None and server[1] is not None and not is_loopback(server[0]):
+        raise Forbidden("this gateway answers its own machine only; gateway.security.api_keys opens it")
 
 
-class Sites:
-    """The names under which the gateway is asked: loopback, the address that it is bound to, and those of the settings.
+class KnownHosts:
+    """The names of this gateway: loopback, the address that it listens on, and those of the settings.
 
-    One that is open to other machines (`gateway.insecure`) also answers to the machine's name and to any address:
-    only a name can be pointed elsewhere.
+    One that is open to other machines (`gateway.insecure`) also accepts the machine's name and any address: only a
+    name can be pointed elsewhere.
     """
 
     def __init__(self, gateway: GatewaySettings) -> None:
@@ -62,8 +52,18 @@ class Sites:
         self._addresses = gateway.insecure
         self.knows = lru_cache(maxsize=1024)(self._knows)
 
+    def check(self, scope: Scope) -> None:
+        """Raise Forbidden when the Host header names another site; no browser sends one over a Unix socket."""
+        server = scope.get("server")
+        if server is not None and server[1] is not None:
+            host = header(scope["headers"], b"host")
+            if host is not None and not self.knows(host, server[0]):
+                raise Forbidden(
+                    "the Host header names another site; list it in gateway.security.hosts, or ask for API keys"
+                )
+
     def _knows(self, host: str | bytes, local: str | None) -> bool:
-        """Whether a Host header names one of them; `local` is the address at which the connection arrived."""
+        """Return True when a Host header names this gateway; `local` is the address at which the connection arrived."""
         text = host.decode("latin-1") if isinstance(host, bytes) else host
         found = _HOST.fullmatch(text.lower())
         if found is None:
@@ -74,22 +74,29 @@ class Sites:
         return self._addresses and _is_address(name)
 
 
-class KnownSites:
-    """Refuses requests whose Host header names another site."""
+class Preflight:
+    """Answers the request that a browser sends before another site's page may send its own."""
 
-    def __init__(self, app: ASGIApp, sites: Sites) -> None:
-        self._app = app
-        self._sites = sites
+    def __init__(self, origins: Sequence[str]) -> None:
+        self._cors = CORSMiddleware(
+            _unused, allow_origins=origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"]
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets requests through that name this gateway, and all that come over a Unix socket: no browser does that."""
-        server = scope.get("server")
-        if scope["type"] == "http" and server is not None and server[1] is not None:
-            host = header(scope["headers"], b"host")
-            if host is not None and not self._sites.knows(host, server[0]):
-                words = "the Host header names another site; list it in gateway.security.hosts, or ask for API keys"
-                raise Forbidden(words)
-        await self._app(scope, receive, send)
+    def check(self, scope: Scope) -> HttpResponse | None:
+        """Return the response to a preflight request, None for any other request."""
+        if scope["method"] != "OPTIONS":
+            return None
+        headers = Headers(scope=scope)
+        if "origin" not in headers or "access-control-request-method" not in headers:
+            return None
+        response = self._cors.preflight_response(headers)
+        # The sender adds the allowed origin to every response.
+        kept = [each for each in response.raw_headers if each[0] != b"access-control-allow-origin"]
+        return HttpResponse(response.status_code, kept, bytes(response.body))
+
+
+async def _unused(scope: Scope, receive: Receive, send: Send) -> None:
+    """Stand for the application that CORSMiddleware wraps; only its preflight response is used."""
 
 
 def _is_address(name: str) -> bool:
@@ -98,53 +105,3 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-EXPOSED = ("x-request-id", "x-model-version", "retry-after")
-_NAME = b"access-control-allow-origin"
-_EXPOSED = (b"access-control-expose-headers", ", ".join(EXPOSED).encode("ascii"))
-_VARY = (b"vary", b"Origin")
-
-Pairs = Sequence[tuple[bytes, bytes]]
-
-
-class Origins:
-    """The origins that are allowed; `*` is every one."""
-
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._any = "*" in allowed
-        self._allowed = frozenset(each.encode("latin-1") for each in allowed)
-
-    def headers(self, asked: Pairs) -> list[tuple[bytes, bytes]]:
-        """What an answer to a request with these headers carries."""
-        origin = next((value for name, value in asked if name == b"origin"), None)
-        if self._any:
-            return [] if origin is None else [(_NAME, b"*"), _EXPOSED]
-        return [(_NAME, origin), _EXPOSED, _VARY] if origin in self._allowed and origin is not None else [_VARY]
-
-
-def origins_for(allowed: Sequence[str]) -> Origins | None:
-    """None while CORS is off."""
-    return Origins(allowed) if allowed else None
-
-
-class Preflight:
-    """Answers what a browser asks before it sends a request of another site's page."""
-
-    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
-        self._app = app
-        self._cors = CORSMiddleware(
-            app, allow_origins=allowed, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"]
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Only that; other requests are passed on."""
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            headers = Headers(scope=scope)
-            if "origin" in headers and "access-control-request-method" in headers:
-                response = self._cors.preflight_response(headers)
-                if _NAME.decode() in response.headers:
-                    del response.headers[_NAME.decode()]  # put on as it goes out, as on every answer
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

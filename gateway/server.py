@@ -1,4 +1,4 @@
-"""How uvicorn runs the gateway, started by `app.py`, by itself or by gunicorn, and where it may be seen from."""
+"""The options that uvicorn runs the gateway with, started by `app.py`, by itself or by gunicorn; checks of the host."""
 
 import gc
 import multiprocessing
@@ -11,26 +11,26 @@ import uvicorn
 
 from errors import ConfigError
 from gateway import process_slots
-from gateway.http.protocol import Protocol
+from gateway.http.protocol import ClientConnection
 from gateway.security import is_loopback
 from settings.schema import GatewaySettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# Longer than what load generators and proxies keep idle connections for, so that they close first.
+# Load generators and proxies keep idle connections for less time, so that they close first.
 KEEP_ALIVE_S = 75
 
 
 def options(gateway: GatewaySettings) -> dict[str, Any]:
-    """Keyword arguments for uvicorn.run. Raises ConfigError when the host may not be bound to."""
+    """Return the keyword arguments for uvicorn.run. Raises ConfigError when the host must not be bound."""
     check_host(gateway)
     return {
         "host": gateway.host,
         "port": gateway.port,
         "workers": gateway.processes,
         "loop": "uvloop",
-        "http": Protocol,
+        "http": ClientConnection,
         "ws": "none",
         "lifespan": "on",
         "log_config": None,
@@ -43,16 +43,16 @@ def options(gateway: GatewaySettings) -> dict[str, Any]:
 
 
 def check_host(gateway: GatewaySettings) -> None:
-    """Refuses to be seen from other machines unless that was asked for."""
+    """Raise ConfigError when other machines could reach the gateway and the settings do not ask for that."""
     if not (gateway.insecure or gateway.security.api_keys or is_loopback(gateway.host)):
         raise ConfigError(
-            f"gateway.host={gateway.host} can be reached from other machines and nothing checks who asks; set "
+            f"gateway.host={gateway.host} can be reached from other machines and nothing checks their requests; set "
             "gateway.security.api_keys (`python -m gateway.apikey NAME` makes one) or gateway.insecure=true"
         )
 
 
 def run(app: "ASGIApp | str", gateway: GatewaySettings) -> None:
-    """Runs the gateway until it is stopped, in one process or several; raises ConfigError as `options` does."""
+    """Run the gateway until it is stopped, in one process or several. Raises ConfigError as `options` does."""
     try:
         uvicorn.run(app, **options(gateway))
     finally:
@@ -61,30 +61,30 @@ def run(app: "ASGIApp | str", gateway: GatewaySettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """How the server that imports the application was started: by whom, with how many processes."""
+    """The start of the server that imports the application: its number of processes and their parent."""
 
     processes: int
     parent: int | None
-    """Id of the process whose children they are; None for a server that is but one process."""
+    """Id of the parent process; None for a server of one process."""
 
 
 def started() -> Started | None:
-    """Find the server that imports the application on the stack, and give it our protocol; None for an unknown one.
+    """Find the server that imports the application on the stack, and set our protocol; None for an unknown server.
 
-    Only the server knows how many processes it starts: flags, environment and configuration files all say it. Raises
-    ConfigError when the application is imported before the processes are there.
+    Only the server knows how many processes it starts, from flags, environment or configuration files. Raises
+    ConfigError when the application is imported before the processes exist.
     """
     frame = sys._getframe()
     while (outer := frame.f_back) is not None:
         frame = outer
         caller: Any = frame.f_locals.get("self")
         if isinstance(caller, uvicorn.Config):
-            _bring_protocol(caller)
+            _set_protocol(caller)
             parent = multiprocessing.parent_process()
             return Started(caller.workers, None if parent is None else parent.pid)
         if _is_gunicorns(caller, "workers.base", "Worker"):
             if isinstance(config := getattr(caller, "config", None), uvicorn.Config):
-                _bring_protocol(config)
+                _set_protocol(config)
             return Started(caller.cfg.workers, caller.ppid)
         if _is_gunicorns(caller, "arbiter", "Arbiter"):
             raise ConfigError("gunicorn must let each process import the gateway by itself; start it without --preload")
@@ -96,15 +96,15 @@ def _is_gunicorns(found: Any, module: str, name: str) -> bool:
     return known is not None and isinstance(found, getattr(known, name))
 
 
-def _bring_protocol(config: uvicorn.Config) -> None:
-    """Replace uvicorn's own protocol, unless another one than that was asked for."""
+def _set_protocol(config: uvicorn.Config) -> None:
+    """Replace uvicorn's own protocol, unless the user chose another one."""
     if config.http in ("auto", "httptools"):
-        # The second is what the first was resolved to, if that has happened already.
-        config.http = config.http_protocol_class = Protocol
+        # uvicorn may have resolved the first into the second already.
+        config.http = config.http_protocol_class = ClientConnection
 
 
 def settle() -> None:
-    """Leaves what was imported out of garbage collection, and collects less often: requests leave no cycles."""
+    """Leave imported objects out of garbage collection, and collect less often: requests leave no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import commands
 from bench import document, machine, options
-from bench.figures import Row, markdown
+from bench.figures import markdown
 from bench.gateway.costs import at_rest, coalescing, latency_added, pictures_per_second, states_per_second
+from bench.gateway.depth import depth
 from bench.gateway.distress import crowd, killed_worker, overload, storm
 from bench.gateway.under_test import Bench, pictures, states
 from bench.ground import ground, running
@@ -20,7 +21,7 @@ TWO_WORKERS = "served_model.request_params.initial_workers=2"
 SLOW = "imagenet_resnet18"
 MODELS = {"digits": [TWO_WORKERS], "cartpole": [], SLOW: [TWO_WORKERS, "served_model.weights=random"]}
 SECTION = "gateway"
-PARTS = ("costs", "overload", "storm")
+PARTS = ("depth", "costs", "overload", "storm")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,9 +37,13 @@ def main(arguments: Sequence[str]) -> int:
     if given.only and given.write:
         parser.error("--only leaves rows out, and --write takes whole tables")
     document.check(given.write, SECTION)
+    if given.only == "depth":
+        rows = depth()
+        print(markdown(rows))
+        return 0 if all(row.reached for row in rows) else 1
     with running() if given.running else ground(MODELS, given.overrides) as stack:
         bench = Bench(stack.settings(), given.rounds, given.seconds, given.overload_seconds)
-        rows: list[Row] = []
+        rows = []
         shown = pictures(bench)
         if given.only in (None, "costs"):
             asked = states(bench)

@@ -47,7 +47,7 @@ class Console:
         models = {} if snapshot is None else snapshot.models
         return {
             "at": now,
-            "whole": counts_are_whole(services.siblings),
+            "whole": counts_are_whole(services.slot),
             "engine_answers": answers,
             "bounds_s": BUCKETS,
             "links": self._links(),

@@ -1,31 +1,42 @@
-"""The response forms of the short routes: the answers that clients of other servers already read."""
+"""The short routes: the configuration names their paths and models, and a form for requests and responses.
 
-from collections.abc import Callable, Mapping
+Their responses are those that clients of other servers already read.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from errors import Internal
+from gateway.dialects.dialect import Dialect, DialectRoute, PredictionPath, with_version
+from gateway.hooks import EngineResponse
+from gateway.http.payload import FORMS
+from gateway.http.responses import HttpResponse, whole_response
+from settings.schema import Alias
 
 ResponseForm = Callable[[Mapping[str, Any]], Any]
+"""One prediction → the content of the response."""
 
 
 def probabilities(prediction: Mapping[str, Any]) -> dict[str, float]:
-    """{class: probability}, as many classes as the model gives."""
+    """Return {class: probability}, as many classes as the model gives."""
     found: dict[str, float] = prediction["probabilities"]
     return found
 
 
 def action(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """{"action": ...}."""
+    """Return {"action": ...}."""
     return {"action": prediction["action"]}
 
 
 def label(prediction: Mapping[str, Any]) -> dict[str, str]:
-    """{"prediction": class}, the most probable one."""
+    """Return {"prediction": class} of the most probable class."""
     return {"prediction": _most_probable(prediction)[0]}
 
 
 def label_confidence(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """{"status": "success", "prediction": {"label", "confidence"}} of the most probable class."""
+    """Return {"status": "success", "prediction": {"label", "confidence"}} of the most probable class."""
     name, confidence = _most_probable(prediction)
     return {"status": "success", "prediction": {"label": name, "confidence": confidence}}
 
@@ -36,13 +47,19 @@ RESPONSE_FORMS: Mapping[str, ResponseForm] = {
     "label": label,
     "label_confidence": label_confidence,
 }
-"""The response forms that an alias in `config/` can name."""
+"""The response forms that a short route in `config/` can name."""
+
+
+def dialect(aliases: Sequence[Alias]) -> Dialect:
+    """Return the dialect of the configured short routes."""
+    paths = {alias.path: PredictionPath(alias.path, alias.model) for alias in aliases}
+    return Dialect(find=paths.get, routes=tuple(map(_route, aliases)))
 
 
 def single(content: Mapping[str, Any], form: ResponseForm) -> Any:
-    """The one prediction of an answer in a short route's form.
+    """Return the one prediction of a response in a short route's form.
 
-    Raises Internal when the model that the route points at does not answer what the route promises.
+    Raises Internal when the model of the route answers in another form than the route promises.
     """
     predictions = content["predictions"]
     try:
@@ -51,6 +68,21 @@ def single(content: Mapping[str, Any], form: ResponseForm) -> Any:
     except (KeyError, TypeError, ValueError) as error:
         raise Internal("the model behind this route does not answer in its form; see gateway.aliases") from error
     raise Internal("the model answered one request with several predictions")
+
+
+def _route(alias: Alias) -> DialectRoute:
+    form = RESPONSE_FORMS[alias.response]
+
+    def write(response: EngineResponse) -> HttpResponse:
+        content = orjson.dumps(single(response.content(), form))
+        return with_version(whole_response(content), response.version)
+
+    is_state = _is_object if alias.request == "state" else None
+    return DialectRoute(alias.path, FORMS[alias.request], write, alias.model, is_state)
+
+
+def _is_object(body: bytes) -> bool:
+    return body.lstrip().startswith(b"{")
 
 
 def _most_probable(prediction: Mapping[str, Any]) -> tuple[str, float]:

@@ -1,14 +1,14 @@
-"""The end of a connection: an answer that must arrive although the client still sends, a client that sends no more."""
+"""The end of a connection: a response to a client that still sends, and a client that sends no more."""
 
 import asyncio
 import socket
 
-# A client of a refused upload reads its answer within these, or finds the connection reset.
+# The client of a refused upload must read its response within these limits, or the connection is reset.
 LINGER_S = 5.0
 LINGER_BYTES = 128 << 20
 
-# A client that is gone is noticed after FIRST_LOOK_S + REPLY_S at the earliest; most answers need less.
-FIRST_LOOK_S = 0.3
+# A client that is gone is noticed after FIRST_PROBE_S + REPLY_S at the earliest; most responses need less.
+FIRST_PROBE_S = 0.3
 REPLY_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
@@ -18,8 +18,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Linger:
     """Closes a connection whose client still sends.
 
-    What was written is ended with the connection's sending half, and what still comes is thrown away: bytes that
-    nobody reads make the kernel reset a closed connection, and a reset overtakes the answer.
+    It closes the sending half behind the response, and drops the bytes that still come: unread bytes make the kernel
+    reset a closed connection, and a reset overtakes the response.
     """
 
     __slots__ = ("_left", "_timer", "_transport")
@@ -34,7 +34,7 @@ class Linger:
             self._timer = loop.call_soon(transport.close)
 
     def drop(self, size: int) -> None:
-        """Throws bytes away; after too many of them the connection is closed."""
+        """Drop bytes; close the connection after too many of them."""
         self._left -= size
         if self._left < 0:
             self._transport.close()
@@ -45,10 +45,10 @@ class Linger:
 
 
 class HalfClosed:
-    """Looks after a client that has sent all it will send and waits for its answer, or has left: both look the same.
+    """Finds out if a client that sends no more waits for its response or has left: both look the same.
 
-    Bytes to a client that left are answered by a reset, so it is sent what every client of HTTP/1.1 ignores: the
-    interim response 100. One of HTTP/1.0 must not be sent that, and is believed to wait.
+    Bytes to a client that left are answered by a reset. So this sends what every client of HTTP/1.1 ignores: the
+    interim response 100. A client of HTTP/1.0 does not know that one, and counts as waiting.
     """
 
     __slots__ = ("_loop", "_pause_s", "_timer", "_transport")
@@ -56,14 +56,14 @@ class HalfClosed:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._pause_s = FIRST_LOOK_S
-        self._timer: asyncio.TimerHandle = loop.call_later(FIRST_LOOK_S, self._ask)
+        self._pause_s = FIRST_PROBE_S
+        self._timer: asyncio.TimerHandle = loop.call_later(FIRST_PROBE_S, self._probe)
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop the probes."""
         self._timer.cancel()
 
-    def _ask(self) -> None:
+    def _probe(self) -> None:
         self._transport.write(CONTINUE)
         self._timer = self._loop.call_later(REPLY_S, self._judge)
 
@@ -73,4 +73,4 @@ class HalfClosed:
             self._transport.abort()
             return
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-        self._timer = self._loop.call_later(self._pause_s, self._ask)
+        self._timer = self._loop.call_later(self._pause_s, self._probe)

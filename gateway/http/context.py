@@ -1,4 +1,4 @@
-"""What the gateway knows about one request while it is on its way."""
+"""The context of one request: its id, route, model and deadline, and its headers."""
 
 import math
 import re
@@ -9,27 +9,30 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 Headers = Iterable[tuple[bytes, bytes]]
+"""Names in lower case and values."""
 
-RESPOND = "marina.respond"
-"""ASGI extension of our own protocol: sends a whole response in one write."""
+REQUEST_ID_HEADER = b"x-request-id"
 
-_KEY = "marina.exchange"
+# Printable ASCII only, so that an id can stand unchanged in a header and in a log line.
+_SAFE_ID = re.compile(r"[\x20-\x7e]{1,128}")
+
+_KEY = "marina.request"
 
 
 @dataclass(slots=True)
 class RequestContext:
     """One request: its id and its start, and the route and model once they are known.
 
-    Mutable because the edge makes it before routing and reads it after the answer.
+    The middleware makes it before routing and reads it after the response, so it is mutable.
 
     Attributes:
         request_id: printable ASCII, at most 128 characters.
         started: seconds of the event loop's clock.
         route: template of the route that answers, empty until one does.
-        deadline: seconds of the event loop's clock, once it is known.
-        model: name of a model that exists, empty until it is found; never what the client merely typed.
-        headers: as they came, names in lower case.
-        held: bytes of its body that the gateway counts as held until it is answered.
+        model: name of a model that exists, empty until it is found; never unchecked text from the client.
+        deadline: seconds of the event loop's clock, infinite until it is known.
+        headers: as the client sent them, names in lower case.
+        held: bytes of its body that count against the gateway's budget until the request ends.
 
     """
 
@@ -42,33 +45,27 @@ class RequestContext:
     held: int = 0
 
 
-def attach(scope: Scope, exchange: RequestContext) -> None:
-    """Puts the exchange where everything behind the edge finds it."""
-    scope[_KEY] = exchange
+def attach(scope: Scope, request: RequestContext) -> None:
+    """Store the context in the request's scope."""
+    scope[_KEY] = request
 
 
 def context_of(scope: Scope) -> RequestContext:
-    """The exchange of the request that this scope belongs to."""
-    exchange: RequestContext = scope[_KEY]
-    return exchange
+    """Return the context of the request that this scope belongs to."""
+    request: RequestContext = scope[_KEY]
+    return request
 
 
 def header(headers: Headers, name: bytes) -> str | None:
-    """First value of a header; `name` in lower case. None when it is not there."""
+    """Return the first value of a header, None without one; `name` is in lower case."""
     for key, value in headers:
         if key == name:
             return value.decode("latin-1")
     return None
 
 
-REQUEST_ID_HEADER = b"x-request-id"
-
-# Printable ASCII only, so that an id can stand in a header and in a log line as it is.
-_SAFE = re.compile(r"[\x20-\x7e]{1,128}")
-
-
 def accepted_id(offered: str | None) -> str:
-    """The client's id when it is printable ASCII of at most 128 characters, else a new one of 32 hex digits."""
-    if offered is not None and _SAFE.fullmatch(offered):
+    """Return the client's id when it is printable ASCII of at most 128 characters, else a new one of 32 hex digits."""
+    if offered is not None and _SAFE_ID.fullmatch(offered):
         return offered
     return secrets.token_hex(16)

@@ -1,124 +1,155 @@
-"""Gives up on a request when its deadline passes or its client is gone."""
+"""The one limit on a request's time: its work is cancelled at its deadline, or when its client disconnects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
 from errors import DeadlinePassed, UnreadableInput
-from gateway.http.body import ClientDisconnect
 from logs import log_task_error
 
-EXTENSION = "marina.hang_up"
+DEADLINE_HEADER = b"x-deadline-ms"
+DISCONNECT = "marina.disconnect"
+"""ASGI extension of our own protocol: the `Disconnect` of the request's connection."""
 
-# Seconds of the event loop's clock: some thirty years after the machine's start.
-_NEVER = 1e9
+
+class ClientDisconnect(Exception):
+    """The client disconnected before its response was ready, so nobody is left to answer."""
 
 
 class Disconnect:
-    """One connection's end, told to whoever answers on it: cheaper than a task that waits for it."""
+    """The end of one connection; costs less than a task that waits for it.
 
-    __slots__ = ("callback", "gone")
+    `callback` is called when the client disconnects.
+    """
+
+    __slots__ = ("callback", "happened")
 
     def __init__(self) -> None:
         self.callback: Callable[[], object] | None = None
-        self.gone = False
+        self.happened = False
 
-    def happened(self) -> None:
-        """Tells it."""
-        self.gone = True
+    def report(self) -> None:
+        """Note that the client is gone, and stop the work for it."""
+        self.happened = True
         if self.callback is not None:
             self.callback()
 
 
-class DeadlineExpiredError(Exception):
-    """The moment came; not a TimeoutError, which business logic may raise for reasons of its own."""
+class CancelScope:
+    """Cancels the work inside it at a deadline of the event loop's clock, on a disconnect, or by `cancel`.
 
+        with CancelScope(deadline, disconnect):
+            ...
 
-class Patience:
-    """Cancels what runs inside at a moment of the event loop's clock, or when the client hangs up.
-
-    Raises DeadlineExpiredError or ClientDisconnect then.
+    Raises DeadlinePassed, ClientDisconnect, or the error that `cancel` was called with. `since` is the moment from
+    which the error counts the time that the request had.
     """
 
-    __slots__ = ("_hang_up", "_moment", "_reason", "_task", "_timer")
+    __slots__ = ("_deadline", "_disconnect", "_error", "_since", "_task", "_timer")
 
-    def __init__(self, moment: float, hang_up: Disconnect | None) -> None:
-        self._moment = moment
-        self._hang_up = hang_up
-        self._reason: type[Exception] | None = None
+    def __init__(
+        self, deadline: float = math.inf, disconnect: Disconnect | None = None, since: float | None = None
+    ) -> None:
+        self._deadline = deadline
+        self._disconnect = disconnect
+        self._since = since
+        self._error: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> "CancelScope":
         loop = asyncio.get_running_loop()
-        if self._hang_up is not None:
-            if self._hang_up.gone:
+        if self._disconnect is not None:
+            if self._disconnect.happened:
                 raise ClientDisconnect
-            self._hang_up.callback = self._left
+            self._disconnect.callback = self._disconnected
         self._task = asyncio.current_task(loop)
-        self._timer = loop.call_at(self._moment, self._expired)
+        self._since = loop.time() if self._since is None else self._since
+        if self._deadline < math.inf:
+            self._timer = loop.call_at(self._deadline, self._expired)
+        return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._timer.cancel()
-        if self._hang_up is not None:
-            self._hang_up.callback = None
-        given_up = self._reason is not None and self._task is not None and self._task.uncancel() == 0
-        if given_up and kind is asyncio.CancelledError and self._reason is not None:
-            raise self._reason from None
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._disconnect is not None:
+            self._disconnect.callback = None
+        # Another scope around this one, or the task's own end, may have cancelled it as well: that one decides then.
+        is_last = self._error is not None and self._task is not None and self._task.uncancel() == 0
+        if is_last and kind is asyncio.CancelledError:
+            raise self._taken() from None
 
-    def _expired(self) -> None:
-        self._cancel(DeadlineExpiredError)
+    def _taken(self) -> Exception:
+        # The error's traceback leads to this scope, so the scope must not lead back to the error.
+        error, self._error = self._error, None
+        assert error is not None
+        return error
 
-    def _left(self) -> None:
-        self._cancel(ClientDisconnect)
+    def move(self, deadline: float) -> None:
+        """Set another deadline."""
+        self._deadline = deadline
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expired)
 
-    def _cancel(self, reason: type[Exception]) -> None:
-        if self._reason is None and self._task is not None:
-            self._reason = reason
+    def cancel(self, error: Exception) -> None:
+        """Cancel the work; the scope ends with this error."""
+        if self._error is None and self._task is not None:
+            self._error = error
             self._task.cancel()
 
+    def _expired(self) -> None:
+        since = self._deadline if self._since is None else self._since
+        self.cancel(DeadlinePassed(f"no answer within {max(0.0, self._deadline - since) * 1000:.0f} ms"))
 
-def hang_up_of(scope: Scope) -> Disconnect | None:
-    """What tells of the end of this request's connection; None under a server without our protocol."""
-    extension = scope.get("extensions", {}).get(EXTENSION)
-    return extension if isinstance(extension, Disconnect) else None
+    def _disconnected(self) -> None:
+        self.cancel(ClientDisconnect())
 
 
-@asynccontextmanager
-async def watched(receive: Receive) -> AsyncIterator[None]:
-    """Cancels what runs inside when the client hangs up, under a server without our protocol: a task waits for it.
+def disconnect_of(scope: Scope) -> Disconnect:
+    """Return the disconnect of the request's connection; under another server than ours, one for `watching` to report.
 
-    The body must be read. Raises ClientDisconnect.
+    There, only a task that waits for the server's message notices a client that leaves.
     """
-    hang_up = Disconnect()
+    found = scope.get("extensions", {}).get(DISCONNECT)
+    return found if isinstance(found, Disconnect) else Disconnect()
 
+
+def watching(scope: Scope, receive: Receive, disconnect: Disconnect) -> AbstractContextManager[None]:
+    """Report a disconnect while the work inside runs, once the body is read; our own protocol does that by itself."""
+    return _OURS if DISCONNECT in scope.get("extensions", ()) else _watching(receive, disconnect)
+
+
+_OURS = nullcontext()
+
+
+@contextmanager
+def _watching(receive: Receive, disconnect: Disconnect) -> Iterator[None]:
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        hang_up.happened()
+        disconnect.report()
 
     watcher = asyncio.create_task(watch())
     watcher.add_done_callback(log_task_error)
     try:
-        async with Patience(_NEVER, hang_up):
-            yield
+        yield
     finally:
         watcher.cancel()
 
 
-DEADLINE_HEADER = b"x-deadline-ms"
-
-
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a request may take that says nothing, and the longest that any may ask for, in ms."""
+    """The time that a request without the header `X-Deadline-Ms` has, and the longest that any request has, in ms."""
 
     default_ms: int
     longest_ms: int
 
     def seconds(self, header: str | None) -> float:
-        """Seconds the request may take; the longest allowed when it asks for more.
+        """Return the seconds that a request with this header has.
 
         Raises UnreadableInput when the header is not a whole number of milliseconds.
         """
@@ -126,19 +157,5 @@ class Deadlines:
             return self.default_ms / 1000
         if not (header.isascii() and header.isdigit()):
             raise UnreadableInput("X-Deadline-Ms must be a whole number of milliseconds")
-        # Python reads no number of thousands of digits; one of more than 18 is longer than any allowed.
+        # Python parses no number of thousands of digits; one with more than 18 is longer than any allowed.
         return min(int(header) if len(header) <= 18 else self.longest_ms, self.longest_ms) / 1000
-
-
-@asynccontextmanager
-async def answered_within(moment: float) -> AsyncIterator[None]:
-    """Ends what runs inside at a moment of the event loop's clock, and raises DeadlinePassed then."""
-    started = asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout_at(moment) as limit:
-            yield
-    except TimeoutError:
-        # Only this deadline is the client's; a time limit inside business logic is an error of its own.
-        if not limit.expired():
-            raise
-        raise DeadlinePassed(f"no answer within {max(0.0, moment - started) * 1000:.0f} ms") from None

@@ -1,4 +1,4 @@
-"""Finds the one file of a multipart/form-data body, in memory."""
+"""The one file of a multipart/form-data body, found in memory."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,16 +20,16 @@ SHORT_HEAD = 512
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A part of the form that names a file: the form field it stands in, its media type, its bytes."""
+class FormFile:
+    """A part of the form that names a file: its form field, its media type, its bytes."""
 
     field_name: str
     media_type: str
     data: bytes = field(repr=False)
 
 
-def one_file(body: Body, field_name: str | None = None) -> File:
-    """The only file of the form; when `field_name` is given, the file must stand in that field.
+def one_file(body: Body, field_name: str | None = None) -> FormFile:
+    """Return the only file of the form; when `field_name` is given, the file must be in that field.
 
     Raises UnreadableInput when the form cannot be parsed or its file is empty, InvalidFields when it does not hold
     exactly one file in the right field.
@@ -44,7 +44,7 @@ def one_file(body: Body, field_name: str | None = None) -> File:
     return files[0]
 
 
-def _files(body: Body) -> list[File]:
+def _files(body: Body) -> list[FormFile]:
     boundary = body.options.get(b"boundary")
     if not boundary:
         raise UnreadableInput("the multipart content type names no boundary")
@@ -63,8 +63,8 @@ def _files(body: Body) -> list[File]:
     return collector.files
 
 
-def _alone(data: bytes, boundary: bytes) -> File | None:
-    """The file of a form that is nothing but that: by far the most common, and found without a parser's state machine.
+def _alone(data: bytes, boundary: bytes) -> FormFile | None:
+    """Return the file of a form that has nothing else: the most common form, read without a parser's state machine.
 
     None for any other form, and for one with anything unusual about it.
     """
@@ -79,12 +79,12 @@ def _alone(data: bytes, boundary: bytes) -> File | None:
     end = data.find(between, head_end + 4)
     if end < 0 or data[end + len(between) :] not in (b"--\r\n", b"--"):
         return None
-    return File(*named, data[head_end + 4 : end])
+    return FormFile(*named, data[head_end + 4 : end])
 
 
 @lru_cache(maxsize=256)
 def _head(lines: bytes) -> tuple[str, str] | None:
-    """Form field and media type from the head of a file's part; None for other parts and unusual heads."""
+    """Return form field and media type from the head of a file's part; None for other parts and unusual heads."""
     headers: dict[bytes, bytes] = {}
     for line in lines.split(b"\r\n"):
         name, colon, value = line.partition(b": ")
@@ -103,10 +103,10 @@ def _named(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
 
 
 class _Collector:
-    """Takes the parser's callbacks and keeps the files."""
+    """Receives the parser's callbacks and keeps the files."""
 
     def __init__(self) -> None:
-        self.files: list[File] = []
+        self.files: list[FormFile] = []
         self.ended = False
         self._parts = 0
         self._headers: dict[bytes, bytes] = {}
@@ -149,7 +149,7 @@ class _Collector:
         if named is None:
             return
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self.files.append(File(*named, data))
+        self.files.append(FormFile(*named, data))
 
     def _end(self) -> None:
         self.ended = True

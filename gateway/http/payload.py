@@ -1,7 +1,7 @@
-"""The request forms: what a route reads, made into the one payload that goes to the engine.
+"""The request forms: each makes a body into the one payload that goes to the engine.
 
-Pictures go upstream as raw bytes, whatever they came in: TorchServe's own multipart parser costs more than twice the
-processor time of a raw body.
+The engine gets pictures as raw bytes, whatever form they came in: TorchServe's own multipart parser costs more than
+twice the processor time of a raw body.
 """
 
 import re
@@ -20,12 +20,12 @@ from handlers import limits, picture_text
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 MANY = frozenset({"instances", "deterministic", "seed", "action_masks"})
-"""What a request of many observations holds: the list, and options beside it."""
+"""The fields of a request with many observations: the list, and options beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What the engine is sent: a content type and the bytes; `content` is the parsed JSON, where it is that."""
+    """A request to the engine: content type and bytes; `content` is the parsed JSON, where the payload is JSON."""
 
     content_type: str
     data: bytes = field(repr=False)
@@ -36,7 +36,7 @@ Form = Callable[[Body, Kind | None], Payload]
 
 
 def any_form(body: Body, kind: Kind | None) -> Payload:
-    """Every form that a model of this kind reads; a model of unknown kind is sent what came, files unpacked."""
+    """Read every form that a model of this kind accepts; a model of unknown kind gets the body, with files unpacked."""
     if kind == "policy":
         return _policy(body)
     if body.media_type == OCTETS or body.media_type.startswith("image/"):
@@ -50,17 +50,17 @@ def any_form(body: Body, kind: Kind | None) -> Payload:
 
 
 def one_picture(body: Body, kind: Kind | None) -> Payload:
-    """A multipart form with exactly one file, in any field."""
+    """Read a multipart form with exactly one file, in any field."""
     return _upload(body, kind, None)
 
 
 def picture_field_image(body: Body, kind: Kind | None) -> Payload:
-    """A multipart form with exactly one file, in the field `image`."""
+    """Read a multipart form with exactly one file, in the field `image`."""
     return _upload(body, kind, "image")
 
 
 def picture_base64(body: Body, kind: Kind | None) -> Payload:
-    """JSON {"image": base64 or data URL}."""
+    """Read JSON {"image": base64 or data URL}."""
     _refuse_kind(kind, "policy", "pictures")
     content = _json_only(body)
     if not isinstance(content, dict) or set(content) != {"image"} or not isinstance(content["image"], str):
@@ -69,7 +69,7 @@ def picture_base64(body: Body, kind: Kind | None) -> Payload:
 
 
 def state(body: Body, kind: Kind | None) -> Payload:
-    """JSON object of named fields: one observation."""
+    """Read a JSON object of named fields: one observation."""
     _refuse_kind(kind, "vision", "states")
     content = _json_only(body)
     # A part of an observation may be called `instances`; beside nothing but options it holds many of them.
@@ -84,7 +84,7 @@ FORMS: Mapping[str, Form] = {
     "one_picture": one_picture,
     "state": state,
 }
-"""The request forms that an alias in `config/` can name."""
+"""The request forms that a short route in `config/` can name."""
 
 
 def _upload(body: Body, kind: Kind | None, field_name: str | None) -> Payload:
@@ -127,7 +127,7 @@ def _parsed(body: Body) -> Any:
     try:
         return orjson.loads(body.data)
     except orjson.JSONDecodeError as error:
-        # The parser's own message would repeat nothing of the body, but its position helps whoever wrote it.
+        # The parser's own message repeats nothing of the body, and its position helps the client.
         raise UnreadableInput(f"the body is not valid JSON: {error.msg} (at {error.pos})") from error
 
 
@@ -140,12 +140,12 @@ _IMAGE_TYPE = re.compile(r"image/[a-z0-9.+-]{1,64}")
 
 
 def picture_type(media_type: str) -> str:
-    """The media type when it is an image's and safe to repeat in a header, else application/octet-stream."""
+    """Return the media type of an image that is safe to repeat in a header, else application/octet-stream."""
     return media_type if _IMAGE_TYPE.fullmatch(media_type) else OCTETS
 
 
 def from_base64(text: str) -> tuple[str, bytes]:
-    """Media type and bytes of a picture given as base64, with or without a data URL in front, lines wrapped or not.
+    """Decode a picture from base64, with or without a data URL in front; return its media type and bytes.
 
     Raises UnreadableInput when the text is not base64 or is empty, WrongMediaType for a data URL of something else.
     """
@@ -154,9 +154,10 @@ def from_base64(text: str) -> tuple[str, bytes]:
 
 
 def check_limits(payload: Payload, card: ModelCard) -> None:
-    """Raise TooLarge when the request holds more instances or pixels than the model takes in one.
+    """Raise TooLarge when the request holds more instances or pixels than the model's card allows.
 
-    Of a model without a card only single pictures are looked at: what its JSON means is known to its handler alone.
+    For a model without a card, only single pictures are checked: its handler alone knows what its JSON means. The
+    worker checks the same limits again.
     """
     found = limits.of(card)
     if payload.content_type == JSON and found.kind is None:

@@ -5,19 +5,15 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from errors import Internal, NotSupported, RequestError
-from gateway.http.body import BodyBudget, full
+from gateway.http.body import BodyBudget, budget_full
 from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
-from gateway.metrics import Metrics
-from gateway.middleware import CLIENT_GONE
-from gateway.tracing import SILENT, Tracer
-from logs import current_request_id, event
+from gateway.middleware import CLIENT_GONE, Recording, RequestRecorder
 
 if TYPE_CHECKING:
     from gateway.apikey import ApiKeys
@@ -52,14 +48,10 @@ StreamCall = Callable[[Any, Any], AsyncGenerator[Any, None]]
 class RequestInterceptor(grpc.aio.ServerInterceptor):
     """Gives each call its id, turns errors into statuses, and counts."""
 
-    def __init__(
-        self, metrics: Metrics, budget: BodyBudget, keys: "ApiKeys | None", tracer: Tracer, *, access_log: bool
-    ) -> None:
-        self._metrics = metrics
+    def __init__(self, recorder: RequestRecorder, budget: BodyBudget, keys: "ApiKeys | None") -> None:
+        self._recorder = recorder
         self._budget = budget
         self._keys = keys
-        self._tracer = tracer
-        self._access_log = access_log
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Return the call's own handler with this layer around it."""
@@ -77,20 +69,20 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, call: UnaryCall, path: str, route: str) -> UnaryCall:
         async def answer(message: Any, context: Any) -> Any:
-            with self._recorded(context, path, route, getattr(message, "id", "")) as record:
+            with self._recorded(context, path, route, getattr(message, "id", "")) as (call_context, recording):
                 try:
                     self._check_key(context, path)
-                    self._hold(record.call, message)
+                    self._hold(call_context, message)
                     return await call(message, context)
                 except RequestError as error:
-                    record.status = error.status
+                    recording.status = error.status
                     await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
                 except asyncio.CancelledError:
-                    record.status = CLIENT_GONE
+                    recording.status = CLIENT_GONE
                     raise
                 except Exception:
                     # The edge of the process: the client gets a status and no stack trace, whatever broke.
-                    record.status = Internal.status
+                    recording.status = Internal.status
                     logger.exception("unexpected_error", extra={"fields": {"path": path}})
                     await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
 
@@ -99,58 +91,36 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
     def _stream(self, call: StreamCall, path: str) -> UnaryCall:
         # Not a generator: gRPC ends one whose client left later, in another context than its span's.
         async def answer(messages: Any, context: Any) -> None:
-            with self._recorded(context, path, path, "") as record:
+            with self._recorded(context, path, path, "") as (_, recording):
                 try:
                     self._check_key(context, path)
                     async with aclosing(call(messages, context)) as answers:
                         async for each in answers:
                             await context.write(each)
                 except RequestError as error:
-                    record.status = error.status
+                    recording.status = error.status
                     await context.abort(_CODES.get(error.status, grpc.StatusCode.INTERNAL), error.detail)
                 except asyncio.CancelledError:
-                    record.status = CLIENT_GONE
+                    recording.status = CLIENT_GONE
                     raise
 
         return answer
 
     @contextmanager
-    def _recorded(self, context: Any, path: str, route: str, own_id: str) -> Iterator["_CallRecord"]:
+    def _recorded(self, context: Any, path: str, route: str, own_id: str) -> Iterator[tuple[RequestContext, Recording]]:
         """Record one call from its beginning to its end; `route` is empty for a call that the gateway does not know."""
-        call = self._begin(context, route, own_id)
-        record = _CallRecord(call)
-        try:
-            tracer = SILENT if _name(path) in OPEN_CALLS else self._tracer
-            with tracer.request("gRPC", call) as span:
-                try:
-                    yield record
-                finally:
-                    span.answered(call, int(record.status))
-        finally:
-            self._end(call, path, int(record.status))
-
-    def _begin(self, context: Any, route: str, own_id: str) -> RequestContext:
-        request_id = _request_id(context, own_id)
-        current_request_id.set(request_id)
-        call = RequestContext(request_id, asyncio.get_running_loop().time(), route, headers=_headers(context))
+        started = asyncio.get_running_loop().time()
+        call = RequestContext(_request_id(context, own_id), started, route, headers=_headers(context))
         current_call.set(call)
-        self._metrics.in_flight.inc()
-        return call
-
-    def _end(self, call: RequestContext, path: str, status: int) -> None:
-        seconds = asyncio.get_running_loop().time() - call.started
-        self._budget.give_back(call.held)
-        self._metrics.in_flight.dec()
-        self._metrics.request(call.model, call.route or "unmatched", status, seconds)
-        if self._access_log:
-            ms = round(seconds * 1000, 3)
-            event(logger, logging.INFO, "request", method="gRPC", path=path, model=call.model, status=status, ms=ms)
+        with self._recorder.record("gRPC", path, call, traced=_name(path) not in OPEN_CALLS) as recording:
+            recording.status = HTTPStatus.OK
+            yield call, recording
 
     def _hold(self, call: RequestContext, message: Any) -> None:
         """Count a message as held until its call ends. Raises OverCapacity when it exceeds the budget."""
         size = message.ByteSize() if hasattr(message, "ByteSize") else 0
         if not self._budget.take(size):
-            raise full()
+            raise budget_full()
         call.held = size
 
     def _check_key(self, context: Any, path: str) -> None:
@@ -158,14 +128,6 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         if self._keys is not None and _name(path) not in OPEN_CALLS:
             metadata = dict(context.invocation_metadata() or ())
             self._keys.admit(_text(metadata.get("authorization")), _text(metadata.get("x-api-key")))
-
-
-@dataclass(slots=True)
-class _CallRecord:
-    """One call and its status."""
-
-    call: RequestContext
-    status: int = HTTPStatus.OK
 
 
 def _not_offered(path: str) -> UnaryCall:
@@ -176,7 +138,7 @@ def _not_offered(path: str) -> UnaryCall:
 
 
 async def _refuse(_: Any, __: Any) -> None:
-    raise full()
+    raise budget_full()
 
 
 def _name(path: str) -> str:

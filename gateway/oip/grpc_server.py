@@ -11,7 +11,6 @@ from gateway.oip.inference import InferenceRunner
 from gateway.oip.repository import ModelRepository
 from gateway.server import check_host
 from gateway.services import Services
-from gateway.tracing import Tracer
 from logs import event
 from settings.schema import GatewaySettings
 
@@ -30,7 +29,6 @@ async def grpc_server(
     runner: InferenceRunner,
     repository: ModelRepository,
     keys: "ApiKeys | None",
-    tracer: Tracer,
     version: str,
 ) -> AsyncIterator[None]:
     """Serve inside the block; at its end, take no new call and wait for those under way.
@@ -50,8 +48,8 @@ async def grpc_server(
     check_host(gateway)
     # The library logs an error when a client leaves while its status is sent.
     logging.getLogger("grpc._cython.cygrpc").addFilter(_is_not_client_gone)
-    interceptor = RequestInterceptor(services.metrics, services.receiving, keys, tracer, access_log=gateway.access_log)
-    options = _options(gateway, shared=services.siblings is not None)
+    interceptor = RequestInterceptor(services.recorder, services.budget, keys)
+    options = _options(gateway, shared=services.slot is not None)
     server = grpc.aio.server(interceptors=[interceptor], options=options)
     servicer = GrpcServicer(services, runner, repository, version)
     server.add_generic_rpc_handlers((servicer.handlers(),))

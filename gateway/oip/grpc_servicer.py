@@ -14,8 +14,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 from errors import RequestError, UnreadableInput
-from gateway.http.body import full
-from gateway.http.deadline import answered_within
+from gateway.http.body import budget_full
+from gateway.http.deadline import CancelScope
 from gateway.oip import open_inference_pb2 as pb
 from gateway.oip.grpc_interceptor import current_call
 from gateway.oip.infer_messages import InferRequest, InferResponse, RequestedOutput, Tensor, from_raw, is_known, to_raw
@@ -134,7 +134,7 @@ class GrpcServicer:
         if remaining_s is None:
             limits.append(services.deadlines.default_ms / 1000)
         deadline = asyncio.get_running_loop().time() + min(each for each in limits if each is not None)
-        async with answered_within(deadline):
+        with CancelScope(deadline):
             version = await services.catalog.find(request.model, request.version)
             call = current_call.get()
             call.model = version.model
@@ -143,9 +143,9 @@ class GrpcServicer:
         return write_response(response)
 
     async def _stream_infer(self, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-        size, budget = message.ByteSize(), self._services.receiving
+        size, budget = message.ByteSize(), self._services.budget
         if not budget.take(size):
-            raise full()
+            raise budget_full()
         try:
             response = await self._infer(message, None)
         finally:

@@ -12,7 +12,6 @@ from gateway.http.payload import check_limits
 from gateway.oip.infer_messages import BYTES, InferRequest, InferResponse, RequestedOutput, Tensor
 from gateway.oip.infer_statistics import InferStatistics, StageTimer
 from gateway.oip.tensor_metadata import inputs_of
-from gateway.pipeline import parsed
 from gateway.services import Services
 from handlers.outputs import OutputTensor, tensors
 
@@ -95,7 +94,7 @@ def _requested(
 
 def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
     if isinstance(answer, EngineResponse):
-        return parsed(answer)
+        return answer.content()
     content = answer.content
     if answer.status < 400 and isinstance(content, dict) and isinstance(content.get("predictions"), list):
         return content

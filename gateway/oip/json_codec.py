@@ -8,10 +8,8 @@ from math import prod
 from typing import Any
 
 import orjson
-from starlette.responses import Response
 
-from errors import RequestError, UnreadableInput
-from gateway.http.responses import json_response
+from errors import UnreadableInput
 from gateway.oip.infer_messages import (
     BYTES,
     InferRequest,
@@ -27,23 +25,6 @@ from gateway.oip.infer_messages import (
 LENGTH_HEADER = b"inference-header-content-length"
 _INTEGERS = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 _INTEGERS |= {f"UINT{bits}": (0, 2**bits) for bits in (8, 16, 32, 64)}
-
-
-def is_protocol_path(path: str) -> bool:
-    """Return whether a path belongs to the protocol."""
-    return path == "/v2" or path.startswith("/v2/")
-
-
-def protocol_error(error: RequestError, request_id: str) -> Response:
-    """Return an error in the protocol's form, {"error": text}, with the request id beside it."""
-    return json_response({"error": error.detail, "request_id": request_id}, error.status, error.headers)
-
-
-def unknown_call(path: str, status: int, text: str, request_id: str, headers: Mapping[str, str] | None) -> Response:
-    """Return the error for a path or a method that the gateway does not serve."""
-    if status == 404:
-        text = f"{path[:80]} is not offered here; /v2 lists the extensions that are"
-    return json_response({"error": text, "request_id": request_id}, status, headers)
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

@@ -7,21 +7,19 @@ Inference takes no part of the web framework but its response.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from errors import DeadlinePassed, RequestError
 from gateway.catalog import ServedVersion
 from gateway.http.body import OCTETS, read_body
 from gateway.http.context import RequestContext, context_of, header
-from gateway.http.deadline import DEADLINE_HEADER, DeadlineExpiredError, Patience, hang_up_of, watched
+from gateway.http.deadline import DEADLINE_HEADER, CancelScope, disconnect_of, watching
 from gateway.http.responses import JSON, json_response
 from gateway.oip.documented import PARAMETERS, READY_ONLY, SAMPLES, body_of, oip_answers
 from gateway.oip.infer_messages import InferRequest, InferResponse
@@ -30,14 +28,11 @@ from gateway.oip.json_codec import (
     LENGTH_HEADER,
     parameters_of,
     parse_object,
-    protocol_error,
     read_request,
     write_response,
 )
 from gateway.oip.repository import ModelRepository, server_metadata
 from gateway.services import Services, services_of
-
-INFER_ROUTES = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,44 +42,35 @@ class InferEndpoint:
     route: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, errors of the client included."""
+        """Answer, or raise the RequestError that the middleware answers with."""
         context = context_of(scope)
         context.route = self.route
-        try:
-            response = await self._answer(services_of(scope), context, scope, receive)
-        except RequestError as error:
-            response = protocol_error(error, context.request_id)
+        response = await self._answer(services_of(scope), context, scope, receive)
         await response(scope, receive, send)
 
     async def _answer(self, services: Services, context: RequestContext, scope: Scope, receive: Receive) -> Response:
         runner: InferenceRunner = scope["state"]["inference"]
-        hang_up = hang_up_of(scope)
+        disconnect = disconnect_of(scope)
         context.deadline = context.started + services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
-        try:
-            async with Patience(context.deadline, hang_up):
-                version, request = await self._read(services, context, scope, receive)
-            async with Patience(context.deadline, hang_up):
-                if hang_up is not None:
-                    return _response(await runner.infer(version, request, context), request)
-                async with watched(receive):
-                    return _response(await runner.infer(version, request, context), request)
-        except DeadlineExpiredError:
-            late = (context.deadline - context.started) * 1000
-            raise DeadlinePassed(f"no answer within {late:.0f} ms") from None
+        with CancelScope(context.deadline, disconnect, context.started) as limit:
+            version, request = await self._read(services, context, scope, receive)
+            own = request.timeout_s()
+            if own is not None:
+                context.deadline = min(context.deadline, asyncio.get_running_loop().time() + own)
+                limit.move(context.deadline)
+            with watching(scope, receive, disconnect):
+                return _response(await runner.infer(version, request, context), request)
 
     async def _read(
         self, services: Services, context: RequestContext, scope: Scope, receive: Receive
     ) -> tuple[ServedVersion, InferRequest]:
-        """Return the version that answers and the request, whose own timeout may bring the deadline nearer."""
+        """Return the version that answers and the request."""
         path = scope["path_params"]
         version = await services.catalog.find(path["model"], path.get("version"))
         context.model = version.model
         services.admission.check(version.model, context.deadline)
-        body = await read_body(scope, receive, services.settings.gateway.max_body_bytes)
+        body = await read_body(scope, receive, services.budget)
         request = read_request(body.data, header(scope["headers"], LENGTH_HEADER), version.model, path.get("version"))
-        own = request.timeout_s()
-        if own is not None:
-            context.deadline = min(context.deadline, asyncio.get_running_loop().time() + own)
         return version, request
 
 
@@ -96,22 +82,6 @@ def _response(response: InferResponse, request: InferRequest) -> Response:
     return Response(body, headers=headers | {LENGTH_HEADER.decode(): str(length)}, media_type=OCTETS)
 
 
-class ProtocolRoute(APIRoute):
-    """A route whose errors have the protocol's form."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's own handler, with errors written in the protocol's form."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except RequestError as error:
-                return protocol_error(error, context_of(request.scope).request_id)
-
-        return answer
-
-
 def _repository(request: Request) -> ModelRepository:
     repository: ModelRepository = request.scope["state"]["repository"]
     return repository
@@ -119,7 +89,7 @@ def _repository(request: Request) -> ModelRepository:
 
 Repository = Annotated[ModelRepository, Depends(_repository)]
 
-router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=ProtocolRoute)
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
 @router.get("", responses=oip_answers(SAMPLES["server"]))
@@ -230,5 +200,5 @@ async def _content(request: Request) -> dict[str, Any]:
     # A body is optional here; some stock clients send none at all.
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return {}
-    limit = services_of(request.scope).settings.gateway.max_body_bytes
-    return parse_object((await read_body(request.scope, request.receive, limit)).data)
+    budget = services_of(request.scope).budget
+    return parse_object((await read_body(request.scope, request.receive, budget)).data)

@@ -8,8 +8,7 @@ from errors import NoWorker
 from gateway.documented import answers
 from gateway.http.responses import json_response
 from gateway.metrics import model_metrics
-from gateway.routes.deps import ServicesDep
-from gateway.services import missing_models
+from gateway.services import ServicesDep, missing_models
 
 router = APIRouter(tags=["operation"])
 

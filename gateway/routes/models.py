@@ -10,7 +10,7 @@ from errors import UnknownModel
 from gateway.catalog import ServedModel
 from gateway.documented import MODEL_EXAMPLE, answers
 from gateway.http.responses import json_response
-from gateway.routes.deps import ServicesDep
+from gateway.services import ServicesDep
 
 router = APIRouter(tags=["models"])
 

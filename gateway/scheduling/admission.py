@@ -1,8 +1,8 @@
-"""Bounded admission: how many requests of one model may be inside the gateway, waiting or in the engine.
+"""The 429 rule: how many requests of one model may be inside the gateway, waiting or in the engine.
 
-The bound is `max_places`, and less where the model is slow: while it is saturated its speed is measured, and a request
-that would have to wait longer than `max_wait_ms`, or than most of its own deadline, is refused at once. Requests inside
-wait in order of arrival: with so short a queue that is fair, and none of them is too late already.
+The bound is `max_places`, and less for a slow model. While a model is saturated its speed is measured, and a request
+that would wait longer than `max_wait_ms`, or than most of its own deadline, is refused at once. Requests inside wait in
+order of arrival: with so short a queue that is fair, and none of them is too late already.
 """
 
 import math
@@ -11,28 +11,29 @@ from collections import deque
 from collections.abc import Callable
 
 from errors import OverCapacity
-from gateway.hooks import EngineResponse, Load, PredictionRequest, Predictor
+from gateway.hooks import EngineResponse, PredictionRequest, Predictor, QueueKey
 from gateway.metrics import Metrics
+from gateway.scheduling.queue import Parallelism
 from settings.schema import AdmissionSettings
 
 # Long enough for several batches, short enough to follow a change.
 MEMORY_S = 2.0
-# A slow model takes longer than that for as many answers as say something; so long is what is remembered of it.
+# A slow model takes longer for enough answers to measure it, so the memory of it is that long.
 LEAST_ANSWERS = 8
-# Fewer answers say nothing yet, unless they took MEMORY_S: the first of a worker is far slower than the next.
+# Fewer answers are no measurement, unless they took MEMORY_S: the first one of a worker is far slower than the next.
 ENOUGH_ANSWERS = 32
-# Nor does less saturated time than this.
+# Less saturated time than this is no measurement either.
 ENOUGH_S = 0.25
-# How long the best rate counts: in this time an engine that became slower is believed, to 1/e.
+# The best rate fades to 1/e in this time, so that an engine that became slower is measured as slower.
 BEST_S = 30.0
 
 
 class Speed:
-    """Answers by time, counted only while the model is saturated; older ones count less and less.
+    """The rate at which a model answers while it is saturated; older answers count less and less.
 
     A model that waits for requests would look as slow as they come. And a gateway busy with refusals takes processor
-    time from the workers: what they answer meanwhile is less than they can do. So the best rate seen counts until it
-    has faded, and only saturated time lets it fade.
+    time from the workers, which answer less meanwhile than they can. So the best rate counts until it has faded, and
+    it fades in saturated time only.
     """
 
     __slots__ = ("_answers", "_best", "_last", "_parallel", "_seconds", "_seen", "_seen_s", "is_saturated")
@@ -46,7 +47,7 @@ class Speed:
 
     @property
     def per_second(self) -> float | None:
-        """Answers a second; None while too little was seen of a saturated model."""
+        """Answers a second; None while the measurement is too short."""
         if self._seen == 0 or self._seen_s < ENOUGH_S:
             return None
         if self._seen < ENOUGH_ANSWERS and self._seen_s < MEMORY_S:
@@ -54,10 +55,10 @@ class Speed:
         return max(self._answers / self._seconds, self._best)
 
     def look(self, now: float, inside: int, parallel: int) -> None:
-        """Note that time has passed up to `now`, and whether the model is saturated from now on.
+        """Count the time up to `now`, and note if the model is saturated from now on.
 
-        It is when more requests are `inside` than its workers can have at work at once (`parallel`). When that changes,
-        the workers did, and what was measured before says nothing any more.
+        It is when more requests are `inside` than its workers can process at once (`parallel`). When that number
+        changes, the workers have changed, and the measurement starts anew.
         """
         if parallel != self._parallel:
             self._parallel = parallel
@@ -82,7 +83,7 @@ class Speed:
         self._answers *= fade
         self._seen_s += passed
         self._best *= math.exp(-passed / BEST_S)
-        # Over a shorter time the rate of answers that come in batches swings, and its crests are no speed.
+        # Answers come in batches: over a shorter time their rate swings, and its peaks are no speed.
         if self._seen_s >= MEMORY_S:
             self._best = max(self._best, self._answers / self._seconds)
 
@@ -91,142 +92,139 @@ class Speed:
         self._seen = 0
 
 
-# How much of its deadline a request may spend in line; the rest is for the engine and the way back.
+# The share of its deadline that a request may wait; the rest is for the engine and the response.
 SHARE_OF_DEADLINE = 0.6
 
-# No client is told to stay away for longer: who knows what the load will be then.
+# The longest Retry-After: nobody knows the load of a later time.
 LONGEST_RETRY_S = 10
-# So many are remembered of those who were told to come back.
-MOST_TOLD = 50_000
-
-Parallel = Callable[[Load], int]
-"""Whose load → how many of its requests the engine can have at work at once."""
+# The most refused clients that are remembered, with the time at which each may return.
+MOST_RETURNING = 50_000
 
 
 class _Model:
-    """What is inside for one model."""
+    """The requests inside for one model."""
 
-    __slots__ = ("_told", "inside", "max_places", "speed")
+    __slots__ = ("_returning", "inside", "max_places", "speed")
 
     def __init__(self, max_places: int) -> None:
         self.max_places = max_places
         self.inside = 0
         self.speed = Speed()
-        self._told: deque[float] = deque(maxlen=MOST_TOLD)
+        self._returning: deque[float] = deque(maxlen=MOST_RETURNING)
 
     def wait_s(self) -> float:
-        """Return how long one more request would wait, as far as the model's speed is known."""
+        """Return how long one more request would wait; 0.0 while the model's speed is unknown."""
         rate = self.speed.per_second
         return self.inside / rate if rate else 0.0
 
     def retry_after_s(self, now: float, wait_s: float) -> int:
-        """Return in how many whole seconds the client that is refused at `now` may come back.
+        """Return after how many whole seconds a client that is refused at `now` may return.
 
-        After half the time that requests wait now, and after those who were told to come back before it: each gets the
-        time that the model takes to answer them, so that a crowd comes back no faster than it can be answered.
+        That is half the time that requests wait now, plus the time that the model takes to answer the clients that
+        return before this one, so that a crowd returns no faster than the model can answer it.
         """
-        while self._told and self._told[0] <= now:
-            self._told.popleft()
+        while self._returning and self._returning[0] <= now:
+            self._returning.popleft()
         rate = self.speed.per_second
-        before_it_s = len(self._told) / rate if rate else 0.0
+        before_it_s = len(self._returning) / rate if rate else 0.0
         after = min(max(1, math.ceil(wait_s / 2 + before_it_s)), LONGEST_RETRY_S)
-        self._told.append(now + after)
+        self._returning.append(now + after)
         return after
 
 
 class Slot:
-    """One request's place with its model, from its making until it is left."""
+    """One request's slot at its model, taken when it is made and kept until `leave`."""
 
-    __slots__ = ("_admission", "_load", "_model")
+    __slots__ = ("_admission", "_key", "_model")
 
-    def __init__(self, admission: "AdmissionControl", load: Load, model: _Model) -> None:
+    def __init__(self, admission: "AdmissionControl", key: QueueKey, model: _Model) -> None:
         self._admission = admission
-        self._load = load
+        self._key = key
         self._model = model
         model.inside += 1
-        admission.metrics.admitted(load[0])
-        admission.look(load, model)
+        admission.metrics.admitted(key[0])
+        admission.look(key, model)
 
     def leave(self, *, answered: bool) -> None:
-        """Free the place; an answer counts for the model's speed."""
+        """Free the slot; an answer counts for the model's speed."""
         if answered:
             self._model.speed.answered()
         self._model.inside -= 1
-        self._admission.metrics.left(self._load[0])
-        self._admission.look(self._load, self._model)
+        self._admission.metrics.left(self._key[0])
+        self._admission.look(self._key, self._model)
 
 
 class AdmissionControl:
-    """Lets requests in while there is room for them.
+    """Lets requests in while their model has room for them.
 
-    `processes` share the places of each model; `clock` tells seconds, from the same start as deadlines do.
+    `processes` share the slots of each model; `clock` returns seconds of the same clock as deadlines.
     """
 
     def __init__(
         self,
         engine: Predictor,
         limits: AdmissionSettings,
-        parallel: Parallel,
+        parallelism: Parallelism,
         metrics: Metrics,
         processes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._limits = limits
-        self._parallel = parallel
+        self._parallelism = parallelism
         self.metrics = metrics
         self._processes = processes
         self._clock = clock
-        self._models: dict[Load, _Model] = {}
+        self._models: dict[QueueKey, _Model] = {}
 
     def is_pressed(self, model: str) -> bool:
-        """Say whether a request that comes now may have no place; when it does not, `check` need not be asked."""
+        """Return True when a request that comes now may be refused; `check` decides."""
         counted = self._models.get((model, None))
         return counted is not None and (counted.speed.is_saturated or counted.inside >= counted.max_places)
 
     def check(self, model: str, deadline: float) -> None:
-        """Raise OverCapacity when a request that comes now has no place; for before its body is read."""
+        """Raise OverCapacity when a request that comes now has no slot; call this before its body is read."""
         counted = self._models.get((model, None))
         if counted is not None:
-            self._refuse_beyond((model, None), counted, deadline)
+            self._check((model, None), counted, deadline)
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """Return the engine's answer. Raises OverCapacity without a wait when there is no place."""
-        place = self.enter(request.load, request.deadline)
+        """Return the engine's response. Raises OverCapacity at once when there is no slot."""
+        slot = self.enter(request.queue_key, request.deadline)
         answered = False
         try:
-            answer = await self._engine.predict(request)
+            response = await self._engine.predict(request)
             answered = True
-            return answer
+            return response
         finally:
-            place.leave(answered=answered)
+            slot.leave(answered=answered)
 
-    def enter(self, load: Load, deadline: float) -> Slot:
-        """Return a place inside, to be left again. Raises OverCapacity when there is none."""
-        model = self._models.get(load) or self._open(load)
-        self._refuse_beyond(load, model, deadline)
-        return Slot(self, load, model)
+    def enter(self, key: QueueKey, deadline: float) -> Slot:
+        """Return a slot, to be left again. Raises OverCapacity when there is none."""
+        model = self._models.get(key) or self._open(key)
+        self._check(key, model, deadline)
+        return Slot(self, key, model)
 
-    def look(self, load: Load, model: _Model) -> None:
-        """Note who is inside now."""
-        model.speed.look(self._clock(), model.inside, self._parallel(load))
+    def look(self, key: QueueKey, model: _Model) -> None:
+        """Note the number of requests inside."""
+        model.speed.look(self._clock(), model.inside, self._parallelism(key))
 
-    def _open(self, load: Load) -> _Model:
-        places = self._limits.models.get(load[0], self._limits.max_places)
-        model = self._models[load] = _Model(max(1, places // self._processes))
+    def _open(self, key: QueueKey) -> _Model:
+        places = self._limits.models.get(key[0], self._limits.max_places)
+        model = self._models[key] = _Model(max(1, places // self._processes))
         return model
 
-    def _refuse_beyond(self, load: Load, model: _Model, deadline: float) -> None:
+    def _check(self, key: QueueKey, model: _Model, deadline: float) -> None:
         wait_s = model.wait_s()
-        # What the workers can have before them waits for nobody; without it a speed once measured too low would stay.
-        at_work = model.inside <= self._parallel(load)
-        if model.inside < model.max_places and (at_work or wait_s <= self._bearable_s(deadline)):
+        # Requests that the workers can process at once do not wait; without this, a speed measured too low would stay.
+        at_work = model.inside <= self._parallelism(key)
+        if model.inside < model.max_places and (at_work or wait_s <= self._longest_wait_s(deadline)):
             return
-        self.metrics.shed(load[0])
+        self.metrics.shed(key[0])
         headers = {"retry-after": str(model.retry_after_s(self._clock(), wait_s))}
-        raise OverCapacity(f"too many requests wait for model {load[0]}", headers=headers)
+        raise OverCapacity(f"too many requests wait for model {key[0]}", headers=headers)
 
-    def _bearable_s(self, deadline: float) -> float:
+    def _longest_wait_s(self, deadline: float) -> float:
         """Return how long a request with this deadline may wait."""
         longest = self._limits.max_wait_ms
         left = (deadline - self._clock()) * SHARE_OF_DEADLINE

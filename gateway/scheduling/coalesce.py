@@ -1,18 +1,21 @@
-"""Concurrent single observations for one policy travel to the engine as one request of many.
+"""Concurrent single observations for one policy go to the engine as one request of many.
 
-    requests ──▶ lane of (model, version) ── one is back, or max_delay_ms is over ──▶ {"instances": [...]} ──▶ split
+    requests ──▶ batch of (model, version) ── the one before is back, or max_delay_ms ──▶ {"instances": [...]} ──▶ split
 
-The first request of a lane goes at once, so a lone client waits for nobody. A request that nobody joined is sent as it
-came. When a request of many is refused, its members are sent one by one, and each gets its own answer.
+The first request goes at once, so a lone client waits for nobody, and a batch of one is sent as it came. Only
+observations that the model's card accepts beyond any doubt are batched; any other goes alone, so that the handler
+judges it and no other request suffers. When a batch is refused, its members are sent one by one, and each gets its own
+response.
 
-Logs and traces know a task by its context. A member's own is kept, because whoever joins last sets off them all.
+Logs and traces know a task by its context. Each member's own is kept, because the last one to join sends all of them.
 """
 
 import asyncio
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,11 +37,11 @@ _LARGEST = 3.4e38
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ObservationReader:
     """Reads one observation of a policy with a flat space: names of its fields if it has some, bounds of each.
 
-    `most` observations may travel together; None is for the gateway's settings to say. Never more than `limit`, which a
-    worker takes in one request.
+    At most `most` observations go into one request; None leaves that to the gateway's settings. A worker takes no more
+    than `limit`.
     """
 
     names: tuple[str, ...] | None
@@ -47,7 +50,7 @@ class Reader:
     limit: int = limits.MAX_INSTANCES["policy"]
 
     def read(self, body: bytes) -> list[float] | None:
-        """The observation's numbers in order; None for whatever is not one good observation."""
+        """Return the observation's numbers in order; None for anything but one valid observation."""
         try:
             content = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -72,8 +75,8 @@ class Reader:
             return None
 
 
-def reader_for(card: ModelCard) -> Reader | None:
-    """The reader of a policy's observations; None for other models and for spaces that are not flat."""
+def reader_for(card: ModelCard) -> ObservationReader | None:
+    """Return the reader of a policy's observations; None for other models and for spaces that are not flat."""
     observation = card.get("observation")
     most = registration(card).get("coalesce")
     if kind_of(card) != "policy" or not isinstance(observation, Mapping) or most == 1:
@@ -88,7 +91,7 @@ def reader_for(card: ModelCard) -> Reader | None:
     names = observation.get("fields")
     if lows is None or highs is None or (names is not None and len(names) != shape[0]):
         return None
-    return Reader(
+    return ObservationReader(
         None if names is None else tuple(names),
         tuple(zip(lows, highs, strict=True)),
         most,
@@ -111,9 +114,9 @@ _decoder = json.JSONDecoder()
 
 
 def split(body: bytes, count: int) -> list[bytes] | None:
-    """The answer's `count` predictions, each between the head and the tail of the whole; None when it has not so many.
+    """Split a response into one for each of its `count` predictions, as the handler wrote them; None if it cannot.
 
-    Only ASCII is cut, as the kit's handlers write it: there a character is a byte.
+    Only ASCII is split, as Marina's handlers write it: there a character is a byte.
     """
     if not body.isascii():
         return None
@@ -143,22 +146,22 @@ def _pieces(text: str, position: int, count: int) -> tuple[list[str] | None, int
     return (pieces if len(pieces) == count and _END.match(text, end) else None), end
 
 
-FindReader = Callable[[str, str | None], Reader | None]
-"""Model and version → what reads its observations; None when they travel alone."""
+FindReader = Callable[[str, str | None], ObservationReader | None]
+"""Model and version → what reads its observations; None when they go alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """One request in a lane: its observation, where its answer goes, and the context that it came in."""
+    """One request in a batch: its observation, the future of its response, and the context that it came in."""
 
     request: PredictionRequest
     values: list[float]
-    answer: asyncio.Future[EngineResponse]
+    response: asyncio.Future[EngineResponse]
     context: Context
 
 
 class Coalescer:
-    """Sorts requests into lanes; what cannot share a ride goes straight on."""
+    """Sorts observations into batches and passes other requests on."""
 
     def __init__(
         self, engine: Predictor, settings: CoalesceSettings, find_reader: FindReader, metrics: Metrics, tracer: Tracer
@@ -168,37 +171,40 @@ class Coalescer:
         self._find_reader = find_reader
         self._metrics = metrics
         self._tracer = tracer
-        self._lanes: dict[tuple[str, str | None], _Lane] = {}
+        self._batchers: dict[tuple[str, str | None], Batcher] = {}
 
-    async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The request's own answer, whoever it travelled with."""
+    def predict(self, request: PredictionRequest) -> Awaitable[EngineResponse]:
+        """Return the request's own response, in a batch or alone."""
         values = self.values_of(request)
-        if values is None:
-            return await self._engine.predict(request)
-        return await self.join(request, values)
+        return self._engine.predict(request) if values is None else self.join(request, values)
 
     def values_of(self, request: PredictionRequest) -> list[float] | None:
-        """The observation's numbers; None when it travels alone."""
+        """Return the observation's numbers; None when it goes alone."""
         reader = self._find_reader(request.model, request.version)
         return None if reader is None else reader.read(request.body)
 
     def join(self, request: PredictionRequest, values: list[float]) -> asyncio.Future[EngineResponse]:
-        """Puts a request with these numbers into its lane; its answer comes as it would from `predict`."""
-        key = (request.model, request.version)
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(self._engine, self._settings, self._metrics, self._tracer)
-        reader = self._find_reader(request.model, request.version)
-        # A rollout may change it under way, so each that joins brings it along.
-        most = (reader.most if reader else None) or self._settings.max_batch
-        lane.size = min(most, reader.limit) if reader else most
-        member = _Member(request, values, asyncio.get_running_loop().create_future(), copy_context())
-        lane.join(member)
-        return member.answer
+        """Put a request with these numbers into a batch; the future is its response."""
+        return self.batcher(request.model, request.version).join(request, values)
+
+    def batcher(self, model: str, version: str | None) -> "Batcher":
+        """Return the batches that requests for this version of a model join."""
+        key = (model, version)
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            batcher = self._batchers[key] = Batcher(self._engine, self._settings, self._metrics, self._tracer)
+        # A rollout may change the reader at any time.
+        batcher.size = self._batch_size(self._find_reader(model, version))
+        return batcher
+
+    def _batch_size(self, reader: ObservationReader | None) -> int:
+        if reader is None:
+            return self._settings.max_batch
+        return min(reader.most or self._settings.max_batch, reader.limit)
 
 
-class _Lane:
-    """The observations for one version of one policy."""
+class Batcher:
+    """The batches of one version of one policy: at most one that is open, and those that the engine has."""
 
     def __init__(self, engine: Predictor, settings: CoalesceSettings, metrics: Metrics, tracer: Tracer) -> None:
         self._engine = engine
@@ -206,109 +212,141 @@ class _Lane:
         self._metrics = metrics
         self._tracer = tracer
         self.size = settings.max_batch
-        self._waiting: list[_Member] = []
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.Handle | None = None
+        self._open: list[_Member] = []
+        self._is_sending = False  # the open batch's task is there, and has not begun
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
-    def join(self, member: _Member) -> None:
-        """Takes a member; it leaves with the next ride."""
-        self._waiting.append(member)
-        if len(self._waiting) >= self.size:
-            self._leave()
-        elif self._timer is None:
-            self._set_timer()
+    def join(self, request: PredictionRequest, values: list[float]) -> asyncio.Future[EngineResponse]:
+        """Add a request with these numbers to the open batch; the future is its response."""
+        response: asyncio.Future[EngineResponse] = asyncio.get_running_loop().create_future()
+        self._open.append(_Member(request, values, response, copy_context()))
+        if len(self._open) >= self.size:
+            self._close()
+        elif not self._is_sending and self._timer is None:
+            if self._tasks:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._settings.max_delay_ms / 1000, self._close)
+            else:
+                # The task begins after the event loop has handled what it has already read from other clients.
+                self._is_sending = True
+                self._track(asyncio.create_task(self._send(self._open), context=self._open[0].context.copy()))
+        return response
 
-    def _set_timer(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._under_way:
-            self._timer = loop.call_later(self._settings.max_delay_ms / 1000, self._leave)
-        else:
-            # At once, but after what the event loop has already read from other clients.
-            self._timer = loop.call_soon(self._leave)
-
-    def _leave(self) -> None:
+    def _close(self) -> None:
+        """Close the open batch: nobody joins it any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        size = self.size
-        members, self._waiting = self._waiting[:size], self._waiting[size:]
-        members = [member for member in members if not member.answer.done()]
-        if members:
-            task = asyncio.create_task(self._ride(members), context=members[0].context.copy())
-            self._under_way.add(task)
-            task.add_done_callback(self._back)
-        if self._waiting:
-            self._set_timer()
+        batch, self._open = self._open, []
+        if not self._is_sending:
+            self._track(asyncio.create_task(self._send(batch), context=batch[0].context.copy()))
+        self._is_sending = False
 
-    def _back(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+    def _track(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         log_task_error(task)
-        if self._waiting:
-            self._leave()
+        if self._open and not self._is_sending:
+            self._close()
 
-    async def _ride(self, members: list[_Member]) -> None:
-        try:
-            await self._travel(members)
-        finally:
-            # Something unforeseen ended the ride, and goes to the log: whoever still waits must not wait for ever.
-            for member in members:
-                _tell(member, Internal("the request was lost in the gateway"))
-
-    async def _travel(self, members: list[_Member]) -> None:
-        self._metrics.coalesced(members[0].request.model, len(members))
-        if len(members) == 1:
-            await self._alone(members[0])
+    async def _send(self, batch: list[_Member]) -> None:
+        members = self._members_of(batch)
+        if not members:
             return
         try:
-            answers = await self._together(members)
+            self._metrics.coalesced(members[0].request.model, len(members))
+            if len(members) == 1:
+                _cancel_with(members[0].response)
+            with self._span(members):
+                response = await self._engine.predict(_merged(members))
+            _answer(members, response)
         except (NoWorker, OverCapacity) as error:
-            for member in members:
-                _tell(member, error)
-        except RequestError:
-            await self._one_by_one(members)
-        else:
-            for member, answer in zip(members, answers, strict=True):
-                if not member.answer.done():
-                    member.answer.set_result(answer)
+            _fail(members, error)
+        except RequestError as error:
+            if len(members) == 1:
+                _fail(members, error)
+            else:
+                await self._send_one_by_one(members)
+        finally:
+            # Something unforeseen goes to the log; whoever still waits then must not wait for ever.
+            _fail(members, None)
 
-    async def _together(self, members: list[_Member]) -> list[EngineResponse]:
-        first = members[0].request
-        many = replace(
-            first,
-            body=orjson.dumps({"instances": [member.values for member in members]}),
-            request_id=f"{first.request_id[:100]} +{len(members) - 1}",
-            deadline=max(member.request.deadline for member in members),
-        )
-        with self._tracer.together([member.context for member in members]):
-            answer = await self._engine.predict(many)
-        bodies = split(answer.body, len(members))
-        if bodies is None:
-            raise Internal("the answer to a request of many cannot be split")
-        return [EngineResponse(body, answer.content_type, answer.version) for body in bodies]
+    def _members_of(self, batch: list[_Member]) -> list[_Member]:
+        """Close this batch, if it is the open one, and return its members that still wait."""
+        if batch is self._open:
+            self._close()
+        members = [member for member in batch if not member.response.done()]
+        # The size may have shrunk while they waited: the rest opens the next batch.
+        if len(members) > self.size:
+            self._open = members[self.size :] + self._open
+            if self._timer is None:
+                self._close()
+        return members[: self.size]
 
-    async def _one_by_one(self, members: list[_Member]) -> None:
-        await asyncio.gather(*(self._alone(member) for member in members if not member.answer.done()))
+    def _span(self, members: Sequence[_Member]) -> AbstractContextManager[None]:
+        if len(members) == 1:
+            return nullcontext()
+        return self._tracer.together([member.context for member in members])
 
-    async def _alone(self, member: _Member) -> None:
-        work = asyncio.create_task(self._engine_answer(member.request), context=member.context)
-        # A member whose client left takes its lone request along.
-        member.answer.add_done_callback(lambda _: work.cancel())
+    async def _send_one_by_one(self, members: Sequence[_Member]) -> None:
+        await asyncio.gather(*(self._send_alone(member) for member in members if not member.response.done()))
+
+    async def _send_alone(self, member: _Member) -> None:
+        task = asyncio.create_task(self._response(member.request), context=member.context)
+        # When the member's client leaves, its lone request is cancelled.
+        member.response.add_done_callback(lambda _: task.cancel())
         try:
-            answer = await work
+            response = await task
         except asyncio.CancelledError:
-            if not member.answer.cancelled():
+            if not member.response.cancelled():
                 raise
         except RequestError as error:
-            _tell(member, error)
+            _fail([member], error)
         else:
-            if not member.answer.done():
-                member.answer.set_result(answer)
+            if not member.response.done():
+                member.response.set_result(response)
 
-    async def _engine_answer(self, request: PredictionRequest) -> EngineResponse:
+    async def _response(self, request: PredictionRequest) -> EngineResponse:
         return await self._engine.predict(request)
 
 
-def _tell(member: _Member, error: Exception) -> None:
-    if not member.answer.done():
-        # Its traceback leads to the member, which leads to its answer: together they would wait for the collector.
-        member.answer.set_exception(error.with_traceback(None))
+def _cancel_with(response: asyncio.Future[EngineResponse]) -> None:
+    """Cancel the current task when the one response that it works for is cancelled."""
+    task = asyncio.current_task()
+    assert task is not None
+    response.add_done_callback(lambda _: task.cancel())
+
+
+def _merged(members: Sequence[_Member]) -> PredictionRequest:
+    """Return one request for all members; that of a batch of one is the member's own."""
+    first = members[0].request
+    if len(members) == 1:
+        return first
+    return replace(
+        first,
+        body=orjson.dumps({"instances": [member.values for member in members]}),
+        request_id=f"{first.request_id[:100]} +{len(members) - 1}",
+        deadline=max(member.request.deadline for member in members),
+    )
+
+
+def _answer(members: Sequence[_Member], response: EngineResponse) -> None:
+    bodies = [response.body] if len(members) == 1 else split(response.body, len(members))
+    if bodies is None:
+        raise Internal("the answer to a request of many cannot be split")
+    for member, body in zip(members, bodies, strict=True):
+        if not member.response.done():
+            member.response.set_result(EngineResponse(body, response.content_type, response.version))
+
+
+def _fail(members: Sequence[_Member], error: RequestError | None) -> None:
+    for member in members:
+        if not member.response.done():
+            # Its traceback leads to the member, which leads to its response: together they would wait for the
+            # garbage collector.
+            failure = error or Internal("the request was lost in the gateway")
+            member.response.set_exception(failure.with_traceback(None))

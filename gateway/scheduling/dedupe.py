@@ -1,7 +1,6 @@
-"""Identical requests that are in flight at the same time are computed once.
+"""Requests with the same content: those in flight at the same time share one response, and a cache keeps responses.
 
-The first one asks the engine within its own task; those that come meanwhile wait for its answer. When the first one is
-given up (its client left, its deadline passed), the next in line asks in its place.
+Two requests have the same content when model, version, content type and body are the same.
 """
 
 import asyncio
@@ -15,14 +14,20 @@ from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import Metrics
 from settings.schema import CacheSettings
 
-# A body up to here stands for itself: hashing it would cost more than comparing it. Longer than what stands for others.
+# A body up to here is its own key: hashing it would cost more than comparing it. Longer than the key of any other.
 SHORT = 256
 _PIECE = 64
 
+# None tells a follower that the request it waited for was given up.
+_Follower = asyncio.Future[EngineResponse | None]
+
+ArchiveMark = Callable[[str, str | None], str | None]
+"""Model and version → a text that changes when another archive answers; None when the model is not known."""
+
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """What a request asks, in a few bytes."""
+class ContentKey:
+    """The content of a request in a few bytes."""
 
     model: str
     version: str | None
@@ -30,22 +35,22 @@ class Key:
     content: bytes
 
 
-def is_drawn(request: PredictionRequest) -> bool:
-    """Whether a policy may have been asked to draw its action, so that the same request has another answer each time.
+def is_sampled(request: PredictionRequest) -> bool:
+    """Return True when a policy may sample its action, so that the same request gets another response each time.
 
-    Where the word stands anywhere, or an escape that could spell it, it is taken for asked.
+    A body that has the option's name anywhere, or an escape that could spell it, counts as such.
     """
     return request.kind == "policy" and (b"deterministic" in request.body or b"\\u" in request.body)
 
 
-def key_of(request: PredictionRequest) -> Key:
-    """A key that no other body has: BLAKE2b, 128 bits. It costs a look at every byte."""
+def exact_key(request: PredictionRequest) -> ContentKey:
+    """Return a key that no other body has: BLAKE2b, 128 bits. It reads every byte."""
     body = request.body
     return _key(request, body if len(body) <= SHORT else hashlib.blake2b(body, digest_size=16).digest())
 
 
-def sketch_of(request: PredictionRequest) -> Key:
-    """A key that another body may have by chance: its length and pieces of it. Whoever uses it compares the bodies."""
+def quick_key(request: PredictionRequest) -> ContentKey:
+    """Return a key that another body may have by chance: its length and pieces of it. Its users compare the bodies."""
     body = request.body
     if len(body) <= SHORT:
         return _key(request, body)
@@ -54,129 +59,125 @@ def sketch_of(request: PredictionRequest) -> Key:
     return _key(request, b"".join((len(body).to_bytes(8, "big"), *pieces)))
 
 
-def _key(request: PredictionRequest, content: bytes) -> Key:
-    return Key(request.model, request.version, request.content_type, content)
-
-
-# None tells a follower that the request it waited for was given up.
-_Follower = asyncio.Future[EngineResponse | None]
+def _key(request: PredictionRequest, content: bytes) -> ContentKey:
+    return ContentKey(request.model, request.version, request.content_type, content)
 
 
 @dataclass(slots=True)
-class _Flight:
-    """One body on its way, and who waits for the answer to the same one."""
+class _InFlight:
+    """One body that the engine works on, and the requests that wait for the same response."""
 
     body: bytes
     followers: list[_Follower] = field(default_factory=list)
 
 
 class Deduplicator:
-    """Lets a request wait for the answer to the same one that came before it."""
+    """Computes identical requests that are in flight at the same time once.
+
+    The first one asks the engine within its own task; those that come meanwhile wait for its response. When the first
+    one is given up, because its client left or its deadline passed, the next one asks the engine in its place.
+    """
 
     def __init__(self, engine: Predictor, metrics: Metrics) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._flights: dict[Key, _Flight] = {}
+        self._in_flight: dict[ContentKey, _InFlight] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The engine's answer, asked for once however many wait for it."""
-        if is_drawn(request):
+        """Return the engine's response, computed once however many wait for it."""
+        if is_sampled(request):
             return await self._engine.predict(request)
-        key = sketch_of(request)
-        while (flight := self._flights.get(key)) is not None:
-            if flight.body != request.body:
+        key = quick_key(request)
+        while (leading := self._in_flight.get(key)) is not None:
+            if leading.body != request.body:
                 return await self._engine.predict(request)
-            answer = await _landing(flight)
-            if answer is not None:
+            shared = await _shared(leading)
+            if shared is not None:
                 self._metrics.joined(request.model)
-                return answer
-        return await self._fly(key, request)
-
-    async def _fly(self, key: Key, request: PredictionRequest) -> EngineResponse:
-        flight = self._flights[key] = _Flight(request.body)
+                return shared
+        leading = self._in_flight[key] = _InFlight(request.body)
         try:
-            answer = await self._engine.predict(request)
+            response = await self._engine.predict(request)
         except RequestError as error:
-            self._land(key, flight, error=error)
+            self._finish(key, leading, error=error)
             raise
         except BaseException:
-            # Cancelled, or broken by something unforeseen: that is this request's own, the others try for themselves.
-            self._land(key, flight)
+            # Cancelled, or broken by something unforeseen: only this request fails, the others try for themselves.
+            self._finish(key, leading)
             raise
-        self._land(key, flight, answer)
-        return answer
+        self._finish(key, leading, response)
+        return response
 
-    def _land(
+    def _finish(
         self,
-        key: Key,
-        flight: _Flight,
-        answer: EngineResponse | None = None,
+        key: ContentKey,
+        leading: _InFlight,
+        response: EngineResponse | None = None,
         error: RequestError | None = None,
     ) -> None:
-        del self._flights[key]
-        # An error's traceback leads to the flight; what the flight leads to must not lead back to the error.
-        followers, flight.followers = flight.followers, []
+        del self._in_flight[key]
+        # An error's traceback leads to `leading`; what that leads to must not lead back to the error.
+        followers, leading.followers = leading.followers, []
         for follower in followers:
             if follower.done():
                 continue
             if error is not None:
                 follower.set_exception(error)
             else:
-                follower.set_result(answer)
+                follower.set_result(response)
 
 
-async def _landing(flight: _Flight) -> EngineResponse | None:
+async def _shared(leading: _InFlight) -> EngineResponse | None:
     follower: _Follower = asyncio.get_running_loop().create_future()
-    flight.followers.append(follower)
+    leading.followers.append(follower)
     try:
         return await follower
     finally:
         del follower  # as above: an error that it brings has this frame in its traceback
 
 
-Mark = Callable[[str, str | None], str | None]
-"""Model and version asked for → what changes when another version answers; None when the model is not known."""
-
-
 class ResponseCache:
-    """Answers from memory what was answered before by the very version that would answer now."""
+    """Keeps responses by the content of their requests: bounded, least recently used first out, with a time to live.
 
-    def __init__(self, engine: Predictor, settings: CacheSettings, mark: Mark, metrics: Metrics) -> None:
+    It answers only with what the very version made that would answer now.
+    """
+
+    def __init__(self, engine: Predictor, settings: CacheSettings, mark: ArchiveMark, metrics: Metrics) -> None:
         self._engine = engine
         self._settings = settings
         self._mark = mark
         self._metrics = metrics
-        self._answers: OrderedDict[Key, tuple[float, EngineResponse]] = OrderedDict()
+        self._responses: OrderedDict[ContentKey, tuple[float, EngineResponse]] = OrderedDict()
         self._marks: dict[tuple[str, str | None], str | None] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The kept answer, or the engine's, which is kept then."""
-        if is_drawn(request):
+        """Return the kept response, or the engine's, and keep that."""
+        if is_sampled(request):
             return await self._engine.predict(request)
         clock = asyncio.get_running_loop().time
         mark = self._current_mark(request)
-        key = key_of(request)
-        kept = self._answers.get(key)
+        key = exact_key(request)
+        kept = self._responses.get(key)
         if kept is not None and clock() < kept[0]:
-            self._answers.move_to_end(key)
+            self._responses.move_to_end(key)
             self._metrics.cache(request.model, hit=True)
             return kept[1]
         self._metrics.cache(request.model, hit=False)
-        answer = await self._engine.predict(request)
-        # What was asked of one version and answered while another took over is not kept.
+        response = await self._engine.predict(request)
+        # A response that was computed while another version took over is not kept.
         if mark is not None and mark == self._current_mark(request):
-            self._answers[key] = (clock() + self._settings.ttl_s, answer)
-            self._answers.move_to_end(key)
-            while len(self._answers) > self._settings.max_entries:
-                self._answers.popitem(last=False)
-        return answer
+            self._responses[key] = (clock() + self._settings.ttl_s, response)
+            self._responses.move_to_end(key)
+            while len(self._responses) > self._settings.max_entries:
+                self._responses.popitem(last=False)
+        return response
 
     def _current_mark(self, request: PredictionRequest) -> str | None:
-        """The mark of who answers now; a change of it empties the cache of this model."""
-        place = (request.model, request.version)
-        mark = self._mark(*place)
-        if self._marks.get(place, mark) != mark:
-            for key in [key for key in self._answers if key.model == request.model]:
-                del self._answers[key]
-        self._marks[place] = mark
+        """Return the mark of the archive that answers now; empty the cache of this model when it has changed."""
+        asked = (request.model, request.version)
+        mark = self._mark(*asked)
+        if self._marks.get(asked, mark) != mark:
+            for key in [key for key in self._responses if key.model == request.model]:
+                del self._responses[key]
+        self._marks[asked] = mark
         return mark

@@ -1,18 +1,19 @@
-"""Requests wait here, not in the engine: what is given up or too late while it waits never reaches a worker."""
+"""The queue in the gateway: requests that are given up or too late while they wait here never reach a worker."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
 from errors import DeadlinePassed
-from gateway.hooks import EngineResponse, Load, PredictionRequest, Predictor
+from gateway.hooks import EngineResponse, PredictionRequest, Predictor, QueueKey
 from gateway.metrics import Metrics
 
-Parallel = Callable[[Load], int]
+Parallelism = Callable[[QueueKey], int]
+"""A queue → how many of its requests keep the model's workers busy."""
 
 
 class _Line:
-    """The requests of one model: how many are with the engine, and who waits, first come first."""
+    """The requests of one model: how many the engine has, and those that wait, first come first."""
 
     __slots__ = ("running", "waiting")
 
@@ -20,8 +21,8 @@ class _Line:
         self.running = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
 
-    def free(self) -> None:
-        """Gives the place of one that is done to the first that still waits."""
+    def leave(self) -> None:
+        """Let the first request that still waits take the turn of one that is done."""
         while self.waiting:
             first = self.waiting.popleft()
             if not first.done():
@@ -31,26 +32,26 @@ class _Line:
 
 
 class RequestQueue:
-    """Sends no more to the engine at once than keeps its workers busy."""
+    """Sends the engine no more requests at once than keep its workers busy."""
 
-    def __init__(self, engine: Predictor, parallel: Parallel, metrics: Metrics) -> None:
+    def __init__(self, engine: Predictor, parallelism: Parallelism, metrics: Metrics) -> None:
         self._engine = engine
-        self._parallel = parallel
+        self._parallelism = parallelism
         self._metrics = metrics
-        self._lines: dict[Load, _Line] = {}
+        self._lines: dict[QueueKey, _Line] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The engine's answer, when it is this request's turn. Raises DeadlinePassed when that comes too late."""
+        """Return the engine's response, when it is this request's turn. Raises DeadlinePassed when that is too late."""
         clock = asyncio.get_running_loop().time
-        load = request.load
-        line = self._lines.get(load)
+        key = request.queue_key
+        line = self._lines.get(key)
         if line is None:
-            line = self._lines[load] = _Line()
+            line = self._lines[key] = _Line()
         arrived = clock()
-        if line.running < self._parallel(load):
+        if line.running < self._parallelism(key):
             line.running += 1
         else:
-            await self._turn(line)
+            await self._wait(line)
         try:
             now = clock()
             self._metrics.queued(request.model, now - arrived)
@@ -58,15 +59,15 @@ class RequestQueue:
                 raise DeadlinePassed("the deadline passed before the engine was free")
             return await self._engine.predict(request)
         finally:
-            line.free()
+            line.leave()
 
-    async def _turn(self, line: _Line) -> None:
+    async def _wait(self, line: _Line) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            # The place may have been given in the same moment in which the request was given up.
+            # The turn may have come in the same moment in which the request was cancelled.
             if turn.done() and not turn.cancelled():
-                line.free()
+                line.leave()
             raise

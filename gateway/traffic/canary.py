@@ -13,6 +13,7 @@ default version.
 import asyncio
 import math
 import random
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -67,12 +68,12 @@ class CanaryRouter:
             return None
         return header(headers, split.sticky_header.lower().encode())
 
-    async def predict(self, request: PredictionRequest) -> EngineResponse:
+    def predict(self, request: PredictionRequest) -> Awaitable[EngineResponse]:
         """Return the answer of the chosen version. Raises what the default version's predictor raises."""
         split = self.split(request.model, request.version)
         if split is None:
-            return await self._predictor.predict(request)
-        return await self.predict_split(self._predictor, split, request)
+            return self._predictor.predict(request)
+        return self.predict_split(self._predictor, split, request)
 
     async def predict_split(
         self, predictor: Predictor, split: TrafficSplit, request: PredictionRequest

@@ -1,15 +1,17 @@
-"""Several engine hosts as one engine: each request goes to the one with the fewest outstanding, and to another if lost.
+"""The engine's hosts, one or several, as one engine.
 
-    look ──▶ every node that answers ──▶ merged for the catalog
-    predict ──▶ in traffic, has the model, fewest outstanding ──▶ lost? the next
+    look      every host in traffic ──▶ merged for the catalog
+    predict   in traffic, has the model, fewest outstanding ──▶ lost? another one
 
-A node is left out when it does not answer, and while it does not serve the versions that may answer (`live`).
+A host that is checked leaves the traffic when it does not answer, and while it does not serve the versions that may
+answer. A single host without a name is not checked: there is no other one to answer in its place.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from urllib.parse import urlsplit
 
@@ -19,9 +21,10 @@ from engines.torchserve.client import EngineClient
 from errors import EngineError, NoWorker, UnknownModel, WorkerLost
 from gateway.catalog import READ_S, Look, ServedModel, ServedVersion, Survey
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
+from gateway.http.deadline import CancelScope
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
-from gateway.upstream.connections import Pool, open_pool
+from gateway.upstream.connections import open_pool
 from gateway.upstream.inference_client import InferenceClient
 from logs import event
 from settings.schema import Settings
@@ -35,64 +38,67 @@ Ping = Callable[[], Awaitable[bool]]
 
 
 class EngineHost:
-    """Takes part while it answers and serves the versions that may answer."""
+    """One host. `answering` returns the versions that may answer; None for a host that is not checked."""
 
     def __init__(
         self,
         name: str,
-        upstream: Predictor,
+        client: Predictor,
         look: Look,
         ping: Ping,
-        live: Callable[[], AnsweringVersions],
+        answering: Callable[[], AnsweringVersions] | None,
         metrics: Metrics,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
+        self.client = client
         self.models: Mapping[str, ServedModel] = {}
-        self.right = False  # whether it served the right versions when it last told
-        self.used = 0  # its last turn, so that equals take turns
-        self._upstream = upstream
+        self.serves_right = answering is None  # True when it served the right versions at the last look
+        self.used = 0  # number of its last request, so that equals take turns
         self._look = look
         self._ping = ping
-        self._live = live
+        self._answering = answering
         self._metrics = metrics
-        self._running: set[asyncio.Task[EngineResponse]] = set()
+        self._close = close
+        self._running: set[CancelScope] = set()
         self._misses = 0
-        self._in_traffic = False
-        metrics.node_in_traffic(name, ready=False)
+        self._in_traffic = answering is None
+        if answering is not None:
+            metrics.node_in_traffic(name, ready=False)
+
+    @property
+    def is_checked(self) -> bool:
+        """True for a host that may leave the traffic."""
+        return self._answering is not None
 
     @property
     def in_traffic(self) -> bool:
-        """Whether it gets requests."""
+        """True while it gets requests."""
         return self._in_traffic
 
     @property
     def outstanding(self) -> int:
-        """Requests that wait for its answer."""
+        """The number of requests that wait for its response."""
         return len(self._running)
 
     def has(self, request: PredictionRequest) -> bool:
-        """Whether it had a worker for this request when it was last looked at."""
+        """Return True when it had a worker for this request at the last look."""
         model = self.models.get(request.model)
         version = None if model is None else model.version(request.version)
         return version is not None and version.workers_ready > 0
 
-    async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """Its answer. Raises WorkerLost when it is given up meanwhile, and what the upstream raises."""
-        task = asyncio.ensure_future(self._upstream.predict(request))
-        self._running.add(task)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            raise WorkerLost(f"node {self.name} answers no longer") from None
-        finally:
-            self._running.discard(task)
-            del task  # an error's traceback leads to this frame, and the task to the error
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count a request as outstanding. Raises WorkerLost when the host hangs meanwhile."""
+        with CancelScope() as scope:
+            self._running.add(scope)
+            try:
+                yield
+            finally:
+                self._running.discard(scope)
 
     async def check(self) -> None:
-        """Takes it out when it does not answer, and looks whether it may come back when it does."""
+        """Take the host out of the traffic when it does not answer; look whether it may come back when it does."""
         if await self._ping():
             self._misses = 0
             if not self._in_traffic:
@@ -101,29 +107,40 @@ class EngineHost:
         self._misses += 1
         if self._misses >= MISSES or not self._in_traffic:
             self.leave("it does not answer")
-            for task in tuple(self._running):
-                task.cancel()
+            for scope in tuple(self._running):
+                scope.cancel(WorkerLost(f"node {self.name} answers no longer"))
 
     async def look(self) -> None:
-        """Looks at what it serves, and judges by it.
+        """Read what the host serves, and judge it by that.
 
-        Raises EngineError when it does not tell: that keeps it out, but is no reason to take it out while it answers.
+        Raises EngineError when it does not answer: it stays out then, but does not leave while its pings answer.
         """
-        before = self._live()
+        if self._answering is None:
+            self.models = await self._look()
+            return
+        before = self._answering()
         self.models = await self._look()
         # Staying needs the right versions only: a worker that restarts is no reason to lose the other models.
-        self.right = serves(self.models, together(before, self._live()), workers=not self._in_traffic)
-        if self.right:
+        answering = overlapping(before, self._answering())
+        self.serves_right = serves(self.models, answering, workers=not self._in_traffic)
+        if self.serves_right:
             self._join()
         else:
             self.leave("it does not serve the versions that it should")
 
     def leave(self, reason: str) -> None:
-        """Takes it out: no new requests until it is found right again."""
+        """Send it no new requests until a look finds it right again."""
+        if not self.is_checked:
+            return
         if self._in_traffic:
             event(logger, logging.WARNING, "node_left", node=self.name, reason=reason)
         self._in_traffic = False
         self._metrics.node_in_traffic(self.name, ready=False)
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._close is not None:
+            self._close()
 
     def _join(self) -> None:
         if not self._in_traffic:
@@ -132,15 +149,15 @@ class EngineHost:
         self._metrics.node_in_traffic(self.name, ready=True)
 
 
-def together(one: AnsweringVersions, other: AnsweringVersions) -> AnsweringVersions:
+def overlapping(one: AnsweringVersions, other: AnsweringVersions) -> AnsweringVersions:
     """Merge two readings: reading what a host serves takes a moment, in which a rollout may have gone on."""
     both = one.keys() & other.keys()
     return {model: one[model] | other[model] for model in both}
 
 
-def serves(models: Mapping[str, ServedModel], live: AnsweringVersions, *, workers: bool) -> bool:
+def serves(models: Mapping[str, ServedModel], answering: AnsweringVersions, *, workers: bool) -> bool:
     """Return True if each model serves a version that may answer; with `workers`, each must have a ready one, too."""
-    for name, versions in live.items():
+    for name, versions in answering.items():
         model = models.get(name)
         if model is None or model.default.version not in versions:
             return False
@@ -150,88 +167,92 @@ def serves(models: Mapping[str, ServedModel], live: AnsweringVersions, *, worker
 
 
 class LoadBalancer:
-    """The engine that stands for all of them."""
+    """The engine that stands for all hosts: it chooses one for each request, and another when that one fails."""
 
-    def __init__(self, nodes: Sequence[EngineHost], metrics: Metrics, check_s: float) -> None:
-        self._nodes = nodes
+    def __init__(self, hosts: Sequence[EngineHost], metrics: Metrics, check_s: float) -> None:
+        self._hosts = hosts
         self._metrics = metrics
         self._check_s = check_s
         self._turns = count(1)
-        self._checking: list[asyncio.Task[None]] = []
+        self._checks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to ask each node, again and again, whether it is well."""
-        self._checking = [asyncio.create_task(self._keep_checking(node)) for node in self._nodes]
+        """Begin to check the hosts."""
+        self._checks = [asyncio.create_task(self._keep_checking(host)) for host in self._hosts if host.is_checked]
 
     async def close(self) -> None:
-        """Ends that."""
-        for task in self._checking:
+        """End the checks and close all connections."""
+        for task in self._checks:
             task.cancel()
-        if self._checking:
-            await asyncio.wait(self._checking)
+        if self._checks:
+            await asyncio.wait(self._checks)
+        for host in self._hosts:
+            host.close()
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """One prediction; a node that does not answer it, or does not know the model, is not the last that is asked."""
+        """Answer one prediction. A request that a host fails, or whose model it does not know, goes to the others."""
         tried: list[EngineHost] = []
         while True:
-            node = self._choose(request, tried)
-            tried.append(node)
+            host = self._choose(request, tried)
+            tried.append(host)
             try:
-                return await node.predict(request)
+                with host.running():
+                    return await host.client.predict(request)
             except (NoWorker, UnknownModel) as error:
                 if type(error) is NoWorker:
-                    node.leave(error.detail)
-                late = asyncio.get_running_loop().time() >= request.deadline
-                if late or all(each in tried for each in self._candidates()):
+                    host.leave(error.detail)
+                is_late = asyncio.get_running_loop().time() >= request.deadline
+                if is_late or all(each in tried for each in self._candidates()):
                     raise
             self._metrics.retried(request.model)
 
     async def look(self) -> Mapping[str, ServedModel]:
-        """What the nodes in traffic serve together. Raises EngineError when there is none."""
-        known = [node for node in self._nodes if node.in_traffic]
-        # One that hangs would hold up the view of all; its own task looks whether it comes back.
-        looks = await asyncio.gather(*(node.look() for node in known or self._nodes), return_exceptions=True)
-        others = [found for found in looks if isinstance(found, BaseException) and not isinstance(found, EngineError)]
-        if others:
-            raise others[0]
-        models = [node.models for node in self._nodes if node.in_traffic]
-        if not models or all(isinstance(found, EngineError) for found in looks):
+        """Return what the hosts in traffic serve together. Raises EngineError when there is none."""
+        known = [host for host in self._hosts if host.in_traffic]
+        # One that hangs would hold up the look at all; its own check notices when it comes back.
+        looks = await asyncio.gather(*(host.look() for host in known or self._hosts), return_exceptions=True)
+        errors = [found for found in looks if isinstance(found, BaseException)]
+        unforeseen = [error for error in errors if not isinstance(error, EngineError)]
+        if unforeseen or (errors and len(self._hosts) == 1):
+            raise (unforeseen or errors)[0]
+        models = [host.models for host in self._hosts if host.in_traffic]
+        if not models or len(errors) == len(looks):
             raise EngineError("no engine host answers with the versions that it should serve")
         return merged(models)
 
     def _candidates(self) -> list[EngineHost]:
-        # With none in traffic, one that only seemed to be lost may still be there: better asked than refused.
-        return [node for node in self._nodes if node.in_traffic] or [node for node in self._nodes if node.right]
+        # With none in traffic, one that only seemed to be lost may still be there: better tried than refused.
+        return [host for host in self._hosts if host.in_traffic] or [host for host in self._hosts if host.serves_right]
 
     def _choose(self, request: PredictionRequest, tried: Sequence[EngineHost]) -> EngineHost:
-        left = [node for node in self._candidates() if node not in tried]
+        left = [host for host in self._candidates() if host not in tried]
         if not left:
             raise NoWorker("no engine host is ready")
-        able = [node for node in left if node.has(request)] or left
-        chosen = min(able, key=lambda node: (node.outstanding, node.used))
+        able = [host for host in left if host.has(request)] or left
+        chosen = min(able, key=lambda host: (host.outstanding, host.used))
         chosen.used = next(self._turns)
         return chosen
 
-    async def _keep_checking(self, node: EngineHost) -> None:
+    async def _keep_checking(self, host: EngineHost) -> None:
         while True:
             try:
-                await node.check()
+                await host.check()
             except (EngineError, LookupError, TypeError, ValueError):
-                pass  # no answer, or a description that cannot be read: it stays out, as the catalog tells
+                pass  # no answer, or a description that cannot be read: it stays out, as the catalog logs
             except Exception:
-                # The edge of a task: whatever one look breaks on, the node must be looked at again.
-                logger.exception("node_check_failed", extra={"fields": {"node": node.name}})
+                # The edge of a task: whatever one check breaks on, the host must be checked again.
+                logger.exception("node_check_failed", extra={"fields": {"node": host.name}})
             await asyncio.sleep(self._check_s)
 
 
 def merged(found: Iterable[Mapping[str, ServedModel]]) -> dict[str, ServedModel]:
-    """Several hosts' models as one's: their workers and queues added up; the first host says which is the default."""
-    together: dict[str, ServedModel] = {}
-    for models in found:
-        for name, model in models.items():
-            known = together.get(name)
-            together[name] = model if known is None else ServedModel(name, _versions(known, model))
-    return together
+    """Merge several hosts' models: add up workers and queues; the first host says which version is the default."""
+    models: dict[str, ServedModel] = {}
+    for served in found:
+        for name, model in served.items():
+            known = models.get(name)
+            models[name] = model if known is None else ServedModel(name, _versions(known, model))
+    return models
 
 
 def _versions(known: ServedModel, more: ServedModel) -> tuple[ServedVersion, ...]:
@@ -255,62 +276,23 @@ def _added(one: ServedVersion, other: ServedVersion | None) -> ServedVersion:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """What predicts, what looks at the models, and what must be started and ended with the gateway."""
-
-    engine: Predictor
-    look: Look
-    surveys: Sequence[Survey]
-    pools: Sequence[Pool]
-    nodes: LoadBalancer | None = field(default=None)
-
-    def start(self) -> None:
-        """Begins to check the hosts, where there are several."""
-        if self.nodes is not None:
-            self.nodes.start()
-
-    async def close(self) -> None:
-        """Ends what runs beside the requests."""
-        if self.nodes is not None:
-            await self.nodes.close()
-        for pool in self.pools:
-            pool.close()
-        for survey in self.surveys:
-            survey.close()
+def load_balancer(settings: Settings, metrics: Metrics, tracer: Tracer) -> LoadBalancer:
+    """Return the hosts that the settings name as one engine."""
+    clients = [engines.connect(settings, node, timeout_s=READ_S) for node in settings.engine.hosts]
+    hosts = [_host(client, settings, metrics, tracer) for client in clients]
+    return LoadBalancer(hosts, metrics, settings.engine.check_s)
 
 
-def hosts(settings: Settings, metrics: Metrics, tracer: Tracer) -> Hosts:
-    """The engine that the settings name; a single one is asked directly, as nothing can be chosen or left out."""
-    clients = [engines.connect(settings, host, timeout_s=READ_S) for host in settings.engine.hosts]
-    pools = [_pool(client, settings) for client in clients]
-    surveys = [Survey(client) for client in clients]
-    if not settings.engine.nodes:
-        [client], [survey], [pool] = clients, surveys, pools
-        return Hosts(_upstream(client, pool, metrics, tracer), survey.look, surveys, pools)
-    folder = live_folder(settings)
-    several = [
-        EngineHost(
-            client.node.name,
-            _upstream(client, pool, metrics, tracer, client.node.name),
-            survey.look,
-            survey.is_alive,
-            lambda: read_live(folder),
-            metrics,
-        )
-        for client, survey, pool in zip(clients, surveys, pools, strict=True)
-    ]
-    nodes = LoadBalancer(several, metrics, settings.engine.check_s)
-    return Hosts(nodes, nodes.look, surveys, pools, nodes)
+def _host(client: EngineClient, settings: Settings, metrics: Metrics, tracer: Tracer) -> EngineHost:
+    node, survey = client.node, Survey(client)
+    url = urlsplit(node.inference_url)
+    pool = open_pool(settings.gateway, url.hostname or "", url.port or 80)
+    is_checked = bool(settings.engine.nodes)
+    inference = InferenceClient(url.netloc, pool, client.keys, metrics, tracer, node.name if is_checked else None)
 
+    def close() -> None:
+        pool.close()
+        survey.close()
 
-def _upstream(
-    client: EngineClient, pool: Pool, metrics: Metrics, tracer: Tracer, name: str | None = None
-) -> InferenceClient:
-    authority = urlsplit(client.node.inference_url).netloc  # host and port, as a request names them
-    return InferenceClient(authority, pool, client.keys, metrics, tracer, name)
-
-
-def _pool(client: EngineClient, settings: Settings) -> Pool:
-    parts = urlsplit(client.node.inference_url)
-    return open_pool(settings.gateway, parts.hostname or "", parts.port or 80)
+    answering = (lambda: read_live(live_folder(settings))) if is_checked else None
+    return EngineHost(node.name, inference, survey.look, survey.is_alive, answering, metrics, close)

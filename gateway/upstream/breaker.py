@@ -1,6 +1,8 @@
-"""Circuit breaker: a model whose engine fails again and again is refused here for a while, and then tried by one.
+"""Circuit breaker: a model whose engine fails again and again is refused for a while, and then tried by one request.
 
-closed ── failures in a row ──▶ open ── open_ms ──▶ half-open ── the one that tries succeeds ──▶ closed
+A request that was lost on its way is sent once more: a prediction changes nothing in the engine, so that is safe.
+
+closed ── failures in a row ──▶ open ── open_ms ──▶ half-open ── the one request succeeds ──▶ closed
                                  ▲                      │
                                  └────── it fails ──────┘
 """
@@ -11,97 +13,85 @@ import math
 from typing import Literal
 
 from errors import NoWorker, WorkerLost
-from gateway.hooks import EngineResponse, Load, PredictionRequest, Predictor
+from gateway.hooks import EngineResponse, PredictionRequest, Predictor, QueueKey
 from gateway.metrics import Metrics
 from logs import event
 from settings.schema import BreakerSettings
 
 _log = logging.getLogger(__name__)
 
-State = Literal["closed", "open", "half_open"]
+BreakerState = Literal["closed", "open", "half_open"]
 
 
 class _Circuit:
-    """How the engine did lately for one model."""
+    """The failures of the engine for one model."""
 
-    __slots__ = ("failures", "opened", "state", "trying")
+    __slots__ = ("failures", "is_trying", "opened", "state")
 
     def __init__(self) -> None:
-        self.state: State = "closed"
+        self.state: BreakerState = "closed"
         self.failures = 0
         self.opened = 0.0
-        self.trying = False
+        self.is_trying = False
 
 
 class CircuitBreaker:
-    """Keeps requests from a model that does not answer: only NoWorker counts, the engine is at fault then."""
+    """Keeps requests from a model that does not answer. Only NoWorker counts: it is the engine's fault."""
 
     def __init__(self, engine: Predictor, settings: BreakerSettings, metrics: Metrics) -> None:
         self._engine = engine
         self._settings = settings
         self._metrics = metrics
-        self._circuits: dict[Load, _Circuit] = {}
+        self._circuits: dict[QueueKey, _Circuit] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The engine's answer. Raises NoWorker at once while the breaker is open."""
-        load = request.load
-        circuit = self._circuits.get(load)
+        """Return the engine's response. Raises NoWorker at once while the breaker is open, WorkerLost if lost twice."""
+        key = request.queue_key
+        circuit = self._circuits.get(key)
         if circuit is None:
-            circuit = self._circuits[load] = _Circuit()
-        trial = circuit.state != "closed" and self._may_try(load, circuit)
+            circuit = self._circuits[key] = _Circuit()
+        is_trial = circuit.state != "closed" and self._may_try(key, circuit)
         try:
-            answer = await self._engine.predict(request)
+            try:
+                response = await self._engine.predict(request)
+            except WorkerLost as error:
+                if asyncio.get_running_loop().time() >= request.deadline:
+                    raise
+                event(_log, logging.INFO, "sent_again", model=request.model, reason=error.detail)
+                self._metrics.retried(request.model)
+                response = await self._engine.predict(request)
         except NoWorker:
-            self._failed(load, circuit)
+            self._failed(key, circuit)
             raise
         finally:
-            if trial:
-                circuit.trying = False
+            if is_trial:
+                circuit.is_trying = False
         circuit.failures = 0
         if circuit.state != "closed":
-            self._turn(load, circuit, "closed")
-        return answer
+            self._switch(key, circuit, "closed")
+        return response
 
-    def _may_try(self, load: Load, circuit: _Circuit) -> bool:
-        """True for the one that tries; raises NoWorker for everybody else."""
+    def _may_try(self, key: QueueKey, circuit: _Circuit) -> bool:
+        """Return True for the one request that tries; raise NoWorker for all others."""
         left = circuit.opened + self._settings.open_ms / 1000 - asyncio.get_running_loop().time()
-        if circuit.trying or left > 0:
+        if circuit.is_trying or left > 0:
             after = {"retry-after": str(max(1, math.ceil(left)))}
-            raise NoWorker(f"model {load[0]} failed {circuit.failures} times in a row and rests", headers=after)
-        circuit.trying = True
-        self._turn(load, circuit, "half_open")
+            raise NoWorker(f"model {key[0]} failed {circuit.failures} times in a row and rests", headers=after)
+        circuit.is_trying = True
+        self._switch(key, circuit, "half_open")
         return True
 
-    def _failed(self, load: Load, circuit: _Circuit) -> None:
+    def _failed(self, key: QueueKey, circuit: _Circuit) -> None:
         circuit.failures += 1
         if circuit.state == "half_open" or circuit.failures >= self._settings.failures:
             circuit.opened = asyncio.get_running_loop().time()
             if circuit.state != "open":
-                self._turn(load, circuit, "open")
+                self._switch(key, circuit, "open")
 
-    def _turn(self, load: Load, circuit: _Circuit, state: State) -> None:
+    def _switch(self, key: QueueKey, circuit: _Circuit, state: BreakerState) -> None:
         circuit.state = state
-        model, trial = load
+        model, trial = key
         if trial is None:
             self._metrics.breaker(model, state)
         level = logging.WARNING if state == "open" else logging.INFO
         event(_log, level, "breaker", model=model, trial=trial, state=state)
-
-
-class Retry:
-    """Asks again, once, when worker or connection was lost and the deadline leaves time for it."""
-
-    def __init__(self, engine: Predictor, metrics: Metrics) -> None:
-        self._engine = engine
-        self._metrics = metrics
-
-    async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """The engine's answer. Raises WorkerLost when the request was lost twice."""
-        try:
-            return await self._engine.predict(request)
-        except WorkerLost as error:
-            if asyncio.get_running_loop().time() >= request.deadline:
-                raise
-            event(_log, logging.INFO, "sent_again", model=request.model, reason=error.detail)
-        self._metrics.retried(request.model)
-        return await self._engine.predict(request)

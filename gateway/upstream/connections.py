@@ -1,7 +1,8 @@
-"""HTTP/1.1 to the engine in as few steps as a prediction needs: one POST, one answer, pooled connections.
+"""HTTP/1.1 to the engine in as few steps as a prediction needs: one POST, one response, pooled connections.
 
-What it speaks is what TorchServe speaks: bodies with a length or in chunks, keep-alive or `Connection: close`. It
+It understands as much as TorchServe sends: bodies with a length or in chunks, keep-alive or `Connection: close`. It
 follows no redirects, decompresses nothing and keeps no cookies; a general client spends most of its time on such.
+`docs/performance.md` has the measurement.
 """
 
 import asyncio
@@ -24,12 +25,12 @@ class ConnectFailedError(Exception):
 
 
 class ConnectionBrokeError(Exception):
-    """The connection ended before the answer was whole, or what came was no HTTP."""
+    """The connection ended before the response was whole, or the response was not HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer; names of headers in lower case."""
+class RawResponse:
+    """A whole response of the engine; names of headers in lower case."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -43,24 +44,24 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._lost = lost
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Answer] | None = None
-        self._whole: Answer | None = None
+        self._waiter: asyncio.Future[RawResponse] | None = None
+        self._whole: RawResponse | None = None
         self._parser: httptools.HttpResponseParser | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether another request may be sent on it."""
+        """True while another request may be sent on it."""
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The engine is there."""
+        """Keep the transport."""
         # uvloop's transports are no subclass of it, but have all its methods.
         self._transport = cast("asyncio.Transport", transport)
 
-    async def ask(self, head: bytes, body: bytes) -> Answer:
-        """Sends a request and waits for its answer; whoever gives up the wait closes the connection.
+    async def post(self, head: bytes, body: bytes) -> RawResponse:
+        """Send a request and return its response; a caller that is cancelled closes the connection.
 
-        Raises ConnectionBrokeError.
+        `head` ends with the empty line in front of the body. Raises ConnectionBrokeError.
         """
         if not self.is_open or self._transport is None:
             raise ConnectionBrokeError("closed while it was idle")
@@ -79,12 +80,12 @@ class Connection(asyncio.Protocol):
             self._pieces = []
 
     def close(self) -> None:
-        """Ends it at once; an answer that still comes has no reader."""
+        """Close it at once; nobody reads a response that still comes."""
         if self._transport is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of an answer; such that nobody asked for end the connection."""
+        """Parse bytes of a response; close the connection when no request waits for them."""
         if self._waiter is None or self._waiter.done() or self._parser is None:
             self.close()
             return
@@ -95,24 +96,24 @@ class Connection(asyncio.Protocol):
             self._fail(f"not HTTP: {type(error).__name__}")
             return
         if self._whole is not None:
-            answer, self._whole = self._whole, None
-            self._waiter.set_result(answer)
+            response, self._whole = self._whole, None
+            self._waiter.set_result(response)
 
     def on_message_begin(self) -> None:
-        """An answer begins; a second one to the same request is an error, which the parser passes on."""
+        """Refuse a second response to the same request; the parser reports the error."""
         if self._whole is not None:
             raise ValueError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; of several with one name the last counts."""
+        """Keep a header; of several with one name the last counts."""
         self._headers[name.lower()] = value
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Keep a piece of the body."""
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:
-        """The whole answer is there, unless it only says that one follows."""
+        """Complete the response, unless it is an interim one that another follows."""
         assert self._parser is not None
         status = self._parser.get_status_code()
         if status < 200:
@@ -121,10 +122,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self._parser.should_keep_alive():
             self._transport.close()
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._whole = Answer(status, self._headers, body)
+        self._whole = RawResponse(status, self._headers, body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The engine closed it, or it broke."""
+        """Fail the request that waits, and leave the pool."""
         self._fail("closed" if exc is None else type(exc).__name__)
         self._lost(self)
         # Each leads back here: left, they would wait for the garbage collector.
@@ -135,7 +136,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_exception(ConnectionBrokeError(reason))
 
 
-class Pool:
+class ConnectionPool:
     """Keep-alive connections to one address, at most `limit`; beyond it requests wait in order of arrival."""
 
     def __init__(self, connect: Connect, *, limit: int, keepalive_s: float, connect_timeout_s: float) -> None:
@@ -148,32 +149,32 @@ class Pool:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def post(self, head: bytes, body: bytes) -> Answer:
-        """One request and its answer. Raises ConnectFailedError or ConnectionBrokeError.
-
-        `head` is everything up to the empty line, which the body follows.
-        """
+    async def acquire(self) -> Connection:
+        """Return a connection for one request, to be released afterwards. Raises ConnectFailedError."""
         if self._taken >= self._limit or self._waiting:
-            await self._turn()
+            await self._wait()
         else:
             self._taken += 1
         try:
-            connection = self._warm() or await self._new()
-            answer = await connection.ask(head, body)
-            if connection.is_open:
-                connection.idle_since = asyncio.get_running_loop().time()
-                self._idle.append(connection)
-            return answer
-        finally:
-            self._give_back()
+            return self._warm() or await self._new()
+        except BaseException:
+            self._hand_on()
+            raise
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back; one that is still open is kept for the next request."""
+        if connection.is_open:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        self._hand_on()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Close all connections."""
         for connection in list(self._open):
             connection.close()
 
     def _warm(self) -> Connection | None:
-        """The connection that was used last; those that were idle for too long are closed."""
+        """Return the connection that was used last; close those that were idle for too long."""
         oldest = asyncio.get_running_loop().time() - self._keepalive_s
         while self._idle and self._idle[0].idle_since < oldest:
             self._idle.popleft().close()
@@ -197,18 +198,18 @@ class Pool:
         with contextlib.suppress(ValueError):
             self._idle.remove(connection)
 
-    async def _turn(self) -> None:
+    async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
-            # The turn may have come in the same moment in which the request was given up.
+            # The turn may have come in the same moment in which the request was cancelled.
             if turn.done() and not turn.cancelled():
-                self._give_back()
+                self._hand_on()
             raise
 
-    def _give_back(self) -> None:
+    def _hand_on(self) -> None:
         while self._waiting:
             first = self._waiting.popleft()
             if not first.done():
@@ -218,7 +219,7 @@ class Pool:
 
 
 def tcp(host: str, port: int) -> Connect:
-    """Connects over TCP."""
+    """Return a function that connects over TCP."""
 
     async def connect(make: Callable[[], Connection]) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(make, host, port)
@@ -227,9 +228,9 @@ def tcp(host: str, port: int) -> Connect:
     return connect
 
 
-def open_pool(gateway: GatewaySettings, host: str, port: int) -> Pool:
-    """Connections for predictions, kept alive and bounded; each request's own deadline ends it. Close it when done."""
-    return Pool(
+def open_pool(gateway: GatewaySettings, host: str, port: int) -> ConnectionPool:
+    """Return a pool of connections for predictions; each request's own deadline ends it."""
+    return ConnectionPool(
         tcp(host, port),
         limit=gateway.upstream_connections,
         keepalive_s=gateway.upstream_keepalive_s,

@@ -20,7 +20,6 @@ from gateway.hooks import EngineResponse
 from gateway.http.body import Body
 from gateway.http.payload import any_form, state
 from gateway.http.responses import error_response, json_response
-from gateway.pipeline import parsed
 
 REQUEST_ID = "id"  # the one that native/harness.c gives
 
@@ -57,7 +56,7 @@ def _answered(form: int, answer: HarnessReply, model: str) -> HarnessReply:
         return _error(error_from_response(answer.status, answer.body, model))
     if form == ANY:
         return answer
-    short = single(parsed(EngineResponse(answer.body, "application/json", None)), action)
+    short = single(EngineResponse(answer.body, "application/json", None).content(), action)
     return HarnessReply(200, bytes(json_response(short).body))
 
 

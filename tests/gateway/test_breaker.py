@@ -6,22 +6,27 @@ import pytest
 
 from errors import Internal, NoWorker, WorkerLost
 from gateway.metrics import Metrics
-from gateway.upstream.breaker import CircuitBreaker, Retry
+from gateway.upstream.breaker import CircuitBreaker
 from settings.schema import BreakerSettings
 from tests.gateway.chain_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
 
+def closed(engine: GivenEngine, metrics: Metrics) -> CircuitBreaker:
+    """A breaker that failures do not open."""
+    return CircuitBreaker(engine, BreakerSettings(failures=1000, open_ms=60_000), metrics)
+
+
 async def test_what_was_lost_is_sent_once_more_and_no_more_than_that() -> None:
     engine, metrics = GivenEngine(), Metrics()
     failing(engine, WorkerLost("died"), times=1)
-    assert await Retry(engine, metrics).predict(request([1])) == answer(1)
+    assert await closed(engine, metrics).predict(request([1])) == answer(1)
     assert sample(metrics, "retries_total", model="cartpole") == 1
     failing(engine, WorkerLost("died"))
     engine.seen.clear()
     with pytest.raises(WorkerLost):
-        await Retry(engine, metrics).predict(request([1]))
+        await closed(engine, metrics).predict(request([1]))
     assert len(engine.seen) == 2
 
 
@@ -30,7 +35,7 @@ async def test_what_failed_otherwise_or_is_too_late_is_not_sent_again(error: Exc
     engine = GivenEngine()
     failing(engine, error)
     with pytest.raises(type(error)):
-        await Retry(engine, Metrics()).predict(request([1], within_s=within_s))
+        await closed(engine, Metrics()).predict(request([1], within_s=within_s))
     assert len(engine.seen) == 1
 
 

@@ -10,7 +10,7 @@ import requests
 from errors import InvalidFields, NoWorker
 from gateway.hooks import EngineResponse
 from gateway.metrics import Metrics
-from gateway.scheduling.coalesce import Coalescer, Reader, reader_for, split
+from gateway.scheduling.coalesce import Coalescer, ObservationReader, reader_for, split
 from gateway.tracing import NoTracer
 from settings.schema import CoalesceSettings
 from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
@@ -200,7 +200,7 @@ def test_spaces_that_are_not_flat_numbers_are_left_to_the_handler(change: dict[s
 
 def test_one_bound_stands_for_all() -> None:
     space = {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": None}
-    assert reader_for({"kind": "policy", "observation": {"fields": None, "space": space}}) == Reader(
+    assert reader_for({"kind": "policy", "observation": {"fields": None, "space": space}}) == ObservationReader(
         None, ((-1, 3.4e38), (-1, 3.4e38))
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from errors import NoWorker
 from gateway.metrics import Metrics
-from gateway.scheduling.dedupe import Deduplicator, sketch_of
+from gateway.scheduling.dedupe import Deduplicator, quick_key
 from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same(
     engine = GivenEngine()
     flights = Deduplicator(engine, Metrics())
     bodies = [b"[" + b" " * 500 + digit + b" " * 1000 + b"]" for digit in (b"1", b"2")]
-    assert sketch_of(request(bodies[0])) == sketch_of(request(bodies[1]))
+    assert quick_key(request(bodies[0])) == quick_key(request(bodies[1]))
     given = await asyncio.gather(*(flights.predict(request(body)) for body in bodies))
     assert given == [answer(1), answer(2)]
 

@@ -12,7 +12,7 @@ import pytest
 from errors import Internal, NoWorker
 from gateway.catalog import Catalog, ServedModel
 from gateway.hooks import EngineResponse
-from gateway.http.deadline import watched
+from gateway.http.deadline import Disconnect, watching
 from gateway.oip import open_inference_pb2 as pb
 from gateway.oip.grpc_servicer import InferStreams
 from gateway.upstream.connections import Connection
@@ -140,7 +140,7 @@ async def test_a_client_that_cannot_be_watched_is_logged(said: Callable[[], list
     async def receive() -> Any:
         return broken()
 
-    async with watched(receive):
+    with watching({}, receive, Disconnect()):
         await settle()
     assert said() == ["task_failed"]
 
@@ -161,7 +161,7 @@ async def test_a_connection_that_breaks_while_it_is_written_to_leaves_no_unread_
     made = Connection(lambda _: None)
     made.connection_made(Closed())
     with pytest.raises(ZeroDivisionError):
-        await made.ask(b"head", b"body")
+        await made.post(b"head", b"body")
     made.connection_lost(ConnectionResetError())
     del made
     assert said() == []

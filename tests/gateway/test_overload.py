@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.early_refusal import LONGEST_HOLD_S, QUICK_REFUSALS, EarlyReturns, told_to_wait_s
+from gateway.http.backoff import LONGEST_HOLD_S, QUICK_REFUSALS, EarlyReturns, retry_after_s
 
 REQUEST = b"POST /models/digits/predict HTTP/1.1\r\n"
 REFUSED = [(b"content-type", b"application/json"), (b"retry-after", b"3")]
@@ -53,20 +53,20 @@ def test_early_returns_request_of_another_model_is_read_at_once() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_told_to_wait_refusal_with_retry_after_is_its_seconds(status: int) -> None:
-    assert told_to_wait_s(status, [(b"host", b"127.0.0.1")], REFUSED) == 3
+def test_retry_after_refusal_with_retry_after_is_its_seconds(status: int) -> None:
+    assert retry_after_s(status, [(b"host", b"127.0.0.1")], REFUSED) == 3
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 504])
-def test_told_to_wait_other_answers_are_none(status: int) -> None:
-    assert told_to_wait_s(status, [], REFUSED) is None
+def test_retry_after_other_answers_are_none(status: int) -> None:
+    assert retry_after_s(status, [], REFUSED) is None
 
 
 @pytest.mark.parametrize("after", [[], [(b"retry-after", b"Wed, 21 Oct 2026 07:28:00 GMT")]])
-def test_told_to_wait_without_seconds_is_none(after: list[tuple[bytes, bytes]]) -> None:
-    assert told_to_wait_s(429, [], after) is None
+def test_retry_after_without_seconds_is_none(after: list[tuple[bytes, bytes]]) -> None:
+    assert retry_after_s(429, [], after) is None
 
 
 @pytest.mark.parametrize("name", [b"x-forwarded-for", b"forwarded", b"via"])
-def test_told_to_wait_connection_of_a_proxy_is_none(name: bytes) -> None:
-    assert told_to_wait_s(429, [(name, b"10.0.0.1")], REFUSED) is None
+def test_retry_after_connection_of_a_proxy_is_none(name: bytes) -> None:
+    assert retry_after_s(429, [(name, b"10.0.0.1")], REFUSED) is None

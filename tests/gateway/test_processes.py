@@ -279,7 +279,7 @@ def test_gunicorn_that_preloads_ends_with_one_line(given: GivenTorchServe, tmp_p
     ("override", "words"),
     [
         ("gateway.max_receiving_mb=31", "max_receiving_mb=31 leaves each of 2 processes less than one body"),
-        ("gateway.host=0.0.0.0", "can be reached from other machines and nothing checks who asks"),
+        ("gateway.host=0.0.0.0", "can be reached from other machines and nothing checks their requests"),
     ],
 )
 def test_server_with_settings_that_are_refused_ends_with_one_line(

@@ -8,7 +8,7 @@ import requests
 
 import settings
 from errors import ConfigError
-from gateway.security import Sites
+from gateway.security import KnownHosts
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import CARTPOLE, DIGITS, JSON, PNG, STATE, Answer, exchange, request
 from tests.gateway.served import gateway_for
@@ -19,8 +19,8 @@ ORIGIN = f"Origin: {PAGE}"
 LIMIT = 4096
 
 
-def sites(*overrides: str) -> Sites:
-    return Sites(settings.load(list(overrides)).gateway)
+def sites(*overrides: str) -> KnownHosts:
+    return KnownHosts(settings.load(list(overrides)).gateway)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from gateway.apikey import new_key
-from gateway.early_refusal import QUICK_REFUSALS
+from gateway.http.backoff import QUICK_REFUSALS
 from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.test_app import program

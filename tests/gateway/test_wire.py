@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from gateway.upstream.connections import ConnectFailedError, ConnectionBrokeError, Pool, tcp
+from gateway.upstream.connections import ConnectFailedError, ConnectionBrokeError, ConnectionPool, RawResponse, tcp
 from tests.ports import free_port
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -16,16 +16,25 @@ OK = b"HTTP/1.1 200 OK\r\nX-Model-Version: 1.0\r\nContent-Length: 2\r\n\r\nok"
 pytestmark = pytest.mark.anyio
 
 
+async def post(pool: ConnectionPool) -> RawResponse:
+    """One request and its response."""
+    connection = await pool.acquire()
+    try:
+        return await connection.post(HEAD, b"body")
+    finally:
+        pool.release(connection)
+
+
 @asynccontextmanager
 async def pool_to(
     handler: Handler, *, limit: int = 8, keepalive_s: float = 30
-) -> AsyncIterator[tuple[Pool, list[int]]]:
+) -> AsyncIterator[tuple[ConnectionPool, list[int]]]:
     """A pool to a server whose connections `handler` answers, and the numbers of those it accepted."""
     accepted: list[int] = []
     async with served(handler, accepted) as serve:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        pool = Pool(tcp("127.0.0.1", port), limit=limit, keepalive_s=keepalive_s, connect_timeout_s=2)
+        pool = ConnectionPool(tcp("127.0.0.1", port), limit=limit, keepalive_s=keepalive_s, connect_timeout_s=2)
         try:
             yield pool, accepted
         finally:
@@ -69,7 +78,7 @@ def always(answer: bytes) -> Handler:
 async def test_a_connection_is_kept_for_the_next_request() -> None:
     async with pool_to(always(OK)) as (pool, accepted):
         for _ in range(5):
-            answer = await pool.post(HEAD, b"body")
+            answer = await post(pool)
             assert (answer.status, answer.body, answer.headers[b"x-model-version"]) == (200, b"ok", b"1.0")
         assert accepted == [0]
 
@@ -77,14 +86,14 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
 async def test_chunks_and_a_word_in_between_are_read() -> None:
     chunked = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with pool_to(always(chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")) as (pool, accepted):
-        assert [(await pool.post(HEAD, b"body")).body for _ in range(2)] == [b"abcde", b"abcde"]
+        assert [(await post(pool)).body for _ in range(2)] == [b"abcde", b"abcde"]
         assert accepted == [0]
 
 
 async def test_an_answer_that_closes_the_connection_is_whole_and_the_next_goes_elsewhere() -> None:
     closing = b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"
     async with pool_to(always(closing)) as (pool, accepted):
-        assert [(await pool.post(HEAD, b"body")).status for _ in range(2)] == [503, 503]
+        assert [(await post(pool)).status for _ in range(2)] == [503, 503]
         assert len(accepted) == 2
 
 
@@ -97,18 +106,18 @@ async def test_half_an_answer_or_none_is_a_connection_that_broke(said: bytes) ->
 
     async with pool_to(handler) as (pool, _):
         with pytest.raises(ConnectionBrokeError):
-            await pool.post(HEAD, b"body")
+            await post(pool)
 
 
 async def test_two_answers_to_one_request_are_none() -> None:
     async with pool_to(always(OK + OK)) as (pool, _):
         with pytest.raises(ConnectionBrokeError):
-            await pool.post(HEAD, b"body")
+            await post(pool)
 
 
 async def test_nobody_there_is_told_from_a_connection_that_broke() -> None:
     with pytest.raises(ConnectFailedError):
-        await Pool(tcp("127.0.0.1", free_port()), limit=1, keepalive_s=30, connect_timeout_s=2).post(HEAD, b"body")
+        await post(ConnectionPool(tcp("127.0.0.1", free_port()), limit=1, keepalive_s=30, connect_timeout_s=2))
 
 
 async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_the_next() -> None:
@@ -122,9 +131,9 @@ async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_t
         writer.write(OK)
 
     async with pool_to(handler, limit=1) as (pool, accepted):
-        first = asyncio.create_task(pool.post(HEAD, b"body"))
+        first = asyncio.create_task(post(pool))
         await arrived.wait()
-        second, third = (asyncio.create_task(pool.post(HEAD, b"body")) for _ in range(2))
+        second, third = (asyncio.create_task(post(pool)) for _ in range(2))
         await asyncio.sleep(0)
         second.cancel()
         silent = False
@@ -137,7 +146,7 @@ async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_t
 
 async def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
     async with pool_to(always(OK), keepalive_s=0) as (pool, accepted):
-        await pool.post(HEAD, b"body")
+        await post(pool)
         await asyncio.sleep(0.01)
-        await pool.post(HEAD, b"body")
+        await post(pool)
         assert len(accepted) == 2

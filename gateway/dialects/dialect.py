@@ -1,0 +1,90 @@
+"""The interface of a dialect: its paths, and how it reads requests and writes responses and errors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import orjson
+
+from errors import RequestError
+from gateway.hooks import EngineResponse, Reply
+from gateway.http.body import Body
+from gateway.http.payload import Payload
+from gateway.http.responses import HttpResponse, error_response, whole_response
+from gateway.model_card import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionPath:
+    """A path that asks for a prediction: the template of its route, the model, and the version when it names one."""
+
+    template: str
+    model: str
+    version: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The path parameters by name, as a router gives them to an endpoint."""
+        return {"model": self.model} if self.version is None else {"model": self.model, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class DialectRoute:
+    """One route of a dialect.
+
+    Attributes:
+        template: template of its path.
+        read: makes a body, for a model of this kind, into the engine's payload.
+        write: makes the engine's response into the client's.
+        model: the model that answers; None when the path names it.
+        is_state: tells whether a JSON body may be one observation, which the fast path answers; None if it never is.
+
+    """
+
+    template: str
+    read: Callable[[Body, Kind | None], Payload]
+    write: Callable[[EngineResponse], HttpResponse]
+    model: str | None = None
+    is_state: Callable[[bytes], bool] | None = None
+
+
+ErrorWriter = Callable[[RequestError, str], HttpResponse]
+"""An error and the request id → the response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One kind of client: `find` returns what a path asks for, None for any path but those of its routes.
+
+    The dialect owns all paths that begin with `prefix`: it writes their errors, and `not_found` ends the text for one
+    without a route.
+    """
+
+    find: Callable[[str], PredictionPath | None]
+    routes: tuple[DialectRoute, ...] = ()
+    write_error: ErrorWriter = error_response
+    prefix: str | None = None
+    not_found: str | None = None
+
+
+def find_model_path(path: str, root: str, verb: str) -> PredictionPath | None:
+    """Return what `ROOT/{model}/VERB` or `ROOT/{model}/versions/{version}/VERB` asks for; None for other paths."""
+    if not (path.startswith(f"{root}/") and path.endswith(f"/{verb}")) or "%" in path or "?" in path:
+        return None
+    match path[len(root) + 1 : -len(verb) - 1].split("/"):
+        case [model] if model:
+            return PredictionPath(f"{root}/{{model}}/{verb}", model)
+        case [model, "versions", version] if model and version:
+            return PredictionPath(f"{root}/{{model}}/versions/{{version}}/{verb}", model, version)
+    return None
+
+
+def with_version(response: HttpResponse, version: str | None) -> HttpResponse:
+    """Add the header that names the version that answered."""
+    if version is not None:
+        response.headers.append((b"x-model-version", version.encode("latin-1")))
+    return response
+
+
+def reply_response(reply: Reply) -> HttpResponse:
+    """Return the response that business logic made by itself; it is the same in every dialect."""
+    return whole_response(orjson.dumps(reply.content), reply.status)
