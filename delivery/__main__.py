@@ -19,7 +19,7 @@ import settings
 from archive import TrustPolicy, open_trusted, stamped
 from delivery import declare
 from delivery.autoscaler import scale
-from delivery.keeper import keep
+from delivery.model_keeper import keep
 from delivery.models_table import models_table
 from delivery.publish import stamped_copy
 from delivery.rollout import restore, roll_back

@@ -14,11 +14,11 @@ from typing import Any
 import settings as configuration
 from archive import Archive, TrustPolicy, open_trusted
 from delivery.checks import check_comparable
+from delivery.dry_run import plan_rollout
 from delivery.edge_update import follow
 from delivery.gateway_metrics import AnswerCounts
 from delivery.hosts import EngineHosts, HostContext, is_behind, open_hosts
 from delivery.journal import rollout_lock
-from delivery.plan import plan_rollout
 from delivery.publish import publish, published_archive, same_content
 from delivery.recover import find_probe, recover
 from delivery.replacement import entry_for, replace_version, try_out_only

@@ -16,6 +16,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from files import explained, read_text, remove_durably, replacing, write_atomic
+from logs import event
 from settings.schema import Settings, SettingsGroup, Version
 from settings.schema.rollout_settings import HeaderName, Share
 
@@ -71,7 +72,7 @@ def read_live(folder: Path) -> AnsweringVersions:
         try:
             found[path.stem] = frozenset(map(str, json.loads(path.read_bytes())))
         except (OSError, TypeError, ValueError):
-            log.error("live_versions_unreadable", extra={"fields": {"file": path.name}})
+            event(log, logging.ERROR, "live_versions_unreadable", file=path.name)
     return found
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
-from delivery.keeper import Keeper
+from delivery.model_keeper import ModelKeeper
 from errors import MarinaError
 from settings import Settings
 from stack import control, processes
@@ -56,7 +56,7 @@ class Parts:
 def keep(settings: Settings, overrides: tuple[str, ...]) -> NoReturn:
     """Keep parts and models until this process is asked to end, which raises KeyboardInterrupt."""
     parts = Parts(lambda: started_parts(settings, overrides), Folders.of(settings))
-    models = Keeper(settings)
+    models = ModelKeeper(settings)
     next_turn = 0.0
     with control.interruptible():
         while True:

@@ -15,7 +15,7 @@ import pytest
 import upload_model
 from archive import stamp
 from delivery import publish
-from delivery.keeper import keep
+from delivery.model_keeper import keep
 from delivery.publish import PublishedVersions
 from delivery.rollout import roll_back
 from delivery.stores import store_keys

@@ -9,7 +9,7 @@ from delivery.doctor.checks.files import others_write
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
 from delivery.journal import Journal, JournalEntry
-from delivery.keeper import HEARTBEAT
+from delivery.model_keeper import HEARTBEAT
 from deployments.serving import ServingRecord
 from errors import StoreError
 

@@ -26,7 +26,7 @@ HEARTBEAT = "keeper"  # a file of the state folder, touched at each turn: a cont
 RETRY_S = 15.0  # pause of a model that could not be restored
 
 
-class Keeper:
+class ModelKeeper:
     """Restores recorded models that do not serve, one turn at a time.
 
     A single engine is checked every five seconds, and a model is restored when it is not registered at all: another
@@ -74,7 +74,7 @@ class Keeper:
 
 def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> None:
     """Take turns until `stop` is set, every `interval_s` seconds or as often as the settings say."""
-    keeper = Keeper(settings)
+    keeper = ModelKeeper(settings)
     while not stop.is_set():
         keeper.turn()
         stop.wait(interval_s or keeper.pause_s)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.keeper import HEARTBEAT, keep
+from delivery.model_keeper import HEARTBEAT, keep
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from settings import load
 from settings.load import ROOT

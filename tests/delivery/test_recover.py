@@ -1,0 +1,94 @@
+"""What a rollout that was killed, or whose hosts went away, leaves to the next one."""
+
+import pytest
+
+from delivery.journal import Journal, Step
+from delivery.rollout import restore, roll_back
+from delivery.steps import HostRollout
+from errors import EngineError, RolloutError
+from tests.delivery.conftest import Scene
+from tests.delivery.engine_in_memory import HostInMemory
+
+
+@pytest.fixture
+def killed_after_its_switch(any_scene: Scene) -> Scene:
+    """A stack with version 1.0, whose upload of 1.1 ended when all hosts had switched and none had settled."""
+    any_scene.upload(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HostRollout, "finalize", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            any_scene.upload(1)
+    return any_scene
+
+
+def journals(scene: Scene) -> list[Step]:
+    nodes = scene.hosts if len(scene.hosts) > 1 else [""]
+    found = [Journal.of(scene.settings(), "toy", node).read() for node in nodes]
+    return [entry.step for entry in found if entry is not None]
+
+
+def assert_serves(scene: Scene, version: str, *before: str) -> None:
+    assert scene.serving() == {version}
+    assert scene.history() == [version, *before]
+    assert all(len(host.versions("toy")) == 1 for host in scene.hosts.values())
+    assert scene.litter() == []
+
+
+def test_recover_killed_after_the_switch_is_finished(killed_after_its_switch: Scene) -> None:
+    scene = killed_after_its_switch
+    assert journals(scene) == [Step.SWITCH] * len(scene.hosts)
+    restore(scene.settings())
+    assert_serves(scene, "1.1", "1.0")
+
+
+def test_recover_killed_after_the_switch_and_archive_is_gone_does_not_block_the_next_upload(
+    killed_after_its_switch: Scene,
+) -> None:
+    scene = killed_after_its_switch
+    (scene.store / "toy-1.1.mar").unlink()
+    assert scene.upload(2).version == "1.2"
+    assert_serves(scene, "1.2", "1.0")
+
+
+def goes_away(host: HostInMemory, patch: pytest.MonkeyPatch, method: str) -> None:
+    """From this call on, the host answers nothing until the patch ends."""
+
+    def away(*_: object, **__: object) -> None:
+        raise EngineError("no answer")
+
+    def last(*_: object, **__: object) -> None:
+        for name in ("find", "versions", "set_default", "unregister"):
+            patch.setattr(host, name, away)
+        patch.setattr(host, "answers", lambda: False)
+        away()
+
+    patch.setattr(host, method, last)
+
+
+def test_rollout_no_host_answers_any_longer_keeps_a_journal_and_is_undone_by_the_next(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    with pytest.MonkeyPatch.context() as patch:
+        for host in any_scene.hosts.values():
+            goes_away(host, patch, "scale")
+        with pytest.raises(RolloutError, match=r"toy 1\.1 was not rolled out: (b: )?no answer"):
+            any_scene.upload(1)
+    assert journals(any_scene) == [Step.TAKE_BACK]
+    restore(any_scene.settings())
+    assert_serves(any_scene, "1.0")
+    assert any_scene.stored() == {"toy-1.0.mar"}
+
+
+def test_rollout_one_of_two_hosts_goes_away_is_left_behind_and_brought_up_to_date(
+    two_hosts: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_hosts.upload(0)
+    with pytest.MonkeyPatch.context() as patch:
+        goes_away(two_hosts.hosts["a"], patch, "set_default")
+        assert two_hosts.upload(1).version == "1.1"
+    assert "a no longer answers; it gets this version when it comes back" in caplog.text
+    assert two_hosts.serving() == {"1.0", "1.1"}
+    [result] = restore(two_hosts.settings())
+    assert (result.version, result.where) == ("1.1", "a")
+    assert_serves(two_hosts, "1.1", "1.0")
+    assert roll_back("toy", two_hosts.settings()).version == "1.0"
+    assert_serves(two_hosts, "1.0", "1.1")
