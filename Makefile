@@ -23,7 +23,7 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
 .PHONY: help setup demo test test_slow test_ray lint train_demo download_weights generate_mar up down status logs \
   run_ts run_nginx_filebrowser run_app upload_mar_file upload_model rollback models doctor run_stress tune \
   build_ts_cpu build_ts_cuda build_ray build_images sbom run_ts_cpu run_ts_cuda compose_secrets compose_up compose_down \
-  compose_upload compose_rollback edge build_edge run_edge \
+  compose_upload compose_rollback compose_edge edge build_edge run_edge \
   bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
   bench_engines kubernetes_render kubernetes_apply
 
@@ -155,6 +155,11 @@ compose_upload: ## MODEL=name: roll an archive of model_mars/ out inside the con
 
 compose_rollback: ## MODEL=name: back to the version before, inside the containers
 	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
+
+compose_edge: setup ## MODEL=name: compile the policy for the edge that runs in its container, and reload it
+	$(PY) -m edge export .marina/edge_image $(ONE) $(ARGS)
+	$(COMPOSE) --profile edge run --rm edge-module
+	$(COMPOSE) --profile edge kill -s HUP edge
 
 kubernetes_render: ## OVERLAY=core, s3, gpu, upload, ray, rayservice: the manifests, after `make compose_secrets`; needs kubectl
 	@$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY)

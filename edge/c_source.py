@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.edge_policy import EdgePolicy, Normalization
+from edge.edge_policy import EdgePolicy, NormalizationConstants
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
 LANES = 8
@@ -120,7 +120,7 @@ def _encoding(policy: EdgePolicy) -> Iterable[str]:
         start += size
 
 
-def _normalization(figures: Normalization) -> Iterable[str]:
+def _normalization(figures: NormalizationConstants) -> Iterable[str]:
     """Normalise in double, as handlers.policy_encoders.Normalize does."""
     yield f"    static const double mean[] = {{{_list(map(_real, figures.mean.tolist()))}}};"
     yield f"    static const double spread[] = {{{_list(map(_real, figures.spread.tolist()))}}};"

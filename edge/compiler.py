@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from errors import EdgeError, MarinaError
-from files import replace_durably, staging_folder
+from files import explained, replace_durably, staging_folder
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INSTALL = "install what the edge needs with: apt-get install gcc libc6-dev nginx-dev"
@@ -177,7 +177,8 @@ def main(arguments: Sequence[str]) -> int:
     """Compile a folder and return the exit status."""
     folder = Path(arguments[0]).absolute()
     try:
-        module = compile_folder(folder, Path(arguments[1]) if len(arguments) > 1 else folder)
+        with explained(folder):
+            module = compile_folder(folder, Path(arguments[1]) if len(arguments) > 1 else folder)
     except MarinaError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

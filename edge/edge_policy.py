@@ -54,7 +54,7 @@ LARGEST = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Normalization:
+class NormalizationConstants:
     """The mean and spread of each number of an observation, in float64, and the bound of the normalised numbers."""
 
     mean: NDArray[np.float64]
@@ -62,7 +62,7 @@ class Normalization:
     clip: float
 
     @classmethod
-    def of(cls, figures: Mapping[str, Any]) -> "Normalization":
+    def of(cls, figures: Mapping[str, Any]) -> "NormalizationConstants":
         """Read the description that handlers.policy_encoders reads."""
         spread = np.sqrt(np.array(figures["var"], dtype=np.float64) + figures["epsilon"])
         return cls(np.array(figures["mean"], dtype=np.float64), spread, float(figures["clip"]))
@@ -84,7 +84,7 @@ class EdgePolicy:
     layers: tuple[Layer, ...]
     activation: str
     scale: float
-    normalization: Normalization | None
+    normalization: NormalizationConstants | None
     one_hot: tuple[int, ...] | None
     limit: float | None
     squash: bool
@@ -199,7 +199,7 @@ def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:
         layers=layers,
         activation=spec["activation"],
         scale=float(encoding.get("scale", 1.0)),
-        normalization=None if figures is None else Normalization.of(figures),
+        normalization=None if figures is None else NormalizationConstants.of(figures),
         one_hot=tuple(encoding["sizes"]) if encoding["encoding"] == "one_hot" else None,
         limit=head.get("limit"),
         squash=bool(head.get("squash", False)),

@@ -113,6 +113,15 @@ def test_what_is_mounted_is_there_and_takes_the_place_of_what_the_image_has(name
         assert {target, inside} & (known | copied) or target in {"/srv/keys", "/srv/marina/config/local"}, target
 
 
+@each_built
+def test_user_of_a_service_may_write_to_its_tmpfs(name: str) -> None:
+    """Docker gives a tmpfs to root, with the mode of the image's folder below it unless one is named."""
+    for words in SERVICES[name].get("tmpfs", []):
+        folder, _, options = words.partition(":")
+        made = [one.rest for one in image(name).all("RUN") if re.search(rf"-m 1777 {folder}\b", one.rest)]
+        assert folder == "/tmp" or "mode=1777" in options or made, folder
+
+
 def test_addresses_are_those_of_services() -> None:
     words = FILE.read_text() + "".join(path.read_text() for path in (ROOT / "docker").glob("*/**/*.*ml"))
     words += (ROOT / "docker/alloy/config.alloy").read_text() + (ROOT / "docker/minio/bucket.sh").read_text()

@@ -99,6 +99,18 @@ def test_folder_without_a_policy_names_the_export(tmp_path: Path, capsys: pytest
 
 
 @NGINX_DEV
+def test_folder_that_cannot_be_written_is_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], compiler: Compiler
+) -> None:
+    archives.export(tmp_path, "1.0")
+    (tmp_path / ".module.conf.build").touch()
+    assert main([str(tmp_path), str(compiler.headers)]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {tmp_path}")
+    assert printed.count("\n") == 1
+
+
+@NGINX_DEV
 def test_folder_holds_one_module_for_each_policy_and_names_the_last(tmp_path: Path, compiler: Compiler) -> None:
     names = []
     for version in ("1.0", "1.1", "1.1"):
