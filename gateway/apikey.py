@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 import commands
 from errors import RateLimited, Unauthorized
-from gateway.console.asked import is_page
+from gateway.console.page_files import is_page_request
 from gateway.http.context import Headers, header
 from gateway.rate_limit import RateLimit
 from settings.schema import ApiKey
@@ -48,7 +48,7 @@ class ApiKeys:
     def check(self, scope: Scope) -> None:
         """Raise Unauthorized or RateLimited for an HTTP request that needs a key and has none, or has sent too many."""
         path: str = scope["path"]
-        if not (path in OPEN or path.startswith("/docs/") or is_page(scope)):
+        if not (path in OPEN or path.startswith("/docs/") or is_page_request(scope)):
             headers = scope["headers"]
             self.admit(header(headers, b"authorization"), header(headers, b"x-api-key"))
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from commands import VERSION
 from errors import InvalidFields, RequestError
 from gateway.apikey import ApiKeys
-from gateway.console.state import Console
+from gateway.console import page_files, stats
 from gateway.dialects import Dialects, dialects_for, open_inference
 from gateway.hooks import Business
 from gateway.http.body import BodyBudget
@@ -37,7 +37,7 @@ from gateway.oip.repository import ModelRepository, RepositoryControl
 from gateway.openapi import document
 from gateway.predict import HeadAsGet, PredictionEndpoint, PredictionRouter
 from gateway.process_slots import ProcessSlot
-from gateway.routes import console, docs, health, home, models
+from gateway.routes import docs, health, models
 from gateway.security import KnownHosts, Preflight, loopback_only
 from gateway.services import Services, Shared, open_services
 from gateway.shutdown import Shutdown
@@ -65,7 +65,7 @@ def create_app(
         version=VERSION,
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=_lifespan(shared, control),
-        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; gateway.swagger's do not
+        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; those of gateway.routes.docs do not
         redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
         exception_handlers={
@@ -77,7 +77,7 @@ def create_app(
     endpoints = _endpoints(shared.dialects)
     # The framework's router gets a prediction only with another method than POST, and answers that.
     app.router.routes.extend(Route(path, endpoint, methods=["POST"], name=path) for path, endpoint in endpoints.items())
-    for room in (home, console, docs, health, models, rest):
+    for room in (stats, page_files, docs, health, models, rest):
         app.include_router(room.router)
     _document(app, settings.gateway)
     router = PredictionRouter(HeadAsGet(app), shared.dialects, endpoints)
@@ -110,7 +110,7 @@ def _lifespan(shared: Shared, control: RepositoryControl | None) -> Any:
                     "services": services,
                     "inference": runner,
                     "repository": repository,
-                    "console": Console(services),
+                    "console": stats.ConsoleStats(services),
                 }
 
     return lifespan

@@ -8,7 +8,7 @@ import pytest
 
 import errors
 from errors import REQUEST_ERRORS, MarinaError, NoWorker, RequestError, WorkerLost
-from gateway.documented import answers
+from gateway.openapi import responses
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,7 +48,7 @@ def test_documentation_lists_every_error_with_its_status() -> None:
 
 @pytest.mark.parametrize("error", REQUEST_ERRORS)
 def test_openapi_example_of_a_status_is_one_of_its_errors(error: type[RequestError]) -> None:
-    documented = answers({}, error.status)[error.status]
+    documented = responses({}, error.status)[error.status]
     code = documented["content"]["application/json"]["example"]["error"]
     described = {(each.code, each.summary) for each in REQUEST_ERRORS if each.status == error.status}
     assert (code, documented["description"]) in described

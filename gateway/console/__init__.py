@@ -1,1 +1,1 @@
-"""The page that a browser gets at `/`: its files, and the figures that it asks for again and again."""
+"""The console, the page that a browser gets at `/`: its files, and the figures that it polls."""

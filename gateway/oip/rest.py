@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.catalog import ServedVersion
+from gateway.examples import OIP
 from gateway.http.body import OCTETS, read_body
 from gateway.http.context import RequestContext, context_of, header
 from gateway.http.deadline import DEADLINE_HEADER, CancelScope, disconnect_of, watching
 from gateway.http.responses import JSON, json_response
-from gateway.oip.documented import PARAMETERS, READY_ONLY, SAMPLES, body_of, oip_answers
 from gateway.oip.infer_messages import InferRequest, InferResponse
 from gateway.oip.inference import InferenceRunner
 from gateway.oip.json_codec import (
@@ -32,6 +32,7 @@ from gateway.oip.json_codec import (
     write_response,
 )
 from gateway.oip.repository import ModelRepository, server_metadata
+from gateway.openapi import oip_responses, optional_body
 from gateway.services import Services, services_of
 
 
@@ -92,19 +93,19 @@ Repository = Annotated[ModelRepository, Depends(_repository)]
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
-@router.get("", responses=oip_answers(SAMPLES["server"]))
+@router.get("", responses=oip_responses(OIP["server"]))
 async def get_server_metadata(request: Request) -> Response:
     """Name, version and extensions of this server."""
     return json_response(server_metadata(request.app.version))
 
 
-@router.get("/health/live", responses=oip_answers({"live": True}))
+@router.get("/health/live", responses=oip_responses({"live": True}))
 async def server_live() -> Response:
     """The gateway itself runs; says nothing about the engine."""
     return json_response({"live": True})
 
 
-@router.get("/health/ready", responses=oip_answers({"ready": True}, 503))
+@router.get("/health/ready", responses=oip_responses({"ready": True}, 503))
 async def server_ready(repository: Repository) -> Response:
     """Every model that a short route or default names has a worker; 503 names what is not ready."""
     missing = await repository.missing()
@@ -113,7 +114,7 @@ async def server_ready(repository: Repository) -> Response:
     return json_response({"ready": True})
 
 
-@router.get("/models/stats", responses=oip_answers(SAMPLES["stats"], 503))
+@router.get("/models/stats", responses=oip_responses(OIP["stats"], 503))
 async def all_statistics(repository: Repository) -> Response:
     """Counts of inferences over this protocol, of every model, since the gateway started."""
     return json_response({"model_stats": await repository.statistics(None, None)})
@@ -157,17 +158,19 @@ def _add_model_route(
             endpoint,
             name=getattr(answer, "__name__", None),
             description=answer.__doc__,
-            responses=oip_answers(sample, 404, 503),
+            responses=oip_responses(sample, 404, 503),
         )
 
 
-_add_model_route("", model_metadata, SAMPLES["model"])
-_add_model_route("/ready", model_ready, SAMPLES["ready"])
-_add_model_route("/config", model_config, SAMPLES["config"])
-_add_model_route("/stats", model_statistics, SAMPLES["stats"])
+_add_model_route("", model_metadata, OIP["model"])
+_add_model_route("/ready", model_ready, OIP["ready"])
+_add_model_route("/config", model_config, OIP["config"])
+_add_model_route("/stats", model_statistics, OIP["stats"])
 
 
-@router.post("/repository/index", responses=oip_answers(SAMPLES["index"], 400, 503), openapi_extra=body_of(READY_ONLY))
+@router.post(
+    "/repository/index", responses=oip_responses(OIP["index"], 400, 503), openapi_extra=optional_body({"ready": True})
+)
 async def repository_index(repository: Repository, request: Request) -> Response:
     """Every version that is registered; where models may be loaded, those that could be as well."""
     ready_only = (await _content(request)).get("ready") is True
@@ -176,8 +179,8 @@ async def repository_index(repository: Repository, request: Request) -> Response
 
 @router.post(
     "/repository/models/{model}/load",
-    responses=oip_answers(SAMPLES["loaded"], 400, 403, 404, 503),
-    openapi_extra=body_of(PARAMETERS),
+    responses=oip_responses(OIP["loaded"], 400, 403, 404, 503),
+    openapi_extra=optional_body({"parameters": {}}),
 )
 async def load_model(repository: Repository, model: str, request: Request) -> Response:
     """Rolls the model's archive out: it serves when this is answered. Needs gateway.repository_control=true."""
@@ -187,8 +190,8 @@ async def load_model(repository: Repository, model: str, request: Request) -> Re
 
 @router.post(
     "/repository/models/{model}/unload",
-    responses=oip_answers(SAMPLES["unloaded"], 400, 403, 404, 503),
-    openapi_extra=body_of(PARAMETERS),
+    responses=oip_responses(OIP["unloaded"], 400, 403, 404, 503),
+    openapi_extra=optional_body({"parameters": {}}),
 )
 async def unload_model(repository: Repository, model: str, request: Request) -> Response:
     """Takes the model away, after what waits for it is answered. Needs gateway.repository_control=true."""

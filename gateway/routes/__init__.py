@@ -1,1 +1,1 @@
-"""The routes that are not predictions."""
+"""Routes for monitoring and people: health, metrics, models and the documentation."""

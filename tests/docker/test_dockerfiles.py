@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.console import files as console_files
+from gateway.console import page_files as console_files
 from settings import Settings, load
 from settings.schema import TorchServeSettings
 from stack.folders import Folders

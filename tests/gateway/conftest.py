@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.browser import browser
 from tests.gateway.engine import POLICY, VISION, Engine
 from tests.gateway.given import GivenTorchServe

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from gateway.samples import PICTURE, PICTURE_BASE64
+from gateway.examples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 

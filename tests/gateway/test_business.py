@@ -11,8 +11,8 @@ import requests
 
 from business import BUSINESS
 from errors import InvalidFields
+from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.hooks import After, Before, Business, Prediction, PredictionRequest, Reply
-from gateway.samples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 

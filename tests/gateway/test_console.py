@@ -14,9 +14,9 @@ import settings
 from deployments.traffic import TrafficFile
 from errors import ConfigError
 from gateway.apikey import new_key
-from gateway.console.files import FOLDER
-from gateway.console.state import counts_are_whole
-from gateway.samples import PICTURE
+from gateway.console.page_files import FOLDER
+from gateway.console.stats import covers_all_processes
+from gateway.examples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 from tests.polling import wait_for
@@ -135,9 +135,9 @@ def test_without_an_engine_the_state_says_so(no_engine: Engine) -> None:
 
 
 def test_a_process_among_others_that_share_nothing_says_that_it_counts_for_itself() -> None:
-    assert counts_are_whole(None)
+    assert covers_all_processes(None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert not pool.apply(counts_are_whole, (None,))
+        assert not pool.apply(covers_all_processes, (None,))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.browser import CHROMIUM, open_page
 
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

@@ -8,7 +8,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.conftest import register_all
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for

@@ -11,7 +11,7 @@ import requests
 
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from settings.schema import EngineHostSettings
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for

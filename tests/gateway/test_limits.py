@@ -9,12 +9,12 @@ import pytest
 import requests
 
 from errors import RequestError, TooLarge
+from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.http.body import Body
 from gateway.http.payload import any_form, check_limits, from_base64
 from gateway.metrics import Metrics
 from gateway.oip.infer_messages import Tensor
 from gateway.oip.tensor_metadata import inputs_of
-from gateway.samples import PICTURE, PICTURE_BASE64
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from handlers import picture_requests

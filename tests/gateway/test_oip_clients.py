@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.samples import PICTURE, PICTURE_BASE64
+from gateway.examples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.gateway_program import Served, program
 from tests.gateway.triton.client import KINDS, Client, InferenceServerException, pictures

@@ -21,8 +21,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from gateway.apikey import new_key
+from gateway.examples import PICTURE
 from gateway.oip import open_inference_pb2 as pb
-from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.gateway_program import ROOT, Served, program, stub
 from tests.gateway.triton.client import Client, InferenceServerException, pictures, schemas

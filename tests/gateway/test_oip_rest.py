@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import requests
 
+from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.hooks import Business, Prediction, PredictionRequest, Reply
-from gateway.samples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
 

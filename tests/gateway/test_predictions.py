@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from gateway.samples import PICTURE, PICTURE_BASE64
+from gateway.examples import PICTURE, PICTURE_BASE64
 
 STATE = {"cart_position": 0.1, "cart_velocity": 0.2, "pole_angle": 0.01, "pole_angular_velocity": -0.2}
 

@@ -20,7 +20,7 @@ from prometheus_client import values
 from errors import ConfigError
 from gateway import process_slots
 from gateway.apikey import new_key
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.gateway_program import ROOT
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.raw import PNG, connected, exchange, request

@@ -16,7 +16,7 @@ import settings
 from errors import ConfigError, FiguresError
 from gateway import server
 from gateway.apikey import new_key
-from gateway.samples import PICTURE
+from gateway.examples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.served import figures_of, gateway_for
 from tests.polling import wait_for

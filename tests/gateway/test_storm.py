@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from gateway.apikey import new_key
+from gateway.examples import PICTURE
 from gateway.http.backoff import QUICK_REFUSALS
-from gateway.samples import PICTURE
 from tests.gateway.engine import Engine
 from tests.gateway.test_app import program
 from tests.gateway.test_faults import metric

@@ -14,11 +14,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler
 
 from errors import InvalidFields
+from gateway.examples import PICTURE
 from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.http.context import RequestContext
 from gateway.metrics import Metrics
 from gateway.otel import OtelTracer
-from gateway.samples import PICTURE
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from logs import current_trace_id
 from settings import load

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gateway.catalog import ServedVersion
-from gateway.console import state
+from gateway.console import stats
 from gateway.oip.repository import model_config
 from gateway.openapi import prediction_paths
 from handlers import card, golden, outputs
@@ -69,7 +69,7 @@ class TestNewKind:
         assert far.change == pytest.approx(0.6)
 
     def test_console_and_openapi_show_it(self) -> None:
-        assert state._version(served())["view"]["chosen"] == "stars"
+        assert stats.version_state(served())["view"]["chosen"] == "stars"
         operation = prediction_paths(load([]).gateway)["/models/{model}/predict"]["post"]
         examples = operation["responses"]["200"]["content"]["application/json"]["examples"]
         assert examples["stars"]["value"]["predictions"] == [{"stars": 3.7, "probabilities": {"4": 0.7, "3": 0.3}}]
