@@ -11,7 +11,7 @@ from pathlib import Path
 import settings
 from archive import Archive, TrustPolicy, open_trusted
 from delivery.journal import rollout_lock
-from delivery.publish import next_free_version, publish, same_content
+from delivery.publish import next_free_version, publish, same_content, version_order
 from delivery.stores import open_store
 from delivery.stores.store import Store, archive_file_name
 from engines.ray.serve_config import text
@@ -44,11 +44,11 @@ def publish_only(loaded: Settings) -> tuple[str, str]:
 def _published_version(archive: Archive, store: Store, registration: Mapping[str, int]) -> str | None:
     """Return the newest version in the store that has this content and these settings."""
     model = archive.model_name
-    newest_first = sorted(store.versions(model), key=lambda one: [int(part) for part in one.split(".")], reverse=True)
-    return next(
-        (each for each in newest_first if same_content(archive, registration, archive_file_name(model, each), store)),
-        None,
-    )
+    newest_first = sorted(store.versions(model), key=version_order, reverse=True)
+    for version in newest_first:
+        if same_content(archive, registration, archive_file_name(model, version), store):
+            return version
+    return None
 
 
 def declare(names: Sequence[str], overrides: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ def _restore_steps(hosts: EngineHosts, version: str) -> list[str]:
         if history and is_behind(host.engine, hosts.model, history.serving, several=hosts.several)
     ]
     if behind:
-        return [f"bring {version} to {', '.join(behind)}, which now serve other versions ({hosts.summary()})"]
+        return [f"bring {version} to {', '.join(behind)}; now {hosts.summary()}"]
     return [f"do nothing else: {version} serves it already"]
 
 

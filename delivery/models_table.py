@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from archive import open_archive
+from delivery.publish import version_order
 from delivery.stores import Store
 from deployments.traffic import TrafficFile, TrafficSplit
 from engines.engine_profile import ModelVersion
@@ -37,7 +38,7 @@ def _rows(
 ) -> Iterator[tuple[str, ...]]:
     for model in engine.models():
         default = engine.default(model)
-        for found in sorted(engine.versions(model), key=lambda one: [int(part) for part in one.version.split(".")]):
+        for found in sorted(engine.versions(model), key=lambda one: version_order(one.version)):
             is_default = default is not None and default.version == found.version
             serves = _serves(found, splits.get(model), is_default=is_default)
             yield _row(found, serves=serves, weights=_weights(found, store), now=now)

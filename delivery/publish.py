@@ -76,6 +76,11 @@ def next_version(wanted: str, taken: Collection[str]) -> str:
     return wanted if number > highest else ".".join([*series, str(highest + 1)])
 
 
+def version_order(version: str) -> list[int]:
+    """Return the key that sorts versions by their numbers: 1.9 before 1.10."""
+    return [int(part) for part in version.split(".")]
+
+
 def _parts(version: str) -> tuple[tuple[str, ...], int]:
     *series, number = version.split(".")
     return tuple(series), int(number)
