@@ -1,13 +1,6 @@
-"""What is open on a running deployment: each known hole of the archived engine, asked of the thing itself.
+"""The doctor: tests the running deployment for known holes of the archived engine, and for risks in its operation.
 
-    deployment ─▶ checks (one small function a hole, by part) ─▶ findings ─▶ table or JSON
+    Deployment ─▶ checks, a small function for each hole ─▶ Finding ─▶ table or JSON
 
-A check asks and changes nothing. One more is a function and its line in the `CHECKS` of a file in `checks/`.
+A check sends harmless requests and changes nothing. To add one, write a function and add it to the checks of its file.
 """
-
-from delivery.doctor.deployment import Deployment
-from delivery.doctor.examination import examine_all
-from delivery.doctor.finding import Finding, State
-from delivery.doctor.sockets import Sockets
-
-__all__ = ["Deployment", "Finding", "Sockets", "State", "examine_all"]

@@ -1,35 +1,84 @@
-"""What a check is: a hole, the setting that closes it, and a small function that looks."""
+"""A check of the doctor: a security hole or a risk, the setting that closes it, and a function that looks for it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 import grpc
 import psutil
 import requests
 
-from delivery.doctor.finding import Finding, Seen, State, not_checked
 from errors import MarinaError
+
+
+class State(StrEnum):
+    """The state of a hole, from the most to the least urgent."""
+
+    OPEN = "open"
+    WARNING = "warning"
+    NOT_CHECKED = "not checked"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one check; its text contains no key."""
+
+    state: State
+    words: str
+
+
+def is_open(words: str) -> Result:
+    """Report a hole; the exit status is then 1."""
+    return Result(State.OPEN, words)
+
+
+def warning(words: str) -> Result:
+    """Report a risk that is no hole by itself."""
+    return Result(State.WARNING, words)
+
+
+def not_checked(why: str) -> Result:
+    """Report that nothing could be seen from here."""
+    return Result(State.NOT_CHECKED, why)
+
+
+def closed(words: str) -> Result:
+    """Report that there is no hole."""
+    return Result(State.CLOSED, words)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: a hole of one part, its state, and the setting that closes it."""
+
+    part: str
+    hole: str
+    state: State
+    seen: str
+    closes: str
+
 
 Subject = TypeVar("Subject")
 
 
 @dataclass(frozen=True)
 class Check(Generic[Subject]):
-    """`look` asks the running thing and changes nothing; what it cannot see it raises, or says `not_checked`.
+    """One check: `look` examines the deployment and changes nothing; it may raise, or return `not_checked`.
 
-    Where a check that `comes_first` is not closed, the others of its part are not asked: there is nobody to answer.
+    Unless a check that `comes_first` is closed, the others of its part are skipped, because nothing would answer.
     """
 
     hole: str
     closes: str
-    look: Callable[[Subject], Seen]
+    look: Callable[[Subject], Result]
     comes_first: bool = False
 
 
 def examine(part: str, checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[Finding]:
-    """Run every check of one part; one that fails is a line that says why, and the others go on."""
-    away: Seen | None = None
+    """Run every check of one part; one that raises becomes a finding with the reason."""
+    away: Result | None = None
     for check in checks:
         seen = away or _look(check, subject)
         yield Finding(part, check.hole, seen.state, seen.words, check.closes)
@@ -37,20 +86,20 @@ def examine(part: str, checks: Sequence[Check[Subject]], subject: Subject) -> It
             away = not_checked(seen.words)
 
 
-def _look(check: Check[Subject], subject: Subject) -> Seen:
+def _look(check: Check[Subject], subject: Subject) -> Result:
     try:
         return check.look(subject)
     except MarinaError as error:
         return not_checked(str(error))
     except psutil.Error as error:
-        return not_checked(f"its process does not let itself be seen ({type(error).__name__})")
+        return not_checked(f"its process is not visible ({type(error).__name__})")
     except grpc.RpcError as error:
         return not_checked(f"gRPC: {type(error).__name__}")
     except requests.ConnectionError:
         return not_checked("nothing answers there")
-    # Other connections that break, among them every error of requests, and files that are not there.
+    # Other broken connections, every other error of requests, and missing files.
     except OSError as error:
         return not_checked(error.strerror or type(error).__name__)
-    # An answer that is not what it should be: another program has the port.
+    # An unexpected answer: another program has the port.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return not_checked(f"an answer that this kit does not know ({type(error).__name__})")
+        return not_checked(f"an unexpected answer ({type(error).__name__})")

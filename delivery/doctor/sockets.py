@@ -1,4 +1,4 @@
-"""Who listens on this machine, and for whom: read from the kernel's table of sockets."""
+"""The listening sockets of this machine, from the kernel's table."""
 
 import socket
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from delivery.doctor.finding import Seen, closed, is_open, not_checked
+from delivery.doctor.check import Result, closed, is_open, not_checked
 
 
-def place(url: str) -> tuple[str, int]:
-    """Host and port of an address."""
+def host_and_port(url: str) -> tuple[str, int]:
+    """Return host and port of a URL."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @dataclass(frozen=True)
-class Listener:
+class ListeningSocket:
     """One listening TCP socket; `pid` is None where it is another user's."""
 
     address: str
@@ -26,7 +26,7 @@ class Listener:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
+        """True when only this machine reaches it."""
         return _read(self.address).is_loopback
 
 
@@ -34,30 +34,30 @@ class Listener:
 class Sockets:
     """Every listening socket of this machine, and its own addresses."""
 
-    listeners: tuple[Listener, ...]
+    listeners: tuple[ListeningSocket, ...]
     own: frozenset[str]
 
     @classmethod
     def of_this_machine(cls) -> "Sockets":
-        """As they are now."""
+        """Read the present sockets."""
         found = {
-            Listener(connection.laddr[0], connection.laddr[1], connection.pid)
+            ListeningSocket(connection.laddr[0], connection.laddr[1], connection.pid)
             for connection in psutil.net_connections(kind="tcp")
             if connection.status == psutil.CONN_LISTEN and connection.laddr
         }
         own = {address.address.partition("%")[0] for each in psutil.net_if_addrs().values() for address in each}
         return cls(tuple(sorted(found, key=lambda one: (one.port, one.address))), frozenset(own))
 
-    def on(self, port: int) -> tuple[Listener, ...]:
-        """Who listens on a port."""
+    def on(self, port: int) -> tuple[ListeningSocket, ...]:
+        """Return the sockets that listen on a port."""
         return tuple(listener for listener in self.listeners if listener.port == port)
 
     def owner(self, port: int) -> int | None:
-        """The process that listens on a port, where it can be seen."""
+        """Return the pid of the process that listens on a port, where it is visible."""
         return next((listener.pid for listener in self.on(port) if listener.pid is not None), None)
 
     def is_here(self, host: str) -> bool:
-        """Whether a host's name or address means this machine."""
+        """Return True when a host's name or address means this machine."""
         try:
             found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)}
         except OSError:
@@ -69,27 +69,27 @@ class Sockets:
         return read.is_loopback or read.is_unspecified or str(read) in self.own
 
     def outside(self) -> str | None:
-        """An address of this machine that others use; None when it has none."""
+        """Return an address of this machine that others can use; None when it has none."""
         return next((one for one in sorted(self.own) if _is_v4(one) and not ip_address(one).is_loopback), None)
 
     def is_shut(self, host: str, port: int) -> bool:
-        """Whether only this machine reaches a port of `host`."""
+        """Return True when only this machine reaches a port of `host`."""
         return self.is_here(host) and all(listener.is_loopback for listener in self.on(port))
 
 
-def reach(sockets: Sockets, host: str, port: int, *, wide: Seen) -> Seen:
-    """Closed on loopback; `wide` when other machines reach the port; not checked for another machine's port."""
+def reach(sockets: Sockets, host: str, port: int, *, wide: Result) -> Result:
+    """Return closed on loopback, `wide` when other machines reach the port, and not checked on another machine."""
     if not sockets.is_here(host):
         return not_checked(f"{host} is another machine; ask there, or look at its firewall")
     found = sockets.on(port)
     if not found:
         return not_checked(f"nothing listens on port {port} that can be seen from here")
     wider = [f"{listener.address}:{port}" for listener in found if not listener.is_loopback]
-    return Seen(wide.state, f"{', '.join(wider)}: {wide.words}") if wider else closed(f"port {port}, loopback only")
+    return Result(wide.state, f"{', '.join(wider)}: {wide.words}") if wider else closed(f"port {port}, loopback only")
 
 
 def _read(address: str) -> IPv4Address | IPv6Address:
-    """An address without its network card; Java listens on IPv4 addresses that are written as IPv6."""
+    """Parse an address without its interface; Java writes IPv4 addresses as IPv6."""
     read = ip_address(address.partition("%")[0])
     return read.ipv4_mapped or read if isinstance(read, IPv6Address) else read
 

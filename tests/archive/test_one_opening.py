@@ -18,7 +18,7 @@ PROGRAMS = [
 
 UNPACKERS = {"zipfile", "zipimport", "tarfile", "patoolib", "libarchive"}
 ZIPS = {
-    "delivery/doctor/process.py": "TorchServe's jar",
+    "delivery/doctor/deployment.py": "TorchServe's jar",
 }
 ONLY_READ = {
     "serialize/pack.py": "what it has just written",
@@ -26,7 +26,7 @@ ONLY_READ = {
     "delivery/publish.py": "compares with what is published",
     "delivery/models_table.py": "shows",
     "delivery/stores/nginx.py": "shows",
-    "delivery/doctor/checks/archives.py": "judges",
+    "delivery/doctor/rollouts_and_store.py": "judges",
 }
 OF_ANY_MAKER = {"engines/ray/unpacked.py": "archives of other makers, whose sha256 is that of the checked file"}
 IMPORTS_OUT_OF_A_FOLDER = {

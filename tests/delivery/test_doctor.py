@@ -9,20 +9,18 @@ from typing import cast
 
 import pytest
 
-from delivery.doctor import Deployment, Finding, Sockets, State, examine_all, report
-from delivery.doctor.check import Check, examine
-from delivery.doctor.checks import gateway, machine, rollouts, store
-from delivery.doctor.checks.files import others_read, others_write
-from delivery.doctor.examination import ENGINE, REST
-from delivery.doctor.finding import Seen, closed, is_open
-from delivery.doctor.process import properties
-from delivery.doctor.sockets import WIDE, Listener, reach
+from delivery.doctor import command, gateway_and_edge, machine, rollouts_and_store
+from delivery.doctor.check import Check, Finding, Result, State, closed, examine, is_open
+from delivery.doctor.command import ENGINE, REST, examine_all
+from delivery.doctor.deployment import Deployment, properties
+from delivery.doctor.probes import others_read, others_write
+from delivery.doctor.sockets import WIDE, ListeningSocket, Sockets, reach
 from errors import EngineError
 from settings import load
 from tests.docker.filebrowser_server import NGINX, file_browser
 from tests.figures import figures, serving
 
-EVERYWHERE, HERE = Listener("0.0.0.0", 8081, None), Listener("127.0.0.1", 8081, 4711)
+EVERYWHERE, HERE = ListeningSocket("0.0.0.0", 8081, None), ListeningSocket("127.0.0.1", 8081, 4711)
 OWN = frozenset({"127.0.0.1", "192.0.2.7"})
 
 
@@ -31,16 +29,16 @@ OWN = frozenset({"127.0.0.1", "192.0.2.7"})
     [
         (HERE, "127.0.0.1", State.CLOSED),
         (EVERYWHERE, "127.0.0.1", State.OPEN),
-        (Listener("192.0.2.7", 8081, 1), "192.0.2.7", State.OPEN),
-        (Listener("::", 8081, 1), "127.0.0.1", State.OPEN),
-        (Listener("::1", 8081, 1), "127.0.0.1", State.CLOSED),
-        (Listener("::ffff:127.0.0.1", 8081, 1), "127.0.0.1", State.CLOSED),
-        (Listener("::ffff:192.0.2.7", 8081, 1), "127.0.0.1", State.OPEN),
+        (ListeningSocket("192.0.2.7", 8081, 1), "192.0.2.7", State.OPEN),
+        (ListeningSocket("::", 8081, 1), "127.0.0.1", State.OPEN),
+        (ListeningSocket("::1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (ListeningSocket("::ffff:127.0.0.1", 8081, 1), "127.0.0.1", State.CLOSED),
+        (ListeningSocket("::ffff:192.0.2.7", 8081, 1), "127.0.0.1", State.OPEN),
         (HERE, "198.51.100.1", State.NOT_CHECKED),
-        (Listener("127.0.0.1", 80, 1), "127.0.0.1", State.NOT_CHECKED),
+        (ListeningSocket("127.0.0.1", 80, 1), "127.0.0.1", State.NOT_CHECKED),
     ],
 )
-def test_a_port_is_shut_when_only_loopback_listens(listener: Listener, host: str, state: State) -> None:
+def test_a_port_is_shut_when_only_loopback_listens(listener: ListeningSocket, host: str, state: State) -> None:
     assert reach(Sockets((listener,), OWN), host, 8081, wide=WIDE).state is state
 
 
@@ -52,7 +50,7 @@ def test_an_address_for_every_card_of_this_machine_is_this_machine() -> None:
 
 
 def test_figures_that_uploads_cannot_read_are_a_warning_that_says_how_to_let_them() -> None:
-    [check] = [each for each in gateway.CHECKS if each.hole == "its figures"]
+    [check] = [each for each in gateway_and_edge.GATEWAY if each.hole == "its figures"]
     with serving(figures({})) as server:
         subject = cast(Deployment, SimpleNamespace(settings=server.settings()))
         assert [found.state for found in examine("gateway", [check], subject)] == [State.CLOSED]
@@ -67,7 +65,7 @@ def test_listening_sockets_are_seen_with_their_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         sockets = Sockets.of_this_machine()
-    assert sockets.on(port) == (Listener("127.0.0.1", port, os.getpid()),)
+    assert sockets.on(port) == (ListeningSocket("127.0.0.1", port, os.getpid()),)
     assert sockets.owner(port) == os.getpid()
     assert sockets.is_shut("localhost", port)
 
@@ -112,11 +110,11 @@ def test_the_environment_wins_over_the_file_where_the_file_lets_it(tmp_path: Pat
 
 
 def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
-    def away(_: None) -> Seen:
+    def away(_: None) -> Result:
         raise EngineError("no TorchServe at http://127.0.0.1:1")
 
-    def strange(_: None) -> Seen:
-        return Seen(State.CLOSED, json.loads("[]")["version"])
+    def strange(_: None) -> Result:
+        return Result(State.CLOSED, json.loads("[]")["version"])
 
     checks: tuple[Check[None], ...] = (
         Check("a", "x", away),
@@ -126,7 +124,7 @@ def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
     found = [(one.hole, one.state, one.seen) for one in examine("engine", checks, None)]
     assert found == [
         ("a", State.NOT_CHECKED, "no TorchServe at http://127.0.0.1:1"),
-        ("b", State.NOT_CHECKED, "an answer that this kit does not know (TypeError)"),
+        ("b", State.NOT_CHECKED, "an unexpected answer (TypeError)"),
         ("c", State.CLOSED, "well"),
     ]
 
@@ -136,11 +134,11 @@ def test_each_hole_of_a_part_has_one_line_and_a_setting() -> None:
         holes = [check.hole for check in checks]
         assert len(set(holes)) == len(holes)
         assert all(check.closes for check in checks)
-        assert max(map(len, holes)) < report.HOLE_WIDTH
+        assert max(map(len, holes)) < command.HOLE_WIDTH
 
 
 def test_where_a_part_is_away_its_other_checks_are_not_asked() -> None:
-    def never(_: None) -> Seen:
+    def never(_: None) -> Result:
         raise AssertionError
 
     gate: Check[None] = Check("it answers", "make up", lambda _: is_open("nothing answers at x"), comes_first=True)
@@ -175,7 +173,7 @@ def test_a_store_that_takes_uploads_from_strangers_is_open_and_gets_none(
 ) -> None:
     with file_browser(put=put, key=key) as running:
         settings = load([f"paths.state={tmp_path}", f"store.port={running.port}"])
-        found = examine("store", store.CHECKS, Deployment(settings, Sockets.of_this_machine()))
+        found = examine("store", rollouts_and_store.STORE, Deployment(settings, Sockets.of_this_machine()))
         states = {one.hole: one.state for one in found}
         assert list(running.root.iterdir()) == []
     assert states["uploads without a key"] is state
@@ -187,7 +185,9 @@ def test_a_journal_that_nobody_works_on_is_open_even_when_it_is_damaged(tmp_path
     (tmp_path / "rollouts" / node).mkdir(parents=True)
     (tmp_path / "rollouts" / node / "digits.json").write_text('{"model": ')
     deployment = Deployment(load([f"paths.state={tmp_path}"]), Sockets((), OWN))
-    [killed] = [one for one in examine("rollouts", rollouts.CHECKS, deployment) if one.hole.endswith("killed")]
+    [killed] = [
+        one for one in examine("rollouts", rollouts_and_store.ROLLOUTS, deployment) if one.hole.endswith("killed")
+    ]
     assert killed.state is State.OPEN
     assert "damaged" in killed.seen
 
@@ -198,11 +198,11 @@ def test_the_table_names_the_setting_of_what_is_not_closed_and_json_has_it_all()
         Finding("engine", "a window", State.CLOSED, "shut", "shut=true"),
         Finding("store", "a lid", State.NOT_CHECKED, "it is elsewhere", "shut=true"),
     ]
-    lines = report.table(found).splitlines()
+    lines = command.table(found).splitlines()
     assert [line for line in lines if "shut=true" in line] == [lines[1]]
     assert lines[0] == "engine"
     assert lines[-1] == "1 open, 0 warnings, 1 not checked, 1 closed"
-    assert json.loads(report.document(found))[0] == {
+    assert json.loads(command.document(found))[0] == {
         "part": "engine",
         "hole": "a door",
         "state": "open",

@@ -9,8 +9,8 @@ import pytest
 
 from archive import TrustPolicy, open_archive, open_trusted
 from archive.signing import generate_keys
-from delivery.doctor.checks.archives import folders, not_published, not_trusted
-from delivery.doctor.deployment import Deployment, Host
+from delivery.doctor.deployment import Deployment, ExaminedHost
+from delivery.doctor.rollouts_and_store import folders, not_published, not_trusted
 from delivery.doctor.sockets import Sockets
 from delivery.publish import publish
 from delivery.stores.folder import FolderStore
@@ -108,8 +108,8 @@ def worker(copy: Path) -> Iterator[int]:
 
 
 def test_the_folder_of_a_worker_is_that_of_its_process(settings: Settings, copy: Path, worker: int) -> None:
-    host = Host(Deployment(settings, Sockets.of_this_machine()), settings.engine.hosts[0])
+    host = ExaminedHost(Deployment(settings, Sockets.of_this_machine()), settings.engine.hosts[0])
     assert folders(registered(pid=worker), host) == [copy]
     assert folders(registered(pid=2**30), host) == []
     elsewhere = host.node.model_copy(update={"management_url": "http://192.0.2.1:8081"})
-    assert folders(registered(pid=worker), Host(host.deployment, elsewhere)) == []
+    assert folders(registered(pid=worker), ExaminedHost(host.deployment, elsewhere)) == []

@@ -53,7 +53,7 @@ def test_the_operations_index_and_the_troubles_name_alerts_and_checks_that_there
     alerts = set(re.findall(r"alert: (\w+)", (ROOT / "docker" / "prometheus" / "alerts.yml").read_text()))
     named = {word for word in re.findall(r"`([A-Z]\w+)`", troubles) if word[1:] != word[1:].upper()}
     assert named - alerts == set()
-    checks = "".join(path.read_text() for path in (ROOT / "delivery" / "doctor" / "checks").glob("*.py"))
+    checks = "".join(path.read_text() for path in (ROOT / "delivery" / "doctor").glob("*.py"))
     holes = set(re.findall(r"\*([a-z][a-z ]+)\*", troubles))
     assert holes
     assert {hole for hole in holes if f'"{hole}' not in checks} == set()

