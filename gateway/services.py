@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from deployments.traffic import traffic_file
-from errors import NoWorker
 from gateway import early_refusal, fast_path
 from gateway.apikey import ApiKeys
-from gateway.catalog import Catalog, ServedVersion, Snapshot
+from gateway.catalog import Catalog
 from gateway.dialects import Dialects
 from gateway.early_refusal import EarlyRefusal
 from gateway.fast_path import FastPath
@@ -31,7 +30,7 @@ from gateway.tracing import Tracer
 from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.splits import TrafficSplits
 from gateway.upstream.balancer import load_balancer
-from settings.schema import GatewaySettings, Settings
+from settings.schema import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,35 +135,3 @@ def _services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 """The services, for route functions."""
-
-
-async def missing_models(services: Services) -> list[str]:
-    """Return why the gateway cannot answer what it promises, a phrase each; empty when it is ready.
-
-    A gateway that shuts down is not ready, whatever the engine says, so that balancers turn elsewhere in time.
-    """
-    if services.shutdown.requested:
-        return ["the gateway is about to stop"]
-    try:
-        snapshot = await services.catalog.fresh()
-    except NoWorker:
-        return ["the engine does not answer"]
-    return [words for name in promised_models(services.settings.gateway) if (words := _missing(snapshot, name))]
-
-
-def has_worker(services: Services, found: ServedVersion) -> bool:
-    """Return True when a version of a model is ready."""
-    return found.workers_ready > 0 and not services.shutdown.requested
-
-
-def promised_models(gateway: GatewaySettings) -> list[str]:
-    """Return the models that short routes or defaults name, each once."""
-    names = [gateway.default_vision_model, gateway.default_policy, *(alias.model for alias in gateway.aliases)]
-    return list(dict.fromkeys(names))
-
-
-def _missing(snapshot: Snapshot, name: str) -> str:
-    found = snapshot.find(name, None)
-    if found is None:
-        return f"model {name} is not registered"
-    return "" if found.workers_ready else f"model {name} has no worker"

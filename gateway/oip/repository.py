@@ -14,7 +14,8 @@ from gateway.catalog import ServedModel, ServedVersion
 from gateway.model_card import ModelCard
 from gateway.oip.infer_statistics import InferStatistics
 from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
-from gateway.services import Services, has_worker, missing_models
+from gateway.routes.health import has_worker, missing_models
+from gateway.services import Services
 from handlers.outputs import OutputTensor, tensors
 
 EXTENSIONS = (

@@ -126,7 +126,7 @@ async def model_metadata(repository: ModelRepository, model: str, version: str |
 
 
 async def model_ready(repository: ModelRepository, model: str, version: str | None) -> Response:
-    """Whether the model has a worker; 503 when it has none."""
+    """Readiness of the model; 503 when it has no worker."""
     ready = await repository.is_ready(model, version)
     return json_response({"name": model, "ready": ready}, 200 if ready else 503)
 

@@ -1,14 +1,19 @@
-"""Liveness, readiness and metrics, for orchestrators and monitoring."""
+"""Liveness, readiness and metrics, for orchestrators and monitoring.
+
+`missing_models` decides whether the gateway is ready, here and in the Open Inference Protocol.
+"""
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from errors import NoWorker
+from gateway.catalog import ServedVersion, Snapshot
 from gateway.http.responses import json_response
 from gateway.metrics import model_metrics
 from gateway.openapi import responses
-from gateway.services import ServicesDep, missing_models
+from gateway.services import Services, ServicesDep
+from settings.schema import GatewaySettings
 
 router = APIRouter(tags=["operation"])
 
@@ -35,3 +40,35 @@ async def metrics(services: ServicesDep) -> Response:
     """Prometheus metrics, with latency histograms; of models as the gateway last saw them in the engine."""
     models = model_metrics(*services.catalog.glance())
     return Response(services.metrics.text() + models, media_type=CONTENT_TYPE_LATEST)
+
+
+async def missing_models(services: Services) -> list[str]:
+    """Return why the gateway cannot answer what it promises, a phrase each; empty when it is ready.
+
+    A gateway that shuts down is not ready, whatever the engine says, so that balancers turn elsewhere in time.
+    """
+    if services.shutdown.requested:
+        return ["the gateway is about to stop"]
+    try:
+        snapshot = await services.catalog.fresh()
+    except NoWorker:
+        return ["the engine does not answer"]
+    return [words for name in promised_models(services.settings.gateway) if (words := _missing(snapshot, name))]
+
+
+def has_worker(services: Services, found: ServedVersion) -> bool:
+    """Return True when a version of a model is ready."""
+    return found.workers_ready > 0 and not services.shutdown.requested
+
+
+def promised_models(gateway: GatewaySettings) -> list[str]:
+    """Return the models that short routes or defaults name, each once."""
+    names = [gateway.default_vision_model, gateway.default_policy, *(alias.model for alias in gateway.aliases)]
+    return list(dict.fromkeys(names))
+
+
+def _missing(snapshot: Snapshot, name: str) -> str:
+    found = snapshot.find(name, None)
+    if found is None:
+        return f"model {name} is not registered"
+    return "" if found.workers_ready else f"model {name} has no worker"
