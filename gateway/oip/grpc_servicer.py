@@ -133,8 +133,9 @@ class GrpcServicer:
         limits = [services.deadlines.longest_ms / 1000, remaining_s, request.timeout_s()]
         if remaining_s is None:
             limits.append(services.deadlines.default_ms / 1000)
-        deadline = asyncio.get_running_loop().time() + min(each for each in limits if each is not None)
-        with CancelScope(deadline):
+        started = asyncio.get_running_loop().time()
+        deadline = started + min(each for each in limits if each is not None)
+        with CancelScope(deadline, since=started):
             version = await services.catalog.find(request.model, request.version)
             call = current_call.get()
             call.model = version.model

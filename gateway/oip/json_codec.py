@@ -1,4 +1,4 @@
-"""The protocol's JSON over REST: inference requests and responses, raw tensors behind the JSON, and errors.
+"""The protocol's JSON over REST: inference requests and responses, with raw tensors behind the JSON.
 
 With the binary tensor extension, raw tensors follow the JSON, and a header gives the length of the JSON.
 """

@@ -37,7 +37,7 @@ def model(gateway: str, name: str) -> dict[str, Any]:
     return next((each for each in state(gateway)["models"] if each["name"] == name), {})
 
 
-def test_a_browser_gets_the_page_and_everybody_else_json(gateway: str) -> None:
+def test_home_is_page_for_browsers_and_json_for_others(gateway: str) -> None:
     page = requests.get(f"{gateway}/", headers=HTML, timeout=30)
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["vary"] == "accept"
@@ -46,7 +46,7 @@ def test_a_browser_gets_the_page_and_everybody_else_json(gateway: str) -> None:
         assert (answer.json()["status"], answer.headers["vary"]) == ("healthy", "accept")
 
 
-def test_nothing_on_the_page_is_inline_and_nothing_comes_from_elsewhere(gateway: str) -> None:
+def test_page_has_nothing_inline_or_external(gateway: str) -> None:
     page = requests.get(f"{gateway}/", headers=HTML, timeout=30)
     policy = page.headers["content-security-policy"]
     assert "unsafe" not in policy
@@ -58,7 +58,7 @@ def test_nothing_on_the_page_is_inline_and_nothing_comes_from_elsewhere(gateway:
         assert "innerHTML" not in text
 
 
-def test_every_file_that_the_page_or_a_module_names_is_there(gateway: str) -> None:
+def test_page_files_named_anywhere_exist(gateway: str) -> None:
     page = requests.get(f"{gateway}/", headers=HTML, timeout=30).text
     named = set(re.findall(r'(?:src|href)="console/([^"]+)"', page))
     named |= {name for each in SENT for name in re.findall(r'from "\./([^"]+)"', (FOLDER / each).read_text())}
@@ -70,7 +70,7 @@ def test_every_file_that_the_page_or_a_module_names_is_there(gateway: str) -> No
 
 
 @pytest.mark.parametrize("path", ["/", "/console/main.js"])
-def test_a_file_that_a_browser_has_is_not_sent_again(gateway: str, path: str) -> None:
+def test_page_file_known_to_browser_is_not_modified(gateway: str, path: str) -> None:
     first = requests.get(gateway + path, headers=HTML, timeout=30)
     assert first.headers["cache-control"] == "no-cache"
     mark = first.headers["etag"]
@@ -81,11 +81,11 @@ def test_a_file_that_a_browser_has_is_not_sent_again(gateway: str, path: str) ->
 
 
 @pytest.mark.parametrize("name", ["../state.py", "%2e%2e%2fstate.py", "index.html", "nothing.js", "state/"])
-def test_no_other_file_is_sent(gateway: str, name: str) -> None:
+def test_page_files_other_names_are_not_found(gateway: str, name: str) -> None:
     assert requests.get(f"{gateway}/console/{name}", timeout=30).status_code == 404
 
 
-def test_the_state_counts_answers_by_status_and_time(gateway: str) -> None:
+def test_state_counts_answers_by_status_and_time(gateway: str) -> None:
     wait_for(lambda: bool(model(gateway, "digits")))
     before = model(gateway, "digits")
     for body, status in ((PICTURE, 200), (PICTURE, 200), (b"bad", 400)):
@@ -101,7 +101,7 @@ def test_the_state_counts_answers_by_status_and_time(gateway: str) -> None:
     assert len(after["latency"]) == len(state(gateway)["bounds_s"]) + 1
 
 
-def test_the_state_tells_versions_workers_and_queues_as_models_does(gateway: str) -> None:
+def test_state_agrees_with_models_route(gateway: str) -> None:
     wait_for(lambda: state(gateway)["engine_answers"] is True)
     told = {each["name"]: each for each in state(gateway)["models"]}
     for listed in requests.get(f"{gateway}/models", timeout=30).json()["models"]:
@@ -113,7 +113,7 @@ def test_the_state_tells_versions_workers_and_queues_as_models_does(gateway: str
             assert one["pending"] == other["queue"]["pending"]
 
 
-def test_a_trial_is_told_with_its_share_and_what_it_answered(engine: Engine, tmp_path: Path) -> None:
+def test_state_of_trial_has_share_and_answers(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         wait_for(lambda: bool(model(gateway, "digits")))
         assert model(gateway, "digits")["split"] is None
@@ -127,14 +127,14 @@ def test_a_trial_is_told_with_its_share_and_what_it_answered(engine: Engine, tmp
         assert set(model(gateway, "digits")["split"]["answered"]) == {"1.0", "2.0"}
 
 
-def test_without_an_engine_the_state_says_so(no_engine: Engine) -> None:
+def test_state_without_engine_says_so(no_engine: Engine) -> None:
     with gateway_for(no_engine) as gateway:
         assert requests.get(f"{gateway}/", headers=HTML, timeout=30).status_code == 200
         wait_for(lambda: state(gateway)["engine_answers"] is False)
         assert state(gateway)["models"] == []
 
 
-def test_a_process_among_others_that_share_nothing_says_that_it_counts_for_itself() -> None:
+def test_covers_all_processes_is_false_without_shared_counts() -> None:
     assert covers_all_processes(None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert not pool.apply(covers_all_processes, (None,))
@@ -146,7 +146,7 @@ def locked(engine: Engine) -> Iterator[str]:
         yield url
 
 
-def test_the_page_opens_without_a_key_and_its_figures_do_not(locked: str) -> None:
+def test_page_needs_no_key_but_state_does(locked: str) -> None:
     assert requests.get(f"{locked}/", headers=HTML, timeout=30).status_code == 200
     assert {requests.get(f"{locked}/console/{name}", timeout=30).status_code for name in SENT} == {200}
     for path in ("/", "/console/state", "/console/nothing.js", "/models"):
@@ -155,7 +155,7 @@ def test_the_page_opens_without_a_key_and_its_figures_do_not(locked: str) -> Non
     assert (opened.status_code, opened.headers["cache-control"]) == (200, "no-store")
 
 
-def test_links_lead_where_the_settings_say(engine: Engine, gateway: str) -> None:
+def test_state_links_follow_settings(engine: Engine, gateway: str) -> None:
     store = settings.load(["store=nginx"]).store
     assert state(gateway)["links"]["files"] == getattr(store, "url", "")
     named = ("gateway.console.files=''", "gateway.console.grafana=https://graphs.example/d/models")
@@ -164,12 +164,12 @@ def test_links_lead_where_the_settings_say(engine: Engine, gateway: str) -> None
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "graphs", "ftp://graphs"])
-def test_a_link_must_be_an_address_of_the_web(url: str) -> None:
+def test_console_link_must_be_http(url: str) -> None:
     with pytest.raises(ConfigError):
         settings.load([f"gateway.console.grafana='{url}'"])
 
 
-def test_the_document_shows_what_the_state_holds(gateway: str) -> None:
+def test_openapi_example_of_state_has_its_fields(gateway: str) -> None:
     paths = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
     shown = paths["/console/state"]["get"]["responses"]["200"]["content"]["application/json"]["example"]
     wait_for(lambda: bool(model(gateway, "digits")))

@@ -26,9 +26,7 @@ CONTRAST = """(() => {
 })()"""
 
 
-async def test_a_gateway_with_keys_asks_for_one_and_the_tab_alone_keeps_it(
-    engine: Engine, devtools: int, picture: Path
-) -> None:
+async def test_key_is_asked_for_and_kept_in_the_tab_alone(engine: Engine, devtools: int, picture: Path) -> None:
     with gateway_for(engine, f"gateway.security.api_keys=[{{name: mine, sha256: {DIGEST}}}]") as gateway:
         async with open_page(devtools, gateway) as page:
             await page.wait("document.activeElement?.id === 'key-field'")
@@ -57,7 +55,7 @@ async def type_key(page: Page, key: str) -> None:
     await page.evaluate("document.querySelector('#key button').click()")
 
 
-async def test_it_is_legible_in_every_light_and_on_every_screen(gateway: str, devtools: int, picture: Path) -> None:
+async def test_page_is_legible_in_both_schemes_and_all_widths(gateway: str, devtools: int, picture: Path) -> None:
     async with console(devtools, gateway) as page:
         await page.drop_file(".drop", picture)
         await page.wait(ANSWERED)
@@ -78,9 +76,7 @@ async def test_it_is_legible_in_every_light_and_on_every_screen(gateway: str, de
         assert page.errors == []
 
 
-async def test_everything_that_can_be_used_has_a_name_and_its_place_in_the_order_of_tab(
-    gateway: str, devtools: int
-) -> None:
+async def test_page_controls_are_named_and_reached_by_tab(gateway: str, devtools: int) -> None:
     async with console(devtools, gateway, "cartpole") as page:
         shown = "[...document.querySelectorAll('a, button, input, select')].filter(each => each.checkVisibility())"
         tree = (await page.send("Accessibility.getFullAXTree"))["nodes"]

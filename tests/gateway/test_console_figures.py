@@ -45,7 +45,7 @@ async def test_figures_follow_the_load(gateway: str, devtools: int, picture: Pat
         assert "1 without any" in await text(page, "health")
 
 
-async def test_a_version_under_trial_is_shown_with_its_share(engine: Engine, devtools: int, tmp_path: Path) -> None:
+async def test_version_on_trial_shows_its_share(engine: Engine, devtools: int, tmp_path: Path) -> None:
     TrafficFile(tmp_path / "traffic.json").put("digits", given_split("2.0", weight=0.25, copies=0.1))
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         async with console(devtools, gateway) as page:
@@ -59,7 +59,7 @@ async def test_a_version_under_trial_is_shown_with_its_share(engine: Engine, dev
             assert page.errors == []
 
 
-async def test_percentiles_are_those_of_prometheus(gateway: str, devtools: int) -> None:
+async def test_quantile_equals_prometheus(gateway: str, devtools: int) -> None:
     async with console(devtools, gateway) as page:
         await page.evaluate("import('./console/figures.js').then(found => { window.quantile = found.quantile })")
         await page.wait("window.quantile !== undefined")
@@ -71,7 +71,7 @@ async def test_percentiles_are_those_of_prometheus(gateway: str, devtools: int) 
         assert found[2:] == ["longer", None]
 
 
-async def test_nothing_is_asked_while_nobody_looks(gateway: str, devtools: int) -> None:
+async def test_poller_stops_while_hidden_or_paused(gateway: str, devtools: int) -> None:
     async with console(devtools, gateway) as page:
         # Timers that wait are counted, so that their absence can be seen without waiting.
         await page.send("Page.enable")
@@ -87,7 +87,7 @@ async def test_nothing_is_asked_while_nobody_looks(gateway: str, devtools: int) 
         assert await page.evaluate("document.getElementById('pause').ariaPressed") == "true"
 
 
-async def test_a_gateway_that_went_away_is_told_and_old_figures_are_pale(engine: Engine, devtools: int) -> None:
+async def test_lost_gateway_is_shown_and_figures_marked_stale(engine: Engine, devtools: int) -> None:
     with gateway_for(engine) as gateway:
         async with open_page(devtools, gateway) as page:
             await page.wait("!document.getElementById('models').hidden")

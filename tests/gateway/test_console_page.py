@@ -34,7 +34,7 @@ ARM = {
 }
 
 
-async def test_a_picture_that_is_dropped_is_answered_in_bars(gateway: str, devtools: int, picture: Path) -> None:
+async def test_dropped_picture_is_answered_in_bars(gateway: str, devtools: int, picture: Path) -> None:
     async with console(devtools, gateway) as page:
         await page.drop_file(".drop", picture)
         await page.wait(ANSWERED)
@@ -50,9 +50,7 @@ async def test_a_picture_that_is_dropped_is_answered_in_bars(gateway: str, devto
         assert page.errors == []
 
 
-async def test_a_picture_that_is_chosen_is_asked_of_the_version_that_is_named(
-    gateway: str, devtools: int, picture: Path
-) -> None:
+async def test_chosen_picture_goes_to_selected_version(gateway: str, devtools: int, picture: Path) -> None:
     async with console(devtools, gateway) as page:
         versions = "[...document.querySelectorAll('#version option')].map(each => each.innerText)"
         assert await page.evaluate(versions) == ["default (1.0)", "1.0", "2.0"]
@@ -65,7 +63,7 @@ async def test_a_picture_that_is_chosen_is_asked_of_the_version_that_is_named(
         assert page.errors == []
 
 
-async def test_what_the_gateway_refuses_is_shown_in_its_words(gateway: str, devtools: int, tmp_path: Path) -> None:
+async def test_refusal_shows_gateways_text_and_request_id(gateway: str, devtools: int, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"bad")
     async with console(devtools, gateway) as page:
         await page.choose_file(".drop input", tmp_path / "broken.png")
@@ -76,7 +74,7 @@ async def test_what_the_gateway_refuses_is_shown_in_its_words(gateway: str, devt
         assert await page.evaluate("document.getElementById('answer').hidden")
 
 
-async def test_a_policys_inputs_are_moved_by_keyboard(gateway: str, devtools: int) -> None:
+async def test_sliders_work_by_keyboard(gateway: str, devtools: int) -> None:
     async with console(devtools, gateway, "cartpole") as page:
         labels = "[...document.querySelectorAll('.slider label')].map(each => each.innerText)"
         assert await page.evaluate(labels) == ["cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"]
@@ -105,7 +103,7 @@ async def hostile(prediction: Prediction) -> Prediction:
     return prediction.with_predictions([{"label": HOSTILE, "confidence": 0.75, "probabilities": probabilities}])
 
 
-async def test_labels_stay_text_whatever_they_hold(engine: Engine, devtools: int, picture: Path) -> None:
+async def test_hostile_labels_stay_text(engine: Engine, devtools: int, picture: Path) -> None:
     with gateway_for(engine, business=Business(after={"digits": hostile})) as gateway:
         async with console(devtools, gateway) as page:
             await page.drop_file(".drop", picture)
@@ -115,7 +113,7 @@ async def test_labels_stay_text_whatever_they_hold(engine: Engine, devtools: int
             assert page.errors == []
 
 
-async def test_descriptions_and_fields_stay_text_and_random_weights_are_named(engine: Engine, devtools: int) -> None:
+async def test_hostile_descriptions_stay_text_and_random_weights_show(engine: Engine, devtools: int) -> None:
     engine.add("arm", ARM)
     try:
         with gateway_for(engine) as gateway:
@@ -137,7 +135,7 @@ async def test_descriptions_and_fields_stay_text_and_random_weights_are_named(en
         engine.manage("DELETE", "/models/arm/1.0")
 
 
-async def test_an_address_that_names_a_hostile_model_stays_text(gateway: str, devtools: int) -> None:
+async def test_hostile_model_name_in_address_stays_text(gateway: str, devtools: int) -> None:
     async with open_page(devtools, f"{gateway}/#model={quote(HOSTILE)}") as page:
         await page.wait(
             f"document.getElementById('about').innerText === {json.dumps(f'No model {HOSTILE} is served.')}"

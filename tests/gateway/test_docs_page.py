@@ -25,7 +25,7 @@ def paths(gateway: str) -> dict[str, Any]:
     return found
 
 
-def test_the_page_and_its_files_come_from_the_gateway_itself(gateway: str) -> None:
+def test_docs_files_come_from_the_gateway(gateway: str) -> None:
     page = requests.get(f"{gateway}/docs", timeout=30)
     assert "script-src 'self';" in page.headers["content-security-policy"]
     assert "//" not in page.text
@@ -36,14 +36,14 @@ def test_the_page_and_its_files_come_from_the_gateway_itself(gateway: str) -> No
 
 
 @pytest.mark.parametrize("name", ["../../app.py", "%2e%2e%2fcore.py", "favicon.png", "redoc.standalone.js"])
-def test_no_other_file_is_served(gateway: str, name: str) -> None:
+def test_docs_other_files_are_not_found(gateway: str, name: str) -> None:
     assert requests.get(f"{gateway}/docs/{name}", timeout=30).status_code == 404
 
 
 @pytest.mark.browser
 @NEEDS_CHROMIUM
 @pytest.mark.anyio
-async def test_a_browser_without_internet_lists_every_route_and_tries_one_out(
+async def test_docs_work_in_a_browser_without_internet(
     gateway: str, paths: dict[str, Any], devtools: int, tmp_path: Path
 ) -> None:
     picture = tmp_path / "digit.png"

@@ -19,7 +19,7 @@ def lines(answers: bool | None, snapshot: Snapshot | None) -> set[str]:
     return {line for line in model_metrics(answers, snapshot).decode().splitlines() if not line.startswith("#")}
 
 
-def test_versions_workers_and_queues_are_told() -> None:
+def test_model_metrics_have_versions_workers_and_queues() -> None:
     found = lines(True, VIEW)
     assert "marina_gateway_engine_up 1.0" in found
     assert 'marina_gateway_model_serving{model="digits",version="1.0"} 0.0' in found
@@ -29,16 +29,16 @@ def test_versions_workers_and_queues_are_told() -> None:
     assert 'marina_gateway_model_queue_length{model="digits",version="1.1"} 7.0' in found
 
 
-def test_of_an_engine_that_does_not_answer_nothing_old_is_told() -> None:
+def test_model_metrics_without_engine_have_no_models() -> None:
     assert lines(False, VIEW) == {"marina_gateway_engine_up 0.0"}
 
 
-def test_before_the_first_look_nothing_is_claimed() -> None:
+def test_model_metrics_before_first_look_are_empty() -> None:
     assert lines(None, None) == set()
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_glance_never_waits_and_starts_the_next_look(answers: bool) -> None:
+def test_catalog_glance_never_waits_and_starts_a_look(answers: bool) -> None:
     async def look() -> dict[str, ServedModel]:
         if not answers:
             raise EngineError("gone")

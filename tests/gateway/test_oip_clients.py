@@ -35,7 +35,7 @@ def refused(client: Client, status: int, words: str, name: str, *arguments: Any,
     assert (GRPC_WORDS[status] if client.over_grpc else str(status)) in str(caught.value.status())
 
 
-def test_the_server_is_live_and_ready_and_says_what_it_is(client: Client) -> None:
+def test_server_metadata_names_extensions(client: Client) -> None:
     assert client.call("is_server_live") is True
     assert client.call("is_server_ready") is True
     metadata = client.describe("get_server_metadata")
@@ -43,13 +43,13 @@ def test_the_server_is_live_and_ready_and_says_what_it_is(client: Client) -> Non
     assert "binary_tensor_data" in metadata["extensions"]
 
 
-def test_a_model_is_ready_when_it_has_a_worker(client: Client) -> None:
+def test_model_ready_needs_a_worker(client: Client) -> None:
     assert client.call("is_model_ready", "digits") is True
     assert client.call("is_model_ready", "digits", "2.0") is True
     assert client.call("is_model_ready", "idle") is False
 
 
-def test_metadata_is_enough_to_build_a_request(client: Client) -> None:
+def test_model_metadata_is_enough_to_build_a_request(client: Client) -> None:
     metadata = client.describe("get_model_metadata", "cartpole")
     assert metadata["versions"] == ["1.0"]
     (reads,) = metadata["inputs"]
@@ -61,13 +61,13 @@ def test_metadata_is_enough_to_build_a_request(client: Client) -> None:
     assert (action.dtype, action.tolist()) == (np.int64, [1, 1, 1])
 
 
-def test_a_picture_models_metadata_lists_its_classes(client: Client) -> None:
+def test_model_metadata_of_pictures_lists_classes(client: Client) -> None:
     outputs = client.describe("get_model_metadata", "digits", "2.0")["outputs"]
     found = {each["name"]: (each["datatype"], [int(size) for size in each["shape"]]) for each in outputs}
     assert found == {"probabilities": ("FP32", [-1, 2]), "label": ("BYTES", [-1]), "confidence": ("FP32", [-1])}
 
 
-def test_the_configuration_names_labels_and_batch_settings(client: Client) -> None:
+def test_model_config_names_labels_and_batch_settings(client: Client) -> None:
     config = client.describe("get_model_config", "digits")
     config = config.get("config", config)
     assert config["parameters"]["labels"]["string_value"] == '["1", "7"]'
@@ -76,14 +76,14 @@ def test_the_configuration_names_labels_and_batch_settings(client: Client) -> No
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_pictures_are_classified_in_the_order_of_the_labels(client: Client, count: int) -> None:
+def test_infer_pictures_answers_in_order_of_labels(client: Client, count: int) -> None:
     answer = client.call("infer", "digits", [client.tensor("image", pictures(*[PICTURE] * count), "BYTES")])
     assert answer.as_numpy("probabilities").tolist() == [[0.25, 0.75]] * count
     assert answer.as_numpy("label").tolist() == [b"7"] * count
     assert answer.as_numpy("confidence").dtype == np.float32
 
 
-def test_only_what_is_asked_for_is_answered_with_the_id_and_the_version(client: Client) -> None:
+def test_infer_answers_requested_output_with_id_and_version(client: Client) -> None:
     answer = client.call(
         "infer",
         "digits",
@@ -96,7 +96,7 @@ def test_only_what_is_asked_for_is_answered_with_the_id_and_the_version(client: 
     assert (answer.response["id"], answer.response["model_version"]) == ("order-66", "2.0")
 
 
-def test_the_best_classes_come_as_text(client: Client) -> None:
+def test_infer_best_classes_are_text(client: Client) -> None:
     outputs = [client.output("probabilities", class_count=5)]
     answer = client.call("infer", "digits", [client.tensor("image", pictures(PICTURE), "BYTES")], outputs=outputs)
     assert answer.as_numpy("probabilities").tolist() == [[b"0.750000:1:7", b"0.250000:0:1"]]
@@ -104,7 +104,7 @@ def test_the_best_classes_come_as_text(client: Client) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "http_aio"])
 @pytest.mark.parametrize("binary", [True, False])
-def test_tensors_may_be_json_both_ways(served: Served, kind: str, binary: bool) -> None:
+def test_infer_json_tensors_both_ways(served: Served, kind: str, binary: bool) -> None:
     with Client(kind, served.http, served.grpc) as client:
         states = client.tensor("observation", STATE, "FP32", binary_data=False)
         outputs = [client.output("action", binary_data=binary)]
@@ -128,13 +128,13 @@ WRONG: dict[str, tuple[str, str, Any, str, str]] = {
 
 
 @pytest.mark.parametrize(("model", "name", "values", "datatype", "words"), WRONG.values(), ids=WRONG.keys())
-def test_a_tensor_that_does_not_fit_is_a_bad_request_in_clear_words(
+def test_infer_unfit_tensor_is_refused_with_reason(
     client: Client, model: str, name: str, values: Any, datatype: str, words: str
 ) -> None:
     refused(client, 400, words, "infer", model, [client.tensor(name, values, datatype)])
 
 
-def test_a_wrong_output_or_number_of_inputs_is_a_bad_request(client: Client) -> None:
+def test_infer_wrong_output_or_number_of_inputs_is_refused(client: Client) -> None:
     tensor = client.tensor("observation", STATE, "FP32")
     label, words = [client.output("label")], "has no output 'label'; it answers 'action'"
     refused(client, 400, words, "infer", "cartpole", [tensor], outputs=label)
@@ -144,7 +144,7 @@ def test_a_wrong_output_or_number_of_inputs_is_a_bad_request(client: Client) -> 
     refused(client, 400, "no classes to choose from", "infer", "cartpole", [tensor], outputs=classes)
 
 
-def test_an_unknown_model_or_version_is_not_found(client: Client) -> None:
+def test_infer_unknown_model_or_version_is_not_found(client: Client) -> None:
     tensor = client.tensor("observation", STATE, "FP32")
     refused(client, 404, "no model nobody is registered", "infer", "nobody", [tensor])
     refused(client, 404, "no version 9.9 of model cartpole", "infer", "cartpole", [tensor], model_version="9.9")
@@ -152,11 +152,11 @@ def test_an_unknown_model_or_version_is_not_found(client: Client) -> None:
     refused(client, 404, "no model nobody is registered", "get_model_config", "nobody")
 
 
-def test_a_model_without_a_worker_is_unavailable(client: Client) -> None:
+def test_infer_model_without_worker_is_unavailable(client: Client) -> None:
     refused(client, 503, "has no worker", "infer", "idle", [client.tensor("image", pictures(PICTURE), "BYTES")])
 
 
-def test_statistics_count_what_was_inferred_and_what_failed(client: Client) -> None:
+def test_statistics_count_successes_and_failures(client: Client) -> None:
     def stats() -> dict[str, Any]:
         (found,) = client.describe("get_inference_statistics", "digits", "2.0")["model_stats"]
         return dict(found)
@@ -176,7 +176,7 @@ def test_statistics_count_what_was_inferred_and_what_failed(client: Client) -> N
     assert len(client.describe("get_inference_statistics")["model_stats"]) >= 5
 
 
-def test_the_repository_lists_versions_with_their_state(client: Client) -> None:
+def test_repository_index_lists_versions_with_state(client: Client) -> None:
     found = client.describe("get_model_repository_index")
     entries = found["models"] if client.over_grpc else found
     listed = {(each["name"], each["version"]): each["state"] for each in entries}
@@ -184,11 +184,11 @@ def test_the_repository_lists_versions_with_their_state(client: Client) -> None:
     assert listed["idle", "1.0"] == "UNAVAILABLE"
 
 
-def test_loading_and_unloading_are_off_unless_configured(client: Client) -> None:
+def test_repository_load_and_unload_are_off_by_default(client: Client) -> None:
     refused(client, 403, "gateway.repository_control=true", "load_model", "digits")
     refused(client, 403, "gateway.repository_control=true", "unload_model", "digits")
 
 
-def test_what_is_not_offered_says_so(client: Client) -> None:
+def test_unknown_extension_is_not_offered(client: Client) -> None:
     with pytest.raises(InferenceServerException, match="not offered here"):
         client.call("get_system_shared_memory_status")

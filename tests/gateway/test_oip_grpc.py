@@ -49,12 +49,12 @@ def image(client: Client, content: bytes) -> list[Any]:
     return [client.tensor("image", pictures(content), "BYTES")]
 
 
-def test_more_instances_than_a_request_may_have_are_refused(client: Client) -> None:
+def test_infer_too_many_instances_are_refused(client: Client) -> None:
     with pytest.raises(InferenceServerException, match=r"RESOURCE_EXHAUSTED.* 65 instances, more than the 64"):
         client.call("infer", "digits", [client.tensor("image", pictures(*[PICTURE] * 65), "BYTES")])
 
 
-def test_a_stream_is_answered_in_order_and_outlives_an_error(client: Client) -> None:
+def test_stream_answers_in_order_and_outlives_an_error(client: Client) -> None:
     client.call("start_stream")
     for number in range(40):
         content = BAD if number == 20 else PICTURE
@@ -70,7 +70,7 @@ def test_a_stream_is_answered_in_order_and_outlives_an_error(client: Client) -> 
     assert all(result.response["parameters"]["triton_final_response"]["bool_param"] for result in results)
 
 
-def test_the_asyncio_client_streams_too(served: Served) -> None:
+def test_stream_of_asyncio_client_is_answered(served: Served) -> None:
     with Client("grpc_aio", served.http, served.grpc) as client:
         tensor = client.tensor("observation", STATE, "FP32")
         asked = [{"model_name": model, "inputs": [tensor]} for model in ("cartpole", "nobody", "cartpole")]
@@ -81,13 +81,13 @@ def test_the_asyncio_client_streams_too(served: Served) -> None:
     assert answers[2][0].as_numpy("action").tolist() == [1]
 
 
-def test_the_clients_deadline_and_the_parameter_timeout_are_honoured(client: Client) -> None:
+def test_infer_honours_client_deadline_and_timeout_parameter(client: Client) -> None:
     for limit in ({"client_timeout": 0.2}, {"timeout": 200_000}):
         with pytest.raises(InferenceServerException, match=r"Deadline|no answer within"):
             client.call("infer", "fragile", image(client, SLEEP), **limit)
 
 
-def test_without_a_deadline_the_configured_one_holds(engine: Engine) -> None:
+def test_infer_without_deadline_has_the_configured_one(engine: Engine) -> None:
     with (
         program(engine, "gateway.deadline_ms=200") as served,
         Client("grpc", served.http, served.grpc) as client,
@@ -96,13 +96,13 @@ def test_without_a_deadline_the_configured_one_holds(engine: Engine) -> None:
         client.call("infer", "fragile", image(client, SLEEP))
 
 
-def test_a_message_beyond_the_limit_is_refused(client: Client) -> None:
+def test_infer_message_beyond_limit_is_refused(client: Client) -> None:
     with pytest.raises(InferenceServerException, match=r"(?i)larger than max") as caught:
         client.call("infer", "digits", image(client, bytes(200_000)))
     assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
 
 
-def test_tensors_may_come_typed_instead_of_raw(served: Served) -> None:
+def test_infer_typed_contents_are_read(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
         tensor = pb.ModelInferRequest.InferInputTensor(name="observation", datatype="FP32", shape=[1, 4])
         tensor.contents.fp32_contents.extend(STATE[0].tolist())
@@ -111,7 +111,7 @@ def test_tensors_may_come_typed_instead_of_raw(served: Served) -> None:
     assert answer.raw_output_contents == [np.array([1], np.int64).tobytes()]
 
 
-def test_the_request_id_comes_back_and_a_call_that_is_not_offered_is_unimplemented(served: Served) -> None:
+def test_interceptor_returns_request_id_and_refuses_unknown_call(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
         metadata = (("x-request-id", "order-66"),)
         _, call = stub(channel).ServerLive.with_call(pb.ServerLiveRequest(), metadata=metadata, timeout=30)
@@ -122,7 +122,7 @@ def test_the_request_id_comes_back_and_a_call_that_is_not_offered_is_unimplement
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_calls_are_counted_beside_the_requests(served: Served, client: Client) -> None:
+def test_interceptor_counts_calls_as_requests(served: Served, client: Client) -> None:
     client.call("infer", "digits", image(client, PICTURE))
     with pytest.raises(InferenceServerException):
         client.call("infer", "digits", image(client, BAD))
@@ -135,7 +135,7 @@ def test_calls_are_counted_beside_the_requests(served: Served, client: Client) -
     assert "nobody-typed-this" not in text
 
 
-def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client: Client) -> None:
+def test_stream_left_by_client_is_no_longer_in_flight(served: Served, client: Client) -> None:
     def flying(count: int) -> bool:
         # This request for the metrics is in flight itself.
         return f"marina_gateway_requests_in_flight {count}.0" in requests.get(f"{served.url}/metrics", timeout=30).text
@@ -148,7 +148,7 @@ def test_a_client_that_leaves_its_stream_frees_its_place(served: Served, client:
     wait_for(lambda: flying(1))
 
 
-def test_a_stop_waits_for_calls_under_way_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:
+def test_server_stop_waits_for_calls_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:
     with program(engine, log=tmp_path / "log") as served, Client("grpc", served.http, served.grpc) as client:
         client.call("start_stream")
         answers: list[Any] = []
@@ -173,9 +173,7 @@ def collector() -> Iterator[Collector]:
     made.stop()
 
 
-def test_a_call_is_logged_and_traced_under_its_id_without_what_it_held(
-    engine: Engine, collector: Collector, tmp_path: Path
-) -> None:
+def test_interceptor_logs_and_traces_call_without_content(engine: Engine, collector: Collector, tmp_path: Path) -> None:
     log = tmp_path / "log"
     traced = f"gateway.tracing.endpoint={collector.url}"
     with program(engine, "gateway.access_log=true", traced, log=log) as served:
@@ -192,7 +190,7 @@ def test_a_call_is_logged_and_traced_under_its_id_without_what_it_held(
     assert "IHDR" not in log.read_text()
 
 
-def test_calls_need_an_api_key_where_keys_are_configured(engine: Engine) -> None:
+def test_interceptor_requires_configured_api_key(engine: Engine) -> None:
     key, digest = new_key()
     with (
         program(engine, f"gateway.security.api_keys=[{{name: a, sha256: {digest}, rate: 2/minute}}]") as served,
@@ -211,14 +209,14 @@ def test_calls_need_an_api_key_where_keys_are_configured(engine: Engine) -> None
         assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
 
 
-def test_several_processes_share_the_port(engine: Engine) -> None:
+def test_server_of_several_processes_shares_the_port(engine: Engine) -> None:
     with program(engine, "gateway.processes=2") as served, Client("grpc", served.http, served.grpc) as client:
         wait_for(lambda: bool(client.call("is_server_live", client_timeout=5)))
         answer = client.call("infer", "digits", image(client, PICTURE))
         assert answer.as_numpy("label").tolist() == [b"7"]
 
 
-def test_a_taken_port_is_said_in_one_line(served: Served) -> None:
+def test_server_taken_port_is_an_error_of_one_line(served: Served) -> None:
     port = served.grpc.rsplit(":", 1)[1]
     command = [sys.executable, "app.py", "gateway.port=1", f"gateway.grpc_port={port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -226,7 +224,7 @@ def test_a_taken_port_is_said_in_one_line(served: Served) -> None:
     assert (done.stderr.count("\n"), f"port {port}" in done.stderr) == (1, True), done.stderr
 
 
-def test_messages_are_those_of_the_stock_client() -> None:
+def test_messages_equal_those_of_the_stock_client() -> None:
     stock = schemas()
     theirs = {message.name: message for schema in stock for message in schema.message_type}
     enums = {enum.name: enum for schema in stock for enum in schema.enum_type}
@@ -264,7 +262,7 @@ def calls(service: ServiceDescriptorProto) -> set[tuple[Any, ...]]:
     }
 
 
-def test_generated_module_is_the_one_that_the_proto_file_gives(tmp_path: Path) -> None:
+def test_generated_module_matches_proto_file(tmp_path: Path) -> None:
     options = ("-I.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", "gateway/oip/open_inference.proto")
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *options], cwd=ROOT, check=True)
     for suffix in ("py", "pyi"):

@@ -17,7 +17,7 @@ def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> 
     return {"kind": "policy", "action": {"space": space}, "observation": {"space": observation or {"shape": [4]}}}
 
 
-def test_pictures_as_observations_are_bytes_and_keep_their_shape() -> None:
+def test_inputs_of_picture_observation_are_bytes() -> None:
     reads = inputs_of(policy({}, {"shape": [2, 1, 2], "dtype": "uint8"}))
     assert reads is not None
     assert reads.metadata == (TensorMetadata("observation", "UINT8", (-1, 2, 1, 2)),)
@@ -36,7 +36,7 @@ PARTS = {
 }
 
 
-def test_goal_conditioned_observation_is_sent_as_instances() -> None:
+def test_inputs_of_goal_conditioned_policy_are_instances() -> None:
     keys = ("achieved_goal", "desired_goal", "observation")
     part = {"type": "box", "shape": [1], "dtype": "float32"}
     reads = inputs_of(policy({}, {"type": "dict", "spaces": [{"key": key, "space": part} for key in keys]}))
@@ -46,7 +46,7 @@ def test_goal_conditioned_observation_is_sent_as_instances() -> None:
     assert orjson.loads(sent.data) == {"instances": [{key: [0.5] for key in keys}]}
 
 
-def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
+def test_inputs_of_dict_observation_are_one_tensor_a_part() -> None:
     reads = inputs_of(policy({}, PARTS))
     assert reads is not None
     assert [(spec.name, spec.datatype, spec.shape) for spec in reads.metadata] == [
@@ -69,7 +69,7 @@ def test_an_observation_of_parts_is_one_tensor_a_part() -> None:
             reads.check(wrong, "m")
 
 
-def test_a_32_bit_float_reaches_the_handler_exactly() -> None:
+def test_inputs_32_bit_float_stays_exact() -> None:
     reads = inputs_of(policy({}))
     assert reads is not None
     sent = np.array([[0.1, -1e-30, 3.4e38, 1 / 3]], np.float32)
@@ -94,7 +94,7 @@ DTYPES = {
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-def test_the_raw_form_of_a_datatype_is_numpys(datatype: str) -> None:
+def test_raw_form_equals_numpys(datatype: str) -> None:
     values: Any = np.array([[0, 1, 1], [1, 0, 100]], DTYPES[datatype])
     tensor = from_raw("x", datatype, (2, 3), values.tobytes())
     assert nested(tensor.values, (2, 3)) == values.tolist()
@@ -102,7 +102,7 @@ def test_the_raw_form_of_a_datatype_is_numpys(datatype: str) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5, 8])
-def test_bytes_that_end_too_early_are_refused(cut: int) -> None:
+def test_raw_form_cut_off_is_refused(cut: int) -> None:
     raw = to_raw(Tensor("x", "BYTES", (2,), [b"ab", "é"]))
     assert from_raw("x", "BYTES", (2,), raw).values == [b"ab", "é".encode()]
     with pytest.raises(UnreadableInput):

@@ -35,7 +35,7 @@ def ask(gateway: str, path: str, content: Any, tail: bytes = b"", **headers: str
     return requests.post(gateway + path, data=head + tail, headers=headers, timeout=30)
 
 
-def test_json_is_answered_in_json(gateway: str) -> None:
+def test_infer_json_is_answered_in_json(gateway: str) -> None:
     answer = ask(gateway, CARTPOLE, {"id": "x", "inputs": [observation(data=[STATE])]})
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
@@ -45,7 +45,7 @@ def test_json_is_answered_in_json(gateway: str) -> None:
     assert answer.headers["x-model-version"] == "1.0"
 
 
-def test_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
+def test_infer_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
     head, raw = image(PICTURE)
     outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
     content = {"inputs": [head], "outputs": outputs, "parameters": {"binary_data_output": True}}
@@ -58,7 +58,7 @@ def test_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
     assert answer.headers["content-type"] == "application/octet-stream"
 
 
-def test_a_picture_may_be_base64_in_json(gateway: str) -> None:
+def test_infer_base64_picture_in_json(gateway: str) -> None:
     for data in ([PICTURE_BASE64], [f"data:image/png;base64,{PICTURE_BASE64}"]):
         content = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]}
         assert ask(gateway, DIGITS, content).json()["outputs"][1]["data"] == ["7"]
@@ -146,7 +146,7 @@ def small(engine: Engine) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("path", "content", "tail", "status", "words"), BAD.values(), ids=BAD.keys())
-def test_a_bad_request_is_told_in_the_protocols_shape_and_the_next_good_one_is_answered(
+def test_bad_request_gets_protocol_error_and_next_is_answered(
     small: str, path: str, content: Any, tail: bytes, status: int, words: str
 ) -> None:
     answer = ask(small, path, content, tail)
@@ -155,7 +155,7 @@ def test_a_bad_request_is_told_in_the_protocols_shape_and_the_next_good_one_is_a
     assert ask(small, CARTPOLE, wide()).status_code == 200
 
 
-def test_another_method_than_the_routes_own_is_refused_by_name(gateway: str) -> None:
+def test_wrong_method_is_not_allowed(gateway: str) -> None:
     for method, path, allowed in (("GET", CARTPOLE, "POST"), ("PUT", "/v2/models/cartpole", "GET")):
         answer = requests.request(method, gateway + path, timeout=30)
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
@@ -163,12 +163,12 @@ def test_another_method_than_the_routes_own_is_refused_by_name(gateway: str) -> 
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "99999", "1e3"])
-def test_a_wrong_header_length_is_a_bad_request(gateway: str, length: str) -> None:
+def test_infer_wrong_json_length_is_refused(gateway: str, length: str) -> None:
     answer = ask(gateway, CARTPOLE, wide(), b"", **{"Inference-Header-Content-Length": length})
     assert answer.status_code == 400
 
 
-def test_the_deadline_in_the_header_and_the_parameter_timeout_are_honoured(gateway: str) -> None:
+def test_infer_honours_deadline_header_and_timeout_parameter(gateway: str) -> None:
     head, raw = image(b"sleep".ljust(30))
     late = ask(gateway, FRAGILE, {"inputs": [head]}, raw, **{"X-Deadline-Ms": "200"})
     assert (late.status_code, "no answer within" in late.json()["error"]) == (504, True)
@@ -176,7 +176,7 @@ def test_the_deadline_in_the_header_and_the_parameter_timeout_are_honoured(gatew
     assert late.status_code == 504
 
 
-def test_an_engine_that_is_not_there_is_unavailable(no_engine: Engine) -> None:
+def test_infer_without_engine_is_unavailable(no_engine: Engine) -> None:
     with gateway_for(no_engine) as gateway:
         assert requests.get(f"{gateway}/v2/health/live", timeout=30).status_code == 200
         assert requests.get(f"{gateway}/v2/health/ready", timeout=30).status_code == 503
@@ -184,7 +184,7 @@ def test_an_engine_that_is_not_there_is_unavailable(no_engine: Engine) -> None:
         assert requests.get(f"{gateway}/v2/models/digits", timeout=30).json()["error"] == "the engine does not answer"
 
 
-def test_the_documented_requests_work_as_they_stand(gateway: str) -> None:
+def test_openapi_examples_work(gateway: str) -> None:
     paths = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
     content = paths["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
     for name, example in content["examples"].items():
@@ -198,7 +198,7 @@ def test_the_documented_requests_work_as_they_stand(gateway: str) -> None:
             assert set(shown) <= set(found), path
 
 
-def test_nothing_of_the_engine_is_told(engine: Engine, gateway: str) -> None:
+def test_responses_hide_the_engine(engine: Engine, gateway: str) -> None:
     for path in ("/v2", "/v2/models/cartpole", "/v2/models/cartpole/config", "/v2/models/stats"):
         text = requests.get(gateway + path, timeout=30).text
         hidden = [*engine.keys().values(), f":{engine.inference_port}", ".mar", "secret-place"]
@@ -215,7 +215,7 @@ async def only_sure(prediction: Prediction) -> Prediction:
     return prediction.with_predictions(kept)
 
 
-def test_business_logic_stands_before_and_behind_the_protocol_too(engine: Engine) -> None:
+def test_business_logic_runs_before_and_after_infer(engine: Engine) -> None:
     head, raw = image(PICTURE)
     with gateway_for(engine, business=Business(before={"cartpole": closed}, after={"digits": only_sure})) as gateway:
         refused = ask(gateway, CARTPOLE, wide())

@@ -14,7 +14,7 @@ def get(url: str, **options: Any) -> requests.Response:
     return requests.get(url, timeout=30, **options)
 
 
-def test_models_show_versions_workers_queue_labels_and_batch_settings(gateway: str) -> None:
+def test_models_route_shows_versions_and_settings(gateway: str) -> None:
     models = {model["name"]: model for model in get(f"{gateway}/models").json()["models"]}
     digits = models["digits"]
     assert digits["default_version"] == "1.0"
@@ -27,7 +27,7 @@ def test_models_show_versions_workers_queue_labels_and_batch_settings(gateway: s
     assert models["idle"]["versions"][0]["workers"]["ready"] == 0
 
 
-def test_a_policys_input_schema_names_its_fields_and_their_limits(gateway: str) -> None:
+def test_models_route_policy_schema_names_fields_and_limits(gateway: str) -> None:
     version = get(f"{gateway}/models/cartpole").json()["versions"][0]
     schema = version["input"]["json_schema"]
     assert schema["required"] == FIELDS
@@ -35,7 +35,7 @@ def test_a_policys_input_schema_names_its_fields_and_their_limits(gateway: str) 
     assert schema["properties"]["cart_velocity"] == {"type": "number"}
 
 
-def test_an_unknown_model_is_404(gateway: str) -> None:
+def test_models_route_unknown_model_is_404(gateway: str) -> None:
     answer = get(f"{gateway}/models/nobody")
     assert (answer.status_code, answer.json()["error"]) == (404, "unknown_model")
 
@@ -58,7 +58,7 @@ def test_readiness_names_an_engine_that_is_down(no_engine: Engine) -> None:
         assert get(f"{gateway}/readyz").json()["detail"] == "not ready: the engine does not answer"
 
 
-def test_a_program_learns_at_the_front_door_that_all_is_well(gateway: str) -> None:
+def test_home_is_healthy_json_for_programs(gateway: str) -> None:
     assert get(f"{gateway}/").json()["status"] == "healthy"
 
 
@@ -73,7 +73,7 @@ def test_metrics_have_histograms_by_model_route_and_status(gateway: str) -> None
     assert "nobody-typed-this" not in text
 
 
-def test_every_route_is_documented_with_an_example(gateway: str) -> None:
+def test_openapi_every_route_has_an_example(gateway: str) -> None:
     paths = get(f"{gateway}/openapi.json").json()["paths"]
     assert {"/", "/healthz", "/readyz", "/metrics", "/models", "/models/{model}", "/predict", "/predict/"} <= set(paths)
     for path, operations in paths.items():
@@ -91,7 +91,7 @@ def _example_or_file(body: dict[str, Any]) -> bool:
     return bool(body.get("example") or body.get("examples")) or any(each.get("format") == "binary" for each in fields)
 
 
-def test_the_documented_examples_work_as_they_stand(gateway: str) -> None:
+def test_openapi_prediction_examples_work(gateway: str) -> None:
     paths = get(f"{gateway}/openapi.json").json()["paths"]
     tried = 0
     for path, operations in paths.items():
@@ -119,7 +119,7 @@ def test_swagger_is_there(gateway: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/", "/models", "/models/cartpole", "/console/state", "/openapi.json", "/metrics", "/readyz"]
 )
-def test_no_page_shows_the_engines_keys_addresses_or_files(engine: Engine, gateway: str, path: str) -> None:
+def test_pages_hide_the_engine(engine: Engine, gateway: str, path: str) -> None:
     text = get(gateway + path).text
     hidden = [
         *engine.keys().values(),

@@ -14,7 +14,7 @@ from tests.polling import wait_for
 from tests.ports import free_port
 
 
-def test_readiness_of_a_gateway_that_stops_is_one_for_all(given: GivenTorchServe, tmp_path: Path) -> None:
+def test_readiness_while_stopping_is_the_same_everywhere(given: GivenTorchServe, tmp_path: Path) -> None:
     port = free_port()
     overrides = (f"gateway.grpc_port={port}", "gateway.stop_notice_ms=600000")
     with (

@@ -19,7 +19,7 @@ async def copies_done(setting: Setting) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_copies_are_compared_and_clients_get_the_old_version_only(tmp_path: Path) -> None:
+async def test_shadow_compares_copies_and_clients_get_default_version(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine(), weight=0.0, copies=0.5)
     for number in range(20):
         assert await setting.traffic.predict(request([number])) == answer(number)
@@ -31,7 +31,7 @@ async def test_copies_are_compared_and_clients_get_the_old_version_only(tmp_path
     assert setting.counted(TRIAL) == 0
 
 
-async def test_copies_that_hang_are_few_and_keep_nobody_waiting(tmp_path: Path) -> None:
+async def test_shadow_copies_that_hang_are_limited(tmp_path: Path) -> None:
     setting = Setting(tmp_path, Hanging(), weight=0.0, copies=1.0, max_copies=3)
     for number in range(20):
         assert await setting.traffic.predict(request([number])) == answer(number)
@@ -42,7 +42,7 @@ async def test_copies_that_hang_are_few_and_keep_nobody_waiting(tmp_path: Path) 
     assert not setting.shadow._under_way
 
 
-async def test_copies_that_fail_or_come_too_late_are_counted_and_nobody_sees_them(tmp_path: Path) -> None:
+async def test_shadow_failed_and_late_copies_are_counted(tmp_path: Path) -> None:
     setting = Setting(tmp_path, fails_on_trial(lambda: Internal("x")), weight=0.0, copies=1.0)
     assert await setting.traffic.predict(request([1])) == answer(1)
     await copies_done(setting)

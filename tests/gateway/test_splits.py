@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("content", ["", '{"schema_version": 1, "mod', '{"schema_version": 2, "models": {}}', "\0"])
-async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) -> None:
+async def test_splits_unreadable_file_changes_nothing(tmp_path: Path, content: str) -> None:
     setting = Setting(tmp_path, GivenEngine())
     setting.file.write_text(content)
     setting.splits.read()
@@ -25,14 +25,14 @@ async def test_an_unreadable_file_changes_nothing(tmp_path: Path, content: str) 
     assert found.weight == 0.7
 
 
-async def test_a_file_that_is_gone_ends_every_trial(tmp_path: Path) -> None:
+async def test_splits_missing_file_ends_every_trial(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine())
     setting.file.unlink()
     setting.splits.read()
     assert setting.splits.find("cartpole") is None
 
 
-async def test_a_trial_that_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
+async def test_splits_trial_ends_at_its_until(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine(), until=time.time() + 0.1)
     assert setting.splits.find("cartpole") is not None
     setting.splits.start()

@@ -64,7 +64,7 @@ def told(span: ReadableSpan) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": f"00-{TRACE}-{PARENT}-01"}])
-def test_a_request_is_one_trace_with_a_span_for_the_engines_call(engine: Engine, headers: dict[str, str]) -> None:
+def test_request_is_one_trace_with_a_span_for_the_engine_call(engine: Engine, headers: dict[str, str]) -> None:
     traces = Traces()
     with gateway_for(engine, tracer=traces.tracer) as url:
         named = {**headers, "X-Request-Id": "order-66"}
@@ -84,7 +84,7 @@ def test_a_request_is_one_trace_with_a_span_for_the_engines_call(engine: Engine,
     assert re.fullmatch(r"t=\d{10}\.\d{6}", sent["X-Request-Start"])
 
 
-def test_what_nobody_samples_is_passed_on_as_such_and_drawn_nowhere(engine: Engine) -> None:
+def test_unsampled_request_stays_unsampled(engine: Engine) -> None:
     traces = Traces(ParentBased(ALWAYS_OFF))
     with gateway_for(engine, tracer=traces.tracer) as url:
         answer = requests.post(f"{url}/models/digits/predict", data=PICTURE, timeout=30)
@@ -94,7 +94,7 @@ def test_what_nobody_samples_is_passed_on_as_such_and_drawn_nowhere(engine: Engi
     assert traces.named("engine predict") == []
 
 
-def test_a_failing_request_is_a_failed_span_and_a_path_that_nobody_serves_no_name(engine: Engine) -> None:
+def test_failed_request_is_failed_span_and_unknown_path_no_name(engine: Engine) -> None:
     traces = Traces()
     with gateway_for(engine, "engine.inference_port=1", tracer=traces.tracer) as url:
         assert requests.post(f"{url}/models/digits/predict", data=PICTURE, timeout=30).status_code == 503
@@ -135,7 +135,7 @@ async def client(traces: Traces, lanes: Coalescer, number: float) -> str | None:
 
 
 @pytest.mark.anyio
-async def test_those_who_share_a_call_each_see_it_in_their_own_trace() -> None:
+async def test_coalesced_requests_each_have_a_span() -> None:
     traces = Traces()
     lanes = lane(CallingEngine(traces), traces)
     logged = await asyncio.gather(*(client(traces, lanes, number) for number in range(3)))
@@ -156,7 +156,7 @@ async def test_those_who_share_a_call_each_see_it_in_their_own_trace() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_is_sent_alone_after_a_refusal_is_in_a_trace_of_its_own_again() -> None:
+async def test_coalesced_request_sent_again_has_its_own_trace() -> None:
     traces = Traces()
     engine = CallingEngine(traces)
     engine.fail = lambda one: InvalidFields("no") if b"instances" in one.body else None
@@ -170,7 +170,7 @@ async def test_who_is_sent_alone_after_a_refusal_is_in_a_trace_of_its_own_again(
 
 
 @pytest.mark.anyio
-async def test_a_ride_belongs_to_the_first_who_is_traced() -> None:
+async def test_coalesced_call_belongs_to_first_traced_request() -> None:
     traces = Traces(ParentBased(ALWAYS_OFF))
     lanes = lane(CallingEngine(traces), traces)
 
@@ -183,15 +183,15 @@ async def test_a_ride_belongs_to_the_first_who_is_traced() -> None:
     assert ids(traces.one("coalesced"))[0] == ids(traces.one("engine predict"))[0] == TRACE
 
 
-def test_without_tracing_nothing_of_it_is_imported() -> None:
+def test_tracer_off_imports_no_library() -> None:
     program = "import sys, app; print([m for m in sys.modules if m.startswith('opentelemetry.sdk')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 
-def test_an_endpoint_that_is_empty_is_none() -> None:
+def test_tracer_empty_endpoint_is_none() -> None:
     assert load(["gateway.tracing.endpoint=''"]).gateway.tracing.endpoint is None
 
 
-def test_a_line_outside_of_any_request_names_no_trace() -> None:
+def test_log_line_outside_request_has_no_trace_id() -> None:
     assert contextvars.Context().run(current_trace_id.get) is None

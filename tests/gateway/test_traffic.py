@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.01, 0.1, 0.5, 0.99])
-async def test_each_version_gets_its_share(tmp_path: Path, weight: float) -> None:
+async def test_canary_gets_its_share(tmp_path: Path, weight: float) -> None:
     setting = Setting(tmp_path, GivenEngine(), weight=weight)
     asked = Counter([await setting.answered_by(request([number])) for number in range(2000)])
     assert asked[TRIAL] == pytest.approx(2000 * weight, abs=3)
@@ -30,13 +30,13 @@ async def test_each_version_gets_its_share(tmp_path: Path, weight: float) -> Non
     assert setting.counted(STABLE) == asked[None]
 
 
-async def test_a_client_that_asks_in_step_with_others_gets_its_share_too(tmp_path: Path) -> None:
+async def test_canary_share_holds_for_a_client_in_step(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine(), weight=0.1)
     tenth = [await setting.answered_by(request([number])) for number in range(4000)][::10]
     assert tenth.count(TRIAL) == pytest.approx(40, abs=8)
 
 
-async def test_what_names_its_version_or_another_model_is_left_alone(tmp_path: Path) -> None:
+async def test_canary_leaves_named_versions_and_other_models(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine(), weight=0.9)
     for _ in range(50):
         assert await setting.answered_by(replace(request([1]), version="7.0")) == "7.0"
@@ -44,7 +44,7 @@ async def test_what_names_its_version_or_another_model_is_left_alone(tmp_path: P
     assert next(iter(setting.registry.collect())).samples == []
 
 
-async def test_a_client_stays_on_its_side_and_the_sides_have_their_sizes(tmp_path: Path) -> None:
+async def test_canary_sticky_client_keeps_its_version(tmp_path: Path) -> None:
     setting = Setting(tmp_path, GivenEngine(), weight=0.2, sticky_header="X-User")
     assert setting.traffic.sticky("cartpole", [(b"x-user", b"ada")]) == "ada"
     assert setting.traffic.sticky("cartpole", [(b"other", b"ada")]) is None
@@ -72,7 +72,7 @@ async def test_a_client_stays_on_its_side_and_the_sides_have_their_sizes(tmp_pat
         (lambda: InvalidFields("x"), 422),
     ],
 )
-async def test_what_the_new_version_does_not_answer_the_old_one_does(
+async def test_canary_failure_falls_back_to_default_version(
     tmp_path: Path, error: Callable[[], Exception], status: int
 ) -> None:
     setting = Setting(tmp_path, fails_on_trial(error), weight=0.5)
@@ -82,7 +82,7 @@ async def test_what_the_new_version_does_not_answer_the_old_one_does(
     assert setting.counted(STABLE) == 20
 
 
-async def test_a_new_version_without_a_place_is_passed_over_and_not_blamed(tmp_path: Path) -> None:
+async def test_canary_over_capacity_falls_back_uncounted(tmp_path: Path) -> None:
     setting = Setting(tmp_path, fails_on_trial(lambda: OverCapacity("x")), weight=0.5)
     for number in range(20):
         assert await setting.traffic.predict(request([number])) == answer(number)
@@ -90,7 +90,7 @@ async def test_a_new_version_without_a_place_is_passed_over_and_not_blamed(tmp_p
     assert setting.count("fallbacks_total", version=TRIAL) == pytest.approx(10, abs=1)
 
 
-async def test_a_new_version_that_hangs_leaves_half_the_time_to_the_old_one(tmp_path: Path) -> None:
+async def test_canary_that_hangs_leaves_half_the_time(tmp_path: Path) -> None:
     setting = Setting(tmp_path, Hanging(), weight=0.99)
     one = request([3], within_s=0.2)
     assert await setting.traffic.predict(one) == answer(3)
@@ -98,7 +98,7 @@ async def test_a_new_version_that_hangs_leaves_half_the_time_to_the_old_one(tmp_
     assert setting.counted(TRIAL, status=504) == 1
 
 
-async def test_a_client_that_leaves_counts_for_neither_version(tmp_path: Path) -> None:
+async def test_canary_disconnect_counts_for_neither_version(tmp_path: Path) -> None:
     setting = Setting(tmp_path, Hanging(), weight=0.99)
     waiting = asyncio.ensure_future(setting.traffic.predict(request([1])))
     await settle()
@@ -108,7 +108,7 @@ async def test_a_client_that_leaves_counts_for_neither_version(tmp_path: Path) -
     assert next(iter(setting.registry.collect())).samples == []
 
 
-async def test_a_version_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
+async def test_canary_unknown_version_ends_the_split(tmp_path: Path) -> None:
     engine = fails_on_trial(lambda: UnknownModel("x"))
     setting = Setting(tmp_path, engine, weight=0.99)
     for number in range(20):
@@ -119,7 +119,7 @@ async def test_a_version_that_is_gone_is_asked_for_once(tmp_path: Path) -> None:
     assert await setting.answered_by(request([1])) == TRIAL
 
 
-async def test_errors_of_the_new_version_open_no_breaker_for_the_old_one(tmp_path: Path) -> None:
+async def test_canary_errors_leave_default_breaker_closed(tmp_path: Path) -> None:
     engine = fails_on_trial(lambda: NoWorker("x"))
     setting = Setting(tmp_path, engine, weight=0.99)
     breaker = CircuitBreaker(engine, BreakerSettings(failures=3, open_ms=60_000), Metrics())
@@ -131,7 +131,7 @@ async def test_errors_of_the_new_version_open_no_breaker_for_the_old_one(tmp_pat
     assert [one.version for one in engine.seen].count(TRIAL) == 3
 
 
-async def test_observations_that_travel_together_keep_to_their_version(tmp_path: Path) -> None:
+async def test_canary_coalesced_observations_keep_their_version(tmp_path: Path) -> None:
     engine = GivenEngine()
     setting = Setting(tmp_path, engine, weight=0.3)
     reader = reader_for(CARD)

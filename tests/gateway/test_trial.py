@@ -29,7 +29,7 @@ def follows(gateway: str, path: Path, model: str, trial: TrafficSplit) -> TrialF
     return counted
 
 
-def test_states_on_the_shortcut_are_shared_out_and_none_is_lost(engine: Engine, tmp_path: Path) -> None:
+def test_canary_shares_states_of_the_fast_path(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         # No such version: each that is chosen falls back, and after the first none is chosen any more.
         counted = follows(gateway, tmp_path / "traffic.json", "cartpole", given_split("9.9", weight=0.9))
@@ -42,7 +42,7 @@ def test_states_on_the_shortcut_are_shared_out_and_none_is_lost(engine: Engine, 
     assert counted.fallbacks("9.9") == counted.version("9.9", "live").requests
 
 
-def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_path: Path) -> None:
+def test_canary_shares_pictures_by_weight_and_header(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "traffic.json"
 
     def ask(number: int, **headers: str) -> str:
@@ -70,7 +70,7 @@ def test_pictures_are_shared_out_by_weight_and_by_header(engine: Engine, tmp_pat
         wait_for(lambda: ask(0, **{"X-User": next(f"user {u}" for u in sides if sides[u] == {"2.0"})}) == "1.0")
 
 
-def test_copies_are_compared_and_clients_see_one_version(engine: Engine, tmp_path: Path) -> None:
+def test_shadow_compares_copies_behind_one_version(engine: Engine, tmp_path: Path) -> None:
     with gateway_for(engine, f"paths.state={tmp_path}") as gateway:
         counted = follows(gateway, tmp_path / "traffic.json", "digits", given_split("2.0", weight=0.0, copies=1.0))
         for number in range(12):
