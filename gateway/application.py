@@ -1,7 +1,9 @@
 """Builds the gateway's application from its settings.
 
-RequestMiddleware ──▶ PredictionRouter ──┬──▶ PredictionEndpoint, InferEndpoint
-└──▶ web framework: console, documentation, models, health, metrics, /v2
+    RequestMiddleware ──▶ PredictionRouter ──┬──▶ PredictionEndpoint, InferEndpoint
+                                             └──▶ web framework: console, documentation, models, health, metrics, /v2
+
+The web framework is FastAPI; predictions pass none of its layers.
 """
 
 from collections.abc import AsyncIterator
@@ -25,7 +27,7 @@ from gateway.console import page_files, stats
 from gateway.dialects import Dialects, dialects_for, open_inference
 from gateway.hooks import Business
 from gateway.http.body import BodyBudget
-from gateway.http.protocol import ConnectionServices
+from gateway.http.connection import ConnectionServices
 from gateway.http.responses import CommonHeaders
 from gateway.metrics import Metrics
 from gateway.middleware import RequestCheck, RequestMiddleware, RequestRecorder

@@ -23,7 +23,7 @@ from gateway.hooks import Business, EngineResponse, PredictionRequest
 from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
 from gateway.http.responses import JSON, CommonHeaders, HttpResponse
 from gateway.middleware import CLIENT_GONE, RequestRecorder
-from gateway.pipeline import Stages
+from gateway.pipeline import EngineStages
 from gateway.scheduling.admission import Slot
 from gateway.security import KnownHosts
 from logs import event
@@ -126,7 +126,7 @@ class FastPath:
         gateway: GatewaySettings,
         dialects: Dialects,
         catalog: Catalog,
-        stages: Stages,
+        stages: EngineStages,
         business: Business,
         recorder: RequestRecorder,
         common: CommonHeaders,

@@ -75,7 +75,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True, slots=True)
-class Stages:
+class EngineStages:
     """The stages in front of the engine: the first of them, and those that others use directly."""
 
     first: Predictor
@@ -93,7 +93,7 @@ def build_stages(
     splits: TrafficSplits,
     trials: TrialMetrics,
     tracer: Tracer,
-) -> Stages:
+) -> EngineStages:
     """Return the stages that the configuration turns on, in the order above."""
     view = _CatalogView(catalog, settings)
     breaker = CircuitBreaker(engine, settings.breaker, metrics)
@@ -106,7 +106,7 @@ def build_stages(
         first = ResponseCache(first, settings.cache, view.mark, metrics)
     shadow = ShadowTraffic(behind, splits, trials)
     traffic = CanaryRouter(first, splits, shadow, trials)
-    return Stages(traffic, admission, coalescer, traffic, shadow)
+    return EngineStages(traffic, admission, coalescer, traffic, shadow)
 
 
 class _CatalogView:

@@ -1,7 +1,9 @@
 """The prediction routes: found by one lookup, and answered without the layers of the web framework.
 
-path ──▶ PredictionRouter ──▶ PredictionEndpoint: deadline, model, admission, body ──▶ pipeline ──▶ response
-└── no prediction ──▶ web framework
+    path ──▶ PredictionRouter ──┬──▶ PredictionEndpoint: deadline, model, admission, body ──▶ pipeline ──▶ response
+                                └──▶ web framework, for any other path
+
+The endpoints raise their errors, and the middleware writes them in the shape of the route's dialect.
 """
 
 from collections.abc import Awaitable, Mapping

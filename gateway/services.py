@@ -22,7 +22,7 @@ from gateway.http.deadline import Deadlines
 from gateway.http.responses import CommonHeaders
 from gateway.metrics import Metrics, TrialMetrics
 from gateway.middleware import RequestRecorder
-from gateway.pipeline import Pipeline, Stages, build_stages
+from gateway.pipeline import EngineStages, Pipeline, build_stages
 from gateway.process_slots import ProcessSlot
 from gateway.scheduling.admission import AdmissionControl
 from gateway.shutdown import Shutdown, shutdown_notice
@@ -107,14 +107,14 @@ async def open_services(shared: Shared) -> AsyncIterator[Services]:
             shared.slot.leave()
 
 
-def _fast_path(shared: Shared, catalog: Catalog, stages: Stages) -> FastPath | None:
+def _fast_path(shared: Shared, catalog: Catalog, stages: EngineStages) -> FastPath | None:
     gateway = shared.settings.gateway
     if not fast_path.is_usable(gateway):
         return None
     return FastPath(gateway, shared.dialects, catalog, stages, shared.business, shared.recorder, shared.common)
 
 
-def _early_refusal(shared: Shared, catalog: Catalog, stages: Stages) -> EarlyRefusal | None:
+def _early_refusal(shared: Shared, catalog: Catalog, stages: EngineStages) -> EarlyRefusal | None:
     gateway = shared.settings.gateway
     if not early_refusal.is_usable(gateway):
         return None

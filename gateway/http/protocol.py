@@ -1,161 +1,74 @@
 """One connection of a client: uvicorn's HTTP protocol with limits on heads, early answers and whole responses.
 
-bytes ──▶ head ──▶ wrong, too large, too slow ──▶ error, and the connection closes
-│
-├──▶ model over capacity ──▶ 429 from the head alone
-├──▶ one observation ──▶ fast path ──▶ response
-└──▶ ASGI application ──▶ response in one write
+    bytes ──▶ head ──▶ wrong, too large, too slow ──▶ error, and the connection closes
+                │
+                ├──▶ model over capacity ──▶ 429 from the head alone
+                ├──▶ one observation ──▶ fast path ──▶ response
+                └──▶ ASGI application ──▶ response
+
+The base class in `connection` writes the responses.
 """
 
 import asyncio
-import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from errors import RequestError
 from gateway.early_refusal import EarlyRefusal
-from gateway.fast_path import FastHead, FastPath
-from gateway.http.backoff import EarlyReturns, HeldRequest, retry_after_s
+from gateway.fast_path import FastHead
+from gateway.http.backoff import HeldRequest
 from gateway.http.body import WHOLE_BODY, WholeBody
-from gateway.http.closing import HalfClosed, Linger
-from gateway.http.deadline import DISCONNECT, Disconnect
-from gateway.http.head import UNREADABLE, HeadError, RequestHead, use_authority, without_upgrade
-from gateway.http.responses import RESPOND, CommonHeaders, HttpResponse, error_response, response_head
+from gateway.http.connection import FastCycle, RespondingConnection
+from gateway.http.deadline import DISCONNECT
+from gateway.http.request_head import UNREADABLE, HeadError, RequestHead, use_authority, without_upgrade
+from gateway.http.responses import RESPOND
 from gateway.security import is_loopback
-from gateway.shutdown import Shutdown
-from settings.schema import GatewaySettings
-
-CLOSE, KEEP_ALIVE = b"connection: close\r\n", b"connection: keep-alive\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionServices:
-    """The objects that all connections share; the application's lifespan puts them into its state."""
-
-    gateway: GatewaySettings
-    shutdown: Shutdown
-    common: CommonHeaders
-    fast_path: FastPath | None
-    early_refusal: EarlyRefusal | None
-
-
-class _NoEvent:
-    """An event that nobody waits for."""
-
-    def set(self) -> None:
-        """Do nothing."""
-
-
-class FastCycle:
-    """Stands for uvicorn's cycle of a request that is answered without the application."""
-
-    __slots__ = (
-        "disconnected", "keep_alive", "message_event", "more_body", "on_response", "response_complete",
-        "response_started", "scope", "waiting_for_100_continue",
-    )  # fmt: skip
-
-    def __init__(self, scope: dict[str, Any], on_response: Callable[[], None], *, keep_alive: bool) -> None:
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.on_response = on_response
-        self.message_event = _NO_EVENT
-        self.more_body = self.disconnected = self.waiting_for_100_continue = False
-        self.response_started = self.response_complete = False
-
-
-_NO_EVENT = _NoEvent()
-_POST: dict[str, Any] = {"method": "POST", "http_version": "1.1"}
-_OLD_POST: dict[str, Any] = {"method": "POST", "http_version": "1.0"}
-
-Cycle = RequestResponseCycle | FastCycle
-
-
-class ClientConnection(HttpToolsProtocol):
+class ClientConnection(RespondingConnection):
     """One connection of a client."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        services: ConnectionServices = self.app_state["connection"]
-        security = services.gateway.security
-        self._shutdown = services.shutdown
-        self._common = services.common
-        self._is_insecure = services.gateway.insecure
-        self._fast_path = services.fast_path
-        self._early_refusal = services.early_refusal
+        security = self._services.gateway.security
+        self._fast_path = self._services.fast_path
+        self._early_refusal = self._services.early_refusal
         self._max_head = security.max_header_bytes
         self._head_timeout_s = security.head_timeout_s
         self._head = RequestHead(self._max_head)
         self._in_head = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_message = False
-        self._has_begun = False  # the application has the request whose bytes arrive
+        self._is_upgrading = False
         self._keeps_old = False
         self._fast_head: FastHead | None = None
         self._fast_body = b""
-        self._whole: WholeBody | None = None
-        self._early_returns: EarlyReturns | None = None
         self._held: HeldRequest | None = None
-        self._is_refused = False
-        self._is_upgrading = False
-        self._linger: Linger | None = None
-        self._half_closed: HalfClosed | None = None
-        self._has_eof = False
-        self._disconnect = Disconnect()
         self._extensions: dict[str, Any] = {}
-
-    # The connection: made, lost, half closed, shut down.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
         """Wait for the first request, which must arrive in time."""
         super().connection_made(transport)
-        if self.server is None or not (self._is_insecure or is_loopback(self.server[0])):
+        if self.server is None or not (self._services.gateway.insecure or is_loopback(self.server[0])):
             self._fast_path = self._early_refusal = None  # the application refuses it
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the work for a client that is gone, and drop what leads back to the connection."""
+        """Stop waiting for requests."""
         self._stop_head_timer()
         if self._held is not None:
             self._held.drop()
+        self._held = None
         super().connection_lost(exc)
-        self._unset_keepalive_if_required()
-        self._report_disconnect()
-        for ended in (self._linger, self._half_closed):
-            if ended is not None:
-                ended.end()
-        self.pipeline.clear()
-        self.cycle = self.scope = self._linger = self._half_closed = self._held = None  # type: ignore[assignment]
         self._extensions = {}
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own may return it, uvicorn's never does
-        """Note that the client sends no more; return True while it still waits for a response."""
-        self._has_eof = True
-        if self._is_refused or not self._owes_response():
-            return False
-        if self._half_closed is None and self.scope["http_version"] != "1.0":
-            self._half_closed = HalfClosed(self.transport, self.loop)
-        return True
 
     def shutdown(self) -> None:
         """Answer what is held, and end as uvicorn does."""
         if self._held is not None:
             self._held.release()
         super().shutdown()
-
-    def on_response_complete(self) -> None:
-        """Go on with the next request, or close a connection on which nothing more is read."""
-        if self._linger is not None:
-            self.server_state.total_requests += 1
-            return
-        is_last = self._reads_no_more and not self.pipeline
-        super().on_response_complete()
-        if is_last:
-            self._close(sending=self._is_refused)
 
     # Bytes of requests.
 
@@ -294,6 +207,10 @@ class ClientConnection(HttpToolsProtocol):
     def _expect_head(self) -> None:
         self._head_timer = self.loop.call_later(self._head_timeout_s, self._head_too_slow)
 
+    def _refuse(self, error: HeadError) -> None:
+        self._stop_head_timer()
+        super()._refuse(error)
+
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -372,121 +289,5 @@ class ClientConnection(HttpToolsProtocol):
         return True
 
     def _fast_cycle(self) -> FastCycle:
-        scope = _OLD_POST if self._keeps_old else _POST
-        return FastCycle(scope, self.on_response_complete, keep_alive=self.parser.should_keep_alive())
-
-    # Responses.
-
-    def _respond(self, cycle: Cycle, response: HttpResponse) -> None:
-        """Write a whole response at once, where uvicorn's two messages would be two packets."""
-        if cycle.disconnected or self.parser is None:
-            return
-        self._note_refusal(response)
-        if self._shutdown.requested or _is_undecided(cycle) or (self._reads_no_more and not self.pipeline):
-            cycle.keep_alive = False
-        if (b"connection", b"close") in response.headers:
-            cycle.keep_alive = False
-        pieces = response_head(response.status, (*self.server_state.default_headers, *response.headers))
-        if not cycle.keep_alive:
-            pieces.append(CLOSE)
-        elif cycle.scope["http_version"] == "1.0":
-            pieces.append(KEEP_ALIVE)
-        pieces.append(b"\r\n")
-        if cycle.scope["method"] != "HEAD":
-            pieces.append(response.body)
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        self._disconnect.callback = None
-        self.transport.write(b"".join(pieces))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            self._close(sending=cycle.more_body)
-        cycle.on_response()
-
-    def _note_refusal(self, response: HttpResponse) -> None:
-        """Note a refusal, after which the client may return too early, or that it has been answered."""
-        after_s = retry_after_s(response.status, self.headers, response.headers)
-        if after_s is not None:
-            self._early_returns = self._early_returns or EarlyReturns()
-            self._early_returns.refused(self.parser.get_method(), self.url, after_s, self.loop.time())
-        elif response.status < 400:
-            self._early_returns = None
-
-    def _refuse(self, error: HeadError) -> None:
-        """Answer in place of the application, which never got a whole request, and close the connection."""
-        if self._is_refused:
-            return
-        self._is_refused = True
-        self._stop_head_timer()
-        if self._answers_another():
-            return
-        request_id = secrets.token_hex(16)
-        response = error_response(_request_error(error), request_id)
-        response.headers.extend(self._common.of(request_id, self.headers or ()))
-        pieces = response_head(response.status, response.headers)
-        self.transport.write(b"".join((*pieces, CLOSE, b"\r\n", response.body)))
-        self._close(sending=True)
-
-    def _answers_another(self) -> bool:
-        """Return True when an earlier response is, or was, the last one on this connection."""
-        cycle = self.cycle
-        if cycle is None or (not self._has_begun and cycle.response_complete):
-            return False
-        if not self._has_begun:
-            return True
-        if self.pipeline:
-            self.pipeline.popleft()
-            return True
-        if cycle.response_started:
-            cycle.keep_alive = False
-            if cycle.response_complete:
-                self._close(sending=True)
-            return True
-        cycle.disconnected = True
-        cycle.message_event.set()
-        self._report_disconnect()
-        return False
-
-    @property
-    def _reads_no_more(self) -> bool:
-        return self._has_eof or self._is_refused
-
-    def _owes_response(self) -> bool:
-        """Return True when a request came whole and has no response yet; one that did not come whole is dropped."""
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            return False
-        if cycle.more_body and self.pipeline:
-            self.pipeline.popleft()
-            return True
-        return not cycle.more_body
-
-    def _report_disconnect(self) -> None:
-        """Tell the work for a request of this connection that nobody waits for it."""
-        if self._whole is not None:
-            self._whole.lost()
-            self._whole = None
-        self._disconnect.report()
-        self._disconnect.callback = None
-
-    def _close(self, *, sending: bool) -> None:
-        """Close once everything written has left; `sending` while the client may still send."""
-        if self._linger is not None or self.transport.is_closing():
-            return
-        if not sending or self._has_eof:
-            self.transport.close()
-            return
-        self._is_refused = True
-        self.flow.resume_reading()
-        self._linger = Linger(self.transport, self.loop)
-
-
-def _is_undecided(cycle: Cycle) -> bool:
-    """Return True when a client that waits for `100 Continue` may or may not send its body after the response."""
-    return cycle.waiting_for_100_continue and cycle.more_body
-
-
-def _request_error(found: HeadError) -> RequestError:
-    error = RequestError(found.detail)
-    error.status, error.code = found.status, found.code
-    return error
+        version = "1.0" if self._keeps_old else "1.1"
+        return FastCycle(version, self.on_response_complete, keep_alive=self.parser.should_keep_alive())
