@@ -9,7 +9,7 @@ from errors import NoWorker, OverCapacity
 from gateway.metrics import Metrics
 from gateway.scheduling.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, AdmissionControl, Slot, _Model
 from settings.schema import AdmissionSettings
-from tests.gateway.chain_parts import GivenEngine, answer, failing, now, request, sample, settle
+from tests.gateway.stage_parts import GivenEngine, answer, failing, now, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -21,7 +21,7 @@ def admission(
     return AdmissionControl(engine, limits, lambda _: parallel, metrics, processes=1)
 
 
-async def test_beyond_its_places_a_model_refuses_at_once_and_says_when_to_come_back() -> None:
+async def test_admission_beyond_max_places_is_refused_with_retry_after() -> None:
     engine, metrics = GivenEngine(), Metrics()
     engine.free.clear()
     door = admission(engine, metrics, places=2)
@@ -42,7 +42,7 @@ async def test_beyond_its_places_a_model_refuses_at_once_and_says_when_to_come_b
     assert sample(metrics, "requests_admitted", model="cartpole") == 0
 
 
-async def test_a_single_model_may_have_its_own_limit() -> None:
+async def test_admission_model_has_its_own_limit() -> None:
     engine = GivenEngine()
     engine.free.clear()
     door = admission(engine, Metrics(), places=100)

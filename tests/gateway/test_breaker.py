@@ -8,7 +8,7 @@ from errors import Internal, NoWorker, WorkerLost
 from gateway.metrics import Metrics
 from gateway.upstream.breaker import CircuitBreaker
 from settings.schema import BreakerSettings
-from tests.gateway.chain_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
+from tests.gateway.stage_parts import GivenEngine, answer, breaker_state, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ def closed(engine: GivenEngine, metrics: Metrics) -> CircuitBreaker:
     return CircuitBreaker(engine, BreakerSettings(failures=1000, open_ms=60_000), metrics)
 
 
-async def test_what_was_lost_is_sent_once_more_and_no_more_than_that() -> None:
+async def test_breaker_lost_request_is_resent_once() -> None:
     engine, metrics = GivenEngine(), Metrics()
     failing(engine, WorkerLost("died"), times=1)
     assert await closed(engine, metrics).predict(request([1])) == answer(1)
@@ -31,7 +31,7 @@ async def test_what_was_lost_is_sent_once_more_and_no_more_than_that() -> None:
 
 
 @pytest.mark.parametrize(("error", "within_s"), [(Internal("handler"), 60), (NoWorker("x"), 60), (WorkerLost("x"), -1)])
-async def test_what_failed_otherwise_or_is_too_late_is_not_sent_again(error: Exception, within_s: float) -> None:
+async def test_breaker_other_or_late_failure_is_not_resent(error: Exception, within_s: float) -> None:
     engine = GivenEngine()
     failing(engine, error)
     with pytest.raises(type(error)):
@@ -39,7 +39,7 @@ async def test_what_failed_otherwise_or_is_too_late_is_not_sent_again(error: Exc
     assert len(engine.seen) == 1
 
 
-async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_that_tries_succeeds() -> None:
+async def test_breaker_opens_after_failures_and_closes_after_success() -> None:
     engine, metrics = GivenEngine(), Metrics()
     breaker = CircuitBreaker(engine, BreakerSettings(failures=3, open_ms=60_000), metrics)
     failing(engine, NoWorker("gone"), times=4)
@@ -60,7 +60,7 @@ async def test_the_breaker_opens_after_failures_in_a_row_and_closes_when_one_tha
     assert breaker_state(breaker, "other") == "closed"
 
 
-async def test_while_one_tries_the_others_are_refused() -> None:
+async def test_breaker_half_open_refuses_all_but_one() -> None:
     engine = GivenEngine()
     breaker = CircuitBreaker(engine, BreakerSettings(failures=1, open_ms=1), Metrics())
     failing(engine, NoWorker("gone"), times=1)
@@ -77,7 +77,7 @@ async def test_while_one_tries_the_others_are_refused() -> None:
     assert await trial == answer(1)
 
 
-async def test_errors_of_requests_do_not_open_the_breaker() -> None:
+async def test_breaker_stays_closed_on_request_errors() -> None:
     engine = GivenEngine()
     breaker = CircuitBreaker(engine, BreakerSettings(failures=1, open_ms=60_000), Metrics())
     failing(engine, Internal("this request broke it"))

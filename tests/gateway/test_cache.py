@@ -8,7 +8,7 @@ from errors import Internal, NoWorker
 from gateway.metrics import Metrics
 from gateway.scheduling.dedupe import Deduplicator, ResponseCache
 from settings.schema import CacheSettings
-from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample
+from tests.gateway.stage_parts import GivenEngine, answer, failing, request, sample
 
 pytestmark = pytest.mark.anyio
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     "body", [b'{"observation": [1], "deterministic": false}', b'{"instances": [[1]], "\\u0064eterministic": false}']
 )
-async def test_what_a_policy_draws_is_neither_shared_nor_kept(body: bytes) -> None:
+async def test_sampled_actions_are_neither_shared_nor_cached(body: bytes) -> None:
     engine = GivenEngine()
     engine.fail = lambda _: Internal("not asked for an answer here")
     cache = ResponseCache(
@@ -28,7 +28,7 @@ async def test_what_a_policy_draws_is_neither_shared_nor_kept(body: bytes) -> No
     assert [each.body for each in engine.seen] == [body] * 4
 
 
-async def test_the_cache_answers_what_was_asked_before_until_it_is_old_or_full() -> None:
+async def test_cache_hits_until_old_or_full() -> None:
     engine, metrics = GivenEngine(), Metrics()
     cache = ResponseCache(engine, CacheSettings(max_entries=2, ttl_s=60), lambda *_: "1.0", metrics)
     for number in (1, 1, 2, 1, 3, 2):
@@ -42,7 +42,7 @@ async def test_the_cache_answers_what_was_asked_before_until_it_is_old_or_full()
     assert len(engine.seen) == before + 2
 
 
-async def test_the_cache_is_emptied_when_another_version_answers() -> None:
+async def test_cache_empties_when_the_version_changes() -> None:
     engine, version = GivenEngine(), ["1.0"]
     cache = ResponseCache(engine, CacheSettings(max_entries=9, ttl_s=60), lambda *_: version[0], Metrics())
     await cache.predict(request([1]))
@@ -53,7 +53,7 @@ async def test_the_cache_is_emptied_when_another_version_answers() -> None:
     assert len(engine.seen) == 3
 
 
-async def test_refusals_are_not_cached() -> None:
+async def test_cache_keeps_no_errors() -> None:
     engine = GivenEngine()
     failing(engine, NoWorker("gone"), times=1)
     cache = ResponseCache(engine, CacheSettings(max_entries=9, ttl_s=60), lambda *_: "1.0", Metrics())

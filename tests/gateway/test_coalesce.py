@@ -13,9 +13,9 @@ from gateway.metrics import Metrics
 from gateway.scheduling.coalesce import Coalescer, ObservationReader, reader_for, split
 from gateway.tracing import NoTracer
 from settings.schema import CoalesceSettings
-from tests.gateway.chain_parts import CARD, GivenEngine, answer, request, sample, settle
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
+from tests.gateway.stage_parts import CARD, GivenEngine, answer, request, sample, settle
 from tests.gateway.test_faults import metric
 
 READER = reader_for(CARD)
@@ -31,14 +31,14 @@ def state(number: float) -> list[float]:
 
 
 @pytest.mark.anyio
-async def test_a_lone_request_goes_at_once_and_as_it_came() -> None:
+async def test_coalescer_lone_request_is_sent_at_once_unchanged() -> None:
     engine = GivenEngine()
     assert await coalescer(engine).predict(request(state(1))) == answer(1)
     assert engine.seen[0].body == json.dumps(state(1)).encode()
 
 
 @pytest.mark.anyio
-async def test_those_who_come_together_travel_together_and_get_their_own_answers() -> None:
+async def test_coalescer_concurrent_requests_share_one_and_get_their_own_response() -> None:
     engine, metrics = GivenEngine(), Metrics()
     shared = coalescer(engine, metrics)
     states = [state(0), dict(zip(FIELDS, state(1), strict=True)), state(2)]
@@ -49,7 +49,7 @@ async def test_those_who_come_together_travel_together_and_get_their_own_answers
 
 
 @pytest.mark.anyio
-async def test_what_asks_for_more_than_an_answer_travels_alone_and_as_it_came() -> None:
+async def test_coalescer_request_with_options_is_sent_alone_unchanged() -> None:
     engine = GivenEngine()
     shared = coalescer(engine)
     named = dict(zip(FIELDS, state(1), strict=True))
@@ -68,7 +68,7 @@ async def test_what_asks_for_more_than_an_answer_travels_alone_and_as_it_came() 
 
 
 @pytest.mark.anyio
-async def test_those_who_come_meanwhile_leave_when_the_request_before_is_back() -> None:
+async def test_coalescer_next_batch_leaves_when_the_one_before_is_back() -> None:
     engine = GivenEngine()
     engine.free.clear()
     shared = coalescer(engine)
@@ -83,7 +83,7 @@ async def test_those_who_come_meanwhile_leave_when_the_request_before_is_back() 
 
 
 @pytest.mark.anyio
-async def test_no_request_holds_more_than_the_most_that_may_travel_together() -> None:
+async def test_coalescer_batch_never_exceeds_its_size() -> None:
     engine, metrics = GivenEngine(), Metrics()
     shared = coalescer(engine, metrics)
     answers = await asyncio.gather(*(shared.predict(request(state(number / 10))) for number in range(10)))
@@ -92,7 +92,7 @@ async def test_no_request_holds_more_than_the_most_that_may_travel_together() ->
 
 
 @pytest.mark.anyio
-async def test_members_of_a_refused_request_are_sent_one_by_one() -> None:
+async def test_coalescer_refused_batch_is_resent_one_by_one() -> None:
     engine = GivenEngine()
     engine.fail = lambda one: InvalidFields("no") if b"instances" in one.body or b"[3" in one.body else None
     shared = coalescer(engine)
@@ -102,7 +102,7 @@ async def test_members_of_a_refused_request_are_sent_one_by_one() -> None:
 
 
 @pytest.mark.anyio
-async def test_an_engine_that_is_not_there_is_not_asked_once_for_each() -> None:
+async def test_coalescer_unreachable_engine_fails_all_members_at_once() -> None:
     engine = GivenEngine()
     engine.fail = lambda _: NoWorker("gone")
     shared = coalescer(engine)
@@ -112,7 +112,7 @@ async def test_an_engine_that_is_not_there_is_not_asked_once_for_each() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_gave_up_before_the_departure_is_not_sent() -> None:
+async def test_coalescer_cancelled_member_is_not_sent() -> None:
     engine = GivenEngine()
     engine.free.clear()
     shared = coalescer(engine)
@@ -128,7 +128,7 @@ async def test_who_gave_up_before_the_departure_is_not_sent() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_lone_request_whose_client_left_is_taken_from_the_engine() -> None:
+async def test_coalescer_lone_request_is_cancelled_with_its_client() -> None:
     engine = GivenEngine()
     engine.free.clear()
     alone = asyncio.ensure_future(coalescer(engine).predict(request(state(0))))
@@ -139,7 +139,7 @@ async def test_a_lone_request_whose_client_left_is_taken_from_the_engine() -> No
 
 
 @pytest.mark.anyio
-async def test_an_answer_that_cannot_be_split_costs_nobody_his_own() -> None:
+async def test_coalescer_unsplittable_response_is_resent() -> None:
     class Odd(GivenEngine):
         async def predict(self, request: object) -> EngineResponse:
             given = await super().predict(request)  # type: ignore[arg-type]
@@ -167,18 +167,18 @@ DOUBTFUL = {
 
 
 @pytest.mark.parametrize("body", DOUBTFUL.values(), ids=DOUBTFUL.keys())
-def test_what_is_not_certainly_one_good_observation_travels_alone(body: bytes) -> None:
+def test_reader_doubtful_observation_is_none(body: bytes) -> None:
     assert READER is not None
     assert READER.read(body) is None
 
 
-def test_named_fields_are_read_in_the_order_of_the_space() -> None:
+def test_reader_named_fields_follow_the_space() -> None:
     assert READER is not None
     body = b'{"pole_angular_velocity":4,"pole_angle":0.3,"cart_velocity":2,"cart_position":1}'
     assert READER.read(body) == [1, 2, 0.3, 4]
 
 
-def test_a_field_may_have_the_name_that_a_request_holds_an_observation_under() -> None:
+def test_reader_field_may_be_named_like_an_option() -> None:
     space = {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": None}
     card = {"kind": "policy", "observation": {"fields": ["observation", "seed"], "space": space}}
     reader = reader_for(card)
@@ -191,14 +191,14 @@ def test_a_field_may_have_the_name_that_a_request_holds_an_observation_under() -
 @pytest.mark.parametrize(
     "change", [{"shape": [2, 2]}, {"dtype": "uint8"}, {"type": "discrete"}, {"low": [0]}, {"shape": None}]
 )
-def test_spaces_that_are_not_flat_numbers_are_left_to_the_handler(change: dict[str, object]) -> None:
+def test_reader_for_other_spaces_is_none(change: dict[str, object]) -> None:
     observation = CARD["observation"]
     changed = {**CARD, "observation": {**observation, "space": {**observation["space"], **change}}}
     assert reader_for(changed) is None
     assert reader_for({"kind": "vision"}) is None
 
 
-def test_one_bound_stands_for_all() -> None:
+def test_reader_one_bound_counts_for_all_numbers() -> None:
     space = {"type": "box", "shape": [2], "dtype": "float32", "low": -1, "high": None}
     assert reader_for({"kind": "policy", "observation": {"fields": None, "space": space}}) == ObservationReader(
         None, ((-1, 3.4e38), (-1, 3.4e38))
@@ -206,7 +206,7 @@ def test_one_bound_stands_for_all() -> None:
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_each_piece_is_byte_for_byte_what_a_lone_request_is_answered(separators: tuple[str, str]) -> None:
+def test_split_pieces_equal_lone_responses(separators: tuple[str, str]) -> None:
     predictions = [{"action": [1e-07, 0.1]}, {"action": ["a]b", {"predictions": []}]}, {"action": 1e16}]
 
     def whole(some: list[object]) -> bytes:
@@ -217,11 +217,11 @@ def test_each_piece_is_byte_for_byte_what_a_lone_request_is_answered(separators:
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"predictions":[1]}', b'{"predictions":[1,2', "é".encode()])
-def test_an_answer_of_another_form_is_not_split(body: bytes) -> None:
+def test_split_other_response_is_none(body: bytes) -> None:
     assert split(body, 2) is None
 
 
-def test_through_the_gateway_answers_are_the_same_with_and_without(engine: Engine) -> None:
+def test_gateway_responses_are_the_same_with_and_without_coalescing(engine: Engine) -> None:
     def ask(url: str, number: int) -> bytes:
         position = "oops" if number % 10 == 7 else number / 100
         headers = {"X-Request-Id": "same"}
@@ -239,7 +239,7 @@ def test_through_the_gateway_answers_are_the_same_with_and_without(engine: Engin
 
 
 @pytest.mark.anyio
-async def test_a_version_registered_with_its_own_number_travels_in_that_number() -> None:
+async def test_coalescer_size_follows_the_registration() -> None:
     engine = GivenEngine()
     engine.free.clear()
     reader = reader_for({**CARD, "request_params": {"coalesce": 2}})
@@ -257,6 +257,6 @@ async def test_a_version_registered_with_its_own_number_travels_in_that_number()
     assert [len(json.loads(each.body)["instances"]) for each in engine.seen] == [2, 2]
 
 
-def test_a_version_registered_to_travel_alone_has_no_reader() -> None:
+def test_reader_for_version_registered_alone_is_none() -> None:
     assert reader_for({**CARD, "request_params": {"coalesce": 1}}) is None
     assert reader_for({**CARD, "request_params": {"coalesce": "many"}}) == reader_for(CARD)

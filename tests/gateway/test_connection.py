@@ -37,7 +37,7 @@ def apart() -> None:
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES.keys())
-def test_an_upgrade_that_is_not_offered_is_ignored_and_the_body_is_read(front: str, upgrade: tuple[str, ...]) -> None:
+def test_connection_upgrade_is_ignored_and_body_read(front: str, upgrade: tuple[str, ...]) -> None:
     whole = request(CARTPOLE, *upgrade, JSON, body=STATE)
     for cut in (len(whole), len(whole) - len(STATE), len(whole) - 3, 30):
         with connected(front) as connection:
@@ -48,7 +48,7 @@ def test_an_upgrade_that_is_not_offered_is_ignored_and_the_body_is_read(front: s
             assert connection.read().json() == {"status": "alive"}
 
 
-def test_a_body_behind_an_upgrade_is_never_taken_for_a_request(front: str) -> None:
+def test_connection_body_behind_upgrade_is_no_request(front: str) -> None:
     with connected(front) as connection:
         connection.send(request(CARTPOLE, *UPGRADES["h2c"], JSON, f"Content-Length: {len(PREDICTION)}"))
         apart()
@@ -58,7 +58,7 @@ def test_a_body_behind_an_upgrade_is_never_taken_for_a_request(front: str) -> No
         assert connection.read().json() == {"status": "alive"}
 
 
-def test_a_chunked_body_behind_an_upgrade_is_read(front: str) -> None:
+def test_connection_chunked_body_behind_upgrade_is_read(front: str) -> None:
     head = request(CARTPOLE, *UPGRADES["h2c"], JSON, "Transfer-Encoding: chunked", "Connection: close, upgrade")
     with connected(front) as connection:
         connection.send(head)
@@ -67,7 +67,7 @@ def test_a_chunked_body_behind_an_upgrade_is_read(front: str) -> None:
         assert statuses(connection.rest()) == [200]
 
 
-def test_a_thousand_upgrades_in_one_packet_are_a_thousand_requests(front: str) -> None:
+def test_connection_thousand_upgrades_in_one_packet(front: str) -> None:
     one = request("/healthz", *UPGRADES["websocket"], method="GET")
     with connected(front) as connection:
         connection.send(one * 1000)
@@ -102,9 +102,7 @@ DOUBTFUL: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize(("sent", "status"), DOUBTFUL.values(), ids=DOUBTFUL.keys())
-def test_a_request_whose_end_is_doubtful_is_refused_and_nothing_behind_it_is_read(
-    front: str, sent: bytes, status: int
-) -> None:
+def test_connection_doubtful_request_end_is_refused(front: str, sent: bytes, status: int) -> None:
     with connected(front) as connection:
         connection.send(sent + HEALTH)
         text = connection.rest()
@@ -112,7 +110,7 @@ def test_a_request_whose_end_is_doubtful_is_refused_and_nothing_behind_it_is_rea
     assert b"connection: close" in text
 
 
-def test_a_refused_request_waits_for_the_answer_before_it(front: str, given: GivenTorchServe) -> None:
+def test_connection_refusal_waits_for_the_response_before(front: str, given: GivenTorchServe) -> None:
     given.hold()
     with connected(front) as connection:
         asked = given.asked
@@ -124,7 +122,7 @@ def test_a_refused_request_waits_for_the_answer_before_it(front: str, given: Giv
     assert b"connection: close" in text
 
 
-def test_leave_to_send_a_body_is_given_once_and_never_to_an_old_client(front: str) -> None:
+def test_connection_100_continue_once_and_never_for_http_1_0(front: str) -> None:
     for version, interim in (("1.1", True), ("1.0", False)):
         whole = request(CARTPOLE, JSON, "Expect: 100-Continue", "Connection: close", body=STATE, version=version)
         with connected(front) as connection:
@@ -135,14 +133,14 @@ def test_leave_to_send_a_body_is_given_once_and_never_to_an_old_client(front: st
             assert statuses(connection.rest()) == [200]
 
 
-def test_a_client_that_is_refused_before_it_sends_its_body_is_closed(front: str) -> None:
+def test_connection_refused_before_body_is_closed(front: str) -> None:
     """Whether the body comes all the same nobody knows, so that nothing behind it can be read."""
     answer = exchange(front, request("/nowhere", PNG, "Expect: 100-continue", "Content-Length: 9"))
     assert (answer.status, answer.headers["connection"]) == (404, "close")
 
 
 @pytest.mark.parametrize("body", [STATE, HELD_STATE, b"a picture of some length", b"hold this picture"])
-def test_a_client_that_half_closes_gets_its_answer(front: str, given: GivenTorchServe, body: bytes) -> None:
+def test_half_closed_client_gets_its_response(front: str, given: GivenTorchServe, body: bytes) -> None:
     given.hold()
     sent = request(CARTPOLE, JSON, body=body) if body[:1] == b"[" else request(DIGITS, PNG, body=body)
     with connected(front) as connection:
@@ -154,14 +152,14 @@ def test_a_client_that_half_closes_gets_its_answer(front: str, given: GivenTorch
         assert statuses(connection.rest()) == [200]
 
 
-def test_a_client_that_half_closes_behind_several_requests_gets_all_their_answers(front: str) -> None:
+def test_half_closed_client_gets_all_responses(front: str) -> None:
     with connected(front) as connection:
         connection.send(PREDICTION + HEALTH + PREDICTION + PREDICTION[:-1])
         connection.half_close()
         assert statuses(connection.rest()) == [200, 200, 200]
 
 
-def test_a_client_that_half_closes_within_a_request_gets_nothing(front: str) -> None:
+def test_half_closed_within_a_request_gets_nothing(front: str) -> None:
     for sent in (b"", PREDICTION[:30], PREDICTION[:-1], request(DIGITS, PNG, "Content-Length: 99") + b"half"):
         with connected(front) as connection:
             connection.send(sent)
@@ -170,7 +168,7 @@ def test_a_client_that_half_closes_within_a_request_gets_nothing(front: str) -> 
 
 
 @pytest.mark.parametrize("body", [HELD_STATE, b"hold this picture"])
-def test_a_client_that_is_gone_is_noticed_although_it_looks_half_closed(given: GivenTorchServe, body: bytes) -> None:
+def test_half_closed_client_that_is_gone_is_noticed(given: GivenTorchServe, body: bytes) -> None:
     given.hold()
     path, media = (CARTPOLE, JSON) if body[:1] == b"[" else (DIGITS, PNG)
     with gateway_for(given) as front:
@@ -191,7 +189,7 @@ def test_a_client_that_is_gone_is_noticed_although_it_looks_half_closed(given: G
         request("/healthz", "Connection: keep-alive", method="GET", version="1.0", host=None),
     ],
 )
-def test_an_old_client_that_wants_to_stay_is_told_that_it_may(front: str, sent: bytes) -> None:
+def test_http_1_0_keep_alive_is_confirmed(front: str, sent: bytes) -> None:
     with connected(front) as connection:
         for _ in range(3):
             connection.send(sent)
@@ -199,7 +197,7 @@ def test_an_old_client_that_wants_to_stay_is_told_that_it_may(front: str, sent: 
             assert (answer.status, answer.headers["connection"]) == (200, "keep-alive")
 
 
-def test_an_old_client_that_does_not_ask_to_stay_is_closed(front: str) -> None:
+def test_http_1_0_without_keep_alive_is_closed(front: str) -> None:
     with connected(front) as connection:
         connection.send(request(CARTPOLE, JSON, body=STATE, version="1.0"))
         text = connection.rest()
@@ -208,7 +206,7 @@ def test_an_old_client_that_does_not_ask_to_stay_is_closed(front: str) -> None:
 
 
 @pytest.mark.parametrize("lines", [(f"Content-Length: {BIG}",), ("Transfer-Encoding: chunked",)])
-def test_a_large_upload_that_is_refused_reads_its_answer_and_no_reset(front: str, lines: tuple[str, ...]) -> None:
+def test_refused_upload_reads_its_response(front: str, lines: tuple[str, ...]) -> None:
     with connected(front) as connection:
         connection.send(request(DIGITS, PNG, "Connection: close", *lines))
         for _ in range(BIG >> 16):
@@ -218,7 +216,7 @@ def test_a_large_upload_that_is_refused_reads_its_answer_and_no_reset(front: str
     assert b"connection: close" in text
 
 
-def test_what_a_refused_client_still_sends_is_bounded(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refused_client_may_send_a_bounded_rest(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.http.closing.LINGER_BYTES", 1 << 20)
     with connected(front) as connection:
         connection.send(request(DIGITS, PNG, "Connection: close", f"Content-Length: {1 << 40}"))
@@ -227,9 +225,7 @@ def test_what_a_refused_client_still_sends_is_bounded(front: str, monkeypatch: p
             connection.send(*pieces)
 
 
-def test_a_refused_client_that_says_nothing_more_is_closed_after_a_while(
-    front: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refused_silent_client_is_closed(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.http.closing.LINGER_S", 0.2)
     with connected(front) as connection:
         connection.send(b"hello\r\n\r\n")

@@ -19,8 +19,8 @@ from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from handlers import picture_requests
 from settings.schema import CoalesceSettings
-from tests.gateway.chain_parts import CARD, GivenEngine, request
 from tests.gateway.engine import POLICY, VISION
+from tests.gateway.stage_parts import CARD, GivenEngine, request
 from tests.handlers.files import flat_png
 
 BOMB = flat_png(20_000, 20_000)

@@ -16,9 +16,9 @@ from gateway.http.deadline import Disconnect, watching
 from gateway.oip import open_inference_pb2 as pb
 from gateway.oip.grpc_servicer import InferStreams
 from gateway.upstream.connections import Connection
-from tests.gateway.chain_parts import GivenEngine, answer, request, settle
+from tests.gateway.stage_parts import GivenEngine, answer, request, settle
+from tests.gateway.test_balancer import fleet
 from tests.gateway.test_coalesce import coalescer, state
-from tests.gateway.test_nodes import fleet
 from tests.gateway.trial_parts import TRIAL, Setting
 
 pytestmark = pytest.mark.anyio

@@ -24,14 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 GENRES = {"labels": ["Drama"], "probabilities": {"Comedy": 0.2, "Drama": 0.9}}
 
 
-def test_a_multi_label_answers_label_is_the_most_probable_class() -> None:
+def test_short_route_label_of_multilabel_is_the_most_probable() -> None:
     assert label(GENRES) == {"prediction": "Drama"}
     assert label_confidence(GENRES)["prediction"] == {"label": "Drama", "confidence": 0.9}
     assert probabilities(GENRES) == GENRES["probabilities"]
 
 
 @pytest.mark.parametrize("predictions", [[], [{"label": "7"}], [{"action": 1}, {"action": 1}]])
-def test_an_answer_that_does_not_fit_a_short_route_is_an_internal_error(predictions: list[Any]) -> None:
+def test_short_route_unfit_response_is_internal_error(predictions: list[Any]) -> None:
     with pytest.raises(Internal):
         single({"predictions": predictions}, action)
 
@@ -64,13 +64,13 @@ def test_a_refusal_that_is_not_json_is_understood_by_its_status(body: bytes) -> 
     assert not is_key_refused(400, body)
 
 
-def test_a_card_is_shown_without_where_its_weights_came_from() -> None:
+def test_public_card_leaves_out_provenance() -> None:
     card = {"kind": "vision", "labels": ["a"], "provenance": {"command": "/home/me"}, "request_params": {}}
     assert "/home/me" not in json.dumps(public(card))
     assert public(card)["labels"] == ["a"]
 
 
-def test_a_policy_without_field_names_reads_arrays() -> None:
+def test_input_schema_policy_without_names_is_an_array() -> None:
     card = {"kind": "policy", "observation": {"fields": None, "space": {"type": "box", "shape": [8]}}}
     schema = input_schema(card)
     assert schema is not None
@@ -95,7 +95,7 @@ def test_short_route_of_states_takes_parts_of_any_name_and_no_list_of_states(con
         state(body, "policy")
 
 
-def test_a_policys_schema_tells_of_pictures_parts_and_options() -> None:
+def test_input_schema_policy_has_pictures_parts_and_options() -> None:
     picture = {"type": "box", "shape": [3, 84, 84], "dtype": "uint8", "low": 0, "high": 255}
     parts = [{"key": "camera", "space": picture}, {"key": "speed", "space": {"type": "box", "shape": [2]}}]
     drawn = {"type": "categorical", "masks": True}
@@ -112,7 +112,7 @@ def test_a_policys_schema_tells_of_pictures_parts_and_options() -> None:
     assert set(schema["options"]) == {"deterministic", "seed", "action_masks"}
 
 
-def test_a_log_line_is_one_json_object_with_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_line_is_json_with_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     token = current_request_id.set("order-66")
     try:
@@ -128,7 +128,7 @@ def test_a_log_line_is_one_json_object_with_the_request_id(caplog: pytest.LogCap
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_only_loopback_is_bound_to_unless_that_is_asked_for(host: str) -> None:
+def test_check_host_refuses_other_than_loopback(host: str) -> None:
     with pytest.raises(ConfigError, match="insecure"):
         server.options(settings.load([f"gateway.host='{host}'"]).gateway)
     allowed = settings.load([f"gateway.host='{host}'", "gateway.insecure=true"]).gateway
@@ -136,7 +136,7 @@ def test_only_loopback_is_bound_to_unless_that_is_asked_for(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_needs_no_leave(host: str) -> None:
+def test_check_host_allows_loopback(host: str) -> None:
     assert server.options(settings.load([f"gateway.host='{host}'"]).gateway)["host"] == host
 
 

@@ -7,12 +7,12 @@ import pytest
 from errors import DeadlinePassed
 from gateway.metrics import Metrics
 from gateway.scheduling.queue import RequestQueue
-from tests.gateway.chain_parts import GivenEngine, answer, request, settle
+from tests.gateway.stage_parts import GivenEngine, answer, request, settle
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_queue_sends_no_more_than_the_workers_can_do_first_come_first() -> None:
+async def test_queue_sends_what_keeps_workers_busy_in_order() -> None:
     engine = GivenEngine()
     engine.free.clear()
     queue = RequestQueue(engine, lambda _: 2, Metrics())
@@ -26,14 +26,14 @@ async def test_the_queue_sends_no_more_than_the_workers_can_do_first_come_first(
     assert await waiting[4] == answer(4)
 
 
-async def test_what_is_too_late_in_the_queue_never_reaches_the_engine() -> None:
+async def test_queue_late_request_never_reaches_the_engine() -> None:
     engine = GivenEngine()
     with pytest.raises(DeadlinePassed):
         await RequestQueue(engine, lambda _: 1, Metrics()).predict(request([1], within_s=-1))
     assert engine.seen == []
 
 
-async def test_a_place_that_is_given_to_one_who_just_left_goes_to_the_next() -> None:
+async def test_queue_turn_of_a_cancelled_request_goes_to_the_next() -> None:
     engine = GivenEngine()
     engine.free.clear()
     queue = RequestQueue(engine, lambda _: 1, Metrics())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from errors import Internal
-from tests.gateway.chain_parts import GivenEngine, answer, now, request, settle
+from tests.gateway.stage_parts import GivenEngine, answer, now, request, settle
 from tests.gateway.trial_parts import TRIAL, Hanging, Setting, fails_on_trial
 
 pytestmark = pytest.mark.anyio

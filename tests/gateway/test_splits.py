@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.chain_parts import GivenEngine, now
+from tests.gateway.stage_parts import GivenEngine, now
 from tests.gateway.trial_parts import Setting
 
 pytestmark = pytest.mark.anyio

@@ -16,8 +16,8 @@ from gateway.examples import PICTURE
 from gateway.http.backoff import QUICK_REFUSALS
 from tests.gateway.engine import Engine
 from tests.gateway.test_app import program
+from tests.gateway.test_fast_path import connect, read
 from tests.gateway.test_faults import metric
-from tests.gateway.test_shortcut import connect, read
 from tests.polling import wait_for
 
 FRAGILE, INFER = "/models/fragile/predict", "/v2/models/fragile/infer"

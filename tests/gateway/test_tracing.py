@@ -23,9 +23,9 @@ from gateway.scheduling.coalesce import Coalescer, reader_for
 from logs import current_trace_id
 from settings import load
 from settings.schema import CoalesceSettings
-from tests.gateway.chain_parts import CARD, GivenEngine, request
 from tests.gateway.engine import Engine
 from tests.gateway.served import gateway_for
+from tests.gateway.stage_parts import CARD, GivenEngine, request
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"

@@ -14,7 +14,7 @@ from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
 from gateway.upstream.breaker import CircuitBreaker
 from settings.schema import BreakerSettings, CoalesceSettings
-from tests.gateway.chain_parts import CARD, GivenEngine, answer, breaker_state, now, request, settle
+from tests.gateway.stage_parts import CARD, GivenEngine, answer, breaker_state, now, request, settle
 from tests.gateway.trial_parts import STABLE, TRIAL, Hanging, Setting, fails_on_trial
 
 pytestmark = pytest.mark.anyio

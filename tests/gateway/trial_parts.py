@@ -12,7 +12,7 @@ from gateway.metrics import TrialMetrics
 from gateway.traffic.canary import CanaryRouter, EvenSample
 from gateway.traffic.shadow import ShadowTraffic
 from gateway.traffic.splits import TrafficSplits
-from tests.gateway.chain_parts import GivenEngine
+from tests.gateway.stage_parts import GivenEngine
 from tests.settings.splits import given_split
 
 STABLE, TRIAL = "1.0", "1.1"

@@ -12,7 +12,7 @@ from gateway.catalog import ServedModel, described
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
 from gateway.upstream.balancer import EngineHost, LoadBalancer, merged
-from tests.gateway.chain_parts import GivenEngine, now, request, sample, settle
+from tests.gateway.stage_parts import GivenEngine, now, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 OBSERVATION = [1.0, 0.0, 0.0, 0.0]
@@ -67,7 +67,7 @@ async def fleet() -> Fleet:
     return made
 
 
-async def test_requests_go_where_fewest_are_outstanding() -> None:
+async def test_balancer_chooses_fewest_outstanding() -> None:
     hosts = await fleet()
     hosts.a.engine.free.clear()
     held = asyncio.create_task(hosts.nodes.predict(request(OBSERVATION)))
@@ -79,7 +79,7 @@ async def test_requests_go_where_fewest_are_outstanding() -> None:
     await held
 
 
-async def test_equals_take_turns() -> None:
+async def test_balancer_equal_hosts_take_turns() -> None:
     hosts = await fleet()
     for _ in range(6):
         await hosts.nodes.predict(request(OBSERVATION))
@@ -87,7 +87,7 @@ async def test_equals_take_turns() -> None:
 
 
 @pytest.mark.parametrize("error", [WorkerLost("gone"), NoWorker("refused"), UnknownModel("not here")])
-async def test_what_one_host_does_not_answer_another_does(error: Exception) -> None:
+async def test_balancer_failed_request_goes_to_another_host(error: Exception) -> None:
     hosts = await fleet()
     hosts.a.fail(error)
     for _ in range(4):
@@ -96,7 +96,7 @@ async def test_what_one_host_does_not_answer_another_does(error: Exception) -> N
     assert sample(hosts.metrics, "retries_total", model="cartpole") == len(hosts.a.engine.seen) > 0
 
 
-async def test_a_host_that_refuses_connections_is_left_out_at_once_and_comes_back_when_it_answers() -> None:
+async def test_balancer_unreachable_host_leaves_and_returns() -> None:
     hosts = await fleet()
     hosts.a.fail(NoWorker("refused"))
     for _ in range(5):
@@ -108,7 +108,7 @@ async def test_a_host_that_refuses_connections_is_left_out_at_once_and_comes_bac
     assert hosts.a.node.in_traffic
 
 
-async def test_a_refusal_that_the_client_has_caused_is_not_tried_elsewhere() -> None:
+async def test_balancer_client_error_is_not_retried() -> None:
     hosts = await fleet()
     hosts.a.fail(InvalidFields("bad"))
     hosts.b.fail(InvalidFields("bad"))
@@ -117,7 +117,7 @@ async def test_a_refusal_that_the_client_has_caused_is_not_tried_elsewhere() -> 
     assert sum(hosts.counts()) == 1
 
 
-async def test_when_no_host_answers_the_last_ones_words_are_told() -> None:
+async def test_balancer_all_hosts_failing_raises_the_last_error() -> None:
     hosts = await fleet()
     hosts.a.fail(WorkerLost("lost by a"))
     hosts.b.fail(WorkerLost("lost by b"))
@@ -126,7 +126,7 @@ async def test_when_no_host_answers_the_last_ones_words_are_told() -> None:
     assert hosts.counts() == (1, 1)
 
 
-async def test_after_the_deadline_nobody_else_is_asked() -> None:
+async def test_balancer_late_request_is_not_retried() -> None:
     hosts = await fleet()
     hosts.a.fail(WorkerLost("gone"))
     hosts.b.fail(WorkerLost("gone"))
@@ -136,7 +136,7 @@ async def test_after_the_deadline_nobody_else_is_asked() -> None:
     assert sum(hosts.counts()) == 1
 
 
-async def test_a_host_that_hangs_is_left_out_and_its_requests_go_to_another() -> None:
+async def test_balancer_hanging_host_leaves_and_its_requests_move() -> None:
     hosts = await fleet()
     hosts.a.engine.free.clear()
     held = [asyncio.create_task(hosts.nodes.predict(request(OBSERVATION))) for _ in range(4)]
@@ -150,7 +150,7 @@ async def test_a_host_that_hangs_is_left_out_and_its_requests_go_to_another() ->
     assert hosts.a.engine.cancelled == 2
 
 
-async def test_a_request_that_is_given_up_is_given_up_with_its_host() -> None:
+async def test_balancer_cancelled_request_is_cancelled_at_its_host() -> None:
     hosts = await fleet()
     hosts.a.engine.free.clear()
     held = asyncio.create_task(hosts.nodes.predict(request(OBSERVATION)))
@@ -162,7 +162,7 @@ async def test_a_request_that_is_given_up_is_given_up_with_its_host() -> None:
     assert hosts.a.node.outstanding == 0
 
 
-async def test_a_host_that_comes_back_empty_or_with_another_version_waits_for_the_right_one() -> None:
+async def test_balancer_host_with_wrong_version_stays_out() -> None:
     hosts = await fleet()
     hosts.a.node.leave("killed")
     for wrong in ({}, serving("0.9"), serving(workers=0)):
@@ -174,7 +174,7 @@ async def test_a_host_that_comes_back_empty_or_with_another_version_waits_for_th
     assert hosts.in_traffic() == [True, True]
 
 
-async def test_during_a_rollout_the_old_and_the_new_version_are_right() -> None:
+async def test_balancer_rollout_accepts_both_versions() -> None:
     hosts = await fleet()
     hosts.live["cartpole"] = frozenset({"1.0", "1.1"})
     hosts.a.models = serving("1.1")
@@ -185,7 +185,7 @@ async def test_during_a_rollout_the_old_and_the_new_version_are_right() -> None:
     assert hosts.in_traffic() == [True, False]
 
 
-async def test_a_worker_that_restarts_does_not_take_its_host_out() -> None:
+async def test_balancer_restarting_worker_keeps_its_host() -> None:
     hosts = await fleet()
     hosts.a.models = serving(workers=0)
     await hosts.nodes.look()
@@ -195,7 +195,7 @@ async def test_a_worker_that_restarts_does_not_take_its_host_out() -> None:
     assert hosts.counts() == (0, 3)
 
 
-async def test_a_look_goes_on_without_a_host_that_is_away_and_fails_without_any() -> None:
+async def test_balancer_look_skips_lost_hosts_and_fails_without_any() -> None:
     hosts = await fleet()
     hosts.a.up = False
     assert (await hosts.nodes.look())["cartpole"].default.workers_ready == 2
@@ -209,7 +209,7 @@ async def test_a_look_goes_on_without_a_host_that_is_away_and_fails_without_any(
         Fleet().nodes._choose(request(OBSERVATION), [])
 
 
-async def test_every_host_is_asked_again_and_again() -> None:
+async def test_balancer_checks_every_host_repeatedly() -> None:
     hosts = await fleet()
     hosts.a.node.leave("killed")
     hosts.a.looked_again.clear()
@@ -223,7 +223,7 @@ async def test_every_host_is_asked_again_and_again() -> None:
         await hosts.nodes.close()
 
 
-def test_what_hosts_serve_is_added_up() -> None:
+def test_merged_adds_up_workers_and_queues() -> None:
     both = merged([serving("1.0"), serving("1.0", workers=2), serving("2.0"), serving(name="digits")])
     assert sorted(both) == ["cartpole", "digits"]
     assert both["cartpole"].default.version == "1.0"

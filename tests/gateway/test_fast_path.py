@@ -46,7 +46,7 @@ def read(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_answer_is_the_ordinary_ways_to_the_last_header(gateway: str, path: str) -> None:
+def test_fast_path_response_equals_the_applications(gateway: str, path: str) -> None:
     found = []
     for way in ((), ("X-Deadline-Ms: 30000",)):  # a deadline of its own goes the ordinary way
         with connect(gateway) as connection:
@@ -56,7 +56,7 @@ def test_the_answer_is_the_ordinary_ways_to_the_last_header(gateway: str, path: 
     assert found[0][0] == 200
 
 
-def test_states_one_behind_the_other_on_one_connection_are_answered_in_order(gateway: str) -> None:
+def test_fast_path_pipelined_states_are_answered_in_order(gateway: str) -> None:
     bodies = [json.dumps(STATE).encode(), b"[]", json.dumps({**STATE, "pole_angle": 0.2}).encode(), b"{"]
     with connect(gateway) as connection:
         connection.sendall(b"".join(raw("/predict", b, f"X-Request-Id: {n}") for n, b in enumerate(bodies)))
@@ -68,7 +68,7 @@ def test_states_one_behind_the_other_on_one_connection_are_answered_in_order(gat
     assert (numbers, statuses) == ([0, 1, 2, 3], [200, 422, 200, 400])
 
 
-def test_a_body_that_comes_in_pieces_is_answered(gateway: str) -> None:
+def test_fast_path_body_in_pieces_is_answered(gateway: str) -> None:
     whole = raw("/predict", json.dumps(STATE).encode())
     for cut in (10, len(whole) - 80, len(whole) - 1):
         with connect(gateway) as connection:
@@ -84,7 +84,7 @@ def test_a_body_that_never_ends_is_given_up_at_the_deadline(engine: Engine) -> N
         assert read(connection)[0] == 504
 
 
-def test_an_old_client_and_one_that_wants_to_close_are_closed(gateway: str) -> None:
+def test_fast_path_http_1_0_and_connection_close_are_closed(gateway: str) -> None:
     whole = raw("/predict", json.dumps(STATE).encode(), "Connection: close")
     for sent in (whole, whole.replace(b"HTTP/1.1", b"HTTP/1.0")):
         with connect(gateway) as connection:
@@ -94,7 +94,7 @@ def test_an_old_client_and_one_that_wants_to_close_are_closed(gateway: str) -> N
             assert connection.recv(1) == b""
 
 
-def test_business_logic_is_never_passed_by(engine: Engine) -> None:
+def test_fast_path_leaves_models_with_business_logic(engine: Engine) -> None:
     async def to_the_right(request: PredictionRequest) -> PredictionRequest:
         raise ZeroDivisionError
 
@@ -103,7 +103,7 @@ def test_business_logic_is_never_passed_by(engine: Engine) -> None:
             assert requests.post(gateway + path, json=STATE, timeout=30).status_code == 500
 
 
-def test_a_slow_engine_is_given_up_and_a_client_that_leaves_frees_its_place(engine: Engine) -> None:
+def test_fast_path_deadline_and_disconnect_free_the_slot(engine: Engine) -> None:
     space = {"type": "box", "shape": [1], "dtype": "float32", "low": None, "high": None}
     card = {**POLICY, "observation": {"fields": ["s"], "space": space, "out_of_range": "reject"}}
     with gateway_for(engine, "gateway.deadline_ms=200") as gateway:

@@ -52,7 +52,7 @@ def leave_again_and_again(front: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("overrides", [(), ("gateway.coalesce.enabled=false",), ("gateway.cache.max_entries=20",)])
-def test_clients_that_leave_at_any_moment_are_no_error(
+def test_disconnect_at_any_moment_is_no_error(
     given: GivenTorchServe, caplog: pytest.LogCaptureFixture, overrides: tuple[str, ...]
 ) -> None:
     stop = threading.Event()

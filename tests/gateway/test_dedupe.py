@@ -7,12 +7,12 @@ import pytest
 from errors import NoWorker
 from gateway.metrics import Metrics
 from gateway.scheduling.dedupe import Deduplicator, quick_key
-from tests.gateway.chain_parts import GivenEngine, answer, failing, request, sample, settle
+from tests.gateway.stage_parts import GivenEngine, answer, failing, request, sample, settle
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_identical_requests_in_flight_are_computed_once() -> None:
+async def test_deduplicator_identical_requests_are_computed_once() -> None:
     engine, metrics = GivenEngine(), Metrics()
     flights = Deduplicator(engine, metrics)
     answers = await asyncio.gather(*(flights.predict(request([1])) for _ in range(5)), flights.predict(request([2])))
@@ -23,7 +23,7 @@ async def test_identical_requests_in_flight_are_computed_once() -> None:
     assert len(engine.seen) == 3
 
 
-async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same() -> None:
+async def test_deduplicator_bodies_with_one_quick_key_are_told_apart() -> None:
     engine = GivenEngine()
     flights = Deduplicator(engine, Metrics())
     bodies = [b"[" + b" " * 500 + digit + b" " * 1000 + b"]" for digit in (b"1", b"2")]
@@ -32,7 +32,7 @@ async def test_bodies_that_differ_between_the_looked_at_pieces_are_not_the_same(
     assert given == [answer(1), answer(2)]
 
 
-async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_its_place() -> None:
+async def test_deduplicator_cancelled_leader_is_replaced() -> None:
     engine = GivenEngine()
     engine.free.clear()
     flights = Deduplicator(engine, Metrics())
@@ -46,7 +46,7 @@ async def test_when_the_first_of_identical_requests_is_given_up_the_next_takes_i
     assert engine.cancelled == 1
 
 
-async def test_identical_requests_share_a_refusal() -> None:
+async def test_deduplicator_followers_share_an_error() -> None:
     engine = GivenEngine()
     failing(engine, NoWorker("gone"))
     flights = Deduplicator(engine, Metrics())

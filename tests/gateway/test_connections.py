@@ -75,7 +75,7 @@ def always(answer: bytes) -> Handler:
     return handler
 
 
-async def test_a_connection_is_kept_for_the_next_request() -> None:
+async def test_pool_keeps_a_connection_for_the_next_request() -> None:
     async with pool_to(always(OK)) as (pool, accepted):
         for _ in range(5):
             answer = await post(pool)
@@ -83,14 +83,14 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         assert accepted == [0]
 
 
-async def test_chunks_and_a_word_in_between_are_read() -> None:
+async def test_connection_reads_chunks_and_interim_responses() -> None:
     chunked = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     async with pool_to(always(chunked + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")) as (pool, accepted):
         assert [(await post(pool)).body for _ in range(2)] == [b"abcde", b"abcde"]
         assert accepted == [0]
 
 
-async def test_an_answer_that_closes_the_connection_is_whole_and_the_next_goes_elsewhere() -> None:
+async def test_connection_close_response_is_whole_and_next_opens_another() -> None:
     closing = b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno"
     async with pool_to(always(closing)) as (pool, accepted):
         assert [(await post(pool)).status for _ in range(2)] == [503, 503]
@@ -98,7 +98,7 @@ async def test_an_answer_that_closes_the_connection_is_whole_and_the_next_goes_e
 
 
 @pytest.mark.parametrize("said", [b"", OK[:-1], b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n"])
-async def test_half_an_answer_or_none_is_a_connection_that_broke(said: bytes) -> None:
+async def test_connection_partial_response_raises_connection_broke(said: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(HEAD) + 4)
         writer.write(said)
@@ -109,18 +109,18 @@ async def test_half_an_answer_or_none_is_a_connection_that_broke(said: bytes) ->
             await post(pool)
 
 
-async def test_two_answers_to_one_request_are_none() -> None:
+async def test_connection_two_responses_raise_connection_broke() -> None:
     async with pool_to(always(OK + OK)) as (pool, _):
         with pytest.raises(ConnectionBrokeError):
             await post(pool)
 
 
-async def test_nobody_there_is_told_from_a_connection_that_broke() -> None:
+async def test_pool_without_listener_raises_connect_failed() -> None:
     with pytest.raises(ConnectFailedError):
         await post(ConnectionPool(tcp("127.0.0.1", free_port()), limit=1, keepalive_s=30, connect_timeout_s=2))
 
 
-async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_the_next() -> None:
+async def test_pool_cancelled_request_closes_its_connection() -> None:
     silent, arrived = True, asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -144,7 +144,7 @@ async def test_who_gives_up_takes_the_connection_along_and_leaves_the_place_to_t
         assert second.cancelled()
 
 
-async def test_a_connection_that_was_idle_for_too_long_is_not_used_again() -> None:
+async def test_pool_closes_connections_idle_too_long() -> None:
     async with pool_to(always(OK), keepalive_s=0) as (pool, accepted):
         await post(pool)
         await asyncio.sleep(0.01)
