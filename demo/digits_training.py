@@ -12,8 +12,8 @@ from tqdm import trange
 from demo.digits import Digits, load_split, picture
 from errors import BuildError
 from files import replace_durably, staging_folder
-from handlers import card, networks, preprocessing
-from handlers.networks import PictureClassifier
+from handlers import card, image_preprocess, networks
+from handlers.networks import ImageClassifier
 from serialize.vision_loader import network_spec, resolve_labels
 from settings.schema import VisionModel
 
@@ -44,8 +44,8 @@ def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> floa
     """
     seen, unseen = (prepare(digits, model) for digits in load_split())
     torch.manual_seed(SEED)
-    network = networks.build(network_spec(model, len(resolve_labels(model.labels))))
-    assert isinstance(network, PictureClassifier)
+    network = networks.build_network(network_spec(model, len(resolve_labels(model.labels))))
+    assert isinstance(network, ImageClassifier)
     _fit(network, seen, epochs)
     right = accuracy(network, unseen)
     logger.info("digits: %.1f %% of %d unseen digits right", 100 * right, len(unseen.labels))
@@ -62,7 +62,7 @@ def prepare(digits: Digits, model: VisionModel) -> Pixels:
     """Digits as the worker would hand them to the network."""
     given = model.preprocessing
     settings = card.Preprocessing(given.resize, given.interpolation, given.crop)
-    pixels = np.stack([preprocessing.apply(picture(image), settings) for image in digits.images])
+    pixels = np.stack([image_preprocess.apply(picture(image), settings) for image in digits.images])
     return Pixels(torch.from_numpy(pixels), torch.from_numpy(digits.labels.astype(np.int64)))
 
 
@@ -74,7 +74,7 @@ def accuracy(network: nn.Module, digits: Pixels) -> float:
     return float((answers == digits.labels).float().mean())
 
 
-def _fit(network: PictureClassifier, digits: Pixels, epochs: int) -> None:
+def _fit(network: ImageClassifier, digits: Pixels, epochs: int) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = NORM_MOMENTUM

@@ -121,7 +121,7 @@ def _encoding(policy: EdgePolicy) -> Iterable[str]:
 
 
 def _normalization(figures: NormalizationConstants) -> Iterable[str]:
-    """Normalise in double, as handlers.policy_encoders.Normalize does."""
+    """Normalise in double, as handlers.policy_network.Normalize does."""
     yield f"    static const double mean[] = {{{_list(map(_real, figures.mean.tolist()))}}};"
     yield f"    static const double spread[] = {{{_list(map(_real, figures.spread.tolist()))}}};"
     yield f"    for (int at = 0; at < {len(figures.mean)}; at++) {{"

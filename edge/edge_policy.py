@@ -63,7 +63,7 @@ class NormalizationConstants:
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "NormalizationConstants":
-        """Read the description that handlers.policy_encoders reads."""
+        """Read the description that handlers.policy_network reads."""
         spread = np.sqrt(np.array(figures["var"], dtype=np.float64) + figures["epsilon"])
         return cls(np.array(figures["mean"], dtype=np.float64), spread, float(figures["clip"]))
 

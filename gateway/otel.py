@@ -2,7 +2,7 @@
 
 A request is one trace, here up to the engine's port:
 
-    POST /models/{model}/predict ── engine predict ──▶ the worker's spans (handlers/tracing.py)
+    POST /models/{model}/predict ── engine predict ──▶ the worker's spans (handlers/worker_tracing.py)
 
 Coalesced observations share one call, which can have one parent only. Each of their traces gets a span `coalesced` with
 the worker's own figures; the call's parent is the first of these spans, and links connect the others:

@@ -1,60 +1,102 @@
-"""What passes between the stages of a handler: one batch of requests, each with its own outcome so far."""
+"""The values that pass between the stages of a handler: one batch of requests, each with its own outcome so far.
 
+The gateway's engines read the deadline rule from here without numpy, so it is imported for the type checker alone.
+"""
+
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+from handlers.errors import DeadlinePassed, RequestError
 
-from handlers.deadline import Deadline
-from handlers.errors import RequestError
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Outputs = Mapping[str, NDArray[Any]]
+DEADLINE_HEADER = "x-deadline-at"
+"""The header with a request's absolute deadline, in milliseconds since 1970.
+
+It is no span as in X-Deadline-Ms, because a worker cannot see how long a request waited in TorchServe's queue. This
+machine's clock decides, so the sender must be on the same machine or keep the same time (NTP).
+"""
+# Enough until the year 5138; a longer number is no time, and Python would not read thousands of digits.
+_DIGITS = 14
+
+Outputs = Mapping[str, "NDArray[Any]"]
 """The network's outputs by name; the first dimension of each counts the instances."""
 
 
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One request: its instances [k, ...], its deadline, and what it asks for beside, which joins the outputs."""
+@dataclass(frozen=True)
+class Deadline:
+    """A time in milliseconds since 1970 after which the client no longer waits for the answer; infinite for none."""
 
-    inputs: NDArray[Any]
-    asked: Outputs
+    at_ms: float
+
+    @property
+    def passed(self) -> bool:
+        """True after the deadline."""
+        return self.at_ms <= time.time() * 1000
+
+    def check(self) -> None:
+        """Raise DeadlinePassed after the deadline."""
+        if self.passed:
+            raise DeadlinePassed("the deadline passed before the worker was done")
+
+
+NEVER = Deadline(math.inf)
+
+
+def deadline_of(headers: Mapping[str, Any]) -> Deadline:
+    """Return the deadline of a request; NEVER where its headers hold none, or one that cannot be read."""
+    given = next((value for name, value in headers.items() if name.lower() == DEADLINE_HEADER), None)
+    if not isinstance(given, str) or len(given) > _DIGITS or not (given.isascii() and given.isdigit()):
+        return NEVER
+    return Deadline(int(given))
+
+
+@dataclass(frozen=True, eq=False)
+class PredictRequest:
+    """A request for predictions: its instances [k, ...], the options that join the outputs, and its deadline."""
+
+    inputs: "NDArray[Any]"
+    options: Outputs
     until: Deadline
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """One request for explanations: its instances [k, ...], and of which class, as the client named it, or None."""
+class ExplainRequest:
+    """A request for explanations: its instances [k, ...], the class as the client named it, or None."""
 
-    inputs: NDArray[Any]
+    inputs: "NDArray[Any]"
     target: Any
     until: Deadline
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
-    """Why the model answers a request as it does: one explanation an instance, as a client reads it."""
+class Explanations:
+    """The explanations of one request, one for each instance, as JSON."""
 
-    explanations: list[dict[str, Any]]
+    items: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """After `preprocess`: per request what was read of it, or why nothing was."""
+    """The result of `preprocess`: for each request what was read, or its error."""
 
-    requests: tuple[Reading | Question | RequestError, ...]
+    requests: tuple[PredictRequest | ExplainRequest | RequestError, ...]
     decode_s: float
 
     @property
-    def readable(self) -> list[NDArray[Any]]:
-        """Instances of the requests that want predictions, in order."""
-        return [request.inputs for request in self.requests if isinstance(request, Reading)]
+    def inputs(self) -> "list[NDArray[Any]]":
+        """Instances of the requests for predictions, in order."""
+        return [request.inputs for request in self.requests if isinstance(request, PredictRequest)]
 
 
 @dataclass(frozen=True, eq=False)
 class Forwarded:
-    """After `inference`: per request the network's outputs for its instances or their explanations, or why not."""
+    """The result of `inference`: for each request the network's outputs, its explanations, or its error."""
 
-    requests: tuple[Outputs | Explained | RequestError, ...]
+    requests: tuple[Outputs | Explanations | RequestError, ...]
     decode_s: float
     forward_s: float

@@ -11,11 +11,11 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import limits, outputs, spaces
+from handlers import outputs, request_limits, spaces
 from handlers.errors import Internal
 from handlers.json_object import JsonObject
-from handlers.limits import Limits
 from handlers.outputs import OutputKind
+from handlers.request_limits import RequestLimits
 
 SCHEMA_VERSION = 1
 REGISTRATION = ("threads", "coalesce")
@@ -108,7 +108,7 @@ class Card:
     artifact: Artifact
     request_params: RequestParams
     threads: int | None
-    limits: Limits
+    limits: RequestLimits
     vision: Vision | None
     observation: Observation | None
     output: OutputKind
@@ -190,12 +190,12 @@ def _request_params(section: JsonObject) -> RequestParams:
     )
 
 
-def _limits(root: JsonObject) -> Limits:
+def _limits(root: JsonObject) -> RequestLimits:
     if root.values.get("limits") is not None:
         stated = root.object("limits")
         stated.integer("max_pixels", 1)
         stated.integer("max_instances", 1)
-    return limits.of(root.values)
+    return request_limits.of_card(root.values)
 
 
 def _vision(root: JsonObject) -> Vision:

@@ -1,10 +1,10 @@
-"""What the handlers of pictures and of policies have in common: the three stages, with an outcome for each request.
+"""The handler of any model: three stages with a separate outcome for each request, and a checked start.
 
-    rows ── preprocess ──▶ Batch ── inference ──▶ Forwarded ── postprocess ──▶ one JSON answer a row
+    rows ── preprocess ──▶ Batch ── inference ──▶ Forwarded ── postprocess ──▶ one JSON response a row
                  │                      │                            │
                  └── RequestError ──────┴────────────────────────────┴──▶ that row's own 4xx or 5xx
 
-TorchServe fails a whole batch when a handler raises, so nothing that one request causes may be raised past its row.
+TorchServe fails a whole batch when a handler raises, so an error that one request causes must never leave its row.
 """
 
 import logging
@@ -19,9 +19,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import card, deadline, explain, golden, json_log, metrics, rows, runtimes, startup, tracing
-from handlers.batch import Batch, Explained, Forwarded, Outputs, Question, Reading
-from handlers.deadline import NEVER, Deadline
+from handlers import card, explain, golden, json_log, request_body, runtimes, telemetry
+from handlers.batch import (
+    NEVER,
+    Batch,
+    Deadline,
+    ExplainRequest,
+    Explanations,
+    Forwarded,
+    Outputs,
+    PredictRequest,
+    deadline_of,
+)
 from handlers.errors import DeadlinePassed, Internal, NotSupported, RequestError
 from handlers.outputs import encode_document, encode_error
 
@@ -30,24 +39,24 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FORWARD_BYTES = 8 * 2**20
-"""Inputs for one run of the network: some 50 pictures of 224 x 224, whose activations stay below half a gigabyte."""
+"""Inputs of one run of the network: some 50 images of 224 x 224, whose activations stay below half a gigabyte."""
 
 
 class ModelHandler(ABC):
-    """Serves the model of the archive; a subclass says how a request is read.
+    """Serves the model of the archive; a subclass reads the requests.
 
     TorchServe takes any class with `initialize` and `handle`. This one does not derive from its `BaseHandler`, which
-    imports torch, and OpenVINO where that is installed, for a worker that may need neither.
+    imports torch, and OpenVINO where that is installed, although a worker may need neither.
     """
 
     card: card.Card
     context: Any
     model: runtimes.Runtime
-    spans: tracing.Spans | None = None
+    tracer: telemetry.BatchTracer | None = None
     initialized = False
 
     def initialize(self, context: Any) -> None:
-        """Load card and network, meet the golden answers, warm up.
+        """Load card and network, check the golden answers, warm up.
 
         Raises ValueError, which TorchServe logs and reports as a worker that did not start.
         """
@@ -61,41 +70,40 @@ class ModelHandler(ABC):
         self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
         self.configure()
         self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))
-        inputs = startup.verify(golden.load(folder / "golden.json"), self.card, self._read_sample, self.forward)
-        startup.warm_up(inputs, self.batch_size, self.forward)
+        warm_up(self._check_golden(golden.load(folder / "golden.json")), self.batch_size, self.forward)
         json_log.log_warnings_only()
-        self.spans = tracing.spans_for(self.card.model_name, self.version)
+        self.tracer = telemetry.open_tracer(self.card.model_name, self.version)
         self.initialized = True
 
     @abstractmethod
     def configure(self) -> None:
-        """Take from the card what reading needs; raises ValueError when the model is of another kind."""
+        """Keep the parts of the card that `read` needs; raises ValueError for a model of another kind."""
 
     @abstractmethod
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Turn the body of one request into its instances [k, ...]; raises RequestError, also when it gets too late."""
+        """Turn the body of one request into its instances [k, ...]; raises RequestError, also after the deadline."""
 
-    def asked(self, body: Any, media_type: str, count: int) -> Outputs:
-        """What a request of `count` instances asks for beside them, one row an instance; raises RequestError."""
+    def options(self, body: Any, media_type: str, count: int) -> Outputs:
+        """Return the options of a request of `count` instances, one row an instance; raises RequestError."""
         return {}
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
-        """Word why each of k instances is answered with `outputs`, or would be with `target`; raises RequestError."""
+        """Explain `outputs`, or the class `target`, for each of k instances; raises RequestError."""
         raise NotSupported("this model gives no explanations")
 
     def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
-        """Answer one batch, a body for each row; TorchServe asks for the model's description with a row of its own."""
+        """Answer one batch, a body for each row; TorchServe requests the model's description as a row of its own."""
         started = time.perf_counter()
         self.context = context
         if context.get_request_header(0, "describe") == "True":
-            # As bytes: TorchServe asks of anything else first whether it is a tensor, and loads torch for the question.
+            # As bytes: for anything else TorchServe checks whether it is a tensor, and loads torch to do so.
             return [encode_document(self.describe_handle())]
         forwarded = self.inference(self.preprocess(data))
         bodies = self.postprocess(forwarded)
         whole_s = time.perf_counter() - started
         context.metrics.add_time("HandlerTime", round(whole_s * 1000, 2), None, "ms")
-        if self.spans is not None:
-            self.spans.batch(context, forwarded, whole_s)
+        if self.tracer is not None:
+            self.tracer.batch(context, forwarded, whole_s)
         return bodies
 
     def preprocess(self, data: list[Mapping[str, Any]]) -> Batch:
@@ -105,30 +113,30 @@ class ModelHandler(ABC):
         return Batch(requests, time.perf_counter() - started)
 
     def inference(self, batch: Batch) -> Forwarded:
-        """Run the network once over the instances of all requests that could be read and are still waited for."""
+        """Run the network once over the instances of all requests that were read and are not too late."""
         started = time.perf_counter()
         batch = replace(batch, requests=tuple(map(_in_time, batch.requests)))
         try:
             outputs = self._forward_together(batch)
         except DeadlinePassed as error:
             outputs = tuple(
-                error if isinstance(request, Reading) else self._apart(index, request)
+                error if isinstance(request, PredictRequest) else self._apart(index, request)
                 for index, request in enumerate(batch.requests)
             )
         except Exception:
-            # An edge: which request is to blame, or whether only their number was, shows when each runs alone.
-            logger.exception("forward_failed", extra={"fields": {"requests": len(batch.readable)}})
+            # Running each request alone shows which one is to blame, or that only their number was too large.
+            logger.exception("forward_failed", extra={"fields": {"requests": len(batch.inputs)}})
             outputs = tuple(self._apart(index, request) for index, request in enumerate(batch.requests))
         return Forwarded(outputs, batch.decode_s, time.perf_counter() - started)
 
     def postprocess(self, forwarded: Forwarded) -> list[bytes]:
-        """Word every request's answer and set its own status and headers."""
+        """Encode the response to every request and set its status and headers."""
         started = time.perf_counter()
-        bodies = [self._answer(index, outcome) for index, outcome in enumerate(forwarded.requests)]
+        bodies = [self._respond(index, outcome) for index, outcome in enumerate(forwarded.requests)]
         post_s = time.perf_counter() - started
         fill = len(bodies) / self.batch_size
-        stages = metrics.Stages(forwarded.decode_s, forwarded.forward_s, post_s, fill)
-        metrics.emit(self.context.metrics, stages, self.context.model_name, self.version)
+        times = telemetry.StageTimes(forwarded.decode_s, forwarded.forward_s, post_s, fill)
+        telemetry.emit(self.context.metrics, times, self.context.model_name, self.version)
         return bodies
 
     def describe_handle(self) -> dict[str, Any]:
@@ -136,9 +144,9 @@ class ModelHandler(ABC):
         return dict(self.card.document)
 
     def forward(self, inputs: NDArray[Any], until: Deadline = NEVER) -> Outputs:
-        """Run the network on [N, ...], in parts where N is very large; raises whatever the network does.
+        """Run the network on [N, ...], in parts where N is very large; raises whatever the network raises.
 
-        Raises DeadlinePassed when it gets too late between parts.
+        Raises DeadlinePassed when the deadline passes between parts.
         """
         size = max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
         parts = []
@@ -157,70 +165,88 @@ class ModelHandler(ABC):
             found = {name: list(values.shape) for name, values in outputs.items()}
             raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
 
-    def _read_row(self, row: Mapping[str, Any], index: int) -> Reading | Question:
+    def _check_golden(self, answers: golden.Golden) -> NDArray[np.generic]:
+        """Answer every golden request and return their inputs [k, ...].
+
+        Raises ValueError when a request is refused or an answer leaves the tolerance: such a worker must not serve.
+        """
+        inputs = []
+        for number, sample in enumerate(answers.samples):
+            try:
+                inputs.append(self.read(request_body.body_of(sample.row)[1], sample.content_type))
+                given = self.card.predictions(self.forward(inputs[-1]))
+            except RequestError as error:
+                raise ValueError(f"golden request {number} is refused: {error.detail}") from error
+            if difference := golden.outside(sample.predictions, given, answers.tolerance):
+                raise ValueError(
+                    f"golden answer {number} is not met: {difference}; the tolerance is {answers.tolerance}"
+                )
+        return np.concatenate(inputs)
+
+    def _read_row(self, row: Mapping[str, Any], index: int) -> PredictRequest | ExplainRequest:
         headers = self.context.get_all_request_header(index)
-        until = deadline.of(headers)
+        until = deadline_of(headers)
         until.check()
-        name, body = rows.content(row)
-        media_type = rows.media_type(headers, name)
+        name, body = request_body.body_of(row)
+        media_type = request_body.media_type(headers, name)
         if headers.get("explain") == "True":
             target, body = explain.split(row, body)
-            return Question(self.read(body, media_type, until), target, until)
+            return ExplainRequest(self.read(body, media_type, until), target, until)
         inputs = self.read(body, media_type, until)
-        return Reading(inputs, self.asked(body, media_type, len(inputs)), until)
+        return PredictRequest(inputs, self.options(body, media_type, len(inputs)), until)
 
-    def _read_sample(self, sample: golden.Sample) -> NDArray[Any]:
-        return self.read(rows.content(sample.row)[1], sample.content_type)
-
-    def _forward_together(self, batch: Batch) -> tuple[Outputs | Explained | RequestError, ...]:
-        latest = max((request.until.at_ms for request in batch.requests if isinstance(request, Reading)), default=0)
-        outputs = self.forward(np.concatenate(batch.readable), Deadline(latest)) if batch.readable else {}
-        shares: list[Outputs | Explained | RequestError] = []
+    def _forward_together(self, batch: Batch) -> tuple[Outputs | Explanations | RequestError, ...]:
+        latest = max((each.until.at_ms for each in batch.requests if isinstance(each, PredictRequest)), default=0)
+        outputs = self.forward(np.concatenate(batch.inputs), Deadline(latest)) if batch.inputs else {}
+        shares: list[Outputs | Explanations | RequestError] = []
         start = 0
         for index, request in enumerate(batch.requests):
-            if not isinstance(request, Reading):
+            if not isinstance(request, PredictRequest):
                 shares.append(self._apart(index, request))
                 continue
             share = slice(start, start + len(request.inputs))
-            shares.append({name: values[share] for name, values in outputs.items()} | dict(request.asked))
+            shares.append({name: values[share] for name, values in outputs.items()} | dict(request.options))
             start = share.stop
         return tuple(shares)
 
-    def _apart(self, index: int, request: Reading | Question | RequestError) -> Outputs | Explained | RequestError:
+    def _apart(
+        self, index: int, request: PredictRequest | ExplainRequest | RequestError
+    ) -> Outputs | Explanations | RequestError:
+        """Run the network for one request alone."""
         if isinstance(request, RequestError):
             return request
-        return self._guarded(index, self._explained if isinstance(request, Question) else self._forward_one, request)
+        return self._guarded(index, self._explain if isinstance(request, ExplainRequest) else self._predict, request)
 
-    def _forward_one(self, request: Reading) -> Outputs:
-        return {**self.forward(request.inputs, request.until), **request.asked}
+    def _predict(self, request: PredictRequest) -> Outputs:
+        return {**self.forward(request.inputs, request.until), **request.options}
 
-    def _explained(self, request: Question) -> Explained:
+    def _explain(self, request: ExplainRequest) -> Explanations:
         logits = self.forward(request.inputs, request.until)[self.card.network_output[0]]
-        explained = []
+        items = []
         for index in range(len(logits)):
             request.until.check()
             one = slice(index, index + 1)
-            explained += self.explanations(request.inputs[one], logits[one], request.target)
-        return Explained(explained)
+            items += self.explanations(request.inputs[one], logits[one], request.target)
+        return Explanations(items)
 
-    def _answer(self, index: int, outcome: Outputs | Explained | RequestError) -> bytes:
+    def _respond(self, index: int, outcome: Outputs | Explanations | RequestError) -> bytes:
         self.context.set_response_content_type(index, "application/json")
         self.context.set_response_header(index, "x-model-version", self.version)
-        # Whoever drains this version must know that each of its workers has finished what it held.
+        # The drain of this version must see that each of its workers has finished its last batch.
         self.context.set_response_header(index, "x-worker-pid", str(os.getpid()))
         if not isinstance(outcome, RequestError):
-            worded = self._guarded(index, self._word, outcome)
-            if isinstance(worded, bytes):
-                return worded
-            outcome = worded
+            encoded = self._guarded(index, self._encode, outcome)
+            if isinstance(encoded, bytes):
+                return encoded
+            outcome = encoded
         self.context.set_response_status(code=outcome.status, phrase=outcome.phrase, idx=index)
-        # No detail here: it may repeat parts of the request's body.
-        logger.warning("request_failed", extra=self._about(index, code=outcome.code, status=outcome.status))
+        # The log has no detail: it may repeat parts of the request's body.
+        logger.warning("request_failed", extra=self._log_extra(index, code=outcome.code, status=outcome.status))
         return encode_error(outcome)
 
-    def _word(self, outcome: Outputs | Explained) -> bytes:
-        if isinstance(outcome, Explained):
-            return self.card.response(self.version, "explanations", outcome.explanations)
+    def _encode(self, outcome: Outputs | Explanations) -> bytes:
+        if isinstance(outcome, Explanations):
+            return self.card.response(self.version, "explanations", outcome.items)
         return self.card.response(self.version, "predictions", self.card.predictions(outcome))
 
     def _guarded(self, index: int, step: Callable[..., T], *arguments: Any) -> T | RequestError:
@@ -230,16 +256,23 @@ class ModelHandler(ABC):
         except RequestError as error:
             return error
         except Exception:
-            # An edge: an error that nobody foresaw costs this request its answer, and no other request theirs.
-            logger.exception("request_broke", extra=self._about(index))
+            # An unforeseen error fails this request and no other one of the batch.
+            logger.exception("request_broke", extra=self._log_extra(index))
             return Internal("the model failed on this request")
 
-    def _about(self, index: int, **fields: Any) -> dict[str, Any]:
+    def _log_extra(self, index: int, **fields: Any) -> dict[str, Any]:
         return json_log.request_extra(self.context.get_all_request_header(index), **fields)
 
 
-def _in_time(request: Reading | Question | RequestError) -> Reading | Question | RequestError:
-    """Drop a request whose deadline passed while those beside it were read."""
+def warm_up(inputs: NDArray[np.generic], batch_size: int, forward: Callable[[NDArray[np.generic]], Outputs]) -> None:
+    """Run batches of 1, 2, 4, ... and `batch_size` instances, so that no request pays for a first run."""
+    powers = [2**power for power in range(batch_size.bit_length()) if 2**power < batch_size]
+    for size in (*powers, batch_size):
+        forward(np.resize(inputs, (size, *inputs.shape[1:])))
+
+
+def _in_time(request: PredictRequest | ExplainRequest | RequestError) -> PredictRequest | ExplainRequest | RequestError:
+    """Replace a request whose deadline passed while others were read by its error."""
     try:
         if not isinstance(request, RequestError):
             request.until.check()

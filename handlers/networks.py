@@ -1,4 +1,4 @@
-"""Builds a network from its description: what an `eager` archive needs to make its weights answer again.
+"""Builds a network from its description, which `eager` archives need beside their weights.
 
 {"type": "torchvision", "name": "resnet18", "classes": 24, "mean": [...], "std": [...]}
 {"type": "policy", ...}   see handlers.policy_network
@@ -13,8 +13,8 @@ from handlers.policy_network import PolicyNetwork
 from handlers.torchvision_ops import ensure_torchvision_ops
 
 
-class PictureClassifier(nn.Module):
-    """A classifier that takes pictures as they come out of a decoder and normalises them itself.
+class ImageClassifier(nn.Module):
+    """A classifier that takes images as a decoder returns them, and normalises them itself.
 
     pixels: uint8 [N, H, W, 3], RGB → logits: [N, classes] in the floating type of the weights.
     """
@@ -25,19 +25,19 @@ class PictureClassifier(nn.Module):
     def __init__(self, network: nn.Module, mean: list[float], std: list[float]) -> None:
         super().__init__()
         self.network = network
-        # They belong to the description, not to the weights: a user's state dict has no such keys.
+        # Not persistent: a user's state dict has no such keys.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits of a batch of pictures."""
+        """Return the logits of a batch of images."""
         scaled = pixels.permute(0, 3, 1, 2).to(self.mean.dtype) / 255
         logits: torch.Tensor = self.network((scaled - self.mean) / self.std)
         return logits
 
 
-def build(spec: dict[str, Any]) -> nn.Module:
-    """The network of `spec` in evaluation mode, its weights still random: `load_state_dict` comes next.
+def build_network(spec: dict[str, Any]) -> nn.Module:
+    """Return the network of `spec` in evaluation mode, with random weights until `load_state_dict`.
 
     Raises ValueError for an unknown type.
     """
@@ -50,9 +50,9 @@ def build(spec: dict[str, Any]) -> nn.Module:
             raise ValueError(f"no network of type {unknown!r}")
 
 
-def _torchvision(spec: dict[str, Any]) -> PictureClassifier:
+def _torchvision(spec: dict[str, Any]) -> ImageClassifier:
     ensure_torchvision_ops()
-    # Here and not at the top: a worker whose artifact needs no torchvision must not pay for its import.
+    # Imported here: a worker whose artifact needs no torchvision must not wait for its import.
     from torchvision.models import get_model
 
-    return PictureClassifier(get_model(spec["name"], num_classes=spec["classes"]), spec["mean"], spec["std"])
+    return ImageClassifier(get_model(spec["name"], num_classes=spec["classes"]), spec["mean"], spec["std"])

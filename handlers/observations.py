@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import arrays, picture_header, picture_text, rows
+from handlers import encoded_image, request_body
 from handlers.action_selection import OPTIONS
 from handlers.card import Observation
 from handlers.errors import InvalidFields, RequestError
@@ -32,7 +32,7 @@ def read(payload: Any, observation: Observation) -> NDArray[Any]:
     """
     match envelope(payload, observation):
         case "instances":
-            return _many(rows.instances(payload, OPTIONS), observation)
+            return _many(request_body.instances(payload, OPTIONS), observation)
         case "observation":
             _check_beside(payload)
             return _single(payload[ONE], observation)
@@ -62,7 +62,7 @@ def _own(observation: Observation) -> set[str]:
 
 def _check_beside(payload: dict[str, Any]) -> None:
     if unknown := set(payload) - OPTIONS - {ONE}:
-        raise InvalidFields(f"unknown field beside {ONE}: {rows.names(unknown)}")
+        raise InvalidFields(f"unknown field beside {ONE}: {request_body.shortened(unknown)}")
 
 
 def _single(item: Any, observation: Observation) -> NDArray[Any]:
@@ -81,7 +81,7 @@ def _many(items: list[Any], observation: Observation) -> NDArray[Any]:
 def _boxes(items: list[Any], observation: Observation, space: Box) -> NDArray[np.float64]:
     if all(type(item) is list for item in items):
         try:
-            return _shaped(arrays.read(items, len(space.shape) + 1), space)
+            return _shaped(request_body.number_array(items, len(space.shape) + 1), space)
         except InvalidFields:
             pass  # read again, one by one, to name the instance
     found = []
@@ -106,7 +106,7 @@ def _one(item: Any, observation: Observation, space: Box) -> NDArray[np.float64]
 
 
 def _value(item: list[Any], space: Box) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = _shaped(arrays.read(item, len(space.shape))[None], space)[0]
+    values: NDArray[np.float64] = _shaped(request_body.number_array(item, len(space.shape))[None], space)[0]
     return values
 
 
@@ -116,7 +116,7 @@ def _named(item: dict[str, Any], observation: Observation) -> NDArray[np.float64
         raise InvalidFields("this policy has no named fields; send an array")
     _check_keys(item, fields, "field")
     try:
-        return arrays.read([item[field] for field in fields], 1)
+        return request_body.number_array([item[field] for field in fields], 1)
     except InvalidFields:
         raise InvalidFields(_not_a_number(item, fields)) from None
 
@@ -125,13 +125,13 @@ def _check_keys(item: dict[str, Any], keys: tuple[str, ...], word: str) -> None:
     if missing := [key for key in keys if key not in item]:
         raise InvalidFields(f"missing {word}: {', '.join(missing)}")
     if unknown := set(item) - set(keys):
-        raise InvalidFields(f"unknown {word}: {rows.names(unknown)}; the {word}s are {', '.join(keys)}")
+        raise InvalidFields(f"unknown {word}: {request_body.shortened(unknown)}; the {word}s are {', '.join(keys)}")
 
 
 def _not_a_number(item: dict[str, Any], fields: tuple[str, ...]) -> str:
     for field in fields:
         try:
-            arrays.read([item[field]], 1)
+            request_body.number_array([item[field]], 1)
         except InvalidFields as error:
             return f"{field}: {error.detail}"
     return "the fields are not numbers"
@@ -175,7 +175,7 @@ def _part(item: Any, part: Box) -> NDArray[np.float64]:
 
 def _array(payload: list[Any], space: Box) -> NDArray[np.float64]:
     dimensions = len(space.shape)
-    values = arrays.read(payload, dimensions + 1)
+    values = request_body.number_array(payload, dimensions + 1)
     return _shaped(values[None] if values.ndim == dimensions else values, space)
 
 
@@ -241,7 +241,7 @@ def _image(item: Any, space: Box) -> NDArray[np.float64]:
 def _bytes(text: Any) -> bytes:
     if not isinstance(text, str):
         raise InvalidFields(f"{RAW} must be text")
-    return picture_text.decode(text)[1]
+    return encoded_image.decode_text(text)[1]
 
 
 def _bare(data: bytes, space: Box) -> NDArray[np.uint8]:
@@ -252,19 +252,19 @@ def _bare(data: bytes, space: Box) -> NDArray[np.uint8]:
 
 
 def _image_file(data: bytes, space: Box) -> NDArray[np.uint8]:
-    # Here and not at the top: few policies see pictures, and fewer are sent files.
+    # Imported here: few policies observe images, and fewer receive files.
     from PIL import Image
 
-    from handlers import pictures
+    from handlers import image_decode
 
     first = space.is_channels_first
     channels, height, width = space.shape if first else (space.shape[2], *space.shape[:2])
     if channels not in _MODES:
         raise InvalidFields(f"a picture file has 1 or 3 channels, an observation {channels}; send lists or {RAW}")
-    announced = picture_header.size_of(data)
+    announced = encoded_image.size_of(data)
     if announced not in (None, (width, height), (height, width)):  # the other way round where it is to be turned
         raise InvalidFields(f"the picture is {announced[0]} x {announced[1]}, not {width} x {height}")
-    image = Image.fromarray(pictures.decode(data, pictures.Rules(width * height, background=None)))
+    image = Image.fromarray(image_decode.decode(data, image_decode.DecodeRules(width * height, background=None)))
     if image.size != (width, height):
         raise InvalidFields(f"the picture is {image.width} x {image.height}, not {width} x {height}")
     pixels = np.asarray(image.convert(_MODES[channels])).reshape(height, width, channels)

@@ -1,4 +1,4 @@
-"""The handler of reinforcement-learning policies: the entry of their archives.
+"""The handler of reinforcement-learning policies, and the entry of their archives.
 
 TorchServe takes the one class defined here.
 """
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers import action_selection, explain, limits, observations, rows
-from handlers.batch import Outputs
+from handlers import action_selection, explain, observations, request_body, request_limits
+from handlers.batch import NEVER, Deadline, Outputs
 from handlers.card import Observation
-from handlers.deadline import NEVER, Deadline
 from handlers.errors import NotSupported
 from handlers.model_handler import ModelHandler
 from handlers.outputs.action import ActionSettings
@@ -34,15 +33,15 @@ class PolicyHandler(ModelHandler):
         self.actions = settings if isinstance(settings, ActionSettings) else None
 
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Check the observations of one request: [k, *shape]; raises RequestError."""
+        """Read the observations of one request, [k, *shape]; raises RequestError."""
         payload = _parsed(body, media_type)
-        limits.check(self.card.limits, payload)
+        request_limits.check(self.card.limits, payload)
         return observations.read(payload, self.observation)
 
-    def asked(self, body: Any, media_type: str, count: int) -> Outputs:
-        """The noise to draw actions with and the masks of those allowed, where the request asks for them."""
+    def options(self, body: Any, media_type: str, count: int) -> Outputs:
+        """Return the noise to sample actions with and the masks of allowed ones, where the request sets them."""
         payload = _parsed(body, media_type)
-        # Nearly all requests end here: no object, or one without any option.
+        # Nearly all requests are no object, or one without any option.
         if not isinstance(payload, dict) or action_selection.OPTIONS.isdisjoint(payload):
             return {}
         if observations.envelope(payload, self.observation) is None:
@@ -59,23 +58,23 @@ class PolicyHandler(ModelHandler):
         names = tuple(str(space.start + index) for index in range(space.n))
         chosen = [explain.target(_text(target), names, int(answered)) for answered in outputs.argmax(axis=1)]
         shares = explain.attributions(self.model, inputs, np.zeros(inputs.shape[1:], np.float32), np.array(chosen))
-        worded = [np.round(share, DECIMALS).tolist() for share in shares]
+        rounded = [np.round(share, DECIMALS).tolist() for share in shares]
         return [
             {
                 "action": space.start + index,
                 "attributions": dict(zip(seen.fields, share, strict=True)) if seen.fields else share,
             }
-            for index, share in zip(chosen, worded, strict=True)
+            for index, share in zip(chosen, rounded, strict=True)
         ]
 
 
 def _text(target: Any) -> Any:
-    # The numbers of actions are their names here, also where they do not begin at 0.
+    # An action's number is its name here, also where the numbers do not begin at 0.
     return target if target is None or isinstance(target, bytes) else str(target)
 
 
 def _parsed(body: Any, media_type: str) -> Any:
-    rows.require(media_type, ("text/",), "JSON")
-    if isinstance(body, bytes | bytearray | str) and not (isinstance(body, str) and rows.is_json(media_type)):
-        return rows.parse_json(body)
+    request_body.require_media_type(media_type, ("text/",), "JSON")
+    if isinstance(body, bytes | bytearray | str) and not (isinstance(body, str) and request_body.is_json(media_type)):
+        return request_body.parse_json(body)
     return body

@@ -1,27 +1,29 @@
-"""The network of a policy, rebuilt from its description.
+"""The network of a policy, rebuilt from its description: encoder, layers and head.
 
 {"type": "policy",
- "observation": ...,      see handlers.policy_encoders
+ "observation": {"encoding": "flatten", "scale": 1.0,
+                 "normalization": null | {"mean": [...], "var": [...], "epsilon": e, "clip": c}}
+              | {"encoding": "one_hot", "sizes": [3, 5]}                    whole numbers, one code each
+              | {"encoding": "nature_cnn", "shape": [4, 84, 84], "scale": 255.0, "features": 512}
+              | {"encoding": "combined", "parts": [{"size": 2, ...any other encoding}, ...]}    concatenated
  "widths": [4, 64, 64, 2], "activation": "Tanh", "renorm": {"epsilon": 0.001}   (or no such key)
  "head": {"type": "logits"}
        | {"type": "box", "shape": [1], "low": [-2.0|null], "high": [2.0|null], "limit": 2.0|null, "squash": true}
        | {"type": "gaussian", "shape": [1], "squash": false, "log_std": [-0.5] | null}}
 
-`widths` are the sizes of the layers, input first, output last; `activation` is a class of torch.nn. With `renorm` a
-batch renormalisation stands before each layer. The last layer of a gaussian without `log_std` gives the means and,
-behind them, the logarithms of the spreads.
+The encoder turns observations into features, as Stable-Baselines3's feature extractors do. `widths` are the sizes of
+the layers, input first, output last; `activation` is a class of torch.nn. With `renorm`, a batch renormalisation
+precedes each layer. The last layer of a gaussian without `log_std` gives the means, then the logarithms of the spreads.
 """
 
 import math
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from handlers.policy_encoders import encoder
-
-# Those of torch.nn that take no argument and hold no weights.
+# Classes of torch.nn without arguments and weights.
 ACTIVATIONS = (
     *("CELU", "ELU", "GELU", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU", "LogSigmoid", "Mish"),
     *("ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh", "Tanhshrink"),
@@ -42,14 +44,109 @@ class PolicyNetwork(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> "PolicyNetwork":
-        """Builds from the description at the top of this file. Raises ValueError for what it does not know."""
+        """Build the network of the description above; raises ValueError for an unknown name."""
         layers = _layers(spec["widths"], spec["activation"], spec.get("renorm"))
-        return cls(encoder(spec["observation"]), layers, _head(spec["head"]))
+        return cls(_encoder(spec["observation"]), layers, _head(spec["head"]))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Logits, actions or gaussians of a batch of observations."""
+        """Return logits, actions or gaussians of a batch of observations."""
         answer: torch.Tensor = self.head(self.layers(self.encoder(observation)))
         return answer
+
+
+class Flatten(nn.Module):
+    """[N, *shape] of any type → [N, features], divided by `scale`: 255 for images, as in Stable-Baselines3."""
+
+    scale: torch.Tensor
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch."""
+        return observation.flatten(start_dim=1).to(self.scale.dtype) / self.scale
+
+
+class Normalize(nn.Module):
+    """[N, *shape] → [N, features] with mean 0 and spread 1, by the running statistics of VecNormalize.
+
+    It computes in 64 bits, as VecNormalize does: a large mean subtracted from a 32-bit number would leave few digits.
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+    like: torch.Tensor
+
+    def __init__(self, mean: list[float], var: list[float], epsilon: float, clip: float) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64), persistent=False)
+        spread = torch.sqrt(torch.tensor(var, dtype=torch.float64) + epsilon)
+        self.register_buffer("spread", spread, persistent=False)
+        # It has the type that the network is converted to.
+        self.register_buffer("like", torch.tensor(0.0), persistent=False)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch."""
+        wide = (observation.flatten(start_dim=1).double() - self.mean) / self.spread
+        return wide.clamp(-self.clip, self.clip).float().to(self.like.dtype)
+
+
+class OneHot(nn.Module):
+    """[N, *shape] whole numbers → [N, sum(sizes)] codes side by side."""
+
+    owners: torch.Tensor
+    slots: torch.Tensor
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        owners = [number for number, size in enumerate(sizes) for _ in range(size)]
+        self.register_buffer("owners", torch.tensor(owners), persistent=False)
+        slots = [float(slot) for size in sizes for slot in range(size)]
+        self.register_buffer("slots", torch.tensor(slots), persistent=False)
+        self.count = len(sizes)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the codes of a batch: column j is 1 where its number has the value of the column."""
+        numbers = observation.reshape(-1, self.count)
+        return (numbers[:, self.owners] == self.slots).to(self.slots.dtype)
+
+
+class NatureCnn(nn.Module):
+    """Images [N, channels, height, width], or flat → [N, features]: the network of the DQN paper in Nature, 2015."""
+
+    scale: torch.Tensor
+
+    def __init__(self, shape: list[int], scale: float, features: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.cnn = nn.Sequential(
+            *(nn.Conv2d(shape[0], 32, 8, 4), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 4, 2), nn.ReLU()),
+            *(nn.Conv2d(64, 64, 3, 1), nn.ReLU(), nn.Flatten()),
+        )
+        self.linear = nn.Sequential(nn.Linear(convolved(shape), features), nn.ReLU())
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch."""
+        images = observation.reshape(-1, *self.shape).to(self.scale.dtype) / self.scale
+        return cast("torch.Tensor", self.linear(self.cnn(images)))
+
+
+class Combined(nn.Module):
+    """Flat observations [N, sum(sizes)] → the concatenated features of their parts."""
+
+    def __init__(self, sizes: list[int], parts: list[nn.Module]) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the features of a batch."""
+        pieces = torch.split(observation, self.sizes, dim=1)
+        return torch.cat([part(piece) for part, piece in zip(self.parts, pieces, strict=True)], dim=1)
 
 
 class BatchRenorm(nn.Module):
@@ -67,7 +164,7 @@ class BatchRenorm(nn.Module):
             self.register_buffer(name, torch.ones(width))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Values of a batch with the mean that training saw taken away, and its spread."""
+        """Normalise a batch by the mean and the spread of the training."""
         normal: torch.Tensor = (values - self.mean) / torch.sqrt(self.var + self.epsilon)
         return self.scale * normal + self.bias
 
@@ -96,7 +193,7 @@ class BoxHead(nn.Module):
         self.register_buffer("high", highs, persistent=False)
 
     def forward(self, mean: torch.Tensor) -> torch.Tensor:
-        """Actions of a batch, [N, *shape]."""
+        """Return the actions of a batch, [N, *shape]."""
         if self.limit is not None:
             mean = mean.clamp(-self.limit, self.limit)
         if self.squash:
@@ -122,7 +219,7 @@ class GaussianHead(nn.Module):
         self.register_buffer("log_std", torch.tensor(log_std or []), persistent=False)
 
     def forward(self, last: torch.Tensor) -> torch.Tensor:
-        """Distribution parameters of a batch."""
+        """Return the distribution parameters of a batch."""
         if self.constant:
             return torch.stack([last, self.log_std.expand_as(last)], dim=1).reshape(-1, 2, *self.shape)
         mean, log_std = last.chunk(2, dim=1)
@@ -151,3 +248,31 @@ def _head(spec: dict[str, Any]) -> nn.Module:
             return GaussianHead(spec["shape"], spec["log_std"])
         case unknown:
             raise ValueError(f"no head {unknown!r}")
+
+
+def _encoder(spec: dict[str, Any]) -> nn.Module:
+    match spec["encoding"]:
+        case "flatten" if spec.get("normalization") is not None:
+            return Normalize(**spec["normalization"])
+        case "flatten":
+            return Flatten(spec["scale"])
+        case "one_hot":
+            return OneHot(spec["sizes"])
+        case "nature_cnn":
+            return NatureCnn(spec["shape"], spec["scale"], spec["features"])
+        case "combined":
+            return Combined([part["size"] for part in spec["parts"]], [_encoder(part) for part in spec["parts"]])
+        case unknown:
+            raise ValueError(f"no observation encoding {unknown!r}")
+
+
+def convolved(shape: list[int]) -> int:
+    """Return the number of values that NatureCnn's convolutions leave of an image [channels, height, width]."""
+    return 64 * math.prod(map(_left, shape[1:]))
+
+
+def _left(size: int) -> int:
+    """Return the size of a side after the three convolutions."""
+    for kernel, stride in ((8, 4), (4, 2), (3, 1)):
+        size = (size - kernel) // stride + 1
+    return size

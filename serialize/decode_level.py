@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from errors import ParityError
-from handlers import outputs, pictures, preprocessing
+from handlers import image_decode, image_preprocess, outputs
 from handlers.card import Preprocessing, Reduced
 from handlers.errors import RequestError
-from handlers.limits import MAX_PIXELS
+from handlers.image_decode import DecodeRules, Reduction
 from handlers.outputs.class_probabilities import ClassKind
-from handlers.pictures import Reduction, Rules
+from handlers.request_limits import MAX_PIXELS
 from serialize.calibration import CalibrationImages
 from serialize.loaded_model import LoadedModel
 from serialize.sample_requests import SampleRequest
@@ -103,17 +103,17 @@ def _read(
     requests: Sequence[SampleRequest], settings: Preprocessing, level: Reduced | None
 ) -> tuple[list[NDArray[np.uint8]], int]:
     """Return the network's input for each readable image, and the number of images that were decoded smaller."""
-    rules = Rules(MAX_PIXELS, settings.background, settings.white)
-    reduction = None if level is None else Reduction(level, lambda size: preprocessing.grid(size, settings))
+    rules = DecodeRules(MAX_PIXELS, settings.background, settings.white)
+    reduction = None if level is None else Reduction(level, lambda size: image_preprocess.grid(size, settings))
     seen, smaller = [], 0
     for request in requests:
         try:
-            picture, whole = pictures.decode_reduced(request.body, rules, reduction)
+            picture, whole = image_decode.decode_reduced(request.body, rules, reduction)
         except RequestError as error:
             logger.warning("a picture for calibration is left out: %s", error.detail)
             continue
         smaller += picture.shape[:2] != whole
-        seen.append(preprocessing.apply(picture, settings, whole))
+        seen.append(image_preprocess.apply(picture, settings, whole))
     return seen, smaller
 
 

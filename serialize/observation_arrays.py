@@ -62,7 +62,7 @@ def read_normalization(
 
 
 def normalization_spec(statistics: NormalizationSettings, size: int, where: str) -> dict[str, Any]:
-    """Return the specification for handlers.policy_encoders.
+    """Return the specification for handlers.policy_network.
 
     Raises BuildError if the arrays do not have `size` numbers or cannot normalise.
     """

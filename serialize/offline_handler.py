@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from errors import BuildError
-from handlers import card, golden, rows, runtimes
+from handlers import card, golden, request_body, runtimes
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
 from handlers.runtimes import Runtime
@@ -40,7 +40,7 @@ def running_handler(folder: Path, entry: str) -> ModelHandler:
 def read_request(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
     """Return the network's inputs as the worker reads them. Raises RequestError."""
     row = golden.Sample(request.content_type, request.body, []).row
-    return handler.read(rows.content(row)[1], request.content_type)
+    return handler.read(request_body.body_of(row)[1], request.content_type)
 
 
 def load_runtime(folder: Path, model_card: Card) -> Runtime:

@@ -42,7 +42,7 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> LoadedModel:
     _check_names(model, actor)
     spec = _spec(actor)
     _normalize(spec["observation"], model, actor.observation)
-    network = networks.build(spec)
+    network = networks.build_network(spec)
     network.load_state_dict(network.state_dict() | _weights(actor))
     return LoadedModel(
         network=network,

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from handlers import pictures
-from handlers.limits import MAX_PIXELS
-from handlers.pictures import Rules
+from handlers import image_decode
+from handlers.image_decode import DecodeRules
+from handlers.request_limits import MAX_PIXELS
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.loaded_model import LoadedModel
 from serialize.sample_requests import SampleRequest, state_inputs
@@ -63,7 +63,9 @@ def torchvision_pixels(body: bytes, preprocessing: PreprocessingSettings) -> tor
     ]
     if preprocessing.crop is not None:
         steps.append(v2.CenterCrop(list(preprocessing.crop)))
-    image = pictures.shown(body, Rules(MAX_PIXELS, preprocessing.background, preprocessing.white))
+    image = image_decode.decode_with_pillow(
+        body, DecodeRules(MAX_PIXELS, preprocessing.background, preprocessing.white)
+    )
     return torch.from_numpy(np.asarray(v2.Compose(steps)(image)).copy())
 
 

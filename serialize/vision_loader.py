@@ -25,10 +25,10 @@ def read_vision(model: VisionModel, checkpoint: Path | None) -> LoadedModel:
     """
     labels = resolve_labels(model.labels)
     spec = network_spec(model, len(labels))
-    network = networks.build(spec) if checkpoint else _random(spec)
+    network = networks.build_network(spec) if checkpoint else _random(spec)
     key = None
     if checkpoint is not None:
-        assert isinstance(network, networks.PictureClassifier)
+        assert isinstance(network, networks.ImageClassifier)
         found = load_state_dicts(checkpoint, checkpoint, model.checkpoint_key)
         key = fill(network.network, found, str(checkpoint))
     size = model.preprocessing.crop or model.preprocessing.resize
@@ -95,7 +95,7 @@ def _random(spec: dict[str, Any]) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        network = networks.build(spec).double()
+        network = networks.build_network(spec).double()
         pixels = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:

@@ -23,7 +23,7 @@ from engines.ray.asked import Answered, Asked, Told
 from engines.ray.counts import Counts
 from engines.ray.refusals import DeadlinePassed, Failed, Refusal, Unavailable, WorkerDied
 from engines.ray.table import Registration
-from handlers import deadline
+from handlers import batch
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Tries:
         """Whether somebody waits; a request whose moment is over gets its answer here."""
         if row.gone:
             return False
-        if deadline.of(dict(row.asked.headers)).passed:
+        if batch.deadline_of(dict(row.asked.headers)).passed:
             self._refuse([row], DeadlinePassed("the deadline passed before a worker had the request"))
             return False
         return True

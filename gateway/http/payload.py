@@ -15,7 +15,7 @@ from errors import InvalidFields, UnreadableInput, WrongMediaType
 from gateway.http.body import OCTETS, Body
 from gateway.http.multipart import one_file
 from gateway.model_card import Kind, ModelCard
-from handlers import limits, picture_text
+from handlers import encoded_image, request_limits
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -149,7 +149,7 @@ def from_base64(text: str) -> tuple[str, bytes]:
 
     Raises UnreadableInput when the text is not base64 or is empty, WrongMediaType for a data URL of something else.
     """
-    media_type, picture = picture_text.decode(text)
+    media_type, picture = encoded_image.decode_text(text)
     return picture_type(media_type), picture
 
 
@@ -159,7 +159,7 @@ def check_limits(payload: Payload, card: ModelCard) -> None:
     For a model without a card, only single pictures are checked: its handler alone knows what its JSON means. The
     worker checks the same limits again.
     """
-    found = limits.of(card)
+    found = request_limits.of_card(card)
     if payload.content_type == JSON and found.kind is None:
         return
-    limits.check(found, payload.content if payload.content_type == JSON else payload.data)
+    request_limits.check(found, payload.content if payload.content_type == JSON else payload.data)

@@ -13,7 +13,7 @@ from gateway.http.body import OCTETS
 from gateway.http.payload import JSON, Payload, from_base64
 from gateway.model_card import ModelCard, is_picture, kind_of
 from gateway.oip.infer_messages import BYTES, Tensor, nested
-from handlers import picture_text
+from handlers import encoded_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def _base64(picture: str | bytes) -> str:
     if isinstance(picture, str):
         return picture
     # A worker reads bytes that are text as what they say, so they stay as they are.
-    return picture.decode("latin-1") if picture_text.is_text(picture) else base64.b64encode(picture).decode()
+    return picture.decode("latin-1") if encoded_image.is_text(picture) else base64.b64encode(picture).decode()
 
 
 def _parts(tensors: Sequence[Tensor]) -> Payload:

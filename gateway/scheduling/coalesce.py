@@ -27,7 +27,7 @@ from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import Metrics
 from gateway.model_card import ModelCard, kind_of, registration
 from gateway.tracing import Tracer
-from handlers import limits
+from handlers import request_limits
 from logs import log_task_error
 from settings.schema import CoalesceSettings
 
@@ -47,7 +47,7 @@ class ObservationReader:
     names: tuple[str, ...] | None
     bounds: tuple[tuple[float, float], ...]
     most: int | None = None
-    limit: int = limits.MAX_INSTANCES["policy"]
+    limit: int = request_limits.MAX_INSTANCES["policy"]
 
     def read(self, body: bytes) -> list[float] | None:
         """Return the observation's numbers in order; None for anything but one valid observation."""
@@ -95,7 +95,7 @@ def reader_for(card: ModelCard) -> ObservationReader | None:
         None if names is None else tuple(names),
         tuple(zip(lows, highs, strict=True)),
         most,
-        limits.of(card).max_instances,
+        request_limits.of_card(card).max_instances,
     )
 
 

@@ -1,8 +1,7 @@
-"""What runs the network: one module a runtime, found by the name that the card's `artifact` gives it.
+"""The runtimes of the network: the card's `artifact.runtime` names one, and its module is imported when needed.
 
-A module `handlers.runtimes.NAME` (with `_` for `-`) holds `load(path, card, gpu_id, threads) -> Runtime`; putting that
-file there is all a new one needs. It is named as its format, unless formats share it, as `onnx` and `onnx-int8` do. A
-module is imported only when an archive asks for it, so a worker does not pay for the others.
+A module `handlers.runtimes.NAME` (with `_` for `-`) defines `load(path, card, gpu_id, threads) -> Runtime`; a new
+runtime needs that file alone. Torch's three runtimes share `pytorch.py`. A worker imports only the module it needs.
 """
 
 import importlib
@@ -16,18 +15,20 @@ from numpy.typing import NDArray
 
 from handlers.card import Card
 
+_PYTORCH = ("eager", "torchscript", "aoti")
+
 
 class Runtime(Protocol):
-    """A loaded network: inputs [N, ...] in, named outputs out, the first dimension of each N."""
+    """A loaded network: inputs [N, ...] → named outputs [N, ...]."""
 
     def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Run the network on one batch."""
 
 
 def names() -> tuple[str, ...]:
-    """Names of the runtimes that this worker has, sorted."""
-    found = (module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
-    return tuple(sorted(name.replace("_", "-") for name in found))
+    """Return the names of the runtimes, sorted."""
+    modules = {module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__)}
+    return tuple(sorted((modules - {"pytorch"}) | set(_PYTORCH)))
 
 
 def load(model_dir: Path, card: Card, gpu_id: int | None = None) -> Runtime:
@@ -40,11 +41,12 @@ def load(model_dir: Path, card: Card, gpu_id: int | None = None) -> Runtime:
     path = model_dir / card.artifact.file
     if not path.is_file():
         raise ValueError(f"the archive has no {card.artifact.file}")
-    module = importlib.import_module(f"{__name__}.{card.artifact.runtime.replace('-', '_')}")
+    name = "pytorch" if card.artifact.runtime in _PYTORCH else card.artifact.runtime.replace("-", "_")
+    module = importlib.import_module(f"{__name__}.{name}")
     return cast("Runtime", module.load(path, card, gpu_id, threads(card)))
 
 
 def threads(card: Card) -> int:
-    """Threads for one worker: the card's, else this process's cores divided by the model's workers."""
+    """Return the threads of one worker: the card's, or this process's cores divided by the model's workers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return card.threads or max(1, cores // max(1, card.request_params.initial_workers))

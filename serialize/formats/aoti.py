@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from errors import BuildError
-from handlers.runtimes._torch import converted
+from handlers.runtimes.pytorch import converted
 from serialize.loaded_model import LoadedModel
 
 CACHE = "TORCHINDUCTOR_CACHE_DIR"

@@ -23,7 +23,7 @@ import torch
 from archive.writer import plain_entry
 from errors import BuildError
 from handlers import networks
-from handlers.runtimes._torch import converted
+from handlers.runtimes.pytorch import converted
 from serialize.checkpoints import ROOT
 from serialize.loaded_model import LoadedModel
 
@@ -60,7 +60,7 @@ def trace(job: str, target: str) -> None:
     """Build the network that the file `job` describes and write it to `target`; runs in the new process."""
     stored = torch.load(job, weights_only=True)
     description = json.loads(stored["description"])
-    network = networks.build(description["spec"])
+    network = networks.build_network(description["spec"])
     network.load_state_dict(stored["state"])
     network = converted(network, **description["compute"])
     example = torch.zeros(description["shape"], dtype=getattr(torch, description["dtype"].removeprefix("torch.")))

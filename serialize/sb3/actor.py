@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from errors import BuildError
-from handlers.policy_encoders import convolved
+from handlers.policy_network import convolved
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from serialize.sb3.policy_file import Checkpoint, Tensors
 from serialize.sb3.policy_spaces import (
@@ -66,7 +66,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A feature extractor: its specification for handlers.policy_encoders, its weights, and its number of features."""
+    """A feature extractor: its specification for handlers.policy_network, its weights, and its number of features."""
 
     spec: dict[str, Any]
     features: int

@@ -70,7 +70,7 @@ def pack(
 ) -> Path:
     """One archive at `path`; its name is the model's."""
     torch.manual_seed(seed)
-    built = networks.build(network)
+    built = networks.build_network(network)
     state = {name: value * gain for name, value in built.state_dict().items()}
     built.load_state_dict(state)
     weights = io.BytesIO()

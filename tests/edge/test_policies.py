@@ -129,19 +129,19 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
 
     head = box_head([None], [None])
     network = spec([1, 1], "Identity", head=head)
-    real = networks.build
+    real = networks.build_network
 
     def identity(described: dict[str, Any]) -> torch.nn.Module:
         built = real(described)
         built.load_state_dict({"layers.0.weight": torch.ones(1, 1), "layers.0.bias": torch.zeros(1)})
         return built
 
-    archives.networks.build = identity  # type: ignore[attr-defined]
+    archives.networks.build_network = identity  # type: ignore[attr-defined]
     try:
         space = {"type": "box", "shape": [1], "dtype": "float32", "low": [None], "high": [None]}
         archive = archives.pack(tmp_path / "same.mar", network, space, space, fields=["x"])
     finally:
-        archives.networks.build = real  # type: ignore[attr-defined]
+        archives.networks.build_network = real  # type: ignore[attr-defined]
     program = make(archives.policy(archive))
     bits = np.random.default_rng(1).integers(0, 2**32, 4000, dtype=np.uint32)
     powers = (np.arange(-149, 128).astype(np.float64)[:, None] * 1.0).ravel()

@@ -17,7 +17,7 @@ from gateway.oip.infer_messages import Tensor
 from gateway.oip.tensor_metadata import inputs_of
 from gateway.scheduling.coalesce import Coalescer, reader_for
 from gateway.tracing import NoTracer
-from handlers import picture_requests
+from handlers import image_request
 from settings.schema import CoalesceSettings
 from tests.gateway.engine import POLICY, VISION
 from tests.gateway.stage_parts import CARD, GivenEngine, request
@@ -144,5 +144,5 @@ def test_gateway_and_worker_judge_a_text_alike(name: str) -> None:
             return error.status, error.code, error.detail
 
     by_gateway = outcome(lambda: from_base64(text)[1])
-    assert by_gateway == outcome(lambda: picture_requests.read({"image": text}, "application/json")[0])
+    assert by_gateway == outcome(lambda: image_request.read({"image": text}, "application/json")[0])
     assert by_gateway == PICTURE or by_gateway[0] in (400, 415)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from handlers import explain
 from handlers.errors import InvalidFields, NotSupported
-from handlers.runtimes._torch import TorchRuntime
+from handlers.runtimes.pytorch import TorchRuntime
 from tests.handlers import archives
 from tests.handlers.conftest import Load
 from tests.handlers.worker import Worker, parsed, picture

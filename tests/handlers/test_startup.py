@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from handlers import runtimes
-from handlers.startup import warm_up
+from handlers.model_handler import warm_up
 from tests.handlers import archives
 from tests.handlers.archives import ROOT, png
 from tests.handlers.conftest import Load

@@ -9,24 +9,24 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handlers import pictures
+from handlers import image_decode
 from handlers.errors import InvalidFields
-from handlers.pictures import Rules
+from handlers.image_decode import DecodeRules
 from tests.handlers.archives import encoded
 from tests.handlers.conftest import Load
 from tests.handlers.files import chunk, packed, png_file, tiff_file
 from tests.handlers.worker import picture
 
-RULES = Rules(10**7)
-GREEN = Rules(10**7, background=(0, 200, 0))
+RULES = DecodeRules(10**7)
+GREEN = DecodeRules(10**7, background=(0, 200, 0))
 # Black wherever it is transparent, as programs write a drawing; half of it and one red pixel show.
 STROKES = np.zeros((2, 2, 4), dtype=np.uint8)
 STROKES[0, 0], STROKES[0, 1] = (255, 0, 0, 255), (0, 0, 0, 128)
 ON_GREEN = [[[255, 0, 0], [0, 100, 0]], [[0, 200, 0], [0, 200, 0]]]
 
 
-def shown(data: bytes, rules: Rules = RULES) -> Any:
-    return pictures.decode(data, rules).tolist()
+def shown(data: bytes, rules: DecodeRules = RULES) -> Any:
+    return image_decode.decode(data, rules).tolist()
 
 
 def premultiplied() -> bytes:
@@ -64,7 +64,7 @@ def test_a_drawing_on_nothing_is_the_drawing_on_white() -> None:
     ink = np.zeros((28, 28, 4), dtype=np.uint8)
     ink[5:20, 12:15, 3] = 255
     on_white = np.repeat(255 - ink[:, :, 3:], 3, axis=2)
-    assert (pictures.decode(encoded(ink, "PNG"), RULES) == on_white).all()
+    assert (image_decode.decode(encoded(ink, "PNG"), RULES) == on_white).all()
 
 
 def test_grey_with_alpha_is_laid_on_the_background() -> None:
@@ -113,15 +113,15 @@ def test_the_one_transparent_colour_of_a_png_is_that_one(
 def test_a_transparent_colour_of_sixteen_bits_is_refused() -> None:
     data = png_file(1, 1, 16, 2, packed([1, 2, 3], ">H"), chunk(b"tRNS", packed([1, 2, 3], ">H")))
     with pytest.raises(InvalidFields, match="send 8 bits"):
-        pictures.decode(data, RULES)
+        image_decode.decode(data, RULES)
 
 
 def test_without_a_background_only_opaque_pictures_are_read() -> None:
     opaque = STROKES.copy()
     opaque[:, :, 3] = 255
-    assert shown(encoded(opaque, "PNG"), Rules(100, background=None)) == opaque[:, :, :3].tolist()
+    assert shown(encoded(opaque, "PNG"), DecodeRules(100, background=None)) == opaque[:, :, :3].tolist()
     with pytest.raises(InvalidFields, match="transparent"):
-        pictures.decode(encoded(STROKES, "PNG"), Rules(100, background=None))
+        image_decode.decode(encoded(STROKES, "PNG"), DecodeRules(100, background=None))
 
 
 def test_a_transparent_picture_is_turned_upright() -> None:
@@ -140,13 +140,15 @@ EVERY = np.arange(65536, dtype=np.uint16).reshape(256, 256)
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_sixteen_bits_of_grey_are_divided_by_257(form: str) -> None:
-    result = pictures.decode(encoded(EVERY, form), RULES)
+    result = image_decode.decode(encoded(EVERY, form), RULES)
     assert (result == exact(EVERY, 65535)[:, :, None]).all()
 
 
 def test_twelve_bits_in_sixteen_are_scaled_by_the_white_that_is_stated() -> None:
     values = EVERY[:16]  # 0 to 4095
-    assert (pictures.decode(encoded(values, "PNG"), Rules(10**7, white=4095)) == exact(values, 4095)[:, :, None]).all()
+    assert (
+        image_decode.decode(encoded(values, "PNG"), DecodeRules(10**7, white=4095)) == exact(values, 4095)[:, :, None]
+    ).all()
 
 
 def test_a_tiff_of_twelve_bits_says_its_white() -> None:
@@ -168,24 +170,24 @@ UNSAID = {
 @pytest.mark.parametrize("name", UNSAID)
 def test_numbers_that_do_not_say_their_white_are_refused(name: str) -> None:
     with pytest.raises(InvalidFields, match=r"which of them is white: send .* preprocessing\.white"):
-        pictures.decode(UNSAID[name], RULES)
+        image_decode.decode(UNSAID[name], RULES)
 
 
 def test_a_stated_white_reads_integers_and_floats() -> None:
-    assert shown(UNSAID["int32"], Rules(10, white=200)) == [[[0] * 3, [128] * 3]]
-    assert shown(UNSAID["signed"], Rules(10, white=100)) == [[[0] * 3, [255] * 3]]
-    assert shown(UNSAID["float"], Rules(10, white=1.0)) == [[[0] * 3, [128] * 3]]
+    assert shown(UNSAID["int32"], DecodeRules(10, white=200)) == [[[0] * 3, [128] * 3]]
+    assert shown(UNSAID["signed"], DecodeRules(10, white=100)) == [[[0] * 3, [255] * 3]]
+    assert shown(UNSAID["float"], DecodeRules(10, white=1.0)) == [[[0] * 3, [128] * 3]]
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.001, np.nan, np.inf])
 def test_values_outside_of_black_and_white_are_refused_and_not_clipped(value: float) -> None:
     with pytest.raises(InvalidFields, match="outside of 0 to 1"):
-        pictures.decode(encoded(np.array([[0.5, value]], dtype=np.float32), "TIFF"), Rules(10, white=1.0))
+        image_decode.decode(encoded(np.array([[0.5, value]], dtype=np.float32), "TIFF"), DecodeRules(10, white=1.0))
 
 
 def test_signed_bytes_are_refused() -> None:
     with pytest.raises(InvalidFields, match="signed"):
-        pictures.decode(tiff_file(2, 1, 8, b"\0\xff", {339: 2}), RULES)
+        image_decode.decode(tiff_file(2, 1, 8, b"\0\xff", {339: 2}), RULES)
 
 
 def test_the_card_names_the_background_and_the_white(vision_with: Load) -> None:

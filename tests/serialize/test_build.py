@@ -185,10 +185,10 @@ def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
 
 
 def test_pre_processing_that_is_not_torchvisions_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
-    from handlers import preprocessing
+    from handlers import image_preprocess
 
-    honest = preprocessing.apply
-    monkeypatch.setattr(preprocessing, "apply", lambda picture, settings: honest(picture[::-1], settings))
+    honest = image_preprocess.apply
+    monkeypatch.setattr(image_preprocess, "apply", lambda picture, settings: honest(picture[::-1], settings))
     with pytest.raises(ParityError, match="the worker's pre-processing is not the framework's"):
         build(compose("digits", RANDOM))
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from errors import BuildError, ConfigError
 from handlers import card as cards
-from handlers import preprocessing, runtimes
+from handlers import image_preprocess, runtimes
 from serialize.build import build, export, load_model, read_back
 from serialize.formats.onnx import prepend_resize
 from settings.schema import PreprocessingSettings
@@ -58,7 +58,7 @@ def test_its_picture_is_that_of_the_worker(
     picture = noise(*size)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"pixels": picture[None]})
-    expected = preprocessing.apply(picture, cards.Preprocessing(resize, interpolation, crop))
+    expected = image_preprocess.apply(picture, cards.Preprocessing(resize, interpolation, crop))
     apart = np.abs(found[0].astype(int) - expected)
     # Where rows shrink more than columns, Pillow takes them first; bicubic clips in between, so the order shows.
     assert (apart > 1).mean() <= (0.001 if interpolation == "bilinear" else 0.02)

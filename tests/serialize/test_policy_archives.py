@@ -49,7 +49,7 @@ def made(compose: Compose, tmp_path: Path) -> Make:
 
 def ask(handler: ModelHandler, body: Any) -> list[Any]:
     inputs = handler.read(body, "application/json")
-    outputs = {**handler.forward(inputs), **handler.asked(body, "application/json", len(inputs))}
+    outputs = {**handler.forward(inputs), **handler.options(body, "application/json", len(inputs))}
     return [each["action"] for each in handler.card.predictions(outputs)]
 
 

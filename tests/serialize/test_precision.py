@@ -9,7 +9,7 @@ import torch
 
 from errors import BuildError, ConfigError
 from handlers import runtimes
-from handlers.runtimes import _torch
+from handlers.runtimes import pytorch
 from serialize import parity
 from serialize.build import build, export, load_model, read_back
 from tests.handlers.archives import noise
@@ -29,7 +29,7 @@ def test_a_device_without_the_arithmetic_is_named(
         build(compose("digits", *WORDS, f"served_model.precision={precision}"))
 
 
-@pytest.mark.skipif(not _torch.computes("bfloat16", CPU), reason="this CPU has no bfloat16 arithmetic")
+@pytest.mark.skipif(not pytorch.computes("bfloat16", CPU), reason="this CPU has no bfloat16 arithmetic")
 @pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("form", ["eager", "torchscript"])
 def test_bfloat16_is_close_and_answers_in_float32(compose: Compose, tmp_path: Path, form: str) -> None:

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 import settings
-from handlers import card, pictures, preprocessing
-from handlers.pictures import Rules
+from handlers import card, image_decode, image_preprocess
+from handlers.image_decode import DecodeRules
 from serialize.reference import torchvision_pixels
 from serialize.sample_requests import image
 from tests.handlers.archives import encoded
@@ -29,5 +29,5 @@ def test_calibration_pictures_of_every_kind_are_read_alike_on_both_sides(name: s
     given = model.preprocessing
     expected = torchvision_pixels(CASES[name], given).numpy()
     assert isinstance(given.resize, tuple)
-    seen = pictures.decode(CASES[name], Rules(10**6, given.background, given.white))
-    assert (preprocessing.apply(seen, card.Preprocessing(given.resize, given.interpolation, None)) == expected).all()
+    seen = image_decode.decode(CASES[name], DecodeRules(10**6, given.background, given.white))
+    assert (image_preprocess.apply(seen, card.Preprocessing(given.resize, given.interpolation, None)) == expected).all()

@@ -25,8 +25,8 @@ def model(compose: Compose) -> VisionModel:
 def plain_state(classes: int = 11, name: str = "mobilenet_v3_small") -> dict[str, Any]:
     spec = {"type": "torchvision", "name": name, "classes": classes, "mean": [0.5] * 3, "std": [0.5] * 3}
     torch.manual_seed(5)
-    network = networks.build(spec)
-    assert isinstance(network, networks.PictureClassifier)
+    network = networks.build_network(spec)
+    assert isinstance(network, networks.ImageClassifier)
     return dict(network.network.state_dict())
 
 
@@ -67,7 +67,7 @@ def test_the_network_scales_and_normalises_as_torchvision_does(model: VisionMode
     pixels = torch.randint(0, 256, (3, 64, 80, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     means, stds = list(model.preprocessing.mean), list(model.preprocessing.std)
     steps = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(means, stds)])
-    assert isinstance(network, networks.PictureClassifier)
+    assert isinstance(network, networks.ImageClassifier)
     with torch.inference_mode():
         expected = network.network(steps(pixels.permute(0, 3, 1, 2)))
         assert torch.allclose(network(pixels), expected, atol=1e-5)

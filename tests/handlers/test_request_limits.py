@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handlers import deadline, limits, pictures
+from handlers import batch, image_decode, request_limits
 from handlers.errors import TooLarge
 from settings.schema import PolicyModel, VisionModel
 from tests.handlers import archives
@@ -19,7 +19,7 @@ from tests.handlers.worker import Worker, parsed, picture, request
 RED = png((255, 0, 0), (8, 8))
 TEXT = base64.b64encode(RED).decode()
 URL = f"data:image/png;base64,{TEXT}"
-FOUR_PICTURES = limits.of(archives.vision_card(limits={"max_pixels": 200, "max_instances": 4}))
+FOUR_PICTURES = request_limits.of_card(archives.vision_card(limits={"max_pixels": 200, "max_instances": 4}))
 LIST = [[0] * 8] * 8
 
 FITS: dict[str, Any] = {
@@ -46,21 +46,21 @@ OVER: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", FITS)
 def test_pictures_within_the_limits_pass(name: str) -> None:
-    limits.check(FOUR_PICTURES, FITS[name])
+    request_limits.check(FOUR_PICTURES, FITS[name])
 
 
 @pytest.mark.parametrize("name", OVER)
 def test_more_pixels_than_one_request_may_have_are_refused(name: str) -> None:
     with pytest.raises(TooLarge, match="more than the 200 that one request may have"):
-        limits.check(FOUR_PICTURES, OVER[name])
+        request_limits.check(FOUR_PICTURES, OVER[name])
 
 
 def test_more_instances_than_one_request_may_have_are_refused_unread() -> None:
     with pytest.raises(TooLarge, match="5 instances, more than the 4"):
-        limits.check(FOUR_PICTURES, {"instances": ["!"] * 5})
+        request_limits.check(FOUR_PICTURES, {"instances": ["!"] * 5})
 
 
-POLICY = limits.of(archives.policy_card(limits={"max_pixels": 1000, "max_instances": 3}))
+POLICY = request_limits.of_card(archives.policy_card(limits={"max_pixels": 1000, "max_instances": 3}))
 ROW = [0.0, 0.0, 0.0, 0.0]
 
 
@@ -77,7 +77,7 @@ def dictionary(**parts: tuple[list[int], str]) -> dict[str, Any]:
     "payload", [ROW, [ROW] * 3, {"instances": [ROW] * 3}, {"observation": ROW}, {"position": 0}, 3]
 )
 def test_three_observations_are_within_a_limit_of_three(payload: Any) -> None:
-    limits.check(POLICY, payload)
+    request_limits.check(POLICY, payload)
 
 
 @pytest.mark.parametrize(
@@ -85,33 +85,33 @@ def test_three_observations_are_within_a_limit_of_three(payload: Any) -> None:
 )
 def test_four_observations_are_above_a_limit_of_three(payload: Any) -> None:
     with pytest.raises(TooLarge, match="4 instances, more than the 3"):
-        limits.check(POLICY, payload)
+        request_limits.check(POLICY, payload)
 
 
 def test_pictures_inside_of_observations_count_their_pixels() -> None:
-    found = limits.of(dictionary(camera=([3, 20, 20], "uint8"), speed=([2], "float32")))
-    limits.check(found, {"instances": [{}] * 2})
+    found = request_limits.of_card(dictionary(camera=([3, 20, 20], "uint8"), speed=([2], "float32")))
+    request_limits.check(found, {"instances": [{}] * 2})
     with pytest.raises(TooLarge, match="the 3 pictures have together 1200 pixels"):
-        limits.check(found, {"instances": [{}] * 3})
+        request_limits.check(found, {"instances": [{}] * 3})
 
 
 def test_a_part_that_is_named_instances_is_no_list_of_them() -> None:
-    found = limits.of(dictionary(instances=([9], "float32"), goal=([2], "float32")))
-    limits.check(found, {"instances": [0] * 9, "goal": [0, 0]})
+    found = request_limits.of_card(dictionary(instances=([9], "float32"), goal=([2], "float32")))
+    request_limits.check(found, {"instances": [0] * 9, "goal": [0, 0]})
 
 
 @pytest.mark.parametrize(("kind", "model"), [("vision", VisionModel), ("policy", PolicyModel)])
 def test_a_card_without_limits_has_those_that_the_settings_begin_with(kind: str, model: Any) -> None:
-    found, default = limits.of({"kind": kind}), model.model_fields["limits"].default
+    found, default = request_limits.of_card({"kind": kind}), model.model_fields["limits"].default
     assert (found.max_pixels, found.max_instances) == (default.max_pixels, default.max_instances)
 
 
 @pytest.mark.parametrize("card", [{}, {"kind": ["vision"]}, {"limits": "none"}, {"limits": {"max_pixels": "many"}}])
 def test_a_card_of_another_maker_has_the_limit_of_single_pictures(card: dict[str, Any]) -> None:
-    found = limits.of(card)
-    limits.check(found, {"instances": [0] * 100_000})
+    found = request_limits.of_card(card)
+    request_limits.check(found, {"instances": [0] * 100_000})
     with pytest.raises(TooLarge):
-        limits.check(found, flat_png(10_001, 10_000))
+        request_limits.check(found, flat_png(10_001, 10_000))
 
 
 def test_a_worker_keeps_to_the_limits_itself(vision_with: Load) -> None:
@@ -138,7 +138,7 @@ class Clock:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.now = 1_000_000.0
         self.worked = 0
-        patch.setattr(deadline, "time", SimpleNamespace(time=lambda: self.now))
+        patch.setattr(batch, "time", SimpleNamespace(time=lambda: self.now))
 
     def work(self) -> None:
         self.now += 1
@@ -156,13 +156,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def slow_decoder(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that goes on by a second for each picture that is decoded."""
-    decode = pictures.decode
+    decode = image_decode.decode
 
     def slow(*arguments: Any) -> Any:
         clock.work()
         return decode(*arguments)
 
-    monkeypatch.setattr(pictures, "decode", slow)
+    monkeypatch.setattr(image_decode, "decode", slow)
     return clock
 
 

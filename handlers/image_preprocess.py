@@ -1,13 +1,13 @@
 """Resize and centre crop on the integer grid of torchvision's `v2.Resize` and `v2.CenterCrop`, antialiased.
 
-torchvision resizes the whole picture to whole numbers of pixels and then cuts at a whole number; cutting first, with a
-box of any other position, gives another picture. So the grid is computed as torchvision does, and where the crop
-drops much of it, only the rest is resampled, from only the source pixels that it needs.
+torchvision resizes the full image to whole numbers of pixels and then crops at a whole number. Cropping first, at any
+other position, gives another image. So this module computes the same grid as torchvision. Where the crop drops much of
+it, only the rest is resampled, from only the source pixels that it needs.
 
-What is resampled whole is bit-equal to torchvision's. Elsewhere Pillow keeps the edges of the box in 32-bit floats, so
-a value that lies on the edge between two may be rounded the other way: by 1 of 255, at single values by 2. Photographs
-differ at fewer than 3 values in 1,000, drawn pictures at fewer than 10, and at most at 1 in 10, where a simple ratio of
-the sizes puts many values on an edge. `tests/handlers/test_preprocessing.py` measures and holds these bounds.
+An image that is resampled whole is bit-equal to torchvision's. Elsewhere Pillow keeps the edges of the box in 32-bit
+floats, so a value on the edge between two may be rounded the other way: by 1 of 255, at single values by 2. Photographs
+differ at fewer than 3 values in 1,000, drawings at fewer than 10, and at most at 1 in 10, where a simple ratio of the
+sizes puts many values on an edge. `tests/handlers/test_image_preprocess.py` measures and holds these bounds.
 """
 
 import math
@@ -19,11 +19,11 @@ from PIL import Image
 
 from handlers.card import Preprocessing
 
-# Pillow's filter, and how many source pixels it reaches on each side at scale 1.
+# Pillow's filter, and the number of source pixels that it reads on each side at scale 1.
 _FILTERS = {"bilinear": (Image.Resampling.BILINEAR, 1.0), "bicubic": (Image.Resampling.BICUBIC, 2.0)}
 
 WHOLE = 0.75
-"""Where the crop keeps at least this share of an axis, leaving the rest out saves little and costs bit-equality."""
+"""Where the crop keeps at least this share of an axis, skipping the rest saves little and loses bit-equality."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Axis:
 
     @property
     def cut(self) -> slice:
-        """Where the kept pixels lie among the resampled ones."""
+        """Slice of the kept pixels among the resampled ones."""
         first = self.kept.start - self.resampled.start
         return slice(first, first + len(self.kept))
 
@@ -86,24 +86,21 @@ class _Axis:
         return np.minimum(centres.astype(np.intp), self.source - 1)
 
 
-def apply(
-    picture: NDArray[np.uint8], settings: Preprocessing, whole: tuple[int, int] | None = None
-) -> NDArray[np.uint8]:
-    """Return the picture as the network takes it.
+def apply(image: NDArray[np.uint8], settings: Preprocessing, whole: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Resize and crop an image, uint8 [height, width, 3] of any size, to uint8 [H, W, 3] of `settings.size`.
 
-    `picture` is uint8 [height, width, 3] of any size, the result uint8 [H, W, 3] of `settings.size`. Scaling, mean and
-    deviation are not applied here: the network does that itself, in every format. `whole` is the size of the picture
-    that `picture` is a reduced copy of: its grid is the one that counts.
+    The network scales and normalises the values itself, in every format. `whole` is the size of the full image where
+    `image` is a reduced copy of it; its grid is used.
     """
-    sizes = picture.shape[0], picture.shape[1]
+    sizes = image.shape[0], image.shape[1]
     kept = grid(whole or sizes, settings)
     rows, columns = (_Axis(*axis) for axis in zip(sizes, kept, settings.size, strict=True))
     if settings.interpolation == "nearest":
-        result = picture[np.ix_(rows.nearest(), columns.nearest())]
+        result = image[np.ix_(rows.nearest(), columns.nearest())]
     elif isinstance(settings.resize, int):
-        result = _resize_part(picture, rows, columns, settings.interpolation)[rows.cut, columns.cut]
+        result = _resize_part(image, rows, columns, settings.interpolation)[rows.cut, columns.cut]
     else:
-        result = _resize_whole(picture, settings.resize, settings.interpolation)
+        result = _resize_whole(image, settings.resize, settings.interpolation)
         result = result[rows.kept.start : rows.kept.stop, columns.kept.start : columns.kept.stop]
     if result.shape[:2] == settings.size:
         return result
@@ -111,7 +108,7 @@ def apply(
 
 
 def grid(size: tuple[int, int], settings: Preprocessing) -> tuple[int, int]:
-    """Return the size to which torchvision resizes a whole picture of this size, before it crops."""
+    """Return the size to which torchvision resizes an image of this size before it crops."""
     if not isinstance(settings.resize, int):
         return settings.resize
     height, width = size
@@ -119,18 +116,18 @@ def grid(size: tuple[int, int], settings: Preprocessing) -> tuple[int, int]:
     return (longer, settings.resize) if height >= width else (settings.resize, longer)
 
 
-def _resize_whole(picture: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), _FILTERS[interpolation][0]))
+def _resize_whole(image: NDArray[np.uint8], size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), _FILTERS[interpolation][0]))
 
 
-def _resize_part(picture: NDArray[np.uint8], rows: _Axis, columns: _Axis, interpolation: str) -> NDArray[np.uint8]:
+def _resize_part(image: NDArray[np.uint8], rows: _Axis, columns: _Axis, interpolation: str) -> NDArray[np.uint8]:
     resampling, support = _FILTERS[interpolation]
     height, width = rows.window(support), columns.window(support)
-    part = Image.fromarray(np.ascontiguousarray(picture[height, width]))
+    part = Image.fromarray(np.ascontiguousarray(image[height, width]))
     left, right = columns.box(width)
     top, bottom = rows.box(height)
     wide, tall = len(columns.resampled), len(rows.resampled)
-    # Values are rounded between the two directions, so their order is the one that Pillow has for the whole picture.
+    # Values are rounded between the two directions, so they follow the order that Pillow uses for the full image.
     # In one call Pillow would choose by the box.
     if _rows_first(rows, columns):
         part = part.resize((part.width, tall), resampling, box=(0, top, part.width, bottom))
@@ -140,5 +137,5 @@ def _resize_part(picture: NDArray[np.uint8], rows: _Axis, columns: _Axis, interp
 
 
 def _rows_first(rows: _Axis, columns: _Axis) -> bool:
-    """Say whether Pillow resizes the rows of the whole picture before its columns: where it drops far more of them."""
+    """Return true where Pillow resizes the rows of the full image before its columns, dropping far more of them."""
     return rows.grid < rows.source and rows.source - rows.grid > 2 * (columns.source - columns.grid)

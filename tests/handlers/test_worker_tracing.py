@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from handlers.spans import Spans
+from handlers.worker_tracing import SpanRecorder
 from settings.load import ROOT
 from tests.handlers.archives import png
 from tests.handlers.worker import Worker, picture
@@ -40,7 +40,7 @@ class Traced:
 def traced(vision: Worker) -> Traced:
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    vision.service._entry_point.__self__.spans = Spans(provider, "colours", "1.0")
+    vision.service._entry_point.__self__.tracer = SpanRecorder(provider, "colours", "1.0")
     return Traced(vision, exporter)
 
 
@@ -112,14 +112,14 @@ def test_a_fault_in_drawing_costs_no_answer(traced: Traced, monkeypatch: pytest.
         raise RuntimeError("no spans today")
 
     monkeypatch.setattr(TracerProvider, "get_tracer", broken)
-    monkeypatch.setattr("handlers.spans.Stages.named", broken)
+    monkeypatch.setattr("handlers.worker_tracing.BatchTimeline.named", broken)
     assert traced.worker.one(picture(RED, traceparent=parent(1))).status == 200
 
 
 def run(program: str, **env: str) -> str:
     """What a program of its own prints, as a worker would: JSON lines, among them what it says itself."""
     around = "import logging, sys\nlogging.basicConfig(stream=sys.stdout, format='%(message)s', level=logging.INFO)\n"
-    around += "from handlers import json_log, tracing\njson_log.configure_worker('digits', '1.0')\n"
+    around += "from handlers import json_log, telemetry\njson_log.configure_worker('digits', '1.0')\n"
     done = subprocess.run(
         [sys.executable, "-c", around + program],
         cwd=ROOT,
@@ -135,16 +135,16 @@ LOADED = "print([name for name in ('opentelemetry', 'torch', 'requests') if name
 
 
 def test_where_no_collector_is_named_nothing_of_it_is_imported() -> None:
-    assert run(f"assert tracing.spans_for('digits', '1.0') is None\n{LOADED}", **{ENDPOINT: ""}) == "[]\n"
+    assert run(f"assert telemetry.open_tracer('digits', '1.0') is None\n{LOADED}", **{ENDPOINT: ""}) == "[]\n"
 
 
 def test_tracing_needs_no_torch() -> None:
-    program = f"assert tracing.spans_for('digits', '1.0') is not None\n{LOADED}"
+    program = f"assert telemetry.open_tracer('digits', '1.0') is not None\n{LOADED}"
     assert "torch" not in run(program, **{ENDPOINT: "http://127.0.0.1:1/v1/traces"})
 
 
 def test_without_its_library_a_worker_says_so_once_and_serves_on() -> None:
-    program = "sys.modules['opentelemetry'] = None\nassert tracing.spans_for('digits', '1.0') is None"
+    program = "sys.modules['opentelemetry'] = None\nassert telemetry.open_tracer('digits', '1.0') is None"
     [line] = run(program, **{ENDPOINT: "http://127.0.0.1:1/v1/traces"}).splitlines()
     found = json.loads(line)
     assert (found["level"], found["event"], found["model"]) == ("warning", "tracing_unavailable", "digits")
@@ -166,7 +166,7 @@ context = SimpleNamespace(
     get_all_request_header=lambda index: {}, get_response_status=lambda index: (200, ''),
     set_response_header=lambda *_: None,
 )
-tracing.spans_for('digits', '1.0').batch(context, Forwarded(({},), 0.0, 0.0), 0.001)
+telemetry.open_tracer('digits', '1.0').batch(context, Forwarded(({},), 0.0, 0.0), 0.001)
 """
 
 

@@ -1,19 +1,19 @@
-"""Picture bytes → 8-bit RGB, opaque and upright: one full decode.
+"""Image bytes → 8-bit RGB, opaque and upright, by one full decode.
 
-Pillow reads the header: format, size, orientation. The pixels of ordinary JPEGs come from simplejpeg, whose
-libjpeg-turbo gives the same values in less time; all others, and every JPEG it hesitates about, come from Pillow.
+Pillow reads the header: format, size, orientation. simplejpeg decodes the pixels of ordinary JPEGs, because its
+libjpeg-turbo gives the same values in less time. Pillow decodes all other files, and the JPEGs that simplejpeg refuses.
 
-What has no 8-bit RGB of its own follows these rules:
+Images without 8-bit RGB follow these rules:
 
-    transparent    laid on the background, before anything is resized: hidden colours do not count, nor bleed in
-    grey, 9 to 16  value / white x 255, rounded; white is the largest value of the file's bits, or what the card states
-    grey, 32       the same with the card's white, which may be 1.0; refused where the card states none
+    transparent    pasted on the background before resizing, so that hidden colours neither count nor bleed in
+    grey, 9 to 16  value / white x 255, rounded; white is the largest value of the file's bits, or the card's value
+    grey, 32       the same with the card's white, which may be 1.0; refused where the card has none
     colour, 16     the high byte of each channel, as Pillow reads it
     CMYK, YCCK     Pillow's conversion without a colour profile; L*a*b* by LittleCMS; embedded profiles are not applied
     several        the first frame or page
 
-Where the card allows it, ordinary JPEGs are read at a half, a quarter or an eighth of their size, which libjpeg does
-inside its cosine transform. That is another picture than the whole one resized, so an archive has to earn it.
+Where the card allows it, ordinary JPEGs are decoded at a half, a quarter or an eighth of their size, inside libjpeg's
+cosine transform. The result differs from the full image resized, so the build of an archive has to measure it first.
 """
 
 import io
@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from handlers import picture_header
+from handlers import encoded_image
 from handlers.card import Reduced
 from handlers.errors import InvalidFields, TooLarge, UnreadableInput
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_SIDE = 65_535
-"""Longest side in pixels: JPEG's own limit. Longer ones are threads whose resampling needs gigabytes."""
+"""The longest side in pixels, JPEG's own limit. Thin images beyond it need gigabytes to resample."""
 
-# What Pillow's plugins raise on files that are cut short or damaged.
+# Errors of Pillow's plugins on files that are cut off or damaged.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -47,7 +47,7 @@ _READ_TAGS = _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _SIGNED = 2
 _ROWS = 256
 
-# EXIF orientation → how to turn the stored picture upright (Exif 2.3, table 6).
+# EXIF orientation → the transposition that turns the stored image upright (Exif 2.3, table 6).
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,11 +66,11 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How pictures are read: the most pixels, what lies behind transparent ones, and the value that is white.
+class DecodeRules:
+    """DecodeRules of decoding: the most pixels, the colour behind transparent images, and the value of white.
 
-    `background` is RGB, None refuses transparent pictures. `white` is of grey pictures with more than 8 bits; None
-    takes what the format says.
+    `background` is RGB; None refuses transparent images. `white` applies to grey images of more than 8 bits; None takes
+    it from the format.
     """
 
     max_pixels: int
@@ -80,46 +80,46 @@ class Rules:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduced decode: its level, and the size of the resized whole picture before the crop, given the picture's."""
+    """A reduced decode: its level, and a function from an image's size to its resized size before the crop."""
 
     level: Reduced
     grid: Callable[[Size], Size]
 
     def least(self, height: int, width: int) -> Size:
-        """Smallest size at which a picture of this size may be read."""
+        """Return the smallest size at which an image of this size may be decoded."""
         rows, columns = self.grid((height, width))
         return min(height, self.level.margin * rows), min(width, self.level.margin * columns)
 
 
-def decode(data: bytes | bytearray, rules: Rules) -> NDArray[np.uint8]:
-    """Decode the first frame of a picture to uint8 [height, width, 3], RGB, turned as its EXIF orientation says.
+def decode(data: bytes | bytearray, rules: DecodeRules) -> NDArray[np.uint8]:
+    """Decode the first frame of an image to uint8 [height, width, 3], RGB, turned by its EXIF orientation.
 
-    Raises TooLarge before decoding, UnreadableInput for what is empty, truncated, damaged or no picture, InvalidFields
-    where the file does not say which value is white.
+    Raises TooLarge before decoding, UnreadableInput for data that is empty, truncated, damaged or no image, and
+    InvalidFields where the file does not define the value of white.
     """
     return decode_reduced(data, rules, None)[0]
 
 
 def decode_reduced(
-    data: bytes | bytearray, rules: Rules, reduction: Reduction | None
+    data: bytes | bytearray, rules: DecodeRules, reduction: Reduction | None
 ) -> tuple[NDArray[np.uint8], Size]:
-    """Decode like `decode`, ordinary JPEGs at reduced size; the second part is the size that the whole picture has."""
+    """Decode like `decode`, ordinary JPEGs at reduced size; also return the size of the full image."""
     with _opened(data, rules) as image:
         pixels = _decode_jpeg(data, image, reduction) if image.format in ("JPEG", "MPO") else None
         if pixels is None:
-            pixels = np.asarray(_shown(image, data, rules))
+            pixels = np.asarray(_rgb(image, data, rules))
             return pixels, (pixels.shape[0], pixels.shape[1])
         return pixels, _turned(image.height, image.width, _orientation(image))
 
 
-def shown(data: bytes | bytearray, rules: Rules) -> Image.Image:
-    """Decode like `decode`, every format with Pillow alone; the reference for what simplejpeg decodes."""
+def decode_with_pillow(data: bytes | bytearray, rules: DecodeRules) -> Image.Image:
+    """Decode like `decode`, every format with Pillow alone; the reference for simplejpeg's pixels."""
     with _opened(data, rules) as image:
-        return _shown(image, data, rules)
+        return _rgb(image, data, rules)
 
 
 def from_values(values: NDArray[np.float64], max_pixels: int) -> NDArray[np.uint8]:
-    """Turn numbers of shape [height, width] or [height, width, 3] into a picture; raises ValueError or TooLarge."""
+    """Turn numbers of shape [height, width] or [height, width, 3] into an image; raises ValueError or TooLarge."""
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
         raise ValueError(f"shape {list(values.shape)} is neither [height, width] nor [height, width, 3]")
     if values.size == 0:
@@ -132,22 +132,22 @@ def from_values(values: NDArray[np.float64], max_pixels: int) -> NDArray[np.uint
 
 
 @contextmanager
-def _opened(data: bytes | bytearray, rules: Rules) -> Iterator[Image.Image]:
-    """Open a picture whose header and structure keep to the limits."""
+def _opened(data: bytes | bytearray, rules: DecodeRules) -> Iterator[Image.Image]:
+    """Open an image whose header and structure are within the limits."""
     if not data:
         raise UnreadableInput("the picture is empty")
-    size = picture_header.size_of(data)
+    size = encoded_image.size_of(data)
     if size is not None:
         _check_size(*size, rules.max_pixels)
-    picture_header.check(data, rules.max_pixels)
+    encoded_image.check_structure(data, rules.max_pixels)
     with warnings.catch_warnings():
-        # Pillow's warnings about a client's file (odd EXIF, broken tags) are no news to the operator.
+        # The operator needs no warnings about a client's file (odd EXIF, broken tags).
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        # Pillow's limit makes way where this one is higher.
+        # Raise Pillow's own limit where this one is higher.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, rules.max_pixels)
         with _open(data) as image:
-            # What was announced has been counted with the rest of the request, so nothing larger is decoded.
+            # The announced size was counted with the rest of the request, so nothing larger is decoded.
             if size is None or image.width * image.height > size[0] * size[1]:
                 raise UnreadableInput("the picture is larger than its header says")
             yield image
@@ -172,7 +172,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _decode_jpeg(data: bytes | bytearray, image: Image.Image, reduction: Reduction | None) -> NDArray[np.uint8] | None:
-    """Decode with simplejpeg what both readers see the same way; None leaves the picture to Pillow."""
+    """Decode with simplejpeg where both decoders agree on the header; None leaves the image to Pillow."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
         if (width, height) != image.size or colorspace not in ("YCbCr", "Gray", "RGB"):
@@ -189,13 +189,13 @@ def _decode_jpeg(data: bytes | bytearray, image: Image.Image, reduction: Reducti
 def _options(reduction: Reduction, height: int, width: int, orientation: int) -> dict[str, bool | int]:
     least = _turned(*reduction.least(*_turned(height, width, orientation)), orientation)
     level = reduction.level
-    # simplejpeg takes the smallest size that is not below these.
+    # simplejpeg selects the smallest size that is not below these.
     size = {"min_height": least[0], "min_width": least[1]}
     return size | {"fastdct": level.fast_transform, "fastupsample": level.fast_upsampling}
 
 
 def _turned(height: int, width: int, orientation: int) -> Size:
-    """Size of a stored picture as it is seen, and of a seen one as it is stored."""
+    """Convert between the size of an image as stored and as displayed, in either direction."""
     return (width, height) if orientation in SIDEWAYS else (height, width)
 
 
@@ -203,10 +203,10 @@ def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGED:
-        return 1  # a broken tag does not spoil the picture
+        return 1  # a broken tag does not make the image unreadable
 
 
-def _shown(image: Image.Image, data: bytes | bytearray, rules: Rules) -> Image.Image:
+def _rgb(image: Image.Image, data: bytes | bytearray, rules: DecodeRules) -> Image.Image:
     try:
         image.load()
         tags = {tag: image.tag_v2.get(tag) for tag in _READ_TAGS} if isinstance(image, TiffImageFile) else {}
@@ -227,7 +227,7 @@ def _shown(image: Image.Image, data: bytes | bytearray, rules: Rules) -> Image.I
 
 
 def _opaque(image: Image.Image, background: tuple[int, int, int] | None) -> Image.Image:
-    """Lay a picture on a background."""
+    """Paste an image on a background."""
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
@@ -240,7 +240,7 @@ def _opaque(image: Image.Image, background: tuple[int, int, int] | None) -> Imag
 
 
 def _correct_transparency(image: Image.Image, depth: int) -> None:
-    """Bring the one transparent colour of a PNG to the scale of its decoded pixels, which Pillow leaves to others."""
+    """Convert the transparent colour of a PNG to the scale of its decoded pixels, which Pillow does not do."""
     colour = image.info["transparency"]
     if image.mode == "RGB" and depth == 16:
         raise InvalidFields("a PNG of 16-bit colours with one transparent colour is not read; send 8 bits")
@@ -249,14 +249,14 @@ def _correct_transparency(image: Image.Image, depth: int) -> None:
 
 
 def _scaled(image: Image.Image, tags: Mapping[int, Any], stated: float | None) -> Image.Image:
-    """Scale a grey picture of more than 8 bits to 8, by the value that is white; one transparent value is kept."""
+    """Scale a grey image of more than 8 bits to 8 by the value of white, and keep one transparent value."""
     white = stated if stated is not None else _white(image, tags)
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= white):  # nan included
         raise InvalidFields(f"the picture's values reach from {low:g} to {high:g}, outside of 0 to {white:g}")
     grey = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _ROWS):  # in parts: a number here takes eight bytes
+    for start in range(0, len(values), _ROWS):  # in parts, because each number takes eight bytes here
         part = slice(start, start + _ROWS)
         grey[part] = np.floor(values[part] * 255.0 / white + 0.5)
     if tags.get(_PHOTOMETRIC) == 0:
@@ -269,7 +269,7 @@ def _scaled(image: Image.Image, tags: Mapping[int, Any], stated: float | None) -
 
 
 def _white(image: Image.Image, tags: Mapping[int, Any]) -> float:
-    """Return the largest value of the bits that the file declares: a PNG's are 16, a TIFF may have fewer."""
+    """Return the largest value of the file's bits: 16 in a PNG, perhaps fewer in a TIFF."""
     if image.mode in ("I", "F"):
         raise InvalidFields(
             "a grey picture of 32-bit or signed numbers does not say which of them is white: "

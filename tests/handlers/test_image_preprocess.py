@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from handlers import preprocessing
+from handlers import image_preprocess
 from handlers.card import Preprocessing
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.sample_requests import image
@@ -57,7 +57,7 @@ def differing(
 ) -> NDArray[np.int64]:
     pixels = noise(*size) if pixels is None else pixels
     expected = reference(pixels, resize, crop, name)
-    result = preprocessing.apply(pixels, Preprocessing(resize, name, crop))  # type: ignore[arg-type]  # a parameter
+    result = image_preprocess.apply(pixels, Preprocessing(resize, name, crop))  # type: ignore[arg-type]  # a parameter
     assert result.dtype == np.uint8
     assert result.shape == expected.shape
     return np.asarray(np.abs(result.astype(np.int64) - expected))
@@ -131,5 +131,5 @@ def test_a_tall_picture_is_resized_in_the_order_of_the_whole(size: Size, resize:
 
 
 def test_a_long_thin_picture_is_not_resized_as_a_whole() -> None:
-    result = preprocessing.apply(noise(1, 60_000), Preprocessing(256, "bilinear", (224, 224)))
+    result = image_preprocess.apply(noise(1, 60_000), Preprocessing(256, "bilinear", (224, 224)))
     assert result.shape == (224, 224, 3)

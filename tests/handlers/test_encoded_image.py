@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers import picture_header, pictures
+from handlers import encoded_image, image_decode
 from handlers.errors import TooLarge, UnreadableInput
-from handlers.pictures import Rules
+from handlers.image_decode import DecodeRules
 from tests.handlers.archives import encoded
 from tests.handlers.files import (
     chunk,
@@ -25,7 +25,7 @@ from tests.handlers.files import (
 
 MANY = 10**7
 PIXELS = np.zeros((45, 123, 3), dtype=np.uint8)
-MOST = picture_header.MOST_SEGMENTS
+MOST = encoded_image.MOST_SEGMENTS
 
 SIZES = {
     "png": encoded(PIXELS, "PNG"),
@@ -46,23 +46,23 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_size_is_read_of_every_format(name: str) -> None:
-    assert picture_header.size_of(SIZES[name]) == (123, 45)
-    assert pictures.decode(SIZES[name], Rules(MANY)).shape == PIXELS.shape
+    assert encoded_image.size_of(SIZES[name]) == (123, 45)
+    assert image_decode.decode(SIZES[name], DecodeRules(MANY)).shape == PIXELS.shape
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_size_of_a_header_cut_short_is_unknown(name: str) -> None:
     for length in range(len(SIZES[name])):
-        assert picture_header.size_of(SIZES[name][:length]) in (None, (123, 45))
-        picture_header.check(SIZES[name][:length], MANY)
+        assert encoded_image.size_of(SIZES[name][:length]) in (None, (123, 45))
+        encoded_image.check_structure(SIZES[name][:length], MANY)
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\xff\xd8\xff\xda", b"\xff\xd8\xff\xff", b"RIFF1234WEBPABCD", b"II*\0"]
 )
 def test_what_is_no_picture_has_no_size(data: bytes) -> None:
-    assert picture_header.size_of(data) is None
-    picture_header.check(data, MANY)
+    assert encoded_image.size_of(data) is None
+    encoded_image.check_structure(data, MANY)
 
 
 def chunks(kind: bytes, count: int, data: bytes = b"") -> bytes:
@@ -96,7 +96,7 @@ BUILT = {
     "png-chunks": small(chunks(b"abCd", MOST)),
     "png-chunks-behind": small(after=chunks(b"abCd", MOST)),
     "png-two-profiles": small(chunks(b"iCCP", 2, PROFILE)),
-    "png-parts": small(chunks(b"IDAT", picture_header.MOST_PARTS)),
+    "png-parts": small(chunks(b"IDAT", encoded_image.MOST_PARTS)),
     "jpeg-segments": jpeg(b"\xff\xe5\0\2" * MOST),
     "jpeg-filled": jpeg(b"\xff" * MOST),
     "jpeg-scans": with_scans(40, 100),
@@ -105,19 +105,19 @@ BUILT = {
     "gif-junk": gif_file(b"\0" * (MOST + 1)),
     "tiff-tags": tiff_file(8, 8, 8, bytes(64), {40_000 + tag: 1 for tag in range(MOST)}),
     "tiff-tile": tiff_file(8, 8, 8, bytes(64), {322: 16_000, 323: 16_000}),
-    "bmp-runs": run_length_bmp(1000, 1000, b"\1\5" * picture_header.MOST_RLE_BYTES),
+    "bmp-runs": run_length_bmp(1000, 1000, b"\1\5" * encoded_image.MOST_RLE_BYTES),
 }
 
 
 @pytest.mark.parametrize("name", FINE)
 def test_a_file_with_much_beside_its_pixels_is_read(name: str) -> None:
-    assert pictures.decode(FINE[name], Rules(MANY)).ndim == 3
+    assert image_decode.decode(FINE[name], DecodeRules(MANY)).ndim == 3
 
 
 @pytest.mark.parametrize("name", BUILT)
 def test_a_file_that_is_built_to_waste_time_is_refused(name: str) -> None:
     with pytest.raises(TooLarge, match=r"accepted|save it"):
-        pictures.decode(BUILT[name], Rules(MANY))
+        image_decode.decode(BUILT[name], DecodeRules(MANY))
 
 
 def jpeg_in_tiff(side: int) -> bytes:
@@ -127,13 +127,13 @@ def jpeg_in_tiff(side: int) -> bytes:
 
 
 def test_the_parts_of_a_tiff_may_have_a_scan_each() -> None:
-    assert pictures.decode(jpeg_in_tiff(2000), Rules(4 * 10**6)).shape == (2000, 2000, 3)
+    assert image_decode.decode(jpeg_in_tiff(2000), DecodeRules(4 * 10**6)).shape == (2000, 2000, 3)
 
 
 def test_more_scans_than_parts_of_a_tiff_are_refused() -> None:
     data = jpeg_in_tiff(1000)
     with pytest.raises(TooLarge, match="scans"):
-        pictures.decode(data + b"\xff\xda" * 32 * data.count(b"\xff\xda"), Rules(10**6))
+        image_decode.decode(data + b"\xff\xda" * 32 * data.count(b"\xff\xda"), DecodeRules(10**6))
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
@@ -142,14 +142,14 @@ def test_texts_that_unpack_to_gigabytes_are_refused(kind: bytes) -> None:
     bomb = small(chunk(kind, text + zlib.compress(bytes(10**8), 9)))
     assert len(bomb) < 10**6
     with pytest.raises(UnreadableInput, match="not a picture"):
-        pictures.decode(bomb, Rules(MANY))
+        image_decode.decode(bomb, DecodeRules(MANY))
 
 
 def test_pixels_that_unpack_to_more_than_announced_are_left_packed() -> None:
     bomb = flat_png(8, 8)
     start = bomb.index(b"IDAT") - 4
     packed = chunk(b"IDAT", zlib.compress(bytes(10**8), 9))
-    assert pictures.decode(bomb[:start] + packed + chunk(b"IEND", b""), Rules(MANY)).shape == (8, 8, 3)
+    assert image_decode.decode(bomb[:start] + packed + chunk(b"IEND", b""), DecodeRules(MANY)).shape == (8, 8, 3)
 
 
 def test_a_picture_larger_than_its_header_says_is_refused() -> None:
@@ -157,4 +157,4 @@ def test_a_picture_larger_than_its_header_says_is_refused() -> None:
     data = gif_file(b"")
     start = data.index(b"\x2c") + 1
     with pytest.raises(UnreadableInput, match="larger than its header says"):
-        pictures.decode(data[:start] + frame + data[start + 8 :], Rules(MANY))
+        image_decode.decode(data[:start] + frame + data[start + 8 :], DecodeRules(MANY))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from handlers import pictures
+from handlers import image_decode
 from handlers.card import Reduced
 from handlers.errors import RequestError, TooLarge, UnreadableInput
-from handlers.pictures import Reduction, Rules
+from handlers.image_decode import DecodeRules, Reduction
 from tests.handlers.archives import encoded, noise
 
-MANY = Rules(10**7)
+MANY = DecodeRules(10**7)
 PIXELS = noise(41, 67)
 GREY = PIXELS[:, :, 0].copy()
 ALPHA = np.dstack([PIXELS, GREY])
@@ -79,7 +79,7 @@ def test_a_picture_is_what_pillow_shows_on_white(name: str) -> None:
     seen = Image.open(io.BytesIO(READABLE[name])).convert("RGBA")
     expected = np.asarray(Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB"))
     for data in (READABLE[name], bytearray(READABLE[name])):
-        result = pictures.decode(data, MANY)
+        result = image_decode.decode(data, MANY)
         assert result.dtype == np.uint8
         assert result.shape == expected.shape
         exact = not name.startswith("jpeg") and "alpha" not in name
@@ -87,7 +87,7 @@ def test_a_picture_is_what_pillow_shows_on_white(name: str) -> None:
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
-    result = pictures.decode(animated("GIF"), MANY)
+    result = image_decode.decode(animated("GIF"), MANY)
     assert np.abs(result.astype(int) - PIXELS).mean() < 20
 
 
@@ -98,7 +98,7 @@ def test_a_picture_is_turned_upright(orientation: int, form: str) -> None:
     corner[:16, :16] = 255  # white at the top left as stored
     exif = Image.Exif()
     exif[0x0112] = orientation
-    result = pictures.decode(encoded(corner, form, exif=exif), MANY)
+    result = image_decode.decode(encoded(corner, form, exif=exif), MANY)
     rows, columns = np.nonzero(result[:, :, 0] > 200)
     # Exif 2.3: where the 0th row and the 0th column of the stored picture are seen.
     seen = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left",
@@ -110,7 +110,7 @@ def test_a_picture_is_turned_upright(orientation: int, form: str) -> None:
 
 
 def test_a_broken_orientation_does_not_spoil_a_picture() -> None:
-    result = pictures.decode(encoded(PIXELS, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken"), MANY)
+    result = image_decode.decode(encoded(PIXELS, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken"), MANY)
     assert result.shape == PIXELS.shape
 
 
@@ -151,18 +151,18 @@ REFUSED = {
 def test_what_is_no_picture_is_refused(name: str) -> None:
     data, error = REFUSED[name]
     with pytest.raises(error):
-        pictures.decode(data, MANY)
+        image_decode.decode(data, MANY)
 
 
 def test_the_pixel_limit_itself_is_allowed() -> None:
-    assert pictures.decode(READABLE["png"], Rules(41 * 67)).shape == PIXELS.shape
+    assert image_decode.decode(READABLE["png"], DecodeRules(41 * 67)).shape == PIXELS.shape
     with pytest.raises(TooLarge, match="67 x 41 pixels"):
-        pictures.decode(READABLE["png"], Rules(41 * 67 - 1))
+        image_decode.decode(READABLE["png"], DecodeRules(41 * 67 - 1))
 
 
 def outcome(data: bytes) -> int:
     try:
-        return pictures.decode(data, MANY).ndim
+        return image_decode.decode(data, MANY).ndim
     except RequestError as error:
         return error.status
 
@@ -178,8 +178,8 @@ def test_no_damage_raises_anything_but_the_kits_errors(name: str) -> None:
 
 
 def test_values_become_a_picture() -> None:
-    assert (pictures.from_values(PIXELS.astype(float), MANY.max_pixels) == PIXELS).all()
-    assert (pictures.from_values(GREY.astype(float), MANY.max_pixels) == GREY[:, :, None]).all()
+    assert (image_decode.from_values(PIXELS.astype(float), MANY.max_pixels) == PIXELS).all()
+    assert (image_decode.from_values(GREY.astype(float), MANY.max_pixels) == GREY[:, :, None]).all()
 
 
 PHOTOGRAPH = noise(400, 600)
@@ -189,7 +189,7 @@ QUARTER = Reduction(Reduced(1, True, True), lambda size: (size[0] // 4, size[1] 
 @pytest.mark.parametrize("kind", ["baseline", "progressive"])
 def test_a_reduced_jpeg_is_small_and_looks_alike(kind: str) -> None:
     data = encoded(PHOTOGRAPH, "JPEG", quality=90, progressive=kind == "progressive")
-    small, whole = pictures.decode_reduced(data, MANY, QUARTER)
+    small, whole = image_decode.decode_reduced(data, MANY, QUARTER)
     assert (small.shape, whole) == ((100, 150, 3), (400, 600))
     expected = np.asarray(Image.fromarray(PHOTOGRAPH).resize((150, 100), Image.Resampling.BOX))
     assert np.abs(small.astype(int) - expected).mean() < 8
@@ -200,8 +200,8 @@ def test_a_reduced_jpeg_is_turned_as_the_whole_one(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(PHOTOGRAPH, "JPEG", exif=exif)
-    small, whole = pictures.decode_reduced(data, MANY, QUARTER)
-    upright = pictures.decode(data, MANY)
+    small, whole = image_decode.decode_reduced(data, MANY, QUARTER)
+    upright = image_decode.decode(data, MANY)
     assert whole == upright.shape[:2]
     assert small.shape[:2] == (whole[0] // 4, whole[1] // 4)
     expected = np.asarray(Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX))
@@ -211,18 +211,18 @@ def test_a_reduced_jpeg_is_turned_as_the_whole_one(orientation: int) -> None:
 @pytest.mark.parametrize("name", READABLE)
 def test_what_is_no_ordinary_jpeg_or_too_small_is_read_whole(name: str) -> None:
     asked = Reduction(Reduced(1, False, False), lambda size: size)
-    found, whole = pictures.decode_reduced(READABLE[name], MANY, asked)
+    found, whole = image_decode.decode_reduced(READABLE[name], MANY, asked)
     assert whole == found.shape[:2]
-    assert (found == pictures.decode(READABLE[name], MANY)).all()
+    assert (found == image_decode.decode(READABLE[name], MANY)).all()
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused_is_refused_at_reduced_size(name: str) -> None:
     data, error = REFUSED[name]
     with pytest.raises(error):
-        pictures.decode_reduced(data, MANY, QUARTER)
+        image_decode.decode_reduced(data, MANY, QUARTER)
 
 
 def test_the_pixel_limit_is_that_of_the_whole_picture() -> None:
     with pytest.raises(TooLarge):
-        pictures.decode_reduced(encoded(PHOTOGRAPH, "JPEG"), Rules(400 * 600 - 1), QUARTER)
+        image_decode.decode_reduced(encoded(PHOTOGRAPH, "JPEG"), DecodeRules(400 * 600 - 1), QUARTER)

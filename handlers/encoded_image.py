@@ -1,31 +1,36 @@
-"""A picture file's structure, read without a decoder: its size, and that it is not built to waste time.
+"""Image files and images sent as base64, read without a decoder: their size, and bounds on what a decoder has to do.
 
-A few bytes can announce gigabytes, and decoders walk every segment, unpack every colour profile and run through every
-scan, however many a file has. So these are bounded first. Gateway and worker share the module; it needs the standard
-library only.
+A few bytes can announce gigabytes, and decoders visit every segment, unpack every colour profile and decode every scan,
+however many a file has. So the header is read first and the number of these parts is bounded. Text is base64, with or
+without a data URL in front. Gateway and worker share this module; it needs the standard library only.
 """
 
+import base64
 import re
 import struct
 from collections.abc import Iterator
 
-from handlers.errors import TooLarge
+from handlers.errors import TooLarge, UnreadableInput, WrongMediaType
 
 MOST_SEGMENTS = 4096
-"""Segments, blocks or tags beside the pixels. Cameras and editors write some dozens, a colour profile up to 255."""
+"""The most segments, blocks or tags beside the pixels. Cameras write some dozens, a colour profile takes up to 255."""
 MOST_PARTS = 32_768
-"""Parts of a PNG's pixels. Encoders cut them at 8 kilobytes and more."""
-
+"""The most parts of a PNG's pixels. Encoders make parts of 8 kilobytes and more."""
 MOST_SCANS = 32
-"""Passes over a JPEG, each of which costs as much as decoding it once. Progressive ones have about ten."""
+"""The most scans of a JPEG, each of which costs as much as decoding it once. Progressive files have about ten."""
 MOST_RLE_BYTES = 2**20
-"""Bytes of a run-length coded BMP, which Pillow decodes in Python, run by run."""
+"""The most bytes of a run-length coded BMP, which Pillow decodes in Python, run by run."""
+
+_HEADER_CHARACTERS = 4096
+"""Characters of base64 that hold the header of nearly every image."""
+# The characters of base64; the files of every image format begin with other bytes.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]+")
 
 Data = bytes | bytearray
 _WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
 _STRIPS = (273, 324)
 _JPEG_IN_TIFF = (6, 7)
-# A JPEG's marker that is neither an escaped 0xFF nor one without a length: inside of a scan only these stand.
+# A marker of a JPEG that is neither an escaped 0xFF nor one without a length: only those two occur inside a scan.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 
@@ -48,12 +53,15 @@ def size_of(data: Data) -> tuple[int, int] | None:
         if data[:2] in (b"II", b"MM"):
             return _tiff(data)
     except (struct.error, IndexError):
-        pass  # cut short in its header: the decoder says so
+        pass  # cut off in its header: the decoder reports it
     return None
 
 
-def check(data: Data, max_pixels: int) -> None:
-    """Raise TooLarge for a file whose structure costs a decoder far more than its pixels; a tile has `max_pixels`."""
+def check_structure(data: Data, max_pixels: int) -> None:
+    """Raise TooLarge for a file whose structure costs a decoder far more than its pixels.
+
+    A tile of a TIFF may have `max_pixels`.
+    """
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             _check_png(data)
@@ -67,7 +75,44 @@ def check(data: Data, max_pixels: int) -> None:
         elif data[:2] in (b"II", b"MM"):
             _check_tiff(data, max_pixels)
     except (struct.error, IndexError):
-        pass  # cut short: the decoder says so
+        pass  # cut off: the decoder reports it
+
+
+def decode_text(text: str) -> tuple[str, bytes]:
+    """Return the media type, "" where none is given, and the bytes of an image sent as text.
+
+    A data URL is that of RFC 2397: data:[image/...][;name=value...];base64,... The base64 may contain line breaks, as
+    mail and command-line tools write it. Raises WrongMediaType or UnreadableInput.
+    """
+    media_type, encoded = _split(text)
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        try:
+            data = base64.b64decode("".join(encoded.split()), validate=True)
+        except ValueError:
+            raise UnreadableInput("the picture's base64 is broken") from None
+    if not data:
+        raise UnreadableInput("the picture is empty")
+    return media_type, data
+
+
+def is_text(data: Data) -> bool:
+    """Return true for bytes that are an image sent as text and not an image file."""
+    return data[:5].lower() == b"data:" or _BASE64.fullmatch(data) is not None
+
+
+def size_of_text(text: str) -> tuple[int, int] | None:
+    """Return (width, height) from the header of an image sent as text, None where it cannot be read."""
+    try:
+        encoded = _split(text)[1]
+        start = "".join(encoded[:_HEADER_CHARACTERS].split())
+        found = size_of(base64.b64decode(start[: len(start) // 4 * 4]))
+        if found is None and len(encoded) > _HEADER_CHARACTERS:  # after a long comment or profile
+            found = size_of(decode_text(text)[1])
+    except (ValueError, UnreadableInput, WrongMediaType):
+        return None
+    return found
 
 
 def _pair(form: str, data: Data, position: int) -> tuple[int, int]:
@@ -98,7 +143,7 @@ def _webp(data: Data) -> tuple[int, int] | None:
 
 
 def _jpeg(data: Data) -> tuple[int, int] | None:
-    """Look for the frame header: SOF0 to SOF15, without DHT, JPG and DAC; walk on to the first scan."""
+    """Read the frame header, SOF0 to SOF15 without DHT, JPG and DAC, and count the segments up to the first scan."""
     found = None
     for marker, position in _jpeg_segments(data):
         if found is None and 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
@@ -108,7 +153,7 @@ def _jpeg(data: Data) -> tuple[int, int] | None:
 
 
 def _jpeg_segments(data: Data) -> Iterator[tuple[int, int]]:
-    """Marker and position of each segment up to the first scan; what fills the space between counts by the byte."""
+    """Yield marker and position of each segment up to the first scan; filler between them counts by the byte."""
     position, count = 2, 0
     while True:
         start = data.find(b"\xff", position)
@@ -134,13 +179,13 @@ def _check_bmp(data: Data) -> None:
 
 
 def _check_scans(data: Data, most: int) -> None:
-    # The bytes may stand in what follows the picture too, a film for instance, so a large number is counted again.
+    # The same bytes may occur in data after the image, a film for instance, so a large number is counted again.
     if data.count(b"\xff\xda") > most and (data[:2] != b"\xff\xd8" or _jpeg_scans(data, most) > most):
         raise TooLarge(f"the JPEG has more than {most} scans; save it as baseline")
 
 
 def _jpeg_scans(data: Data, most: int) -> int:
-    """Count the scans up to the end of the picture, and no further than one beyond `most`."""
+    """Count the scans up to the end of the image, at most one more than `most`."""
     position, scans = 2, 0
     while scans <= most and (found := _MARKER.search(data, position)):
         marker = found[0][1]
@@ -165,7 +210,7 @@ def _check_png(data: Data) -> None:
 
 
 def _check_gif(data: Data) -> None:
-    """Walk what stands in front of the first frame: extensions, and bytes that mean nothing."""
+    """Count the blocks before the first frame: extensions, and bytes without a meaning."""
     flags = data[10]
     position, count = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0
     while data[position] not in (0x2C, 0x3B):
@@ -198,7 +243,7 @@ def _check_tiff(data: Data, max_pixels: int) -> None:
 
 
 def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
-    """Tag, number of values and first whole number of each entry of a TIFF's or BigTIFF's first directory."""
+    """Yield tag, number of values and first whole number of each entry in the first directory of a TIFF or BigTIFF."""
     order = "<" if data[:2] == b"II" else ">"
     big = b"\x2b" in data[2:4]
     (start,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
@@ -216,3 +261,15 @@ def _tags(data: Data) -> Iterator[tuple[int, int, int]]:
 
 def _too_many(form: str, what: str, most: int) -> TooLarge:
     return TooLarge(f"the {form} has more than {most} {what} beside its pixels; save it without metadata")
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text[:5].lower() != "data:":
+        return "", text
+    head, comma, encoded = text[5:].partition(",")
+    media_type, *parameters = (part.strip() for part in head.lower().split(";"))
+    if not comma or not parameters or parameters[-1] != "base64":
+        raise UnreadableInput("the data URL of the picture must end its head with ;base64,")
+    if media_type and not media_type.startswith("image/"):
+        raise WrongMediaType(f"the data URL holds {media_type[:100]}, not a picture")
+    return media_type, encoded

@@ -1,8 +1,7 @@
-"""How much one request may ask of a worker: instances, and pixels of all its pictures together.
+"""RequestLimits of one request: its instances, and the pixels of all its images together.
 
-The limits stand in the model card. The gateway checks a request against them before it sends anything on, and the
-worker again, because it answers others than the gateway too: both with this module, on the same JSON or bytes. Only
-the standard library is needed.
+The model card holds the limits. The gateway checks a request before it forwards it. The worker checks it again, because
+clients can reach it without the gateway. Both use this module, which needs the standard library only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,21 +9,21 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from handlers import picture_header, picture_text
+from handlers import encoded_image
 from handlers.errors import TooLarge
 
 MAX_PIXELS = 100_000_000
 MAX_OBSERVED_PIXELS = 10_000_000
 MAX_INSTANCES = {"vision": 64, "policy": 4096}
-"""These hold where a card names no limits; `served_model.limits` has their reasons."""
+"""The limits of a card without any; `served_model.limits` explains them."""
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one request to a model may hold.
+class RequestLimits:
+    """The limits of a request to one model.
 
-    An observation has `dimensions`, the `keys` of its parts or fields, and `pixels` where it is a picture or has parts
-    that are. `kind` is None where the card does not say what the model reads.
+    An observation has `dimensions`, the `keys` of its parts or fields, and `pixels` where it holds images. `kind` is
+    None where the card does not say what the model reads.
     """
 
     kind: str | None
@@ -35,18 +34,18 @@ class Limits:
     keys: frozenset[str] = frozenset()
 
 
-def of(card: Mapping[str, Any]) -> Limits:
-    """Return the limits of a model card's JSON document; what is no limit under these names counts as none."""
+def of_card(card: Mapping[str, Any]) -> RequestLimits:
+    """Return the limits of a model card's JSON document; a value that is no limit counts as missing."""
     kind = next((known for known in MAX_INSTANCES if known == card.get("kind")), None)
     pixels = _stated(card, "max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
     instances = _stated(card, "max_instances", MAX_INSTANCES.get(kind or "", 0))
     if kind != "policy":
-        return Limits(kind, pixels, instances)
+        return RequestLimits(kind, pixels, instances)
     observation = card.get("observation") or {}
     space = observation.get("space") or {}
     parts = {str(part.get("key")): part.get("space") or {} for part in space.get("spaces") or ()}
     keys = frozenset(parts or observation.get("fields") or ())
-    return Limits(
+    return RequestLimits(
         kind, pixels, instances, len(space.get("shape") or ()), sum(map(_pixels, [space, *parts.values()])), keys
     )
 
@@ -57,10 +56,10 @@ def _stated(card: Mapping[str, Any], key: str, default: int) -> int:
     return value if type(value) is int and value >= 1 else default
 
 
-def check(limits: Limits, payload: Any) -> None:
-    """Raise TooLarge when a request asks for too much.
+def check(limits: RequestLimits, payload: Any) -> None:
+    """Raise TooLarge for a request beyond the limits.
 
-    `payload` is parsed JSON, text, or the bytes of one picture; what cannot be read passes, and fails where it is read.
+    `payload` is parsed JSON, text, or the bytes of one image; an unreadable one passes, and fails where it is read.
     """
     if limits.kind == "policy":
         count = _observations(payload, limits)
@@ -74,13 +73,13 @@ def check(limits: Limits, payload: Any) -> None:
     _check_pixels(limits, len(pictures), sum(width * height for width, height in sizes), shown)
 
 
-def _check_pixels(limits: Limits, count: int, pixels: int, shown: str) -> None:
+def _check_pixels(limits: RequestLimits, count: int, pixels: int, shown: str) -> None:
     if pixels > limits.max_pixels:
         what = f"the picture has {shown or pixels}" if count == 1 else f"the {count} pictures have together {pixels}"
         raise TooLarge(f"{what} pixels, more than the {limits.max_pixels} that one request may have")
 
 
-def _check_count(limits: Limits, count: int) -> None:
+def _check_count(limits: RequestLimits, count: int) -> None:
     if limits.kind is not None and count > limits.max_instances:
         raise TooLarge(
             f"the request has {count} instances, more than the {limits.max_instances} that one may have; send several"
@@ -94,15 +93,15 @@ def _pictures(payload: Any) -> list[Any]:
 
 
 def _announced(item: Any) -> tuple[int, int] | None:
-    """Return (width, height) of one picture as its header announces them, None where that cannot be read."""
+    """Return (width, height) from the header of one image, None where it cannot be read."""
     if isinstance(item, dict):
         item = item.get("image")
     if isinstance(item, bytes | bytearray):
-        size = picture_header.size_of(item)
-        if size is not None or not picture_text.is_text(item):
+        size = encoded_image.size_of(item)
+        if size is not None or not encoded_image.is_text(item):
             return size
         item = item.decode("latin-1")
-    return picture_text.size_of(item) if isinstance(item, str) else _listed(item)
+    return encoded_image.size_of_text(item) if isinstance(item, str) else _listed(item)
 
 
 def _listed(item: Any) -> tuple[int, int] | None:
@@ -111,12 +110,12 @@ def _listed(item: Any) -> tuple[int, int] | None:
     return None
 
 
-def _observations(payload: Any, limits: Limits) -> int:
+def _observations(payload: Any, limits: RequestLimits) -> int:
     if isinstance(payload, dict):
         instances = payload.get("instances")
-        # A part of an observation may have the same name.
+        # A part of an observation may be named `instances`.
         return len(instances) if isinstance(instances, list) and limits.keys != set(payload) else 1
-    # A list is one observation, or has one dimension more.
+    # A list is one observation, or several with one dimension more.
     return len(payload) if isinstance(payload, list) and sum(1 for _ in _nest(payload)) > limits.dimensions > 0 else 1
 
 
@@ -127,6 +126,6 @@ def _nest(value: Any) -> Iterator[list[Any]]:
 
 
 def _pixels(space: Mapping[str, Any]) -> int:
-    """Return the pixels of a space of pictures: three dimensions of bytes, the smallest of which counts channels."""
+    """Return the pixels of a space of images: three dimensions of bytes, the smallest of which counts channels."""
     shape = space.get("shape") or ()
     return prod(shape) // max(1, min(shape)) if space.get("dtype") == "uint8" and len(shape) == 3 else 0
