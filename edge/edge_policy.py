@@ -171,7 +171,7 @@ def _check_handler(archive: Archive) -> None:
     packed = archive.read(archive.manifest["model"]["handler"])
     ours = Path(__file__).resolve().parent.parent / "handlers" / "policy_handler.py"
     if packed != ours.read_bytes():
-        raise ValueError("it has a handler of its own, whose logic the edge does not compile")
+        raise ValueError("it has a handler of its own, or of another release, whose logic the edge does not compile")
 
 
 def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:

@@ -51,6 +51,21 @@ def test_compose_and_this_program_name_the_same_secrets_and_folders(root: Path) 
             assert (root / "docker" / source).is_dir(), source
 
 
+def test_prepare_by_root_hands_every_folder_that_containers_write_to_their_user(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
+    volumes = [volume for each in compose["services"].values() for volume in each.get("volumes", [])]
+    written = [source for source, _, *mode in (volume.split(":") for volume in volumes) if "ro" not in mode]
+    owners: dict[Path, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, user, group, **_: owners.update({path.resolve(): (user, group)}))
+    prepare(root, 10001, 10002)
+    folders = {(root / "docker" / source).resolve() for source in written if source.startswith(("./", "../"))}
+    assert folders
+    assert {folder: owners.get(folder) for folder in folders} == dict.fromkeys(folders, (10001, 10002))
+
+
 def test_the_gateway_takes_the_keys_and_no_other(root: Path, tmp_path: Path) -> None:
     config = shutil.copytree(ROOT / "config", tmp_path / "config2", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(root / "docker" / "secrets" / "gateway", config / "local")
