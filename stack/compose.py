@@ -63,7 +63,7 @@ def prepare(root: Path, user: int, group: int) -> list[str]:
     _api_keys(folder / "gateway" / "default.yaml", found)
     write_once(root / "docker" / ".env", f"MARINA_UID={user}\nMARINA_GID={group}\n")
     if os.getuid() == 0 and user != 0:
-        written = (folder, root / "docker" / "data", root / "model_mars", root / ".marina" / "edge_image")
+        written = [folder, root / "docker" / "data", root / "model_mars", root / ".marina" / "edge_image"]
         _hand_over(written, user, group)
     return made
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The bucket `models`, and the user that delivery has: its keys open this bucket and nothing else.
+# Creates the bucket `models` and the user of delivery, who has access to this bucket only.
 set -eu
 secret() { IFS= read -r value <"/run/secrets/$1" || [ -n "$value" ] && printf '%s' "$value"; }
 MC_HOST_s3="http://$(secret s3_root_user):$(secret s3_root_password)@minio:9000"
@@ -7,7 +7,7 @@ export MC_HOST_s3
 mc mb --ignore-existing s3/models
 mc admin user add s3 "$(secret s3_user)" "$(secret s3_password)"
 mc admin policy create s3 models /etc/marina/policy.json
-# Attached already is an error to mc, and fine here: what counts is that the user has it.
+# mc fails when the policy is attached already, which is fine here.
 mc admin policy attach s3 models --user "$(secret s3_user)" || true
 case "$(mc admin policy entities s3 --user "$(secret s3_user)")" in
     *models*) ;;

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TIMEOUT_S = 4.0
-REFUSED = 400  # TorchServe's status for a key that it does not take
+REFUSED = 400  # TorchServe's status for an invalid key
 
 
 def lacking(folder: Path, key: str, address: str) -> Iterator[str]:
