@@ -34,7 +34,7 @@ from edge.edge_policy import read_edge_policy
 from edge.nginx_module import NginxModule, build_module
 from edge.nginx_server import EdgeServer
 from settings import Settings
-from stack.filebrowser import over
+from stack.store_servers import nginx_command
 
 STATE = {"cart_position": -0.0446, "cart_velocity": 0.0465, "pole_angle": 0.0133, "pole_angular_velocity": -0.021}
 MANY = 256
@@ -125,7 +125,7 @@ def _edge(module: NginxModule, loaded: Settings, folder: Path, port: int, worker
     named = loaded.model_copy(update={"edge": edge})
     server = EdgeServer(folder / f"edge{port}")
     server.configure(module, named)
-    return Peer(f"edge, {workers} workers", over(nginx_program(), server.folder), f"{edge.url}/predict")
+    return Peer(f"edge, {workers} workers", nginx_command(nginx_program(), server.folder), f"{edge.url}/predict")
 
 
 @contextlib.contextmanager

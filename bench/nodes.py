@@ -88,7 +88,7 @@ class Engine:
 
     def stop(self) -> None:
         """Ends it in good order."""
-        processes.stop_part("torchserve", self.folders)
+        processes.stop_service("torchserve", self.folders)
         self.folders.remove_temporary()
 
 

@@ -1,7 +1,4 @@
-"""`python -m stack up|down|status|logs|run PART|edge|keep [overrides]`: the local stack from the command line.
-
-`keep` is what the part `keeper` runs.
-"""
+"""The commands of the local stack: `python -m stack`. The service `keeper` runs `keep`."""
 
 import logging
 import sys
@@ -15,9 +12,9 @@ from delivery.rollout import restore
 from errors import MarinaError, StackError
 from settings import Settings
 from settings.schema import EngineHostSettings
-from stack import control, keeper, log_lines, ports, processes, rayserve
+from stack import lifecycle, processes, ray_serve, tail
 from stack.folders import Folders
-from stack.parts import KEEPER, Part, edge_part, parts, started_parts
+from stack.services import KEEPER, Service, check_ports, edge_service, services, started_services
 
 USAGE = """\
 usage: python -m stack COMMAND [hydra overrides]
@@ -26,7 +23,7 @@ usage: python -m stack COMMAND [hydra overrides]
   down       stop everything that runs
   status     print what runs; exit status 0: everything is ready
   logs       print the logs of all services, and follow them
-  run PART   run one service in the foreground
+  run NAME   run one service in the foreground
   edge       start the edge that `python -m edge` built
 """
 
@@ -53,15 +50,15 @@ def main(arguments: Sequence[str]) -> int:
 def _up(overrides: tuple[str, ...]) -> int:
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
-    stack = parts(loaded, overrides)
+    stack = services(loaded, overrides)
 
-    def start(wanted: Sequence[Part]) -> list[str]:
-        return control.up(tuple(wanted), folders, ready=lambda name: print(f"{name} is ready", flush=True))
+    def start(wanted: Sequence[Service]) -> list[str]:
+        return lifecycle.up(tuple(wanted), folders, ready=lambda name: print(f"{name} is ready", flush=True))
 
-    # The keeper last, after what it would do is done and told here.
-    started = start([part for part in stack if part.name != KEEPER])
+    # The keeper starts last, because the models are restored and reported here.
+    started = start([service for service in stack if service.name != KEEPER])
     try:
-        if {engines.profile(loaded).part, rayserve.MANAGER} & set(started):
+        if {engines.profile(loaded).part, ray_serve.MANAGER} & set(started):
             for outcome in restore(loaded):
                 on = f" on {outcome.where}" if outcome.where else ""
                 print(f"{outcome.model} {outcome.version} serves again{on}", flush=True)
@@ -73,39 +70,39 @@ def _up(overrides: tuple[str, ...]) -> int:
 
 
 def _edge(overrides: tuple[str, ...]) -> int:
-    """Start the edge that `python -m edge` has made."""
+    """Start the edge that `python -m edge` built."""
     loaded = settings.load(overrides)
-    control.up((edge_part(loaded),), Folders.of(loaded))
+    lifecycle.up((edge_service(loaded),), Folders.of(loaded))
     return 0
 
 
 def _keep(overrides: tuple[str, ...]) -> int:
-    """Start parts that ended again, and bring the engine its models back, until SIGTERM or Ctrl-C."""
+    """Start ended services again and restore the engine's models, until SIGTERM or Ctrl-C."""
     try:
-        keeper.keep(settings.load(overrides), overrides)
+        lifecycle.keep(settings.load(overrides), overrides)
     except KeyboardInterrupt:
         return 0
 
 
 def _down(overrides: tuple[str, ...]) -> int:
     folders = Folders.of(settings.load(overrides))
-    stopped = control.down(folders, last=lambda: rayserve.leave(folders))
+    stopped = lifecycle.down(folders, last=lambda: ray_serve.leave(folders))
     print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
     return 0
 
 
 def _status(overrides: tuple[str, ...]) -> int:
     loaded = settings.load(overrides)
-    found = control.status(started_parts(loaded), Folders.of(loaded))
-    for part in found:
-        state = "ready" if part.ready else "not ready" if part.pid else "down"
-        print(f"{part.name:<12}{state:<10}{f'pid {part.pid}' if part.pid else '-':<12}{part.url}")
+    found = lifecycle.status(started_services(loaded), Folders.of(loaded))
+    for service in found:
+        state = "ready" if service.ready else "not ready" if service.pid else "down"
+        print(f"{service.name:<12}{state:<10}{f'pid {service.pid}' if service.pid else '-':<12}{service.url}")
     away = [node for node in loaded.engine.nodes if not _show_node(loaded, node)]
-    return 0 if all(part.ready for part in found) and not away else 1
+    return 0 if all(service.ready for service in found) and not away else 1
 
 
 def _show_node(loaded: Settings, node: EngineHostSettings) -> bool:
-    """One line for one of several engine hosts; False when it does not answer."""
+    """Print one line for one of several engine hosts; return False when it does not answer."""
     with engines.connect(loaded, node) as engine:
         well = engine.answers()
     print(f"{f'node {node.name}':<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
@@ -114,34 +111,34 @@ def _show_node(loaded: Settings, node: EngineHostSettings) -> bool:
 
 def _logs(overrides: tuple[str, ...]) -> int:
     folders = Folders.of(settings.load(overrides))
-    # nginx writes of requests where its other files are; what it says of itself comes with the rest.
+    # nginx writes its access log beside its other files, and its own messages with the rest.
     files = [*sorted(folders.logs.glob("*.log")), *sorted(folders.state.glob("*/access.log"))]
     if not files:
         raise StackError("no logs yet; `make up` writes them")
-    for line in log_lines.follow(files):
+    for line in tail.follow(files):
         print(line, flush=True)
     return 0
 
 
 def _run(arguments: tuple[str, ...]) -> int:
-    """Run one part in the foreground until it ends or Ctrl-C."""
+    """Run one service in the foreground until it ends or Ctrl-C."""
     if not arguments:
-        raise StackError("usage: python -m stack run PART [hydra overrides]")
+        raise StackError("usage: python -m stack run NAME [hydra overrides]")
     name, *overrides = arguments
     loaded = settings.load(overrides)
     folders = Folders.of(loaded)
-    known = {part.name: part for part in started_parts(loaded, tuple(overrides))}
+    known = {service.name: service for service in started_services(loaded, tuple(overrides))}
     chosen = known.get(name)
     if chosen is None:
-        raise StackError(f"no part {name!r}; there are {', '.join(known)}")
-    ports.check(chosen)
+        raise StackError(f"no service {name!r}; there are {', '.join(known)}")
+    check_ports(chosen)
     where = "" if chosen.ready_url is None else f" on {chosen.ready_url.rsplit('/', 1)[0]}/"
     print(f"{name}{where} (Ctrl-C ends it)", flush=True)
-    with control.interruptible():
+    with lifecycle.interruptible():
         try:
             return processes.start(chosen, folders, foreground=True).wait()
         finally:
-            processes.stop_part(name, folders)
+            processes.stop_service(name, folders)
 
 
 COMMANDS = {"up": _up, "down": _down, "status": _status, "logs": _logs, "run": _run, "edge": _edge, "keep": _keep}

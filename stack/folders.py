@@ -1,4 +1,4 @@
-"""Where the local stack keeps its files: everything below one state folder, but for sockets."""
+"""The folders of the local stack: all below one state folder, except sockets."""
 
 import shutil
 import stat
@@ -22,7 +22,7 @@ class Folders:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The folders that `paths.state` and the store name."""
+        """Return the folders that `paths.state` and the store name."""
         state = Path(settings.paths.state)
         if settings.store.name == "local":
             return cls(state, Path(settings.store.folder), keeps_model_store=True)
@@ -50,7 +50,7 @@ class Folders:
 
     @property
     def logs(self) -> Path:
-        """One log file a part."""
+        """One log file for each service."""
         return self.state / "logs"
 
     @property
@@ -60,7 +60,7 @@ class Folders:
 
     @property
     def unpacked(self) -> Path:
-        """Archives as TorchServe has unpacked them; the folder is its own choice, and delivery reads there."""
+        """Archives that TorchServe unpacked; it chooses this folder, and delivery reads it."""
         return self.temporary / "models"
 
     def make_temporary(self) -> None:
@@ -76,7 +76,7 @@ class Folders:
             shutil.rmtree(self.model_store, ignore_errors=True)
 
     def remove_temporary(self) -> None:
-        """Remove what a stopped stack needs no more: sockets, unpacked and fetched archives, keys."""
+        """Remove the files that a stopped stack no longer needs: sockets, unpacked and fetched archives, keys."""
         for folder in (self.temporary, self.torchserve, self.ray, self.filebrowser, self.edge):
             shutil.rmtree(folder, ignore_errors=True)
         self.forget_fetched()

@@ -1,8 +1,8 @@
-"""The processes of the stack: started in sessions of their own, found again later, stopped whole.
+"""The processes of the stack: started in their own sessions, found again later, stopped with all children.
 
-A part is found again by three marks, because each alone can be lost: the session that was recorded at its start (lost
-when the starter is killed), the state folder in its environment (nginx overwrites that with its title), the state
-folder on its command line (nginx workers have none). What descends from a marked process belongs to it.
+Three marks find the processes of a service, because each alone can be lost: the recorded session (lost when the
+starter is killed), the state folder in the environment (nginx overwrites it with its title), and the state folder on
+the command line (nginx workers have none). The descendants of a marked process belong to the service too.
 """
 
 import contextlib
@@ -15,35 +15,39 @@ from typing import BinaryIO
 
 import psutil
 
+from files import write_atomic
 from stack.folders import Folders
-from stack.parts import Part
+from stack.services import Service
 
 MARK = "MARINA_STACK"
-NGINX = ("filebrowser", "edge")  # parts whose folder below the state folder has their name
+NGINX = ("filebrowser", "edge")  # services whose folder below the state folder has their name
 STOP_TIMEOUT_S = 20.0
-LARGEST_LOG = 20 * 2**20  # what a part with a longer log begins with is a new one
+LARGEST_LOG = 20 * 2**20  # bytes; a service with a longer log starts a new one
 
 
-def start(part: Part, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
-    """Start one part in a session of its own, so that Ctrl-C reaches it through `stop` and not beside it.
+def start(service: Service, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
+    """Start one service in a session of its own, so that Ctrl-C reaches it through `stop` and not beside it.
 
-    In the background its output goes to `logs/<part>.log`, in the foreground to the caller's terminal.
+    In the background its output goes to `logs/SERVICE.log`, in the foreground to the caller's terminal.
     """
-    part.prepare()
-    # TorchServe writes its log itself, docker/log4j2.xml says how; into the same file, where the words of Java come.
-    log = {"MARINA_LOG_TO": "console" if foreground else "file", "MARINA_LOG_FILE": str(log_file(part.name, folders))}
-    env = {**os.environ, **part.env, **log, MARK: str(folders.state), "MARINA_PART": part.name}
-    with _output(part.name, folders, foreground=foreground) as output:
+    service.prepare()
+    # TorchServe writes its log itself, by docker/log4j2.xml, into the same file as Java's own output.
+    log = {
+        "MARINA_LOG_TO": "console" if foreground else "file",
+        "MARINA_LOG_FILE": str(log_file(service.name, folders)),
+    }
+    env = {**os.environ, **service.env, **log, MARK: str(folders.state), "MARINA_PART": service.name}
+    with _output(service.name, folders, foreground=foreground) as output:
         process = subprocess.Popen(
-            part.command,
+            service.command,
             env=env,
-            cwd=part.cwd,
+            cwd=service.cwd,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=None if foreground else subprocess.STDOUT,
             start_new_session=True,
         )
-    _record(part.name, folders).write_text(f"{process.pid} {psutil.Process(process.pid).create_time()}\n")
+    write_atomic(_record(service.name, folders), f"{process.pid} {psutil.Process(process.pid).create_time()}\n")
     return process
 
 
@@ -60,13 +64,13 @@ def _output(name: str, folders: Folders, *, foreground: bool) -> Iterator[Binary
 
 
 def log_file(name: str, folders: Folders) -> Path:
-    """Where the output of a part in the background goes."""
+    """Return the log file of a service in the background."""
     folders.logs.mkdir(parents=True, exist_ok=True)
     return folders.logs / f"{name}.log"
 
 
 def find(name: str, folders: Folders) -> list[psutil.Process]:
-    """All running processes of one part, the first started first; empty when it is down."""
+    """Return all running processes of a service, in the order of their start; none when it is down."""
     running = {process.pid: process for process in _alive()}
     marked = {pid for pid, process in running.items() if _is_marked(process, name, folders)}
     marked |= _recorded(name, folders, running)
@@ -76,14 +80,14 @@ def find(name: str, folders: Folders) -> list[psutil.Process]:
 
 
 def runs(name: str, folders: Folders) -> bool:
-    """Whether the part is up: what the process that was started has left behind does not make a whole part."""
+    """Return True when the process that was started still runs; its children alone are no service."""
     return main_process(name, folders) is not None
 
 
 def main_process(name: str, folders: Folders) -> psutil.Process | None:
-    """The process that was started for the part, if it still runs.
+    """Return the process that was started for the service, if it still runs.
 
-    Without a record of it, the first of those that belong to the part.
+    Without a record of it, the first of those that belong to the service.
     """
     found = find(name, folders)
     recorded = _record_of(name, folders)
@@ -93,7 +97,7 @@ def main_process(name: str, folders: Folders) -> psutil.Process | None:
 
 
 def has_ended(name: str, folders: Folders) -> bool:
-    """Say whether the process that was started has ended, though nobody stopped the part; cheaper than `runs`."""
+    """Return True when the started process ended and the service was not stopped; cheaper than `runs`."""
     record = _record_of(name, folders)
     if record is None:
         return False
@@ -106,7 +110,7 @@ def has_ended(name: str, folders: Folders) -> bool:
 
 
 def stop(processes: Iterable[psutil.Process], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """End processes: asked first, so that requests in flight are answered, and killed after `timeout_s` seconds."""
+    """Terminate processes, so that requests in flight are answered, and kill them after `timeout_s` seconds."""
     left = list(processes)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -118,11 +122,11 @@ def stop(processes: Iterable[psutil.Process], timeout_s: float = STOP_TIMEOUT_S)
     psutil.wait_procs(left, timeout=timeout_s)
 
 
-def stop_part(name: str, folders: Folders) -> bool:
-    """Stop all that is left of a part; False when nothing was."""
+def stop_service(name: str, folders: Folders) -> bool:
+    """Stop all processes of a service; return False when there were none."""
     deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
     stopped = False
-    # Again until nothing is found: a dying parent may have started a child after it was listed.
+    # Repeated until nothing is found: a dying parent may have started a child after it was listed.
     while (found := find(name, folders)) and time.monotonic() < deadline:
         stopped = True
         stop(_leaders(found))
@@ -132,9 +136,9 @@ def stop_part(name: str, folders: Folders) -> bool:
 
 
 def _leaders(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those who end their own workers in good order: TorchServe's launcher and its Java, nginx's and uvicorn's master.
+    """Return the processes that end their workers: TorchServe's launcher and Java, nginx's and uvicorn's master.
 
-    A worker asked to end before its master would be missed by it, and be started again.
+    A master would start a worker again that was terminated before it.
     """
     pids = {process.pid for process in processes}
     tops = {process.pid for process in processes if _parent(process) not in pids}
@@ -158,7 +162,7 @@ def _is_marked(process: psutil.Process, name: str, folders: Folders) -> bool:
 
 
 def _recorded(name: str, folders: Folders, running: dict[int, psutil.Process]) -> set[int]:
-    """Members of the session that the record names, unless its number has passed to a stranger."""
+    """Return the members of the recorded session, unless its number now belongs to another process."""
     record = _record_of(name, folders)
     if record is None:
         return set()
@@ -170,7 +174,7 @@ def _recorded(name: str, folders: Folders, running: dict[int, psutil.Process]) -
 
 
 def _record_of(name: str, folders: Folders) -> tuple[int, float] | None:
-    """Process number and start (seconds since 1970) of the process that was started; None without a record."""
+    """Return the pid and start (seconds since 1970) of the started process; None without a record."""
     try:
         pid, created = _record(name, folders).read_text().split()
         return int(pid), float(created)

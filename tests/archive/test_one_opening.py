@@ -40,7 +40,7 @@ STARTS_PYTHON_WITH_A_PATH = {
     "bench/peers/measure.py": "this project",
     "bench/peers/peer.py": "a folder of this project",
     "serialize/formats/torchscript.py": "this project",
-    "stack/rayserve.py": "this project",
+    "stack/ray_serve.py": "this project",
     "stack/torchserve.py": "none",
 }
 

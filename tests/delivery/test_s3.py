@@ -20,7 +20,7 @@ from delivery.stores import store_keys
 from delivery.stores.s3 import S3Bucket
 from errors import StoreError
 from settings.schema import S3StoreSettings
-from stack import s3
+from stack import store_servers
 from tests.ports import free_port
 
 NAME = "digits-1.0.mar"
@@ -50,8 +50,12 @@ def settings_of(folder: Path, port: int, timeout_s: float = 20) -> S3StoreSettin
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3StoreSettings]:
     """The stack's own S3 server."""
     store = settings_of(tmp_path_factory.mktemp("s3"), free_port())
-    s3.prepare(store)
-    server = subprocess.Popen(s3.command(store), env=os.environ | s3.environment(store), stderr=subprocess.DEVNULL)
+    store_servers.prepare_bucket(store)
+    server = subprocess.Popen(
+        store_servers.rclone_command(store),
+        env=os.environ | store_servers.rclone_environment(store),
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 30
         while not answers(store):

@@ -12,7 +12,7 @@ import pytest
 
 from settings import load
 from settings.load import ROOT
-from stack.parts import parts
+from stack.services import services as stack_services
 
 UNITS = ROOT / "deploy" / "systemd"
 ANALYZE = shutil.which("systemd-analyze")
@@ -49,7 +49,7 @@ def test_a_service_starts_a_program_of_this_project_as_its_own_user(name: str) -
 def test_the_target_wants_each_part_of_the_stack_and_the_keeper() -> None:
     wanted = set(unit("marina.target")["Unit"]["Wants"].split())
     # systemd starts parts again itself; its keeper has the models alone to see to.
-    started = {part.name for part in parts(load())} - {"keeper"}
+    started = {part.name for part in stack_services(load())} - {"keeper"}
     expected = {f"marina@{name}.service" for name in started} | {"marina-keeper.service"}
     assert wanted == expected
 

@@ -11,7 +11,7 @@ from gateway.apikey import OPEN
 from settings import Settings, load
 from settings.load import ROOT
 from settings.schema import RayServeSettings, S3StoreSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.compose import CLIENTS, SECRETS
 from stack.folders import Folders
 from tests.docker.dockerfile import Instruction, read
@@ -245,7 +245,7 @@ def test_rays_manager_is_a_program_of_the_kit_and_reads_what_it_is_given() -> No
     known = "".join(path.read_text() for path in (ROOT / "config").rglob("*.yaml"))
     settings = load(["engine=ray"])
     assert isinstance(settings.engine, RayServeSettings)
-    local = rayserve.manager_environment(settings.engine, Folders.of(settings))
+    local = ray_serve.manager_environment(settings.engine, Folders.of(settings))
     for name in [*environment(manager), *literals("components/ray"), *literals("components/rayservice")]:
         assert f"oc.env:{name}," in known or name in local, name
     load([f"engine={environment(manager)['MARINA_ENGINE']}", *manager["args"]])

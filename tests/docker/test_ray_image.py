@@ -9,7 +9,7 @@ import pytest
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.folders import Folders
 from tests.docker.dockerfile import read
 from tests.test_house import imports
@@ -48,7 +48,7 @@ def test_the_image_holds_every_module_that_is_imported_in_it() -> None:
 def test_a_cluster_of_the_image_gets_what_one_on_this_machine_gets(published: Path) -> None:
     settings = load(["engine=ray"], config=published)
     assert isinstance(settings.engine, RayServeSettings)
-    local = rayserve.environment(settings.engine, Folders.of(settings))
+    local = ray_serve.environment(settings.engine, Folders.of(settings))
     image = {name: value for name, value in IMAGE.env.items() if name.startswith("RAY_")}
     assert image == {name: value for name, value in local.items() if name not in HERE}
     assert IMAGE.env["PYTHONPATH"] == IMAGE.all("WORKDIR")[0].rest

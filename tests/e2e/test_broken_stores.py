@@ -66,7 +66,7 @@ def in_place_of_the_file_browser(stack: Stack, behave: Behave) -> Iterator[None]
     setattr(Handler, "do_HEAD", lambda self: head(self, self.content()))  # noqa: B010 -- the name is http.server's
     setattr(Handler, "do_GET", get)  # noqa: B010
     folders = Folders(stack.state, stack.state / "model_store", keeps_model_store=False)
-    processes.stop_part("filebrowser", folders)
+    processes.stop_service("filebrowser", folders)
     server = ThreadingHTTPServer(("127.0.0.1", int(stack.env["MARINA_FILES_PORT"])), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

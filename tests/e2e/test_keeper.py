@@ -48,7 +48,7 @@ def test_a_restarted_engine_gets_its_models_back(archives: Path, tmp_path: Path)
     try:
         stack.run("-m", "stack", "up")
         # Where something else starts programs again, systemd or Compose, the models alone are kept.
-        processes.stop_part("keeper", Folders(stack.state, stack.state / "model_store", keeps_model_store=False))
+        processes.stop_service("keeper", Folders(stack.state, stack.state / "model_store", keeps_model_store=False))
         kept = stack.start("-m", "delivery", "keep")
         _until(lambda: (stack.state / "keeper").exists())  # its health, before there is a model
         stack.run("upload_model.py", "served_model=cartpole")

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from settings.load import ROOT
-from stack.log_lines import worded
+from stack.tail import format_line
 from tests.e2e.conftest import ENGINE, Stack
 from tests.polling import wait_for
 
@@ -65,7 +65,7 @@ def test_every_line_is_json_under_the_names_that_alloy_looks_for(stack: Stack) -
             found = json.loads(line)
             assert {"time", "level", "event"} <= set(found), (file.name, line)
             names |= set(found)
-            assert worded(line, file.stem).split()[1] == found["level"].upper()
+            assert format_line(line, file.stem).split()[1] == found["level"].upper()
     config = (ROOT / "docker" / "alloy" / "config.alloy").read_text()
     [looked_for] = re.findall(r"expressions = \{(level[^}]*)\}", config)
     # Traces are switched off here; test_traces holds the name of their id.

@@ -15,7 +15,7 @@ from bench.swaps import measure
 from engines.torchserve.client import EngineClient
 from settings import Settings, load
 from settings.schema import RayServeSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.folders import Folders
 from tests.e2e.conftest import Stack, left_running, new_stack, unseen_digits
 from tests.e2e.ray.nodes import WorkerNode, wait_until
@@ -58,7 +58,7 @@ def cluster(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         made.use(patch)
         settings = load([*PATIENT, *PLACED])
     assert isinstance(settings.engine, RayServeSettings)
-    env = rayserve.environment(settings.engine, Folders.of(settings))
+    env = ray_serve.environment(settings.engine, Folders.of(settings))
     address = f"127.0.0.1:{made.env['MARINA_RAY_PORT']}"
     logs = tmp_path_factory.mktemp("logs")
     nodes = tuple(WorkerNode(name, address, 3, env, logs / f"{name}.log") for name in ("a", "b"))

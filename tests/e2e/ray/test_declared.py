@@ -25,9 +25,9 @@ from engines.ray.table import Registration
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.folders import Folders
-from stack.ports import listeners
+from stack.services import listeners
 from tests.docker.dockerfile import lay_out, read
 from tests.e2e.conftest import Stack, left_running, new_stack, unseen_digits
 from tests.e2e.ray.nodes import wait_until
@@ -105,13 +105,13 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folders = Folders.of(settings)
     image = tmp_path_factory.mktemp("image")
     lay_out(read(ROOT / "docker" / "Dockerfile.ray"), ROOT, image)
-    env = {**os.environ, **rayserve.environment(settings.engine, folders), "PYTHONPATH": os.fspath(image)}
+    env = {**os.environ, **ray_serve.environment(settings.engine, folders), "PYTHONPATH": os.fspath(image)}
     # The stack joins it as a cluster of others, whose token the environment names.
     made.env.update({name: env[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")})
     found = Declared(made, f"http://127.0.0.1:{dashboard}", env)
     words = (f"engine.address=127.0.0.1:{made.env['MARINA_RAY_PORT']}", "engine.declared=true", *PATIENT)
     with contextlib.ExitStack() as ending:
-        rayserve.prepare(folders)
+        ray_serve.prepare(folders)
         ending.enter_context(head(settings.engine, folders, image, env))
         ending.callback(made.run, "-m", "stack", "down", *words)
         made.run("-m", "stack", "up", *words)
@@ -127,7 +127,7 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def head(engine: RayServeSettings, folders: Folders, image: Path, env: dict[str, str]) -> Iterator[None]:
     """A head that runs in the image's folder."""
     with (folders.state / "head.log").open("wb") as log:
-        command = rayserve.head_command(engine, folders)
+        command = ray_serve.head_command(engine, folders)
         process = subprocess.Popen(command, cwd=image, env=env, stdout=log, stderr=log)
         try:
             wait_until(lambda: engine.ray_port in listeners(), f"the head listens, see {log.name}")

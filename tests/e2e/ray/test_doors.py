@@ -10,7 +10,7 @@ import requests
 from bench.mixed_load import Load
 from settings import load
 from settings.schema import RayServeSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.folders import Folders
 from tests.e2e.conftest import Stack, left_running, new_stack
 from tests.e2e.ray import victims
@@ -29,7 +29,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, archives: Path) -> Iterator[t
         made.use(patch)
         settings = load(WORDS)
     assert isinstance(settings.engine, RayServeSettings)
-    env = rayserve.environment(settings.engine, Folders.of(settings))
+    env = ray_serve.environment(settings.engine, Folders.of(settings))
     log = tmp_path_factory.mktemp("logs") / "a.log"
     node = WorkerNode("a", f"127.0.0.1:{made.env['MARINA_RAY_PORT']}", 3, env, log)
     try:

@@ -12,18 +12,18 @@ from errors import ConfigError
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
-from stack import rayserve
+from stack import ray_serve
 from stack.folders import Folders
-from stack.parts import Part, parts
+from stack.services import Service, services
 from tests.e2e.conftest import PORTS
 from tests.ports import free_port
 
 INSTALL = "pip install -r requirements-ray.txt"
 
 
-def made(*overrides: str) -> dict[str, Part]:
+def made(*overrides: str) -> dict[str, Service]:
     settings = load(["engine=ray", *overrides])
-    return {part.name: part for part in parts(settings, ("engine=ray", *overrides))}
+    return {part.name: part for part in services(settings, ("engine=ray", *overrides))}
 
 
 def test_a_head_and_a_manager_stand_in_torchserves_place() -> None:
@@ -50,10 +50,10 @@ def test_a_cluster_that_was_joined_is_remembered_until_it_is_left(tmp_path: Path
     engine = load(["engine=ray", "engine.address=127.0.0.1:1", f"engine.key_file={tmp_path}/ray/key_file.json"]).engine
     assert isinstance(engine, RayServeSettings)
     folders = Folders(tmp_path, tmp_path / "store", keeps_model_store=False)
-    rayserve.prepare(folders, engine)
-    assert (folders.ray / rayserve.JOINED).read_text().splitlines()[0] == "127.0.0.1:1"
-    rayserve.leave(folders)
-    assert not (folders.ray / rayserve.JOINED).exists()
+    ray_serve.prepare(folders, engine)
+    assert (folders.ray / ray_serve.JOINED).read_text().splitlines()[0] == "127.0.0.1:1"
+    ray_serve.leave(folders)
+    assert not (folders.ray / ray_serve.JOINED).exists()
     folders.remove_temporary()
 
 
@@ -86,7 +86,7 @@ def test_a_manager_goes_with_a_head_of_our_own_and_not_with_a_cluster_of_others(
 def test_without_ray_a_start_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.profiles.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install -r requirements-ray\.txt"):
-        rayserve.prepare(Folders(tmp_path, tmp_path / "store", keeps_model_store=False))
+        ray_serve.prepare(Folders(tmp_path, tmp_path / "store", keeps_model_store=False))
     assert list(tmp_path.iterdir()) == []
 
 

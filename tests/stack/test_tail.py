@@ -10,10 +10,10 @@ import pytest
 
 from errors import StackError
 from settings.load import ROOT
-from stack import control, processes
+from stack import lifecycle, processes
 from stack.folders import Folders
-from stack.log_lines import readable, worded
-from tests.stack.test_control import server
+from stack.tail import format_line, readable
+from tests.stack.test_lifecycle import server
 
 # 12:03:04 where this is run; the clock shown is this machine's.
 AT = time.mktime((2026, 11, 21, 12, 3, 4, 0, 0, -1))
@@ -25,22 +25,24 @@ def line(**fields: object) -> str:
 
 
 def test_a_line_begins_with_time_level_and_part_and_ends_with_its_fields() -> None:
-    text = worded(line(model="digits", status=200, reason="no worker", trial=None), "gateway")
+    text = format_line(line(model="digits", status=200, reason="no worker", trial=None), "gateway")
     assert text == '12:03:04.567 WARNING gateway      sent_again model=digits status=200 reason="no worker"'
 
 
 def test_a_stack_trace_follows_line_by_line() -> None:
-    text = worded(line(exception="Traceback:\n  here\nValueError: no"), "torchserve")
+    text = format_line(line(exception="Traceback:\n  here\nValueError: no"), "torchserve")
     assert text.splitlines()[1:] == ["    Traceback:", "      here", "    ValueError: no"]
 
 
 @pytest.mark.parametrize("text", ["nginx: [warn] something", "[1, 2]", "{", "7"])
 def test_what_is_no_json_object_stays_as_it_is(text: str) -> None:
-    assert worded(text, "edge").split(maxsplit=1) == ["edge", text]
+    assert format_line(text, "edge").split(maxsplit=1) == ["edge", text]
 
 
 def test_rclones_words_are_read_too() -> None:
-    assert "Starting s3 server" in worded('{"level":"notice","msg":"Starting s3 server","time":"2026-11-21"}', "s3")
+    assert "Starting s3 server" in format_line(
+        '{"level":"notice","msg":"Starting s3 server","time":"2026-11-21"}', "s3"
+    )
 
 
 def test_tails_headings_say_whose_line_it_is() -> None:
@@ -53,7 +55,7 @@ def test_the_reason_why_a_part_does_not_start_is_its_event(tmp_path: Path) -> No
     folders = Folders(tmp_path / "state", tmp_path / "model_store", keeps_model_store=False)
     failing = server("gateway", folders, f"print({line(event='no such folder')!r}); raise SystemExit(3)")
     with pytest.raises(StackError, match="gateway ended with status 3: no such folder"):
-        control.up((failing,), folders)
+        lifecycle.up((failing,), folders)
 
 
 def test_a_long_log_is_put_aside_when_its_part_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +66,7 @@ def test_a_long_log_is_put_aside_when_its_part_starts(tmp_path: Path, monkeypatc
         processes.start(part, folders).wait()
     kept = {path.name: path.read_text() for path in folders.logs.iterdir()}
     assert kept == {"gateway.log": "ten letters\n", "gateway.log.1": "ten letters\n"}
-    assert control.down(folders) == []
+    assert lifecycle.down(folders) == []
 
 
 def test_what_runs_for_ever_writes_json_and_a_command_plain_text(tmp_path: Path) -> None:

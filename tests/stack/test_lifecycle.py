@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from errors import PortInUse, StackError
-from stack import control, processes
+from stack import lifecycle, processes
 from stack.folders import Folders
-from stack.parts import Part, Port
+from stack.services import Port, Service
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -41,12 +41,12 @@ PARENT = f"import subprocess, sys; subprocess.Popen(['sleep', '300']); exec({SER
 def folders(tmp_path: Path) -> Iterator[Folders]:
     made = Folders(tmp_path / "state", tmp_path / "model_store", keeps_model_store=False)
     yield made
-    control.down(made)
+    lifecycle.down(made)
 
 
-def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Part:
+def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Service:
     port = free_port()
-    return Part(
+    return Service(
         name=name,
         command=(sys.executable, "-c", program, str(port)),
         ports=(Port(port, f"{name}.port"),),
@@ -57,83 +57,85 @@ def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float 
 
 
 def running(folders: Folders) -> list[psutil.Process]:
-    return [process for name in control.NAMES for process in processes.find(name, folders)]
+    return [process for name in lifecycle.NAMES for process in processes.find(name, folders)]
 
 
 def test_up_starts_what_is_down_and_leaves_what_runs(folders: Folders) -> None:
     stack = (server("torchserve", folders), server("gateway", folders))
-    assert control.up(stack, folders) == ["torchserve", "gateway"]
+    assert lifecycle.up(stack, folders) == ["torchserve", "gateway"]
     before = {process.pid for process in running(folders)}
-    assert control.up(stack, folders) == []
+    assert lifecycle.up(stack, folders) == []
     assert {process.pid for process in running(folders)} == before
-    assert all(part.ready for part in control.status(stack, folders))
+    assert all(part.ready for part in lifecycle.status(stack, folders))
 
 
 def test_down_leaves_no_process_and_a_second_down_finds_none(folders: Folders) -> None:
-    control.up((server("torchserve", folders, PARENT), server("gateway", folders)), folders)
+    lifecycle.up((server("torchserve", folders, PARENT), server("gateway", folders)), folders)
     found = running(folders)
     assert len(found) == 3
-    assert control.down(folders) == ["gateway", "torchserve"]
+    assert lifecycle.down(folders) == ["gateway", "torchserve"]
     assert not any(process.is_running() for process in found)
     assert not folders.temporary.exists()
-    assert control.down(folders) == []
+    assert lifecycle.down(folders) == []
 
 
 def test_a_killed_part_is_started_again_and_the_others_stay(folders: Folders) -> None:
     stack = (server("torchserve", folders), server("gateway", folders))
-    control.up(stack, folders)
+    lifecycle.up(stack, folders)
     [engine] = processes.find("torchserve", folders)
     engine.kill()
     wait_for(lambda: not processes.find("torchserve", folders))
-    assert control.up(stack, folders) == ["torchserve"]
+    assert lifecycle.up(stack, folders) == ["torchserve"]
 
 
 def test_down_finds_the_children_of_a_part_that_was_killed(folders: Folders) -> None:
-    control.up((server("torchserve", folders, PARENT),), folders)
+    lifecycle.up((server("torchserve", folders, PARENT),), folders)
     parent, child = processes.find("torchserve", folders)
     parent.kill()
     wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
-    assert control.down(folders) == ["torchserve"]
+    assert lifecycle.down(folders) == ["torchserve"]
     assert not child.is_running()
 
 
 def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -> None:
     stack = (server("torchserve", folders, PARENT),)
-    control.up(stack, folders)
+    lifecycle.up(stack, folders)
     parent, child = processes.find("torchserve", folders)
     parent.kill()
     wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
-    assert control.up(stack, folders) == ["torchserve"]
+    assert lifecycle.up(stack, folders) == ["torchserve"]
     assert not child.is_running()
-    assert control.up(stack, folders) == []
+    assert lifecycle.up(stack, folders) == []
 
 
 def test_status_of_a_part_whose_first_process_was_killed_is_down_whatever_it_left(folders: Folders) -> None:
-    part = Part("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 10, cwd=Path("/"))
-    control.up((part,), folders)
+    part = Service("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 10, cwd=Path("/"))
+    lifecycle.up((part,), folders)
     wait_for(lambda: len(processes.find("torchserve", folders)) == 2)
     parent, child = processes.find("torchserve", folders)
-    assert control.status((part,), folders) == [control.Status("torchserve", parent.pid, ready=True, url="-")]
+    assert lifecycle.status((part,), folders) == [
+        lifecycle.ServiceStatus("torchserve", parent.pid, ready=True, url="-")
+    ]
     parent.kill()
     wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
-    assert control.status((part,), folders) == [control.Status("torchserve", None, ready=False, url="-")]
+    assert lifecycle.status((part,), folders) == [lifecycle.ServiceStatus("torchserve", None, ready=False, url="-")]
 
 
 def test_up_starts_what_cannot_outlive_a_killed_part_anew_with_it(folders: Folders) -> None:
     outer, inner = server("ray", folders), dataclasses.replace(server("rayserve", folders), within="ray")
     stack = (outer, inner, server("gateway", folders))
-    control.up(stack, folders)
+    lifecycle.up(stack, folders)
     [head], [manager] = processes.find("ray", folders), processes.find("rayserve", folders)
     head.kill()
     wait_for(lambda: not processes.find("ray", folders))
-    assert control.up(stack, folders) == ["ray", "rayserve"]
+    assert lifecycle.up(stack, folders) == ["ray", "rayserve"]
     assert not manager.is_running()
 
 
 def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:
-    control.up((server("torchserve", folders),), folders)
+    lifecycle.up((server("torchserve", folders),), folders)
     (folders.state / "torchserve.pid").unlink()
-    assert control.down(folders) == ["torchserve"]
+    assert lifecycle.down(folders) == ["torchserve"]
 
 
 def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders) -> None:
@@ -141,7 +143,7 @@ def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders
     try:
         folders.state.mkdir(parents=True)
         (folders.state / "gateway.pid").write_text(f"{stranger.pid} {time.time() - 3600}\n")
-        assert control.down(folders) == []
+        assert lifecycle.down(folders) == []
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -151,7 +153,7 @@ def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders
 def test_a_taken_port_is_said_in_one_line_with_owner_and_setting_and_starts_nothing(folders: Folders) -> None:
     part = server("gateway", folders)
     with socket.create_server(("127.0.0.1", part.ports[0].number)), pytest.raises(PortInUse) as caught:
-        control.up((server("torchserve", folders), part), folders)
+        lifecycle.up((server("torchserve", folders), part), folders)
     message = str(caught.value)
     assert f"port {part.ports[0].number} is taken by pid {os.getpid()} (" in message
     assert "gateway.port=PORT" in message
@@ -161,44 +163,46 @@ def test_a_taken_port_is_said_in_one_line_with_owner_and_setting_and_starts_noth
 
 def test_a_part_that_ends_at_once_takes_down_those_started_with_it(folders: Folders) -> None:
     broken = server("gateway", folders, "raise SystemExit('no such setting')")
-    with pytest.raises(StackError, match=r"gateway ended with status 1: no such setting \(all of it: .*gateway\.log\)"):
-        control.up((server("torchserve", folders), broken), folders)
+    with pytest.raises(
+        StackError, match=r"gateway ended with status 1: no such setting \(the whole log: .*gateway\.log\)"
+    ):
+        lifecycle.up((server("torchserve", folders), broken), folders)
     assert running(folders) == []
 
 
 def test_a_part_that_never_answers_is_given_up(folders: Folders) -> None:
     silent = server("gateway", folders, "import time; time.sleep(300)", timeout_s=0.5)
     with pytest.raises(StackError, match=r"gateway was not ready after 0\.5 s"):
-        control.up((silent,), folders)
+        lifecycle.up((silent,), folders)
     assert running(folders) == []
 
 
 def test_a_part_that_refuses_is_up_only_where_that_is_its_own_way_to_answer(folders: Folders) -> None:
     refusing = server("gateway", folders, FORBIDS, timeout_s=2)
     with pytest.raises(StackError, match="gateway was not ready"):
-        control.up((refusing,), folders)
-    assert control.up((replace(refusing, refusal=403, timeout_s=10),), folders) == ["gateway"]
+        lifecycle.up((refusing,), folders)
+    assert lifecycle.up((replace(refusing, refusal=403, timeout_s=10),), folders) == ["gateway"]
 
 
 def test_a_part_that_fails_leaves_those_alone_that_ran_before(folders: Folders) -> None:
     engine = server("torchserve", folders)
-    control.up((engine,), folders)
+    lifecycle.up((engine,), folders)
     with pytest.raises(StackError):
-        control.up((engine, server("gateway", folders, "raise SystemExit(1)")), folders)
-    assert [status.ready for status in control.status((engine,), folders)] == [True]
+        lifecycle.up((engine, server("gateway", folders, "raise SystemExit(1)")), folders)
+    assert [status.ready for status in lifecycle.status((engine,), folders)] == [True]
 
 
 UP = """
 import sys
 from pathlib import Path
-from stack import control
+from stack import lifecycle
 from stack.folders import Folders
-from stack.parts import Part, Port
+from stack.services import Service, Port
 folders = Folders(Path(sys.argv[1]), Path(sys.argv[1]) / "store", keeps_model_store=False)
 port = int(sys.argv[2])
-silent = Part("gateway", (sys.executable, "-c", "import time; time.sleep(300)"), (Port(port, "p"),),
+silent = Service("gateway", (sys.executable, "-c", "import time; time.sleep(300)"), (Port(port, "p"),),
               f"http://127.0.0.1:{port}/", 300)
-control.up((silent,), folders)
+lifecycle.up((silent,), folders)
 """
 
 
@@ -214,7 +218,7 @@ def test_an_interrupted_up_leaves_nothing_that_down_does_not_find(folders: Folde
         up.kill()
     if sent == signal.SIGKILL:
         assert part.is_running()
-        assert control.down(folders) == ["gateway"]
+        assert lifecycle.down(folders) == ["gateway"]
     assert not part.is_running()
 
 

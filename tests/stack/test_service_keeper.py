@@ -5,11 +5,11 @@ import socket
 
 import pytest
 
-from stack import control, keeper, processes
+from stack import lifecycle, processes
 from stack.folders import Folders
-from stack.keeper import Parts
+from stack.lifecycle import ServiceKeeper
 from tests.polling import wait_for
-from tests.stack.test_control import PARENT, SERVER, folders, server
+from tests.stack.test_lifecycle import PARENT, SERVER, folders, server
 
 __all__ = ["folders"]  # a fixture
 # As nginx: the one that was started answers nothing itself.
@@ -28,13 +28,13 @@ def kill(name: str, folders: Folders) -> int:
 
 def test_parts_one_was_killed_is_started_again_and_the_others_stay(folders: Folders) -> None:
     stack = (server("torchserve", folders, PARENT), server("gateway", folders))
-    control.up(stack, folders)
-    kept = Parts(lambda: stack, folders)
+    lifecycle.up(stack, folders)
+    kept = ServiceKeeper(lambda: stack, folders)
     assert kept.turn() is False
     [gateway] = processes.find("gateway", folders)
     killed = kill("torchserve", folders)
     assert kept.turn() is True
-    assert [part.ready for part in control.status(stack, folders)] == [True, True]
+    assert [part.ready for part in lifecycle.status(stack, folders)] == [True, True]
     assert killed not in {process.pid for process in processes.find("torchserve", folders)}
     assert [process.pid for process in processes.find("gateway", folders)] == [gateway.pid]
     assert kept.turn() is False
@@ -42,8 +42,8 @@ def test_parts_one_was_killed_is_started_again_and_the_others_stay(folders: Fold
 
 def test_parts_never_started_is_left_alone(folders: Folders) -> None:
     stack = (server("torchserve", folders), server("gateway", folders))
-    control.up(stack[:1], folders)
-    assert Parts(lambda: stack, folders).turn() is False
+    lifecycle.up(stack[:1], folders)
+    assert ServiceKeeper(lambda: stack, folders).turn() is False
     assert processes.find("gateway", folders) == []
 
 
@@ -51,23 +51,23 @@ def test_parts_cannot_be_started_is_told_and_tried_until_it_can(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = (server("torchserve", folders),)
-    control.up(stack, folders)
-    kept = Parts(lambda: stack, folders)
+    lifecycle.up(stack, folders)
+    kept = ServiceKeeper(lambda: stack, folders)
     kill("torchserve", folders)
-    monkeypatch.setattr(keeper, "RETRY_S", (0.0,))
+    monkeypatch.setattr(lifecycle, "RETRY_S", (0.0,))
     with socket.create_server(("127.0.0.1", stack[0].ports[0].number)), caplog.at_level(logging.WARNING):
         assert kept.turn() is False
         assert kept.turn() is False
     assert caplog.text.count("not started again yet: ") == 2
     assert "is taken by pid" in caplog.text
     assert kept.turn() is True
-    assert [part.ready for part in control.status(stack, folders)] == [True]
+    assert [part.ready for part in lifecycle.status(stack, folders)] == [True]
 
 
 def test_parts_cannot_be_started_is_not_tried_at_every_turn(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
     stack = (server("torchserve", folders),)
-    control.up(stack, folders)
-    kept = Parts(lambda: stack, folders)
+    lifecycle.up(stack, folders)
+    kept = ServiceKeeper(lambda: stack, folders)
     kill("torchserve", folders)
     with socket.create_server(("127.0.0.1", stack[0].ports[0].number)):
         assert [kept.turn(), kept.turn(), kept.turn()] == [False] * 3
@@ -76,8 +76,8 @@ def test_parts_cannot_be_started_is_not_tried_at_every_turn(folders: Folders, ca
 
 def test_status_first_process_was_killed_and_its_child_answers_is_down(folders: Folders) -> None:
     stack = (server("edge", folders, MASTER),)
-    control.up(stack, folders)
-    assert [(part.ready, part.pid is None) for part in control.status(stack, folders)] == [(True, False)]
+    lifecycle.up(stack, folders)
+    assert [(part.ready, part.pid is None) for part in lifecycle.status(stack, folders)] == [(True, False)]
     kill("edge", folders)
     assert processes.find("edge", folders)
-    assert [(part.ready, part.pid) for part in control.status(stack, folders)] == [(False, None)]
+    assert [(part.ready, part.pid) for part in lifecycle.status(stack, folders)] == [(False, None)]

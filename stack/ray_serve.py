@@ -1,4 +1,4 @@
-"""Ray Serve as two parts of the local stack: the head of a cluster, and the Manager that is spoken to."""
+"""Ray Serve as two services of the local stack: the head of a cluster, and the manager with the Management API."""
 
 import os
 import secrets
@@ -16,12 +16,12 @@ HEAD = RAY.part
 MANAGER = "rayserve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 CLUSTER_FILE = "cluster_token"  # of Ray's own ports
-JOINED = "joined"  # names a cluster that is not ours, as long as something of ours may run in it
+JOINED = "joined"  # names a joined cluster, as long as our models may run in it
 LEAVE_S = 300.0
 
 
 def head_command(engine: RayServeSettings, folders: Folders) -> tuple[str, ...]:
-    """A head in the foreground, which ends every process of its cluster when it ends."""
+    """Return the command of a head in the foreground; it ends every process of its cluster when it ends."""
     offered = () if engine.cpus is None else (f"--cpus={engine.cpus:g}",)
     board = () if engine.dashboard_port is None else (f"--dashboard-port={engine.dashboard_port}",)
     return (
@@ -33,12 +33,12 @@ def head_command(engine: RayServeSettings, folders: Folders) -> tuple[str, ...]:
 
 
 def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """What speaks the Management API."""
+    """Return the command of the manager."""
     return (sys.executable, "-m", "engines.ray", *overrides)
 
 
 def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
-    """What every process of the cluster gets from its head; other nodes are to be started with the same."""
+    """Return the environment of every process of the cluster; other nodes must be started with the same."""
     return {
         **_near(engine.host),
         "PYTHONPATH": os.fspath(ROOT),
@@ -49,13 +49,13 @@ def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
         # One event loop instead of two in proxy and replica, log lines written in hundreds: more requests a second.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-        # Of a batch on its way to a worker, and of its answers: not gRPC's 4 MB, but the most that it can do.
+        # For a batch and its answers: gRPC's largest message instead of its default of 4 MB.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
-        # A handler that fails its golden answers fails them again.
+        # A handler that fails its golden answers would fail them again.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
-        # Ray would have its workers stand behind everything else that this machine does.
+        # Ray would give its workers a lower priority than everything else on this machine.
         "RAY_worker_niceness": "0",
-        # Nobody reads Ray's own metrics here, and collecting them costs a process its time.
+        # Nothing reads Ray's own metrics here, and collecting them costs CPU time.
         "RAY_enable_metrics_collection": "0",
         "RAY_enable_open_telemetry": "0",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
@@ -63,27 +63,27 @@ def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
 
 
 def _near(host: str) -> dict[str, str]:
-    """Ray's word for a node that stays on loopback; else it takes the address that others reach, and says so."""
+    """Return Ray's switch for a node that stays on loopback; Ray otherwise takes the address that others reach."""
     return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in LOOPBACK else {}
 
 
 def _token(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
-    """Whoever reaches Ray's ports may run what he likes: so nobody does without this stack's token.
+    """Return the settings of this stack's token: without one, anybody who reaches Ray's ports can run code.
 
-    A cluster of others has a token of its own, or none; the environment names it as Ray wants it named.
+    A joined cluster has a token of its own, or none; the caller's environment names it as Ray documents.
     """
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": os.fspath(folders.ray / CLUSTER_FILE)}
     return own if engine.address is None else {}
 
 
 def manager_environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
-    """The same for the Manager, whose threads have no event loop that a handle could share."""
+    """Return the environment of the manager, whose threads have no event loop that a handle could share."""
     near = {} if engine.address is None else _near(engine.address.rpartition(":")[0])
     return {**environment(engine, folders), **near, "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "1"}
 
 
 def prepare(folders: Folders, engine: RayServeSettings | None = None) -> None:
-    """Make the folders; `engine` is given where a cluster may be joined. Raises ConfigError where Ray is missing."""
+    """Create the folders; `engine` is given where a cluster may be joined. Raises ConfigError where Ray is missing."""
     check_installed(RAY)
     folders.make_temporary()
     folders.forget_fetched()
@@ -95,9 +95,9 @@ def prepare(folders: Folders, engine: RayServeSettings | None = None) -> None:
 
 
 def leave(folders: Folders) -> None:
-    """Take what is ours out of a cluster that was joined; one of our own went with its head.
+    """Remove our models from a joined cluster; a cluster of our own ended with its head.
 
-    Raises StackError with the reason when it is still there.
+    Raises StackError with the reason when they are still there.
     """
     joined = folders.ray / JOINED
     if not joined.exists():
@@ -107,6 +107,6 @@ def leave(folders: Folders) -> None:
     env = {**os.environ, **_near(address.rpartition(":")[0]), "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LEAVE_S, check=False)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or ["it said nothing"]
+        said = [line for line in done.stderr.splitlines() if line.startswith("error: ")] or ["it logged nothing"]
         raise StackError(f"models may run on in the cluster at {address}: {said[-1].removeprefix('error: ')}")
     joined.unlink()
