@@ -1,6 +1,8 @@
 """The part that every command line shares: `--help`, `--version`, `--cfg job`, errors of one line, interruption."""
 
 import logging
+import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +15,8 @@ VERSION = "0.1.0"
 """The version of the project; `pyproject.toml`, the OpenAPI document and the gRPC server read it from here."""
 
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+"""The exit status after `| head` has closed the pipe, as a shell reports it for SIGPIPE."""
 
 
 def run(
@@ -25,7 +29,8 @@ def run(
     level: int = logging.INFO,
     verbose: Sequence[str] = (),
 ) -> int:
-    """Run a program on `sys.argv` and return its exit status; a MarinaError becomes one line on standard error.
+    """Run a program on `sys.argv` and return its exit status; a MarinaError becomes one line on standard error. A
+    reader that closes standard output early, as `| head` does, ends the program quietly.
 
     `usage` is None when the program's own parser answers `--help`. `overrides` turns the program's short words into
     Hydra overrides. `unwind` is the text after an interruption for programs that clean up then; SIGTERM unwinds them as
@@ -35,14 +40,19 @@ def run(
     logs.configure_command(level=level, verbose=verbose)
     try:
         status = standard_option(arguments, usage, overrides=overrides, registering=registering)
-        if status is not None:
-            return status
-        if unwind is not None:
-            signal.signal(signal.SIGTERM, _exit)
-        return main(arguments)
+        if status is None:
+            if unwind is not None:
+                signal.signal(signal.SIGTERM, _exit)
+            status = main(arguments)
+        sys.stdout.flush()
+        return status
     except MarinaError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except BrokenPipeError:
+        if not _output_closed():
+            raise
+        return OUTPUT_CLOSED
     except KeyboardInterrupt:
         sys.stderr.write(f"{unwind}\n" if unwind else "")
         return INTERRUPTED
@@ -93,6 +103,17 @@ def _print_settings(arguments: Sequence[str], overrides: Callable[[str], str], r
     )
     sys.stdout.write(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
     return 0
+
+
+def _output_closed() -> bool:
+    """Return True if standard output is a pipe without a reader, and let Python's own flush at exit succeed."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, select.POLLOUT)
+    if not any(events & select.POLLERR for _, events in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -112,3 +112,22 @@ def test_version_of_the_project_is_read_from_commands() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["dynamic"] == ["version"]
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "commands.VERSION"}
+
+
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small output", "large output"])
+def test_run_output_that_the_reader_closes_ends_quietly(size: int) -> None:
+    program = f"import sys, commands\nsys.exit(commands.run(lambda words: print('x' * {size}) or 0, None))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=closed, stderr=subprocess.PIPE, cwd=ROOT, check=False
+        )
+    assert (done.returncode, done.stderr) == (commands.OUTPUT_CLOSED, b"")
+
+
+def test_run_another_broken_pipe_is_no_closed_output() -> None:
+    program = "import sys, commands\ndef main(words): raise BrokenPipeError\nsys.exit(commands.run(main, None))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "BrokenPipeError" in done.stderr

@@ -41,7 +41,7 @@ SAVE = "save them with numpy.savez(FILE, low=space.low, high=space.high)"
 
 @dataclass(frozen=True)
 class KnownBounds:
-    """ObservationBounds that are known apart from a space's own text, by part; a space without parts has the key "".
+    """Bounds that are known apart from a space's own text, by part; a space without parts has the key "".
 
     `bounds` come from the YAML. `images` are the parts of a NatureCNN, which accepts bytes from 0 to 255 only.
     """
