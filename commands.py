@@ -29,9 +29,9 @@ def run(
     level: int = logging.INFO,
     verbose: Sequence[str] = (),
 ) -> int:
-    """Run a program on `sys.argv` and return its exit status; a MarinaError becomes one line on standard error. A
-    reader that closes standard output early, as `| head` does, ends the program quietly.
+    """Run a program on `sys.argv` and return its exit status; a MarinaError becomes one line on standard error.
 
+    A reader that closes standard output early, as `| head` does, ends the program quietly.
     `usage` is None when the program's own parser answers `--help`. `overrides` turns the program's short words into
     Hydra overrides. `unwind` is the text after an interruption for programs that clean up then; SIGTERM unwinds them as
     Ctrl-C does. `level` and `verbose` say how much is logged.

@@ -63,7 +63,8 @@ def golden_requests(loaded: LoadedModel, model: VisionModel | PolicyModel) -> li
     """Return the requests that fit the model."""
     if isinstance(model, VisionModel):
         return image_requests(model.preprocessing)
-    return state_requests(model, loaded.card["observation"]["space"])
+    assert loaded.spaces is not None
+    return state_requests(model, loaded.spaces[0])
 
 
 def golden_answers(references: list[Reference], card: Card) -> dict[str, Any]:

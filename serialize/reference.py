@@ -72,4 +72,5 @@ def torchvision_pixels(body: bytes, preprocessing: PreprocessingSettings) -> tor
 def _framework_inputs(request: SampleRequest, model: VisionModel | PolicyModel, loaded: LoadedModel) -> torch.Tensor:
     if isinstance(model, VisionModel):
         return torchvision_pixels(request.body, model.preprocessing)[None]
-    return state_inputs(request, model, loaded.card["observation"]["space"], loaded.example)
+    assert loaded.spaces is not None
+    return state_inputs(request, model, loaded.spaces[0], loaded.example)

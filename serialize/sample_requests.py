@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
-from serialize.sb3.policy_spaces import Part, Space, as_box, parts_of, width_of
+from serialize.sb3.policy_spaces import DictSpace, Part, Space, as_box, parts_of, width_of
 from settings.schema import PolicyModel, PreprocessingSettings
 
 REACH = 1.0  # the largest distance from zero of a golden number without a bound
@@ -74,15 +74,15 @@ def image_request(pixels: NDArray[np.uint8], form: str, **options: Any) -> Sampl
     return SampleRequest(f"image/{form}", body.getvalue())
 
 
-def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[SampleRequest]:
-    """Return observations inside a card's `space`: with field names where there are some, as arrays, and as a batch."""
-    states = list(observations(space, 3 + BATCH))
+def state_requests(model: PolicyModel, space: Space) -> list[SampleRequest]:
+    """Return observations inside `space`: with field names where there are some, as arrays, and as a batch."""
+    states = list(_observations(space, 3 + BATCH))
     bodies: list[Any] = list(states[:3])
-    if _has_image(space):
+    if any(as_box(part).is_picture for _, part in parts_of(space)):
         # As bytes, because an image as lists of numbers would be most of the archive.
         states = [_with_bytes(state, space) for state in states]
         bodies = [{"observation": state} for state in states[1:3]]
-    if space["type"] == "dict":
+    if isinstance(space, DictSpace):
         # An object with exactly the parts' keys is an observation; {"instances": ...} alone is a batch.
         bodies = [{"observation": state} if state.keys() == {"instances"} else state for state in states[:3]]
     elif model.fields is not None:
@@ -90,12 +90,10 @@ def state_requests(model: PolicyModel, space: dict[str, Any]) -> list[SampleRequ
     return [_json_request(body) for body in (*bodies, {"instances": states[3:]})]
 
 
-def state_inputs(
-    request: SampleRequest, model: PolicyModel, space: dict[str, Any], example: torch.Tensor
-) -> torch.Tensor:
+def state_inputs(request: SampleRequest, model: PolicyModel, space: Space, example: torch.Tensor) -> torch.Tensor:
     """Return the network's input [k, *shape] for a request of `state_requests`."""
     body: Any = json.loads(request.body)
-    parts = {part["key"] for part in space["spaces"]} if space["type"] == "dict" else set()
+    parts = set(space.keys) if isinstance(space, DictSpace) else set()
     if not isinstance(body, dict) or (body.keys() == parts and parts != {"instances"}):
         states = [body]
     elif model.fields is not None and body.keys() == set(model.fields):
@@ -104,23 +102,6 @@ def state_inputs(
         states = body["instances"] if "instances" in body else [body["observation"]]
     flat = [_flat(state, space) for state in states]
     return torch.from_numpy(np.stack(flat)).to(example.dtype).reshape(-1, *example.shape[1:])
-
-
-def observations(space: dict[str, Any], count: int) -> Iterator[Any]:
-    """Yield `count` nested lists inside a card's box, or objects of such lists, spread evenly between the bounds."""
-    if space["type"] == "dict":
-        parts = [list(observations(part["space"], count)) for part in space["spaces"]]
-        for together in zip(*parts, strict=True):
-            yield dict(zip((part["key"] for part in space["spaces"]), together, strict=True))
-        return
-    shape: list[int] = space["shape"]
-    lows, highs = (_bound(space[key], shape) for key in ("low", "high"))
-    whole = not str(space["dtype"]).startswith("float")
-    for number in range(count):
-        # Multiples of the golden ratio fill 0..1 evenly, in any order of the axes.
-        shares = ((np.arange(lows.size) * count + number + 1) * 0.6180339887) % 1.0
-        values = [_between(*ends, whole) for ends in zip(lows.tolist(), highs.tolist(), shares.tolist(), strict=True)]
-        yield np.array(values).reshape(shape).tolist()
 
 
 def random_observations(space: Space, most: int, encoding: dict[str, Any]) -> dict[str, NDArray[Any]]:
@@ -191,9 +172,21 @@ def _random_box(box: Box, count: int, generator: np.random.Generator, statistics
     return np.clip(values, *limits).astype(box.dtype).reshape(count, *box.shape)
 
 
-def _bound(given: Any, shape: list[int]) -> NDArray[np.float64]:
-    # A card writes an absent bound as null, which numpy reads as nan.
-    return np.broadcast_to(np.array(given, dtype=float), shape).reshape(-1)
+def _observations(space: Space, count: int) -> Iterator[Any]:
+    """Yield `count` nested lists inside a box, or objects of such lists, spread evenly between the bounds."""
+    if isinstance(space, DictSpace):
+        parts = [_observations(part, count) for _, part in space.parts]
+        for together in zip(*parts, strict=True):
+            yield dict(zip(space.keys, together, strict=True))
+        return
+    box = as_box(space)
+    lows, highs = (bound.astype(np.float64).ravel() for bound in (box.low, box.high))
+    whole = box.dtype.kind != "f"
+    for number in range(count):
+        # Multiples of the golden ratio fill 0..1 evenly, in any order of the axes.
+        shares = ((np.arange(lows.size) * count + number + 1) * 0.6180339887) % 1.0
+        values = [_between(*ends, whole) for ends in zip(lows.tolist(), highs.tolist(), shares.tolist(), strict=True)]
+        yield np.array(values).reshape(box.shape).tolist()
 
 
 def _between(low: float, high: float, share: float, whole: bool) -> float:
@@ -204,27 +197,17 @@ def _between(low: float, high: float, share: float, whole: bool) -> float:
     return round(low + (0.05 + 0.9 * share) * (high - low), 4)
 
 
-def _is_image(space: dict[str, Any]) -> bool:
-    return space["type"] == "box" and space["dtype"] == "uint8" and len(space["shape"]) == 3
-
-
-def _has_image(space: dict[str, Any]) -> bool:
-    if space["type"] == "dict":
-        return any(_is_image(part["space"]) for part in space["spaces"])
-    return _is_image(space)
-
-
-def _with_bytes(state: Any, space: dict[str, Any]) -> Any:
-    if space["type"] == "dict":
-        return {part["key"]: _with_bytes(state[part["key"]], part["space"]) for part in space["spaces"]}
-    if not _is_image(space):
+def _with_bytes(state: Any, space: Space) -> Any:
+    if isinstance(space, DictSpace):
+        return {key: _with_bytes(state[key], part) for key, part in space.parts}
+    if not as_box(space).is_picture:
         return state
     return {"b64": base64.b64encode(np.array(state, dtype=np.uint8).tobytes()).decode("ascii")}
 
 
-def _flat(state: Any, space: dict[str, Any]) -> NDArray[Any]:
-    if space["type"] == "dict":
-        return np.concatenate([_flat(state[part["key"]], part["space"]) for part in space["spaces"]])
+def _flat(state: Any, space: Space) -> NDArray[Any]:
+    if isinstance(space, DictSpace):
+        return np.concatenate([_flat(state[key], part) for key, part in space.parts])
     if isinstance(state, dict):
         return np.frombuffer(base64.b64decode(state["b64"]), np.uint8).astype(np.float32)
     return np.array(state, dtype=np.float32).ravel()
