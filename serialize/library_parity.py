@@ -316,8 +316,8 @@ def compare(
         first = int(np.flatnonzero(rows)[0])
         shown = json.dumps(_row(observations, space, first))
         raise ParityError(
-            f"{name}: {int(rows.sum())} of {len(rows)} observations get another answer than from "
-            f"stable-baselines3 {version}; first is number {first}, {shown[:SHOWN]}"
+            f"{name}: {int(rows.sum())} of {len(rows)} observations are answered differently than "
+            f"by stable-baselines3 {version}; first is number {first}, {shown[:SHOWN]}"
             f"{'...' if len(shown) > SHOWN else ''}: the archive says {ours[first].tolist()}, "
             f"the library {theirs[0, first].tolist()}; nothing is packed"
         )

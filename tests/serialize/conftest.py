@@ -29,7 +29,7 @@ Compose = Callable[..., Settings]
 def compose(tmp_path: Path) -> Compose:
     """Settings whose archives and weights lie in the test's own folder; the library is not asked, which takes seconds.
 
-    `test_library.py` asks it, and `sb3_parity.py` compares more with it, in this process.
+    `test_library_parity.py` asks it, and `sb3_parity.py` compares more with it, in this process.
     """
 
     def composed(name: str, *overrides: str) -> Settings:

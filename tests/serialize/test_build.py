@@ -239,9 +239,9 @@ sys.exit(commands.run(main, None, unwind=""))
     ("step", "stop"),
     [
         ("golden_answers", signal.SIGKILL),
-        ("stage", signal.SIGKILL),
-        ("stage", signal.SIGTERM),
-        ("stage", signal.SIGINT),
+        ("write_model_folder", signal.SIGKILL),
+        ("write_model_folder", signal.SIGTERM),
+        ("write_model_folder", signal.SIGINT),
     ],
 )
 def test_a_stopped_build_leaves_the_old_archive_whole(

@@ -82,7 +82,7 @@ def test_a_picture_may_come_in_every_form(made: Make) -> None:
         assert ask(handler, {"observation": one}) == expected[:1]
         assert ask(handler, {"instances": [one, first.tolist()]}) == expected[:1] * 2
     assert archive.size < 2_000_000
-    with pytest.raises(EdgeError, match="sees pictures through convolutions, which is not compiled"):
+    with pytest.raises(EdgeError, match="reads images through convolutions, which the edge does not compile"):
         archives.policy(archive.path)
 
 
@@ -124,7 +124,7 @@ def test_parts_are_objects(made: Make, form: str) -> None:
     drawn = {"instances": states, "deterministic": False, "seed": 1}
     assert ask(handler, drawn) == ask(handler, drawn)
     assert np.abs(np.array(ask(handler, drawn)) - expected).max() > 0.1
-    with pytest.raises(EdgeError, match="sees observations of several parts, which is not compiled"):
+    with pytest.raises(EdgeError, match="combines observations of several parts, which the edge does not compile"):
         archives.policy(archive.path)
 
 
@@ -136,7 +136,7 @@ def test_crossq_answers_with_its_renormalisations(made: Make, form: str) -> None
     states = samples(WIDE, FEW)
     expected = model.predict(states, deterministic=True)[0]
     np.testing.assert_allclose(ask(handler, {"instances": states.tolist()}), expected, rtol=0, atol=1e-5)
-    with pytest.raises(EdgeError, match="has renorm, which is not compiled"):
+    with pytest.raises(EdgeError, match="has renorm, which the edge does not compile"):
         archives.policy(archive.path)
 
 

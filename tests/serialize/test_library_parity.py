@@ -135,7 +135,7 @@ def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
             next(source.network.parameters()).mul_(1.001)
         return source
 
-    monkeypatch.setattr(building, "read_source", read)
+    monkeypatch.setattr(building, "load_model", read)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_build_policy_read_wrongly_is_refused_with_both_answers(
             weights.mul_(3)
     with pytest.raises(
         ParityError,
-        match=r"\d+ of 512 observations .* than stable-baselines3 .*; first is number \d+, \[.*\]: "
+        match=r"\d+ of 512 observations .* than by stable-baselines3 .*; first is number \d+, \[.*\]: "
         r"the archive says \[.*\], the library \[.*\]; nothing is packed",
     ):
         gated(model)
