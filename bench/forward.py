@@ -24,7 +24,7 @@ from bench import options
 from bench.figures import Row, markdown, median_ratio, spread
 from bench.ground import Ground
 from demo.digits import load_split
-from demo.digits_training import prepare
+from demo.train_digits import prepare
 
 BATCH = 8
 ROUNDS = 40
@@ -79,7 +79,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 import settings, torch
-from demo.digits_training import train_digits
+from demo.train_digits import train_digits
 torch.set_num_threads(1)
 model = settings.load(["served_model=digits", *sys.argv[2:]]).served_model
 train_digits(model, Path(model.checkpoint), int(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The two demo models: trained offline from what scikit-learn and Gymnasium bring, and asked through the gateway.
+"""The two demo models: trained offline from data of scikit-learn and Gymnasium, and called through the gateway.
 
     digits, cartpole ──train──▶ checkpoints      predict ──▶ gateway of the running stack
 

@@ -1,4 +1,4 @@
-"""Asks both demo models through the gateway of the running stack, as any client would."""
+"""Calls both demo models through the gateway of the running stack, as any client would."""
 
 import json
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from settings import Settings
 from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 30.0
-DIGIT = 0  # which of the unseen ones
+DIGIT = 0  # index among the unseen digits
 STATE = {"cart_position": 0.03, "cart_velocity": 0.02, "pole_angle": 0.04, "pole_angular_velocity": 0.3}
 
 
 def lines(settings: Settings) -> Iterator[str]:
-    """What was asked, what was answered, and every URL of the stack. Raises MarinaError when the gateway refuses."""
+    """Yield the requests, their responses, and every URL of the stack; raises MarinaError for an error response."""
     url, key = settings.gateway.url, settings.gateway.key_headers()
     yield from _digit(f"{url}/models/{settings.gateway.default_vision_model}/predict", key)
     yield ""
@@ -28,7 +28,7 @@ def lines(settings: Settings) -> Iterator[str]:
 
 
 def addresses(settings: Settings) -> dict[str, str]:
-    """The stack's URLs, by what a person finds there."""
+    """Return the stack's URLs by the name of the page or API."""
     found = {
         "gateway": settings.gateway.url,
         "Swagger": f"{settings.gateway.url}/docs",

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 import settings
-from demo.digits import load_split, picture, png
-from demo.digits_training import prepare
+from demo.digits import load_split, png, rgb
+from demo.train_digits import prepare
 from serialize.reference import torchvision_pixels
 from settings.schema import VisionModel
 
@@ -31,7 +31,7 @@ def test_a_picture_is_a_png_of_the_digit() -> None:
     _, unseen = load_split()
     with Image.open(io.BytesIO(png(unseen.images[0]))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (128, 128))
-        assert np.array_equal(np.asarray(image), picture(unseen.images[0]))
+        assert np.array_equal(np.asarray(image), rgb(unseen.images[0]))
         assert np.asarray(image).max() > 200
 
 

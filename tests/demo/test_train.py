@@ -9,10 +9,9 @@ import torch
 from stable_baselines3 import PPO
 
 import settings
-from demo import cartpole, digits_training
-from demo.cartpole import evaluate, train_cartpole
-from demo.digits_training import train_digits
-from demo.train import missing
+from demo.__main__ import missing
+from demo.train_cartpole import evaluate, train_cartpole
+from demo.train_digits import train_digits
 from errors import BuildError
 from serialize.policy_loader import read_policy
 from serialize.vision_loader import read_vision
@@ -24,22 +23,22 @@ torch.set_num_threads(1)
 def test_a_policy_that_reaches_its_target_is_written_and_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartpole, "ROUND", 4096)
-    monkeypatch.setattr(cartpole, "TARGET", 60.0)
+    monkeypatch.setattr("demo.train_cartpole.ROUND", 4096)
+    monkeypatch.setattr("demo.train_cartpole.TARGET", 60.0)
     path = tmp_path / "new" / "cartpole.zip"
 
-    assert train_cartpole(path) >= cartpole.TARGET
+    assert train_cartpole(path) >= 60.0
 
     assert [item.name for item in path.parent.iterdir()] == ["cartpole.zip"]
-    assert evaluate(PPO.load(path, device="cpu")) >= cartpole.TARGET
+    assert evaluate(PPO.load(path, device="cpu")) >= 60.0
     model = settings.load(["served_model=cartpole"]).served_model
     assert isinstance(model, PolicyModel)
     assert read_policy(model, path).card["observation"]["space"]["shape"] == [4]
 
 
 def test_a_policy_that_does_not_hold_the_pole_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cartpole, "ROUND", 256)
-    monkeypatch.setattr(cartpole, "ROUNDS", 1)
+    monkeypatch.setattr("demo.train_cartpole.ROUND", 256)
+    monkeypatch.setattr("demo.train_cartpole.ROUNDS", 1)
     with pytest.raises(BuildError, match="mean return"):
         train_cartpole(tmp_path / "cartpole.zip")
     assert list(tmp_path.iterdir()) == []
@@ -54,7 +53,7 @@ def test_a_classifier_below_its_target_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_classifier_is_written_as_a_plain_state_dict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits_training, "TARGET", 0.0)
+    monkeypatch.setattr("demo.train_digits.TARGET", 0.0)
     model = settings.load(["served_model=digits"]).served_model
     assert isinstance(model, VisionModel)
     path = tmp_path / "digits.pt"

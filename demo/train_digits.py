@@ -1,4 +1,4 @@
-"""Trains the digits classifier from scratch, on pictures as the worker's own pre-processing makes them."""
+"""Trains the digits classifier from scratch, on images of the worker's own pre-processing."""
 
 import logging
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from tqdm import trange
 
-from demo.digits import Digits, load_split, picture
+from demo.digits import Digits, load_split, rgb
 from errors import BuildError
 from files import replace_durably, staging_folder
 from handlers import card, image_preprocess, networks
@@ -23,22 +23,22 @@ EPOCHS = 20
 BATCH = 64
 LEARNING_RATE = 4e-3  # the peak of a one-cycle schedule
 WEIGHT_DECAY = 1e-2
-SHIFT = 3  # pixels, of 64: no digit stands exactly in the middle
-NORM_MOMENTUM = 0.1  # MobileNetV3's 0.01 is made for a hundred times as many steps
+SHIFT = 3  # pixels, of 64, so that digits are not always centred
+NORM_MOMENTUM = 0.1  # MobileNetV3's 0.01 is for a hundred times as many steps
 SEED = 0
 TARGET = 0.98
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """pixels: uint8 [N, H, W, 3], as the network takes them; labels: int64 [N]."""
+    """Network inputs, uint8 [N, H, W, 3], and their labels, int64 [N]."""
 
     pixels: torch.Tensor
     labels: torch.Tensor
 
 
 def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> float:
-    """Writes the trained network's state dict to `target`, atomically; returns the share of unseen digits right.
+    """Write the trained network's state dict to `target`, atomically, and return its accuracy on the unseen digits.
 
     Raises BuildError, and writes nothing, when that is below 98 %.
     """
@@ -59,15 +59,15 @@ def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> floa
 
 
 def prepare(digits: Digits, model: VisionModel) -> Pixels:
-    """Digits as the worker would hand them to the network."""
+    """Return digits as the worker would pass them to the network."""
     given = model.preprocessing
     settings = card.Preprocessing(given.resize, given.interpolation, given.crop)
-    pixels = np.stack([image_preprocess.apply(picture(image), settings) for image in digits.images])
+    pixels = np.stack([image_preprocess.apply(rgb(image), settings) for image in digits.images])
     return Pixels(torch.from_numpy(pixels), torch.from_numpy(digits.labels.astype(np.int64)))
 
 
 def accuracy(network: nn.Module, digits: Pixels) -> float:
-    """Share of digits whose largest logit is the right one."""
+    """Return the share of digits whose largest logit is that of their label."""
     network.eval()
     with torch.inference_mode():
         answers = torch.cat([network(pixels).argmax(1) for pixels in torch.split(digits.pixels, BATCH)])
@@ -94,6 +94,6 @@ def _fit(network: ImageClassifier, digits: Pixels, epochs: int) -> None:
 
 
 def _shifted(pixels: torch.Tensor) -> torch.Tensor:
-    """The batch moved by some pixels; what leaves at one edge, black, enters at the other."""
+    """Shift the batch by some pixels; the black edges wrap around."""
     down, right = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
     return pixels.roll((down, right), dims=(1, 2))

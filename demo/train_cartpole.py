@@ -1,4 +1,4 @@
-"""Trains CartPole's policy with Stable-Baselines3's PPO until it holds the pole."""
+"""Trains CartPole's policy with Stable-Baselines3's PPO until it balances the pole."""
 
 import logging
 from pathlib import Path
@@ -18,13 +18,13 @@ from files import replace_durably, staging_folder
 logger = logging.getLogger(__name__)
 
 ENVIRONMENT = "CartPole-v1"
-TARGET = 490.0  # mean return of 20 episodes; 500 is the most there is
+TARGET = 490.0  # mean return of 20 episodes, of at most 500
 EPISODES = 20
-ROUND = 40_960  # steps between two evaluations; the first 20,000 suffice for some seeds and not for others
+ROUND = 40_960  # steps between two evaluations; 20,000 suffice for some seeds only
 ROUNDS = 6
 SEED = 0
 EVALUATION_SEED = 1000
-# Those of the RL Zoo for CartPole-v1, without their schedules, which assume a fixed number of steps.
+# The RL Zoo's parameters for CartPole-v1, without their schedules, which assume a fixed number of steps.
 PARAMETERS: dict[str, Any] = {
     "n_steps": 32,
     "batch_size": 256,
@@ -38,13 +38,13 @@ PARAMETERS: dict[str, Any] = {
 
 
 def train_cartpole(target: Path) -> float:
-    """Writes the policy to `target` as Stable-Baselines3's save() does, atomically, and returns its mean return.
+    """Write the policy to `target` by Stable-Baselines3's save(), atomically, and return its mean return.
 
-    Raises BuildError, and writes nothing, when it does not hold the pole in the end.
+    Raises BuildError, and writes nothing, when it does not balance the pole in the end.
     """
     environments = make_vec_env(ENVIRONMENT, n_envs=8, seed=SEED)
     model = PPO("MlpPolicy", environments, seed=SEED, device="cpu", **PARAMETERS)
-    # Without a logger of its own, Stable-Baselines3 leaves a folder in the temporary folder.
+    # Stable-Baselines3's default logger leaves a folder in the temporary folder.
     model.set_logger(Logger(folder=None, output_formats=[]))
     mean = 0.0
     with tqdm(total=ROUND * ROUNDS, desc="cartpole", unit="step") as progress:
@@ -64,7 +64,7 @@ def train_cartpole(target: Path) -> float:
 
 
 def evaluate(model: PPO, episodes: int = EPISODES) -> float:
-    """Mean return of the deterministic policy over episodes that start as no training episode did."""
+    """Return the deterministic policy's mean return over episodes with seeds that the training did not use."""
     returns = []
     environment = gymnasium.make(ENVIRONMENT)
     for episode in range(episodes):
@@ -80,7 +80,7 @@ def evaluate(model: PPO, episodes: int = EPISODES) -> float:
 
 
 class _Progress(BaseCallback):
-    """Moves the bar by the steps of all environments."""
+    """Advances the progress bar by the steps of all environments."""
 
     def __init__(self, progress: "tqdm[Any]") -> None:
         super().__init__()
