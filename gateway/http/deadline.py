@@ -67,8 +67,8 @@ class CancelScope:
                 raise ClientDisconnect
             self._disconnect.callback = self._disconnected
         self._task = asyncio.current_task(loop)
-        self._since = loop.time() if self._since is None else self._since
         if self._deadline < math.inf:
+            self._since = loop.time() if self._since is None else self._since
             self._timer = loop.call_at(self._deadline, self._expired)
         return self
 

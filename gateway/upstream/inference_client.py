@@ -22,6 +22,8 @@ from logs import event
 
 _log = logging.getLogger(__name__)
 
+TOKEN_PAUSE_S = 1.0
+
 
 @dataclass(slots=True)
 class _Call:
@@ -47,6 +49,7 @@ class InferenceClient:
         self._metrics = metrics
         self._tracer = tracer
         self._node = node
+        self._next_read = 0.0  # of a token, by the event loop's clock
         # The same few models are requested again and again.
         self._request_line = lru_cache(maxsize=1024)(partial(_request_line, host))
 
@@ -80,9 +83,14 @@ class InferenceClient:
 
     async def _read_token(self) -> str | None:
         """Return the token, which the key ring reads or renews in a thread; None when there is none (yet)."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_read:
+            return None
         try:
             return await asyncio.to_thread(self._keys.token, "inference")
         except EngineError:
+            # An engine without tokens: a thread for each of its requests would cost more than the rest of them.
+            self._next_read = now + TOKEN_PAUSE_S
             return None
 
     @contextmanager
