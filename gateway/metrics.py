@@ -38,46 +38,53 @@ CopyResult = Literal["same", "differs", "failed", "dropped"]
 
 
 class Metrics:
-    """The figures of one application; with `siblings`, those of all processes of its gateway."""
+    """The figures of one application; with a `slot`, those of all processes of its gateway."""
 
-    def __init__(self, siblings: ProcessSlot | None = None) -> None:
-        self._siblings = siblings
+    def __init__(self, slot: ProcessSlot | None = None) -> None:
+        self._slot = slot
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = self._seconds(
-            "request", "Time from a request's headers to the end of its answer; status 499 is a client that hung up",
-            "model", "route", "status",
-        )  # fmt: skip
+            "request",
+            "Time from a request's headers to the end of its answer; status 499 is a client that left",
+            "model",
+            "route",
+            "status",
+        )
         self._upstream = self._seconds(
             "upstream", "Time the engine took for one call; status lost is no answer at all", "model", "status"
         )
-        self._queue = self._seconds("queue_wait", "Time a request waited for its turn at the engine", "model")
+        self._queue = self._seconds("queue_wait", "Time that a request waited in the queue for the engine", "model")
         self._business = self._seconds(
             "business", "Time that business logic took; status error is an exception", "model", "stage", "status"
         )
         self.in_flight = Gauge(
             "marina_gateway_requests_in_flight",
-            "Requests that wait for their answer",
+            "Requests that are not answered yet",
             registry=self.registry,
             multiprocess_mode="livesum",
         )
-        self._inside = self._gauge("requests_admitted", "Requests of a model that have a place", "livesum")
-        self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open (one may try), 2 open", "livemax")
-        self._shed = self._counter("shed", "Requests refused because too many were there already", "model")
-        self._retries = self._counter("retries", "Requests sent once more after they were lost", "model")
+        self._inside = self._gauge("requests_admitted", "Admitted requests of a model", "livesum")
+        self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open (one request is tried), 2 open", "livemax")
+        self._shed = self._counter("shed", "Requests refused because too many were admitted already", "model")
+        self._retries = self._counter(
+            "retries", "Requests sent again after a worker or its connection was lost", "model"
+        )
         self._joined = self._counter("joined", "Requests answered by an identical one in flight", "model")
         self._cache = self._counter("cache", "Requests looked up in the cache, by result", "model", "result")
-        self._node_calls = self._counter("node_calls", "Calls to one of several nodes", "node", "model", "status")
+        self._node_calls = self._counter(
+            "node_calls", "Calls to one of several engine hosts", "node", "model", "status"
+        )
         self._node_ready = Gauge(
             "marina_gateway_node_in_traffic",
-            "1 for a node that gets requests, 0 for one that is left out",
+            "1 for an engine host that gets requests, 0 for one that does not",
             ("node",),
             registry=self.registry,
             multiprocess_mode="livemin",
         )
         self._coalesced = Histogram(
             "marina_gateway_coalesced_size",
-            "Observations that travelled in one request",
+            "Observations in one request to the engine",
             ("model",),
             buckets=BATCH_SIZES,
             registry=self.registry,
@@ -142,7 +149,7 @@ class Metrics:
 
     def breakers(self) -> dict[str, str]:
         """Return the state of each model's circuit breaker; of several processes' breakers, the worst."""
-        families = self._breaker.collect() if self._siblings is None else self.families()
+        families = self._breaker.collect() if self._slot is None else self.families()
         found = [family.samples for family in families if family.name == "marina_gateway_breaker_state"]
         return {each.labels["model"]: BREAKER_NAMES[int(each.value)] for samples in found for each in samples}
 
@@ -158,30 +165,29 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the metrics of all gateway processes in Prometheus' text format."""
-        return generate_latest(self._together())
+        return generate_latest(self._registry_of_all())
 
     def families(self) -> Iterable[Metric]:
         """Return the same as objects."""
-        return self._together().collect()
+        return self._registry_of_all().collect()
 
-    def _together(self) -> CollectorRegistry:
-        if self._siblings is None:
+    def _registry_of_all(self) -> CollectorRegistry:
+        if self._slot is None:
             return self.registry
-        self._siblings.bury()
+        self._slot.bury()
         together = CollectorRegistry()
-        # prometheus_client has no hints here
-        MultiProcessCollector(together, str(self._siblings.folder))  # type: ignore[no-untyped-call]
-        together.register(_ServerStart(self._siblings.server))
+        MultiProcessCollector(together, str(self._slot.folder))  # type: ignore[no-untyped-call]  # it has no hints
+        together.register(_ServerStart(self._slot.server))
         return together
 
-    def _seconds(self, name: str, words: str, *labels: str) -> Histogram:
-        return Histogram(f"marina_gateway_{name}_seconds", words, labels, buckets=BUCKETS, registry=self.registry)
+    def _seconds(self, name: str, text: str, *labels: str) -> Histogram:
+        return Histogram(f"marina_gateway_{name}_seconds", text, labels, buckets=BUCKETS, registry=self.registry)
 
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        return Counter(f"marina_gateway_{name}", words, labels, registry=self.registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"marina_gateway_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, words: str, mode: Literal["livesum", "livemax"]) -> Gauge:
-        return Gauge(f"marina_gateway_{name}", words, ("model",), registry=self.registry, multiprocess_mode=mode)
+    def _gauge(self, name: str, text: str, mode: Literal["livesum", "livemax"]) -> Gauge:
+        return Gauge(f"marina_gateway_{name}", text, ("model",), registry=self.registry, multiprocess_mode=mode)
 
 
 class _ServerStart(Collector):
@@ -203,33 +209,33 @@ class TrialMetrics:
         labels = ("model", "version")
         self._seconds = Histogram(
             "marina_gateway_version_seconds",
-            "Time until a version's answer while one is under trial; way shadow is a copy of a request",
+            "Time until a version's answer during a trial; way shadow is a copy of a request",
             (*labels, "way", "status"),
             buckets=TRIAL_BUCKETS,
             registry=registry,
         )
         self._fallbacks = Counter(
             "marina_gateway_fallbacks",
-            "Requests that a version under trial did not answer and the default version was asked for",
+            "Requests that a version on trial did not answer, so the default version did",
             labels,
             registry=registry,
         )
         self._copies = Counter(
             "marina_gateway_shadow",
-            "Copies of requests, by what came of them; dropped ones were never sent",
+            "Copies of requests by result; dropped ones were not sent",
             (*labels, "result"),
             registry=registry,
         )
         self._changes = Histogram(
             "marina_gateway_shadow_change",
-            "Largest move of a probability or component of a continuous action between the two answers",
+            "Largest change of a probability or component of a continuous action between the two answers",
             labels,
             buckets=CHANGES,
             registry=registry,
         )
         self._largest = Gauge(
             "marina_gateway_shadow_largest_change",
-            "The largest of these since the trial began",
+            "Largest of these changes since the trial began",
             labels,
             registry=registry,
             multiprocess_mode="max",
@@ -281,12 +287,12 @@ class _ServedModels(Collector):
         """Yield each metric with its samples."""
         if self._answers is not None:
             yield GaugeMetricFamily(
-                "marina_gateway_engine_up", "Whether the engine answered the last look at it", float(self._answers)
+                "marina_gateway_engine_up", "1 while the engine answers, 0 while it does not", float(self._answers)
             )
         yield self._gauge("serving", "1 for the version that answers when none is named, 0 for the others", "default")
         yield self._gauge("workers_ready", "Workers that take requests", "workers_ready")
-        yield self._gauge("workers_wanted", "Workers that were asked for", "min_workers")
-        yield self._gauge("queue_length", "Requests that wait inside the engine", "pending")
+        yield self._gauge("workers_wanted", "Workers that are configured", "min_workers")
+        yield self._gauge("queue_length", "Requests that wait in the engine", "pending")
 
     def _gauge(self, name: str, text: str, attribute: str) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"marina_gateway_model_{name}", text, labels=("model", "version"))

@@ -61,11 +61,11 @@ class InferStatistics:
             registry=registry,
         )
         self._instances = Counter(
-            "marina_gateway_oip_instances", "Instances in answered ones of these", labels, registry=registry
+            "marina_gateway_oip_instances", "Instances in these inferences", labels, registry=registry
         )
         self._last = Gauge(
             "marina_gateway_oip_last_inference_seconds",
-            "When the last of these was answered, in seconds since 1970",
+            "Time of the last of these answers, in seconds since 1970",
             labels,
             registry=registry,
             multiprocess_mode="max",

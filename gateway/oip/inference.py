@@ -64,7 +64,7 @@ class InferenceRunner:
         content, count = _content(answer), sent[0].shape[0]
         if len(content["predictions"]) != count:
             raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
-        outputs = tuple(_tensor(output, asked, content["predictions"]) for output, asked in requested)
+        outputs = tuple(_tensor(output, wanted, content["predictions"]) for output, wanted in requested)
         # Random weights are named in every response.
         parameters = {"weights": content["weights"]} if "weights" in content else {}
         answered_by = str(content.get("version") or version.version)
@@ -78,18 +78,18 @@ def _not_described(version: ServedVersion) -> RequestError:
 
 
 def _requested(
-    asked: Sequence[RequestedOutput] | None, offered: Sequence[OutputTensor], model: str
+    requested: Sequence[RequestedOutput] | None, offered: Sequence[OutputTensor], model: str
 ) -> list[tuple[OutputTensor, RequestedOutput]]:
-    if asked is None:
+    if requested is None:
         return [(output, RequestedOutput(output.name)) for output in offered]
     by_name = {output.name: output for output in offered}
-    for each in asked:
+    for each in requested:
         if each.name not in by_name:
             names = ", ".join(f"'{name}'" for name in by_name)
             raise UnreadableInput(f"model '{model}' has no output '{each.name[:80]}'; it answers {names}")
         if each.classes and not by_name[each.name].labels:
             raise UnreadableInput(f"output '{each.name}' of model '{model}' has no classes to choose from")
-    return [(by_name[each.name], each) for each in asked]
+    return [(by_name[each.name], each) for each in requested]
 
 
 def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
@@ -103,15 +103,15 @@ def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
     raise error
 
 
-def _tensor(output: OutputTensor, asked: RequestedOutput, predictions: list[Any]) -> Tensor:
+def _tensor(output: OutputTensor, wanted: RequestedOutput, predictions: list[Any]) -> Tensor:
     try:
         rows = [output.read(prediction) for prediction in predictions]
     except (KeyError, TypeError, AttributeError) as error:
         raise Internal(f"the model's answer has no '{output.name}'") from error
     datatype, inner = output.datatype, output.shape[1:]
-    if asked.classes:
-        rows = [_best_classes(row, asked.classes, output.labels) for row in rows]
-        datatype, inner = BYTES, (min(asked.classes, inner[0]),)
+    if wanted.classes:
+        rows = [_best_classes(row, wanted.classes, output.labels) for row in rows]
+        datatype, inner = BYTES, (min(wanted.classes, inner[0]),)
     return Tensor(output.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
 
 
