@@ -63,7 +63,9 @@ def configure_command(*, unattended: bool = False, level: int = logging.INFO, ve
 
     The loggers named in `verbose` log at INFO even where `level` is higher.
     """
-    logging.basicConfig(format="%(message)s", level=level)
+    logging.basicConfig(format="%(message)s")
+    # Set apart, because basicConfig changes nothing when a program configures its log a second time.
+    logging.getLogger().setLevel(level)
     for name in verbose:
         logging.getLogger(name).setLevel(logging.INFO)
     # At every import, TorchServe's handlers log which accelerators they did not find.

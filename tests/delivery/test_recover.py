@@ -1,13 +1,28 @@
 """What a rollout that was killed, or whose hosts went away, leaves to the next one."""
 
+from collections.abc import Callable
+
 import pytest
 
+from delivery import replacement
 from delivery.journal import Journal, Step
 from delivery.rollout import restore, roll_back
 from delivery.steps import HostRollout
+from deployments.traffic import LiveVersions
 from errors import EngineError, RolloutError
+from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
 from tests.delivery.engine_in_memory import HostInMemory
+from tests.ports import free_port
+
+MANIFEST_1_9 = CONTENTS["MAR-INF/MANIFEST.json"].replace(b'"1.0"', b'"1.9"')
+
+
+def raising(error: type[BaseException]) -> Callable[..., object]:
+    def fail(*_: object) -> object:
+        raise error
+
+    return fail
 
 
 @pytest.fixture
@@ -15,7 +30,7 @@ def killed_after_its_switch(any_scene: Scene) -> Scene:
     """A stack with version 1.0, whose upload of 1.1 ended when all hosts had switched and none had settled."""
     any_scene.upload(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HostRollout, "finalize", lambda *_: (_ for _ in ()).throw(SystemExit))
+        patch.setattr(HostRollout, "finalize", raising(SystemExit))
         with pytest.raises(SystemExit):
             any_scene.upload(1)
     return any_scene
@@ -92,3 +107,41 @@ def test_rollout_one_of_two_hosts_goes_away_is_left_behind_and_brought_up_to_dat
     assert_serves(two_hosts, "1.1", "1.0")
     assert roll_back("toy", two_hosts.settings()).version == "1.0"
     assert_serves(two_hosts, "1.0", "1.1")
+
+
+def test_recover_killed_between_two_switches_takes_the_version_back_and_allows_the_old_one(two_hosts: Scene) -> None:
+    two_hosts.upload(0)
+    live = LiveVersions.of(two_hosts.settings(), "toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replacement._Rollout, "undo", lambda *_: None)
+        patch.setattr(two_hosts.hosts["b"], "set_default", raising(SystemExit))
+        with pytest.raises(SystemExit):
+            two_hosts.upload(1)
+    assert live.get() == ["1.0", "1.1"]
+    assert two_hosts.serving() == {"1.0", "1.1"}
+    restore(two_hosts.settings())
+    assert_serves(two_hosts, "1.0")
+    assert live.get() == ["1.0"]
+
+
+def test_recover_version_without_traffic_and_journal_is_removed(scene: Scene) -> None:
+    scene.upload(0)
+    host = scene.hosts["engine"]
+    archive_at(scene.store / "toy-1.9.mar", {**CONTENTS, "MAR-INF/MANIFEST.json": MANIFEST_1_9})
+    host.register("toy", "toy-1.9.mar", scene.settings().served_model.request_params, 1)
+    restore(scene.settings())
+    assert_serves(scene, "1.0")
+
+
+def test_replace_version_is_watched_in_a_rollout_and_not_where_a_host_gets_it_back(two_hosts: Scene) -> None:
+    watched = {"watch_s": 0.2}
+    gateway = {"port": free_port()}
+    two_hosts.upload(0)
+    with pytest.raises(RolloutError, match=r"rollout\.watch_s=0 rolls out without a watch"):
+        two_hosts.upload(1, rollout=watched, gateway=gateway)
+    with pytest.MonkeyPatch.context() as patch:
+        goes_away(two_hosts.hosts["a"], patch, "set_default")
+        two_hosts.upload(2)
+    assert two_hosts.serving() == {"1.0", "1.1"}
+    assert restore(two_hosts.settings(rollout=watched, gateway=gateway))
+    assert_serves(two_hosts, "1.1", "1.0")

@@ -1,0 +1,61 @@
+"""A rollout runs the trial that the settings ask for, between the checks of a version and its switch."""
+
+import pytest
+
+from delivery import steps
+from delivery.journal import Journal, JournalEntry, Step
+from errors import ConfigError, RolloutError
+from tests.delivery.conftest import Scene
+
+CANARY = {"weight": 0.1}
+SHADOW_ONLY = {"share": 0.5, "only": True}
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[JournalEntry]:
+    """The rollouts whose trial has run; each passes it."""
+    found: list[JournalEntry] = []
+    monkeypatch.setattr(steps, "run_trial", lambda engine, traffic, settings, entry: found.append(entry))
+    return found
+
+
+def test_roll_out_first_version_has_no_trial(scene: Scene, trials: list[JournalEntry]) -> None:
+    assert scene.upload(0, canary=CANARY).version == "1.0"
+    assert trials == []
+
+
+def test_roll_out_canary_runs_before_the_switch(scene: Scene, trials: list[JournalEntry]) -> None:
+    scene.upload(0)
+    assert scene.upload(1, canary=CANARY).changed
+    [entry] = trials
+    assert (entry.step, entry.old, entry.new.version) == (Step.CANARY, "1.0", "1.1")
+    assert (scene.serving(), scene.history()) == ({"1.1"}, ["1.1", "1.0"])
+
+
+def test_roll_out_shadow_only_removes_the_version_again(scene: Scene, trials: list[JournalEntry]) -> None:
+    scene.upload(0)
+    found = scene.upload(1, shadow=SHADOW_ONLY)
+    assert (found.version, found.observed, found.changed) == ("1.0", "1.1", False)
+    assert [entry.step for entry in trials] == [Step.SHADOW]
+    assert (scene.serving(), scene.history(), scene.stored()) == ({"1.0"}, ["1.0"], {"toy-1.0.mar"})
+    assert scene.litter() == []
+    assert len(scene.hosts["engine"].versions("toy")) == 1
+
+
+def test_roll_out_failed_trial_withdraws_the_version(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        assert Journal.of(scene.settings(), "toy").read() is not None
+        raise RolloutError("too slow")
+
+    monkeypatch.setattr(steps, "run_trial", fail)
+    monkeypatch.setattr(steps, "FOLLOWED_S", 0)
+    scene.upload(0)
+    with pytest.raises(RolloutError, match=r"toy 1\.1 was withdrawn: too slow; version 1\.0 serves as before"):
+        scene.upload(1, canary=CANARY)
+    assert (scene.serving(), scene.stored(), scene.litter()) == ({"1.0"}, {"toy-1.0.mar"}, [])
+
+
+def test_roll_out_trial_on_several_hosts_is_refused(two_hosts: Scene) -> None:
+    two_hosts.upload(0)
+    with pytest.raises(ConfigError, match=r"a canary tries a version out on one engine host"):
+        two_hosts.upload(1, canary=CANARY)
