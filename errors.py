@@ -11,7 +11,7 @@ MarinaError
 │   └── PortInUse
 ├── EngineError          the engine refused or did not answer a management call
 │   └── RolloutError     a version did not become ready; the text names the version that serves
-├── FiguresError         a server's metrics cannot be read, so its traffic is unknown
+├── MetricsError         a server's metrics cannot be read, so its traffic is unknown
 ├── EdgeError            a policy cannot be compiled, or the edge answers differently from the handler
 ├── LoadError            the load generator has no input, or no server answers it
 └── RequestError         the error answer to one request
@@ -54,12 +54,12 @@ __all__ = [
     "DeadlinePassed",
     "EdgeError",
     "EngineError",
-    "FiguresError",
     "Forbidden",
     "Internal",
     "InvalidFields",
     "LoadError",
     "MarinaError",
+    "MetricsError",
     "NoWorker",
     "NotAllowed",
     "NotSupported",
@@ -121,7 +121,7 @@ class RolloutError(EngineError):
     """A version did not become ready; the text names the version that serves."""
 
 
-class FiguresError(MarinaError):
+class MetricsError(MarinaError):
     """A server's metrics cannot be read; `passing` when another attempt may read them."""
 
     def __init__(self, words: str, *, passing: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`python upload_model.py [hydra overrides]`: has TorchServe serve a built archive; the old one serves until then."""
+"""Roll out a built archive: `python upload_model.py`. The version before serves until the new one is ready."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ usage: python upload_model.py served_model=NAME [hydra overrides]
 
 
 def main(overrides: list[str]) -> int:
-    """Roll out `model_mars/<name>.mar` of the chosen model; returns the exit status."""
+    """Roll out `model_mars/NAME.mar` of the chosen model; return the exit status."""
     try:
         loaded = settings.load(overrides, registering=True)
         name = loaded.served_model.model_name

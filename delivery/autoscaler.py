@@ -24,7 +24,7 @@ from delivery.stores.store import archive_file_name
 from deployments.serving import VersionHistory
 from engines.engine_profile import ModelVersion
 from errors import ConfigError, MarinaError, RolloutError
-from prometheus import GatewayFigures
+from prometheus import GatewayMetrics
 from settings import Settings
 from settings.schema import ScalingSettings, WorkerLimits
 
@@ -97,7 +97,7 @@ class ScalingLoop:
     def __init__(self, settings: Settings, frozen: Gauge) -> None:
         self._settings = settings
         self._frozen = frozen
-        self._figures = GatewayFigures(settings.gateway)
+        self._figures = GatewayMetrics(settings.gateway)
         limits = settings.scaling.models
         self._scalers = {model: WorkerScaler(limits[model], settings.scaling) for model in limits}
         self._before: dict[str, tuple[float, ModelTotals]] = {}

@@ -1,6 +1,6 @@
 """The gateway's figures in the terms of a rollout: answers of a model, versions on trial, load.
 
-/metrics ──prometheus.GatewayFigures──▶ counters and their growth ─┬─ AnswerCounts: the watch after a switch
+/metrics ──prometheus.GatewayMetrics──▶ counters and their growth ─┬─ AnswerCounts: the watch after a switch
                                                                    ├─ TrialFigures: a canary or shadow
                                                                    └─ ModelTotals, ModelLoad: the autoscaler
 """
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from prometheus import GatewayFigures, Series, samples, total
+from prometheus import GatewayMetrics, Series, samples, total
 
 # Predictions that the engine answered, by model and status; of several engine hosts, by host as well.
 CALLS = "marina_gateway_upstream_seconds_count"
@@ -99,12 +99,12 @@ class CopyCounts:
 class TrialFigures:
     """The figures of two versions of a model, counted from the first `look` on."""
 
-    def __init__(self, figures: GatewayFigures, model: str) -> None:
+    def __init__(self, figures: GatewayMetrics, model: str) -> None:
         self._figures = figures
         self._model = model
 
     def look(self) -> bool:
-        """Read the figures again. Return False when they cannot be read at the moment. Raises FiguresError."""
+        """Read the figures again. Return False when they cannot be read at the moment. Raises MetricsError."""
         return self._figures.look()
 
     def version(self, version: str, kind: str) -> VersionCounts:

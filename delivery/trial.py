@@ -20,7 +20,7 @@ from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
 from engines.torchserve.client import EngineClient
 from errors import MarinaError, RolloutError, StoreError
 from files import write_atomic
-from prometheus import GatewayFigures
+from prometheus import GatewayMetrics
 from settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,13 +59,13 @@ def trial_plan(settings: Settings, old: str, new: str) -> list[str]:
 def run_trial(engine: EngineClient, traffic: TrafficFile, settings: Settings, entry: JournalEntry) -> None:
     """Run the trial to its end. Raises RolloutError as soon as the new version has clearly failed.
 
-    Raises FiguresError when the gateway's figures cannot be read at the start, or for longer than a restart takes. The
+    Raises MetricsError when the gateway's figures cannot be read at the start, or for longer than a restart takes. The
     caller removes the split: a promotion switches first, so that no request changes its version twice.
     """
     assert entry.old is not None
     minutes = settings.canary.minutes if settings.canary.weight > 0 else settings.shadow.minutes
     seconds = minutes * 60
-    figures = TrialFigures(GatewayFigures(settings.gateway), entry.model)
+    figures = TrialFigures(GatewayMetrics(settings.gateway), entry.model)
     figures.look()
     traffic.put(entry.model, _split(settings, entry.old, entry.new.version, time.time() + seconds + GRACE_S))
     trial = _Trial(engine, settings, entry, entry.old, figures)
@@ -89,7 +89,7 @@ class _Trial:
     criteria: tuple[CriterionResult, ...] = ()
 
     def look(self) -> None:
-        """Judge the version so far. Raises RolloutError when it is clearly worse, FiguresError without figures."""
+        """Judge the version so far. Raises RolloutError when it is clearly worse, MetricsError without figures."""
         check_workers(self.engine, self.entry.model, self.entry.new)
         if self.figures.look():
             self._judge(final=False)

@@ -9,8 +9,8 @@ import time
 from delivery.gateway_metrics import AnswerCounts
 from deployments.serving import DeployedVersion
 from engines.torchserve.client import EngineClient
-from errors import FiguresError, RolloutError
-from prometheus import GatewayFigures
+from errors import MetricsError, RolloutError
+from prometheus import GatewayMetrics
 from settings import Settings
 
 POLL_S = 0.25
@@ -24,20 +24,20 @@ class TrafficWatch:
         self._settings = settings
         self._model = model
         self._node = node if settings.engine.nodes else None
-        self._figures: GatewayFigures | None = None
+        self._figures: GatewayMetrics | None = None
         self._share_before = 0.0
 
     def begin(self) -> None:
-        """Read the figures from which `follow` counts. Raises FiguresError when they cannot be read.
+        """Read the figures from which `follow` counts. Raises MetricsError when they cannot be read.
 
         At the first call a gateway that does not answer is an error at once; later it may be restarting.
         """
-        first, figures = self._figures is None, GatewayFigures(self._settings.gateway)
+        first, figures = self._figures is None, GatewayMetrics(self._settings.gateway)
         deadline = time.monotonic() + KNOWN_S
         while not self._sees_model(figures, patient=not first and time.monotonic() < deadline):
             if time.monotonic() > deadline:
                 gateways = ", ".join(figures.latest)
-                raise FiguresError(
+                raise MetricsError(
                     f"{gateways}/metrics names no model {self._model}: the gateway does not see this engine"
                 )
             time.sleep(POLL_S)
@@ -48,7 +48,7 @@ class TrafficWatch:
         """Watch the default version for `rollout.watch_s` and return what it answered.
 
         Raises RolloutError when a worker is lost, or when the share of failed answers exceeds both
-        `rollout.max_error_share` and twice the share before the switch; FiguresError when the figures can no longer be
+        `rollout.max_error_share` and twice the share before the switch; MetricsError when the figures can no longer be
         read.
         """
         limits, figures = self._settings.rollout, self._figures
@@ -67,15 +67,15 @@ class TrafficWatch:
                 return seen
             time.sleep(POLL_S)
 
-    def _sees_model(self, figures: GatewayFigures, *, patient: bool) -> bool:
+    def _sees_model(self, figures: GatewayMetrics, *, patient: bool) -> bool:
         """Return True if the figures can be read and name the model."""
         try:
             # An idle gateway looks at its engines only when a request comes, and this is one.
             return figures.look() and figures.serves(self._model)
-        except FiguresError as error:
+        except MetricsError as error:
             if patient and error.passing:
                 return False
-            raise FiguresError(f"{error}; rollout.watch_s=0 rolls out without a watch") from None
+            raise MetricsError(f"{error}; rollout.watch_s=0 rolls out without a watch") from None
 
 
 def check_workers(engine: EngineClient, model: str, version: DeployedVersion) -> None:

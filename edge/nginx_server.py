@@ -18,7 +18,7 @@ import requests
 import prometheus
 from edge.compiler import check_configuration, nginx_program
 from edge.verify import check_golden
-from errors import EdgeError, FiguresError
+from errors import EdgeError, MetricsError
 from files import replace_durably, write_atomic
 from settings import Settings
 from settings.load import ROOT
@@ -114,7 +114,7 @@ def answering_version(settings: Settings) -> str:
     try:
         # Each request opens a new connection: a kept one would stay with an old worker.
         found = prometheus.read(f"{settings.edge.url}/metrics").gauges
-    except FiguresError as error:
+    except MetricsError as error:
         if not error.passing:
             raise EdgeError(str(error)) from None
         return str(error)

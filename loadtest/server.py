@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import prometheus
 from engines.engine_profile import EngineProfile
-from errors import FiguresError
-from prometheus import Growth, Reading, Series
+from errors import MetricsError
+from prometheus import CounterGrowth, MetricsReading, Series
 
 GATEWAY = "marina_gateway_"
 EVENTS = ("shed", "retries", "joined")
@@ -62,8 +62,8 @@ class ServerSide:
 class Before:
     """One reading of both servers: figures, or why there are none."""
 
-    gateway: Reading | FiguresError
-    engine: Reading | FiguresError | None
+    gateway: MetricsReading | MetricsError
+    engine: MetricsReading | MetricsError | None
 
 
 @dataclass(frozen=True)
@@ -93,21 +93,23 @@ class Servers:
         after = await self.read()
         pairs = ((before.gateway, after.gateway), (before.engine, after.engine))
         gateway, engine = (_grown(*pair) for pair in pairs)
-        errors = [next((one for one in pair if isinstance(one, FiguresError)), None) for pair in pairs]
+        errors = [next((one for one in pair if isinstance(one, MetricsError)), None) for pair in pairs]
         return Counted(gateway, engine, tuple(str(error) for error in errors if error is not None))
 
 
-def _read(url: str, headers: Mapping[str, str]) -> Reading | FiguresError:
+def _read(url: str, headers: Mapping[str, str]) -> MetricsReading | MetricsError:
     try:
         return prometheus.read(url, headers)
-    except FiguresError as error:
+    except MetricsError as error:
         return error
 
 
-def _grown(before: Reading | FiguresError | None, after: Reading | FiguresError | None) -> Counters | None:
-    if not isinstance(before, Reading) or not isinstance(after, Reading):
+def _grown(
+    before: MetricsReading | MetricsError | None, after: MetricsReading | MetricsError | None
+) -> Counters | None:
+    if not isinstance(before, MetricsReading) or not isinstance(after, MetricsReading):
         return None
-    growth = Growth()
+    growth = CounterGrowth()
     growth.take("", before)
     growth.take("", after)
     return by_model(growth.counted)

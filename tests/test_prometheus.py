@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import prometheus
-from errors import ConfigError, FiguresError
+from errors import ConfigError, MetricsError
 from gateway.metrics import Metrics
-from prometheus import BLIND_S, GatewayFigures, Growth, addresses, parse, read, samples, total
+from prometheus import BLIND_S, CounterGrowth, GatewayMetrics, addresses, parse, read, samples, total
 from settings import load
 from tests.figures import CUT, HUNG_UP, SILENT, FiguresServer, calls, figures, serving
 from tests.ports import free_port
@@ -44,7 +44,7 @@ class Clock:
 )
 def test_read_status_other_than_200_is_an_error(server: FiguresServer, status: int, words: str, passing: bool) -> None:
     server.status, server.text = status, "" if status == 204 else '{"error": "x", "detail": "no entry"}'
-    with pytest.raises(FiguresError) as raised:
+    with pytest.raises(MetricsError) as raised:
         read(f"{server.url}/metrics")
     assert words in str(raised.value)
     assert f"{server.url}/metrics" in str(raised.value)
@@ -61,14 +61,14 @@ def test_read_answer_that_does_not_come_whole_is_an_error(
 ) -> None:
     server.trouble = trouble
     monkeypatch.setattr(prometheus, "TIMEOUT_S", 0.2)
-    with pytest.raises(FiguresError) as raised:
+    with pytest.raises(MetricsError) as raised:
         read(f"{server.url}/metrics")
     assert words in str(raised.value)
     assert raised.value.passing
 
 
 def test_read_nobody_listens_is_an_error() -> None:
-    with pytest.raises(FiguresError, match=r"does not answer \(connection refused\)") as raised:
+    with pytest.raises(MetricsError, match=r"does not answer \(connection refused\)") as raised:
         read(f"http://127.0.0.1:{free_port()}/metrics")
     assert raised.value.passing
 
@@ -90,7 +90,7 @@ def test_read_nobody_listens_is_an_error() -> None:
 )
 def test_read_text_that_is_no_figures_is_an_error(server: FiguresServer, text: str) -> None:
     server.text = text
-    with pytest.raises(FiguresError, match="answers, but not with figures") as raised:
+    with pytest.raises(MetricsError, match="answers, but not with metrics") as raised:
         read(f"{server.url}/metrics")
     assert not raised.value.passing
 
@@ -115,8 +115,8 @@ def test_parse_gateways_own_text_has_counters_histograms_and_gauges() -> None:
     assert total(found.counters, CALLS, model="cartpole") == 0
 
 
-def growth(*texts: str) -> Growth:
-    found = Growth()
+def growth(*texts: str) -> CounterGrowth:
+    found = CounterGrowth()
     for text in texts:
         found.take("a", parse(text))
     return found
@@ -149,13 +149,13 @@ def test_growth_of_a_server_that_counts_beyond_its_past_after_a_restart_is_all_i
 
 def test_look_first_that_fails_is_an_error_at_once(server: FiguresServer) -> None:
     server.status = 503
-    with pytest.raises(FiguresError, match="answers 503"):
-        GatewayFigures(server.settings().gateway).look()
+    with pytest.raises(MetricsError, match="answers 503"):
+        GatewayMetrics(server.settings().gateway).look()
 
 
 def test_look_failure_that_may_pass_is_borne_for_a_while(server: FiguresServer) -> None:
     clock = Clock()
-    found = GatewayFigures(server.settings().gateway, clock)
+    found = GatewayMetrics(server.settings().gateway, clock)
     assert found.look()
     server.status, clock.now = 503, BLIND_S
     assert not found.look()
@@ -165,28 +165,28 @@ def test_look_failure_that_may_pass_is_borne_for_a_while(server: FiguresServer) 
     assert found.look()
     assert total(found.growth, CALLS) == 1
     server.status, clock.now = 503, 2 * BLIND_S + 0.1
-    with pytest.raises(FiguresError, match="answers 503"):
+    with pytest.raises(MetricsError, match="answers 503"):
         found.look()
 
 
 def test_look_failure_that_will_not_pass_is_an_error_at_once(server: FiguresServer) -> None:
-    found = GatewayFigures(server.settings().gateway)
+    found = GatewayMetrics(server.settings().gateway)
     assert found.look()
     server.status = 401
-    with pytest.raises(FiguresError, match="MARINA_API_KEY"):
+    with pytest.raises(MetricsError, match="MARINA_API_KEY"):
         found.look()
 
 
 def test_look_server_that_is_no_gateway_is_an_error(server: FiguresServer) -> None:
     server.text = "# TYPE ts_inference_requests counter\nts_inference_requests_total 7\n"
-    with pytest.raises(FiguresError, match="another server listens there"):
-        GatewayFigures(server.settings().gateway).look()
+    with pytest.raises(MetricsError, match="another server listens there"):
+        GatewayMetrics(server.settings().gateway).look()
 
 
 def test_look_several_gateways_are_added_up_and_none_may_be_missing(server: FiguresServer) -> None:
     with serving(calls(5, 2)) as other:
         both = server.settings(f"gateway.instances=['127.0.0.1:{server.port}','localhost:{other.port}']")
-        found = GatewayFigures(both.gateway)
+        found = GatewayMetrics(both.gateway)
         assert found.look()
         assert total(found.counters, CALLS, status="200") == 15
         server.text, other.text = calls(12, 1), calls(6, 3)
@@ -197,14 +197,14 @@ def test_look_several_gateways_are_added_up_and_none_may_be_missing(server: Figu
         assert found.look()
         assert not found.serves("digits")
         other.status = 401
-        with pytest.raises(FiguresError, match=f"{other.port}/metrics answers 401"):
+        with pytest.raises(MetricsError, match=f"{other.port}/metrics answers 401"):
             found.look()
 
 
 def test_addresses_name_stands_for_each_of_its_hosts_once() -> None:
     found = load(["gateway.instances=[localhost,'127.0.0.1:5013','[::1]']"]).gateway
     assert addresses(found) == ["http://127.0.0.1:5003", "http://127.0.0.1:5013", "http://[::1]:5003"]
-    with pytest.raises(FiguresError, match=r"no-such-host\.invalid has no address"):
+    with pytest.raises(MetricsError, match=r"no-such-host\.invalid has no address"):
         addresses(load(["gateway.instances=[no-such-host.invalid]"]).gateway)
 
 
@@ -217,9 +217,9 @@ def test_instances_that_are_no_host_are_refused(wrong: str) -> None:
 def test_key_is_sent_from_the_setting_or_its_file(server: FiguresServer, tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text("marina_b\n")
-    assert GatewayFigures(server.settings("gateway.api_key=marina_a").gateway).look()
-    assert GatewayFigures(server.settings(f"gateway.api_key_file={path}").gateway).look()
-    assert GatewayFigures(server.settings().gateway).look()
+    assert GatewayMetrics(server.settings("gateway.api_key=marina_a").gateway).look()
+    assert GatewayMetrics(server.settings(f"gateway.api_key_file={path}").gateway).look()
+    assert GatewayMetrics(server.settings().gateway).look()
     assert [each.get("X-Api-Key") for each in server.asked] == ["marina_a", "marina_b", None]
 
 

@@ -7,8 +7,8 @@ from delivery.doctor.check import Check, Result, closed, is_open, not_checked, w
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.probes import any_size, other_sites
 from delivery.doctor.sockets import reach
-from errors import FiguresError
-from prometheus import GatewayFigures
+from errors import MetricsError
+from prometheus import GatewayMetrics
 
 INDEX_RPC = "inference.GRPCInferenceService/RepositoryIndex"
 REFUSED = {401, 403}
@@ -81,8 +81,8 @@ def _control(deployment: Deployment) -> Result:
 
 def _metrics(deployment: Deployment) -> Result:
     try:
-        GatewayFigures(deployment.settings.gateway).look()
-    except FiguresError as error:
+        GatewayMetrics(deployment.settings.gateway).look()
+    except MetricsError as error:
         return warning(f"uploads cannot watch a new version, and the scaler keeps all workers: {error}")
     return closed("uploads and the scaler can read them")
 

@@ -17,9 +17,9 @@ from delivery.trial import report_file, run_trial, trial_plan, trial_step
 from deployments.serving import DeployedVersion
 from deployments.traffic import TrafficFile, read_traffic
 from engines.torchserve.client import EngineClient
-from errors import FiguresError
+from errors import MetricsError
 from gateway.metrics import TRIAL_BUCKETS, TrialMetrics
-from prometheus import GatewayFigures
+from prometheus import GatewayMetrics
 from settings import load
 from tests.figures import HUNG_UP, FiguresServer, figures, serving
 from tests.ports import free_port
@@ -128,7 +128,7 @@ def server() -> Iterator[FiguresServer]:
 
 def looked(server: FiguresServer, *texts: str) -> TrialFigures:
     """What was counted while the gateway answered one text after the other."""
-    counted = TrialFigures(GatewayFigures(server.settings().gateway), "digits")
+    counted = TrialFigures(GatewayMetrics(server.settings().gateway), "digits")
     for each in texts:
         server.text = figures({"digits": "1.0"}) + each
         assert counted.look()
@@ -209,7 +209,7 @@ def test_a_trial_that_can_be_read_to_its_end_promotes(
 @each_kind
 @pytest.mark.parametrize(
     ("field", "value", "words"),
-    [("status", 401, "answers 401"), ("trouble", HUNG_UP, "does not answer"), ("text", "x\n", "not with figures")],
+    [("status", 401, "answers 401"), ("trouble", HUNG_UP, "does not answer"), ("text", "x\n", "not with metrics")],
 )
 def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
     server: FiguresServer,
@@ -230,13 +230,13 @@ def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
         else:
             setattr(server, field, value)
 
-    with pytest.raises(FiguresError, match=words):
+    with pytest.raises(MetricsError, match=words):
         tried(server, tmp_path, then, *kind)
 
 
 def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
     settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
-    with pytest.raises(FiguresError, match="connection refused"):
+    with pytest.raises(MetricsError, match="connection refused"):
         run_trial(cast(EngineClient, Engine(lambda: None)), TrafficFile.of(settings), settings, ENTRY)
     assert TrafficFile.of(settings).all() == {}
 

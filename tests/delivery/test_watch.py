@@ -13,7 +13,7 @@ from delivery.rollout import RolloutResult
 from delivery.watch import TrafficWatch
 from deployments.serving import DeployedVersion
 from engines.torchserve.client import EngineClient
-from errors import FiguresError, RolloutError
+from errors import MetricsError, RolloutError
 from tests.figures import HUNG_UP, FiguresServer, calls, figures, serving
 from tests.ports import free_port
 
@@ -59,18 +59,18 @@ def follow(watched: TrafficWatch, engine: Engine) -> AnswerCounts:
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_watch_figures_that_cannot_be_read_let_no_rollout_begin(server: FiguresServer, status: int) -> None:
     server.status = status
-    with pytest.raises(FiguresError, match=rf"answers {status}.*; rollout\.watch_s=0 rolls out without a watch"):
+    with pytest.raises(MetricsError, match=rf"answers {status}.*; rollout\.watch_s=0 rolls out without a watch"):
         begun(server)
 
 
 def test_watch_without_a_gateway_no_rollout_begins(server: FiguresServer) -> None:
-    with pytest.raises(FiguresError, match=r"does not answer \(connection refused\)"):
+    with pytest.raises(MetricsError, match=r"does not answer \(connection refused\)"):
         begun(server, f"gateway.port={free_port()}")
 
 
 def test_watch_gateway_that_does_not_know_the_model_lets_no_rollout_begin(server: FiguresServer) -> None:
     server.text = figures({"cartpole": "1.0"})
-    with pytest.raises(FiguresError, match="names no model digits"):
+    with pytest.raises(MetricsError, match="names no model digits"):
         begun(server)
 
 
@@ -93,7 +93,7 @@ def test_watch_begins_again_before_the_switch_and_bears_a_gateway_that_is_starti
     server.status = 503
     found.begin()
     server.status = 401
-    with pytest.raises(FiguresError, match="MARINA_API_KEY"):
+    with pytest.raises(MetricsError, match="MARINA_API_KEY"):
         found.begin()
 
 
@@ -133,13 +133,13 @@ def test_watch_that_saw_no_request_says_so(server: FiguresServer) -> None:
 
 
 def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -> None:
-    with pytest.raises(FiguresError, match="answers 401"):
+    with pytest.raises(MetricsError, match="answers 401"):
         follow(begun(server), Engine(lambda: setattr(server, "status", 401)))
     server.status = 200
-    with pytest.raises(FiguresError, match="does not answer"):
+    with pytest.raises(MetricsError, match="does not answer"):
         follow(begun(server), Engine(lambda: setattr(server, "trouble", HUNG_UP)))
     server.trouble = None
-    with pytest.raises(FiguresError, match="counts nan"):
+    with pytest.raises(MetricsError, match="counts nan"):
         follow(begun(server), Engine(lambda: setattr(server, "text", calls(float("nan")))))
 
 

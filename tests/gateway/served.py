@@ -13,7 +13,7 @@ from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
 from gateway.tracing import Tracer
-from prometheus import GatewayFigures
+from prometheus import GatewayMetrics
 from tests.gateway.engine import Engine
 from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for
@@ -46,6 +46,6 @@ def gateway_for(
         thread.join()
 
 
-def figures_of(gateway: str, *overrides: str) -> GatewayFigures:
+def figures_of(gateway: str, *overrides: str) -> GatewayMetrics:
     """The figures of the gateway at this URL, as delivery reads them."""
-    return GatewayFigures(settings.load([f"gateway.port={urlsplit(gateway).port}", *overrides]).gateway)
+    return GatewayMetrics(settings.load([f"gateway.port={urlsplit(gateway).port}", *overrides]).gateway)

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import settings
-from errors import ConfigError, FiguresError
+from errors import ConfigError, MetricsError
 from gateway import server
 from gateway.apikey import new_key
 from gateway.examples import PICTURE
@@ -58,7 +58,7 @@ def test_without_a_known_key_nothing_is_answered(locked: str, headers: dict[str,
 def test_figures_are_read_with_a_key_and_refused_without_one(locked: str) -> None:
     assert figures_of(locked, f"gateway.api_key={KEY}").look()
     for wrong in ((), ("gateway.api_key=wrong",)):
-        with pytest.raises(FiguresError, match="MARINA_API_KEY"):
+        with pytest.raises(MetricsError, match="MARINA_API_KEY"):
             figures_of(locked, *wrong).look()
 
 
