@@ -1,4 +1,4 @@
-"""Reads a Dockerfile as far as its tests need: instructions with their arguments, stage by stage."""
+"""Parses the instructions of a Dockerfile and their arguments, stage by stage."""
 
 import json
 import re
@@ -17,7 +17,7 @@ class Instruction:
 
     @property
     def words(self) -> list[str]:
-        """Arguments, from the JSON form or the shell form; flags such as --from stay in."""
+        """The arguments, of the JSON form or the shell form, flags such as --from included."""
         if self.rest.startswith("["):
             return [str(word) for word in json.loads(self.rest)]
         return shlex.split(self.rest)
@@ -25,7 +25,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """What stands before the first stage, and the stages with their FROM first."""
+    """The instructions before the first stage, and the stages, each from its FROM on."""
 
     path: Path
     head: tuple[Instruction, ...]
@@ -37,18 +37,18 @@ class Dockerfile:
         return self.stages[-1]
 
     def all(self, name: str) -> list[Instruction]:
-        """Instructions of one name in the final stage."""
+        """Return the instructions of one name in the final stage."""
         return [instruction for instruction in self.final if instruction.name == name]
 
     @property
     def env(self) -> dict[str, str]:
-        """Environment that the final stage sets."""
+        """The environment that the final stage sets."""
         words = (word.partition("=") for one in self.all("ENV") for word in one.words)
         return {name: value for name, _, value in words}
 
     @property
     def copied(self) -> list[str]:
-        """Sources that come from the project, in any stage."""
+        """The sources that any stage copies from the project."""
         copies = [one.words for stage in self.stages for one in stage if one.name == "COPY"]
         return [source for words in copies if not words[0].startswith("--from") for source in words[:-1]]
 

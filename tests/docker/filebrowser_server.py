@@ -41,7 +41,7 @@ class FileBrowser:
     run: Path
 
     def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
-        """Answer to one request; underscores in the names of headers stand for dashes."""
+        """Send one request; underscores in the names of headers become dashes."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = Request(f"http://127.0.0.1:{self.port}{path}", method=method, headers=named)
         try:
@@ -52,7 +52,7 @@ class FileBrowser:
                 return Answer(refused.code, refused.headers, refused.read())
 
     def put(self, path: str, body: bytes, key: str | None = None) -> int:
-        """Status of an upload."""
+        """Upload a body and return the status."""
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
@@ -62,7 +62,7 @@ class FileBrowser:
             connection.close()
 
     def raw(self, path: str) -> int:
-        """Status of a request whose path is sent exactly as given."""
+        """Return the status of a request whose path is sent unchanged."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.putrequest("GET", path, skip_accept_encoding=True)
@@ -79,7 +79,7 @@ def render(values: Mapping[str, str]) -> str:
 
 @contextlib.contextmanager
 def file_browser(*, user: int | None = None, put: bool = False, key: str | None = None) -> Iterator[FileBrowser]:
-    """The file browser over an empty folder, run by `user` (a uid; null: whoever runs the tests)."""
+    """Run the file browser over an empty folder, as `user` (a uid) or as the user of the tests."""
     assert NGINX is not None, "nginx is not installed: apt-get install nginx-light"
     # Not pytest's tmp_path: that is closed to the unprivileged user to whom nginx hands its workers.
     with tempfile.TemporaryDirectory(prefix="marina files ") as name:

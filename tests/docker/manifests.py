@@ -1,4 +1,4 @@
-"""docker/kubernetes as a cluster would get it: built by kustomize itself, in a copy that has secrets of its own."""
+"""docker/kubernetes as a cluster gets it: built by kustomize, in a copy with its own secrets."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 def program() -> Sequence[str] | None:
-    """The command that builds a kustomization; None where neither kustomize nor kubectl is installed."""
+    """Return the command that builds a kustomization; None where neither kustomize nor kubectl is installed."""
     if found := shutil.which("kustomize"):
         return (found, "build", *ABOVE)
     found = shutil.which("kubectl")
@@ -32,7 +32,7 @@ def program() -> Sequence[str] | None:
 
 @cache
 def built(overlay: str) -> tuple[Document, ...]:
-    """All objects of an overlay."""
+    """Return all objects of an overlay."""
     command = program()
     assert command is not None
     with TemporaryDirectory() as name:
@@ -49,7 +49,7 @@ def built(overlay: str) -> tuple[Document, ...]:
 
 @cache
 def written() -> tuple[Document, ...]:
-    """All whole objects as they stand in the files, before kustomize names and joins them."""
+    """Return all whole objects of the files, before kustomize renames and joins them."""
     places = [*sorted((FOLDER / "base").glob("*.yaml")), *sorted((FOLDER / "components").glob("*/network.yaml"))]
     places += [FOLDER / "components" / "upload" / "job.yaml"]
     files = [path for path in places if path.name != "kustomization.yaml"]
@@ -57,14 +57,14 @@ def written() -> tuple[Document, ...]:
 
 
 def one(kind: str, name: str, documents: Sequence[Document] | None = None) -> Document:
-    """The one object of this kind and name."""
+    """Return the one object of this kind and name."""
     found = [each for each in documents or written() if (each["kind"], each["metadata"]["name"]) == (kind, name)]
     assert len(found) == 1, (kind, name)
     return found[0]
 
 
 def pods(documents: Sequence[Document]) -> Iterator[tuple[str, Document]]:
-    """Name and pod template of everything that makes pods."""
+    """Yield the name and the pod template of every workload."""
     for each in documents:
         spec = each.get("spec", {})
         if template := spec.get("template"):
@@ -76,25 +76,25 @@ def pods(documents: Sequence[Document]) -> Iterator[tuple[str, Document]]:
 
 
 def ray_cluster(document: Document) -> Document:
-    """The cluster that a RayCluster is, or that a RayService has."""
+    """Return the cluster of a RayCluster or of a RayService."""
     spec: Document = document["spec"]
     return spec["rayClusterConfig"] if document["kind"] == "RayService" else spec
 
 
 def container(name: str, documents: Sequence[Document] | None = None) -> Document:
-    """The container of a workload."""
+    """Return the container of a workload."""
     template = dict(pods(documents or written()))[name]
     [found] = template["spec"]["containers"]
     return dict(found)
 
 
 def environment(found: Document) -> dict[str, str]:
-    """What a container's environment says outright."""
+    """Return the literal values in a container's environment."""
     return {each["name"]: each["value"] for each in found.get("env", ()) if "value" in each}
 
 
 def generated(section: str, name: str, kustomization: str = "base") -> list[str]:
-    """Files or literals that a generated ConfigMap or Secret is made of."""
+    """Return the files or literals of a generated ConfigMap or Secret."""
     content = yaml.safe_load((FOLDER / kustomization / "kustomization.yaml").read_text())
     [found] = [each for each in content[section] if each["name"] == name]
     return list(found.get("files", ())) + list(found.get("literals", ()))

@@ -29,7 +29,7 @@ IGNORED = shutil.ignore_patterns("__pycache__", "local")
 
 @dataclass
 class Stage:
-    """One stage under way: its root, and what its instructions have set."""
+    """A stage while it is built: its root, and the values that its instructions have set."""
 
     root: Path
     env: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"})
@@ -37,12 +37,12 @@ class Stage:
     user: str = "0:0"
 
     def inside(self, path: str) -> Path:
-        """A path of the stage, seen from outside."""
+        """Return a path of the stage, as seen from outside."""
         return self.root / (Path(self.folder) / path).relative_to("/")
 
 
 def build(name: str, base: Path, work: Path) -> tuple[Stage, dict[str, list[str]]]:
-    """Run every instruction; returns the last stage, and its ENTRYPOINT, CMD and HEALTHCHECK."""
+    """Run every instruction; return the last stage, and its ENTRYPOINT, CMD and HEALTHCHECK."""
     dockerfile = read(ROOT / "docker" / f"Dockerfile.{name}")
     stages: dict[str, Stage] = {}
     work.mkdir()
@@ -150,7 +150,7 @@ def main(name: str, base: str, work: str) -> int:
 
 
 def _own_port(value: str) -> str:
-    """An address or port of the image with a free port in place of its own."""
+    """Replace the port of an address by a free one."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return re.sub(r"\b\d{4}$", str(probe.getsockname()[1]), value)
 
@@ -160,7 +160,7 @@ def _healthy(running: "subprocess.Popen[bytes]", stage: Stage, check: list[str],
 
 
 def _write(running: "subprocess.Popen[bytes]", stage: Stage) -> str:
-    """What the container's user is told who writes to its root file system."""
+    """Return the error that the container's user gets for a write to the root file system."""
     return _beside(running, stage, ["touch", f"{stage.folder}/x"]).stderr.decode().strip()
 
 

@@ -34,7 +34,7 @@ def image(name: str) -> Dockerfile:
 
 
 def mounts(name: str) -> list[tuple[str, str]]:
-    """Sources and targets of what is mounted from the host."""
+    """Return the sources and targets of the mounts from the host."""
     split = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":") for volume in SERVICES[name].get("volumes", [])]
     return [(source, target) for source, target, *_ in split]
 

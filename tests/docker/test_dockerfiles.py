@@ -26,7 +26,7 @@ each_image = pytest.mark.parametrize("image", FILES.values(), ids=FILES.keys())
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """The settings as they are published: neither this machine's own file nor its environment changes them."""
+    """The published settings, without this machine's own file and environment."""
     for name in [name for name in os.environ if name.startswith("MARINA_")]:
         monkeypatch.delenv(name)
     published = shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("local"))

@@ -193,7 +193,7 @@ def test_a_put_that_breaks_off_leaves_nothing() -> None:
             client.sendall(b"PUT /files/digits-1.0.mar HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf")
             client.shutdown(socket.SHUT_WR)
             while client.recv(1000):
-                """Until nginx has given up on it."""
+                """Wait until nginx closes the connection."""
         assert list(running.root.iterdir()) == []
         assert running.put("/files/digits-1.0.mar", CONTENT) == 201
 

@@ -1,4 +1,4 @@
-"""The file browser's page in a real browser: what a person sees of the archives, and that nothing on it breaks."""
+"""The file browser's page in a real browser: it shows the archives without an error."""
 
 from collections.abc import Iterator
 from pathlib import Path

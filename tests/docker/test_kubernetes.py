@@ -1,4 +1,4 @@
-"""docker/kubernetes against Kubernetes' own schemas, and every pod as shut in as its service in compose.yaml."""
+"""docker/kubernetes against Kubernetes' schemas; every pod is hardened like its service in compose.yaml."""
 
 import json
 import re
@@ -20,7 +20,7 @@ GROUP_WORDS = {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartP
 
 @cache
 def valid(text: str, version: str) -> None:
-    """Raises where Kubernetes would refuse it; overlays share most of their objects, and each is judged once."""
+    """Raise where Kubernetes would refuse it; overlays share most objects, and each is checked once."""
     kubernetes_validate.validate(json.loads(text), version, strict=True)
 
 

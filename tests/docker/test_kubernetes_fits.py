@@ -29,7 +29,7 @@ def literals(component: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def cluster() -> Settings:
-    """What gateway and delivery see: the nodes that the ConfigMap names, and their own words."""
+    """The settings of gateway and delivery: the nodes of the ConfigMap and their own arguments."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MARINA_NODES", literals("base")["MARINA_NODES"])
         return load(container("gateway")["args"])
@@ -123,7 +123,7 @@ def test_torchserve_differs_from_compose_in_its_name_alone() -> None:
 
 
 def _by_default(value: str) -> str:
-    """What compose puts in where its own variable is not set."""
+    """Return a value of compose.yaml with the defaults of its variables."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 

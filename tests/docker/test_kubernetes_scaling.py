@@ -1,4 +1,4 @@
-"""What the autoscaler asks is there, and its answers grow as they should, judged by Prometheus' own promtool."""
+"""The autoscaler's metrics exist and grow as they should, according to Prometheus' own promtool."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 def asked(name: str, matchers: str = 'namespace="marina"') -> str:
-    """A metric's query as the adapter sends it."""
+    """Return a metric's query as the adapter sends it."""
     return str(RULES[name]["metricsQuery"]).replace("<<.LabelMatchers>>", matchers)
 
 
@@ -83,7 +83,7 @@ def test_the_answers_are_the_wait_and_the_requests_inside(tmp_path: Path) -> Non
 
 
 def per_quarter(values: str) -> str:
-    """Steps of a minute as steps of 15 s."""
+    """Convert steps of a minute to steps of 15 s."""
     first = values.split()[0]
     step, times = (float(number) for number in re.findall(r"[\d.]+", first)[1:])
     rising = f"0+{step / 4}x{int(4 * times)}"

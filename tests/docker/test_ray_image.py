@@ -23,12 +23,12 @@ HERE = {
     "RAY_AUTH_TOKEN_PATH",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
 }
-"""What a cluster on this machine is told of its folders, its token and its loopback; KubeRay has its own of each."""
+"""The settings of folders, token and loopback of a cluster on this machine; KubeRay has its own."""
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The settings as they are published: neither this machine's own file nor its environment changes them."""
+    """The published settings, without this machine's own file and environment."""
     for name in [name for name in os.environ if name.startswith("MARINA_")]:
         monkeypatch.delenv(name)
     return shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("local"))

@@ -1,4 +1,4 @@
-"""The RayService: what it declares, and its cluster against the settings, the image and who speaks to it."""
+"""The declaration of the RayService, and its cluster against the settings, the image and its clients."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl or
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The settings as they are published: neither this machine's own file nor its environment changes them."""
+    """The published settings, without this machine's own file and environment."""
     for name in [name for name in os.environ if name.startswith("MARINA_")]:
         monkeypatch.delenv(name)
     return shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("local"))

@@ -1,4 +1,4 @@
-"""Archives of small policies with random weights, packed as the kit packs them but without its exporters."""
+"""Archives of small policies with random weights, packed as `make generate_mar` packs them, without its exporters."""
 
 import base64
 import io
@@ -68,7 +68,7 @@ def pack(
     card: dict[str, Any] | None = None,
     distribution: dict[str, Any] | None = None,
 ) -> Path:
-    """One archive at `path`; its name is the model's."""
+    """Pack one archive at `path`, whose name is the model's."""
     torch.manual_seed(seed)
     built = networks.build_network(network)
     state = {name: value * gain for name, value in built.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Bodies that are nearly right: made by a seed, so that a failure can be had again."""
+"""Generates nearly correct bodies from a seed, so that a failure can be repeated."""
 
 import json
 import random
@@ -79,7 +79,7 @@ TOKENS = [
 
 
 def seeds(fields: list[str] | None, size: int, draw: random.Random) -> list[bytes]:
-    """Correct bodies of every form."""
+    """Return correct bodies of every form."""
     one = [round(draw.uniform(-0.4, 0.4), draw.randrange(1, 18)) for _ in range(size)]
     many = [[draw.uniform(-0.4, 0.4) for _ in range(size)] for _ in range(draw.randrange(1, 5))]
     documents: list[object] = [one, many, {"instances": many}, {"instances": [one]}]
@@ -91,7 +91,7 @@ def seeds(fields: list[str] | None, size: int, draw: random.Random) -> list[byte
 
 
 def mutated(body: bytes, draw: random.Random) -> bytes:
-    """The body with a few small accidents."""
+    """Return the body with a few small errors."""
     for _ in range(draw.randrange(0, 4)):
         at, end = sorted((draw.randrange(len(body) + 1), draw.randrange(len(body) + 1)))
         match draw.randrange(7):
@@ -113,7 +113,7 @@ def mutated(body: bytes, draw: random.Random) -> bytes:
 
 
 def _other_token(body: bytes, draw: random.Random) -> bytes:
-    """One number replaced by another token."""
+    """Replace one number by another token."""
     parts = body.split(b",")
     at = draw.randrange(len(parts))
     parts[at] = draw.choice(TOKENS) if draw.random() < 0.7 else parts[at] + draw.choice(TOKENS)
@@ -121,7 +121,7 @@ def _other_token(body: bytes, draw: random.Random) -> bytes:
 
 
 def bodies(count: int, fields: list[str] | None, size: int, seed: int = 0) -> list[bytes]:
-    """`count` bodies, about a quarter of them correct; none is empty, which is the gateway's own case."""
+    """Return `count` bodies, about a quarter of them correct and none empty, which only the gateway handles."""
     draw = random.Random(seed)
     made: list[bytes] = []
     while len(made) < count:

@@ -1,4 +1,4 @@
-"""What a client of the gateway reads: the gateway's own forms and errors around the handler of an archive."""
+"""The responses of the gateway: its own forms and errors around the handler of an archive."""
 
 import gc
 import tempfile
@@ -25,7 +25,7 @@ REQUEST_ID = "id"  # the one that native/harness.c gives
 
 
 def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[HarnessReply]:
-    """The gateway's answers to (form, body) pairs."""
+    """Return the gateway's responses to (form, body) pairs."""
     refused = [_refused(form, body) for form, body in bodies]
     passed = [body for body, error in zip(bodies, refused, strict=True) if error is None]
     handled = iter(handler(archive, passed))
@@ -36,7 +36,7 @@ def answers(archive: Path, model: str, bodies: list[tuple[int, bytes]]) -> list[
 
 
 def handler(archive: Path, bodies: list[tuple[int, bytes]]) -> list[HarnessReply]:
-    """What the handler answers: the project's own, in this process, which starts faster than one of its own."""
+    """Return the responses of the project's handler, which runs in this process to save a start."""
     with tempfile.TemporaryDirectory() as folder:
         open_trusted(archive, TrustPolicy(100_000_000)).unpack(Path(folder))
         loaded = reference_handler.load(Path(folder))

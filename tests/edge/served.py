@@ -1,4 +1,4 @@
-"""A running edge of its own ports and folders, made by the commands that a user types."""
+"""A running edge with its own ports and folders, started by the commands that users type."""
 
 import contextlib
 import http.client
@@ -38,7 +38,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Served:
-    """One edge."""
+    """A running edge."""
 
     port: int
     env: dict[str, str]
@@ -63,7 +63,7 @@ class Served:
             connection.close()
 
     def raw(self, data: bytes, timeout_s: float = 15) -> bytes:
-        """What comes back for bytes that need not be HTTP, until the edge closes."""
+        """Send bytes that need not be HTTP, and return what the edge sends until it closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s) as connection:
             connection.sendall(data)
             found = b""
@@ -79,7 +79,7 @@ class Served:
 
 
 def prepared(folder: Path, *options: str) -> Served:
-    """The edge of a folder; nothing is started."""
+    """Return the edge of a folder without starting it."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     env = {

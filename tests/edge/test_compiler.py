@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge.compiler import Compiler, compile_folder, configure_headers, find_compiler, include_flags, main, nginx_program
-from errors import EdgeError
+from errors import ConfigError, EdgeError
+from settings import load
 from tests.edge import archives
 from tests.edge.served import NGINX_DEV
 
@@ -31,6 +32,15 @@ def test_named_compiler_must_be_installed(bare: Path) -> None:
     with pytest.raises(EdgeError) as caught:
         find_compiler("clang-99", bare)
     assert str(caught.value) == f"edge.compiler=clang-99: there is no such program{ONE_COMMAND}"
+
+
+def test_setting_that_chose_lua_is_refused_with_the_change_and_the_command() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(["edge.compiler=none"])
+    message = str(caught.value)
+    assert "edge.compiler: must be auto or a program, because the edge in Lua is gone" in message
+    assert "apt-get install gcc libc6-dev nginx-dev" in message
+    assert "\n" not in message
 
 
 @needs_nginx

@@ -1,4 +1,4 @@
-"""Ten thousand bodies get at the edge, byte for byte, what they get at the gateway."""
+"""Edge and gateway give ten thousand bodies the same responses, byte for byte."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def expected(archive: Path, asked: list[tuple[int, bytes]]) -> list[HarnessReply
     return reference.answers(archive, "steering", asked)
 
 
-def test_fuzzed_bodies_get_the_gateways_own_bytes(
+def test_fuzzed_bodies_get_the_gateways_bytes(
     archive: Path, asked: list[tuple[int, bytes]], expected: list[HarnessReply], make: Make
 ) -> None:
     found = make(archives.policy(archive))(asked)

@@ -1,4 +1,4 @@
-"""A running edge names the version it answers with; what cannot be read is not taken for an old one."""
+"""A running edge names the version that it serves; unreadable metrics do not count as an old version."""
 
 from collections.abc import Iterator
 

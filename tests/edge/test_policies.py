@@ -1,4 +1,4 @@
-"""Policies of every kind answer, compiled, as their handler does; what cannot be compiled says why."""
+"""Compiled policies of every kind answer as their handler does; a policy that cannot be compiled says why."""
 
 import json
 from functools import partial
@@ -66,7 +66,7 @@ POLICIES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: Path) -> None:
+def test_policy_compiled_answers_as_its_handler(name: str, make: Make, tmp_path: Path) -> None:
     archive = archives.pack(tmp_path / "policy.mar", **POLICIES[name])
     policy = archives.policy(archive)
     program = make(policy)
@@ -84,7 +84,7 @@ def test_a_policy_answers_as_its_handler_does(name: str, make: Make, tmp_path: P
         assert [_text(answer) for answer in program(forms)] == [_text(answer) for answer in expected]
 
 
-def test_observations_are_normalised_as_the_handler_does(make: Make, tmp_path: Path) -> None:
+def test_policy_with_normalisation_answers_as_its_handler(make: Make, tmp_path: Path) -> None:
     network = spec([4, 16, 3], encoding="flatten", scale=1.0, normalization=FIGURES)
     archive = archives.pack(tmp_path / "policy.mar", network, fields=archives.FIELDS)
     policy = archives.policy(archive)
@@ -93,7 +93,7 @@ def test_observations_are_normalised_as_the_handler_does(make: Make, tmp_path: P
 
 
 def _bodies(fields: Any, size: int) -> list[bytes]:
-    """Refusals that every policy words for itself, and numbers at the edge of what is inside."""
+    """Return bodies whose errors depend on the policy, and numbers close to the bounds."""
     one = [0.0] * size
     documents: list[Any] = [
         [],
@@ -117,12 +117,12 @@ def _bodies(fields: Any, size: int) -> list[bytes]:
 
 
 def _text(answer: HarnessReply) -> tuple[int, str]:
-    """Continuous actions agree within the gate's tolerance, so their digits may differ: refusals are compared."""
+    """Return an error's text; continuous actions agree within a tolerance, so their digits may differ."""
     return answer.status, "" if answer.status == 200 else answer.body.decode()
 
 
-def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_path: Path) -> None:
-    """An identity network, so that the action is the observation and every digit must agree."""
+def test_float32_numbers_have_the_digits_of_handler_and_gateway(make: Make, tmp_path: Path) -> None:
+    """The network is the identity, so the action is the observation and every digit must agree."""
     import torch
 
     from handlers import networks
@@ -197,7 +197,7 @@ def test_float32_numbers_are_worded_as_by_handler_and_gateway(make: Make, tmp_pa
         ),
     ],
 )
-def test_what_cannot_be_compiled_is_refused_with_the_reason(
+def test_policy_that_cannot_be_compiled_is_refused_with_the_reason(
     tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), card=changes)
@@ -206,7 +206,7 @@ def test_what_cannot_be_compiled_is_refused_with_the_reason(
     assert reason in str(refused.value)
 
 
-def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: Path) -> None:
+def test_verify_program_of_another_policy_is_refused(make: Make, tmp_path: Path) -> None:
     right = archives.pack(tmp_path / "policy.mar", spec([4, 16, 3]))
     wrong = archives.pack(tmp_path / "policy-2.mar", spec([4, 16, 3]), seed=1)
     policy = archives.policy(right)
@@ -215,9 +215,7 @@ def test_the_gate_finds_a_program_that_answers_otherwise(make: Make, tmp_path: P
         verify(program, partial(reference.handler, right), policy, open_archive(right), STATES)
 
 
-def test_one_observation_in_an_envelope_is_answered_and_options_are_sent_to_the_gateway(
-    make: Make, tmp_path: Path
-) -> None:
+def test_observation_in_an_envelope_is_answered_and_its_options_are_refused(make: Make, tmp_path: Path) -> None:
     drawn = {"type": "categorical", "masks": True}
     archive = archives.pack(tmp_path / "policy.mar", spec([4, 8, 3]), fields=archives.FIELDS, distribution=drawn)
     program = make(archives.policy(archive))

@@ -40,7 +40,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert "stopped edge" in stopped
 
 
-def test_both_routes_answer_as_the_gateway_does(edge: Served) -> None:
+def test_both_routes_answer_as_the_gateway(edge: Served) -> None:
     folder = Path(edge.env["MARINA_ARCHIVES"])
     bodies = [STATE, b"[0,0,0.1,0.5]", b'{"instances":[[0,0,0.1,0.5],[0,0,-0.1,-0.5]]}', b"[9,0,0,0]", b"[1,", b"{}"]
     expected = reference.answers(folder / "cartpole.mar", "cartpole", [(ANY, body) for body in bodies])
@@ -56,7 +56,7 @@ def test_both_routes_answer_as_the_gateway_does(edge: Served) -> None:
     assert edge.ask("POST", "/models/cartpole/versions/1.0/predict", STATE).status == 200
 
 
-def test_a_request_id_is_made_where_none_can_be_taken(edge: Served) -> None:
+def test_request_id_missing_or_invalid_is_made(edge: Served) -> None:
     ids = {
         edge.ask("POST", MODEL, b"x", JSON | offered).json["request_id"]
         for offered in ({}, {"X-Request-Id": "ü" * 3}, {"X-Request-Id": "x" * 129})
@@ -122,7 +122,7 @@ def test_a_request_id_is_made_where_none_can_be_taken(edge: Served) -> None:
         ),
     ],
 )
-def test_a_refusal_has_the_one_shape(
+def test_errors_have_one_shape(
     edge: Served,
     method: str,
     path: str,
@@ -137,7 +137,7 @@ def test_a_refusal_has_the_one_shape(
     assert found.json == {"error": code, "detail": detail, "request_id": found.headers["x-request-id"]}
 
 
-def test_a_body_that_comes_in_chunks_is_read_and_bounded(edge: Served) -> None:
+def test_chunked_body_is_read_and_limited(edge: Served) -> None:
     names = ("Host: x", "Content-Type: application/json", "Transfer-Encoding: chunked", "Connection: close")
     head = "\r\n".join((f"POST {MODEL} HTTP/1.1", *names, "", "")).encode()
     parts = [STATE[at : at + 5] for at in range(0, len(STATE), 5)]
@@ -157,20 +157,20 @@ def test_a_body_that_comes_in_chunks_is_read_and_bounded(edge: Served) -> None:
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     ],
 )
-def test_what_is_not_http_is_refused_in_json(edge: Served, sent: bytes) -> None:
+def test_bytes_that_are_not_http_are_refused_in_json(edge: Served, sent: bytes) -> None:
     found = edge.raw(sent)
     assert re.search(rb" (400|404|505) ", found[:20]), found
     assert set(json.loads(found.partition(b"\r\n\r\n")[2] or found)) == {"error", "detail", "request_id"}
 
 
-def test_a_slow_client_is_let_go(edge: Served) -> None:
+def test_slow_client_is_disconnected(edge: Served) -> None:
     head = f"POST {MODEL} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n".encode()
     for part in (head[:30], head, head + b"{"):
         assert b"200 OK" not in edge.raw(part)
     assert edge.ask("GET", "/healthz").body == b'{"status":"alive"}'
 
 
-def test_counters_are_those_of_all_workers(edge: Served) -> None:
+def test_counters_cover_all_workers(edge: Served) -> None:
     before = edge.count("/predict", 200)
     for _ in range(40):
         assert edge.ask("POST", "/predict", STATE).status == 200
@@ -185,15 +185,13 @@ def test_counters_are_those_of_all_workers(edge: Served) -> None:
     assert f'request_seconds_count{{model="cartpole",route="/predict"}} {buckets[-1]}\n' in text
 
 
-def test_status_knows_the_edge_and_no_access_log_is_written(edge: Served) -> None:
+def test_status_lists_the_edge_and_no_access_log_is_written(edge: Served) -> None:
     said = edge.run("stack", "status", status=1)
     assert re.search(rf"edge +ready +pid \d+ +http://127.0.0.1:{edge.port}/", said)
     assert not (Path(edge.env["MARINA_STATE"]) / "edge" / "access.log").exists()
 
 
-def test_a_new_version_takes_over_under_load_without_losing_a_request(
-    edge: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_version_under_load_loses_no_request(edge: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MARINA_STATE", "MARINA_ARCHIVES", "MARINA_EDGE_PORT"):
         monkeypatch.setenv(name, edge.env[name])
     settings = load(["served_model=cartpole", *edge.options])
@@ -210,7 +208,7 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(
             )
             follow("cartpole", version, published, settings)
     finally:
-        time.sleep(2.5)  # the old workers' goodbye is part of what must lose nothing
+        time.sleep(2.5)  # the old workers must lose nothing while they drain
         stop.set()
         for thread in threads:
             thread.join()
@@ -221,7 +219,7 @@ def test_a_new_version_takes_over_under_load_without_losing_a_request(
     follow("digits", "1.0", folder / "missing.mar", settings)  # the edge serves another model
 
 
-def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(
+def test_version_that_cannot_be_compiled_leaves_the_edge_unchanged(
     edge: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MARINA_STATE", "MARINA_ARCHIVES", "MARINA_EDGE_PORT"):
@@ -241,7 +239,7 @@ def test_a_version_that_cannot_be_compiled_leaves_the_edge_as_it_was(
 
 
 def _load(edge: Served, stop: threading.Event, lost: list[str], seen: list[str], number: int) -> None:
-    """A client with a connection that it keeps for as long as the edge does, and no second try."""
+    """Send requests on one connection for as long as the edge keeps it, without a retry."""
     connection = edge.connect()
     while not stop.wait(0.002):  # steady rather than flat out: what builds the next version needs the cores as well
         try:

@@ -1,4 +1,4 @@
-"""The edge runs nothing out of an archive that is not trusted, and nothing before its handler out of one that is."""
+"""The edge runs nothing of an archive that is not trusted, and only the handler of one that is."""
 
 import json
 import re
@@ -38,14 +38,14 @@ def packed(tmp_path: Path) -> Path:
 
 
 def with_starters(path: Path, mark: Path) -> Path:
-    """The archive with modules in it that leave a mark when they are imported; its checksums are right."""
+    """Add modules to the archive that leave a mark when they are imported; its checksums are correct."""
     files = contents(path)
     code = f"open({str(mark)!r}, 'a').write(__name__)\nraise SystemExit(3)\n".encode()
     write_zip(sealed(files | dict.fromkeys(STARTERS, code), json.loads(files[MANIFEST])), path)
     return path
 
 
-def test_nothing_of_a_trusted_archive_runs_at_the_start_of_a_process(packed: Path, tmp_path: Path) -> None:
+def test_trusted_archive_runs_nothing_at_the_start_of_a_process(packed: Path, tmp_path: Path) -> None:
     body = (ANY, json.dumps({"instances": [[0.1, 0.2, 0.3, 0.4]]}).encode())
     before = reference_replies(open_trusted(packed, TrustPolicy(100_000_000)), [body])
     files = contents(packed)
@@ -58,7 +58,7 @@ def test_nothing_of_a_trusted_archive_runs_at_the_start_of_a_process(packed: Pat
     assert not (tmp_path / "mark").exists()
 
 
-def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
+def test_untrusted_archive_is_refused_and_nothing_in_it_runs(
     packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Callable[..., int]
 ) -> None:
     _, public = generate_keys(tmp_path / "keys")
@@ -85,7 +85,7 @@ def test_an_archive_that_is_not_trusted_is_refused_and_nothing_in_it_runs(
     ],
     ids=["weights", "numbers", "entry", "handlers"],
 )
-def test_an_archive_with_nonsense_in_it_ends_in_one_line(
+def test_archive_with_broken_content_ends_in_one_line(
     packed: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -106,7 +106,7 @@ def test_an_archive_with_nonsense_in_it_ends_in_one_line(
     assert printed.count("\n") == 1
 
 
-def test_a_file_that_was_replaced_after_the_check_is_not_run(packed: Path, tmp_path: Path) -> None:
+def test_archive_replaced_after_the_check_is_not_run(packed: Path, tmp_path: Path) -> None:
     trusted = open_trusted(packed, TrustPolicy(100_000_000))
     with_starters(packed, tmp_path / "mark")
     with pytest.raises(ArchiveError, match=r"was changed after it had been checked|has no"):
