@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 WORDS = ("served_model.weights=random", "served_model.artifact=aoti")
 
 
-def test_without_a_compiler_it_says_so(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aoti_export_without_a_compiler_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BuildError, match=r"needs a C\+\+ compiler, and there is no no-such-compiler here"):
         build(compose("cartpole", *WORDS))
@@ -25,9 +25,7 @@ def test_without_a_compiler_it_says_so(compose: Compose, monkeypatch: pytest.Mon
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cartpole", "digits"])
-def test_it_answers_as_the_framework_and_names_what_it_was_built_for(
-    compose: Compose, tmp_path: Path, name: str
-) -> None:
+def test_aoti_build_answers_as_framework_and_names_its_device(compose: Compose, tmp_path: Path, name: str) -> None:
     built = build(compose(name, *WORDS))
     assert built.parity.output < built.parity.tolerance == 1e-4
     assert built.archive.card["artifact"]["built_for"]["device"] == ("cuda" if torch.cuda.is_available() else "cpu")

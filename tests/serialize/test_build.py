@@ -95,9 +95,7 @@ def test_random_weights_are_named_in_the_card(compose: Compose) -> None:
     assert {sample["content_type"] for sample in archive.golden["samples"]} == {"image/png", "image/jpeg"}
 
 
-def test_two_builds_have_the_same_bytes_whenever_and_wherever(
-    compose: Compose, tmp_path: Path, checkpoint: Path
-) -> None:
+def test_build_twice_writes_the_same_bytes(compose: Compose, tmp_path: Path, checkpoint: Path) -> None:
     first = build(compose("cartpole", f"served_model.checkpoint={checkpoint}")).archive.sha256
     moved = tmp_path / "deep" / "policy.zip"
     moved.parent.mkdir()
@@ -124,7 +122,7 @@ def test_two_builds_have_the_same_bytes_whenever_and_wherever(
     assert names(moved.parent) == ["policy.zip"]
 
 
-def test_a_folder_of_the_models_name_in_the_temporary_folder_is_left_alone(
+def test_build_leaves_the_temporary_folder_alone(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: Path
 ) -> None:
     mine = tmp_path / "tmp" / "cartpole"
@@ -148,7 +146,7 @@ class Shifted(Eager):
 
 
 @pytest.mark.parametrize("name", ["cartpole", "digits"])
-def test_an_artifact_that_answers_differently_is_not_packed(
+def test_build_of_a_wrong_artifact_is_refused(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     good = build(compose(name, RANDOM, "served_model.artifact=eager")).archive
@@ -163,9 +161,7 @@ def test_an_artifact_that_answers_differently_is_not_packed(
     assert names(tmp_path / "archives") == [f"{name}.mar"]
 
 
-def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
-    compose: Compose, tmp_path: Path, checkpoint: Path
-) -> None:
+def test_check_parity_missing_activation_is_noticed(compose: Compose, tmp_path: Path, checkpoint: Path) -> None:
     """A policy server once left out the activations, and its four test states were still answered right."""
     composed = compose("cartpole", f"served_model.checkpoint={checkpoint}", "served_model.artifact=eager")
     model = composed.served_model
@@ -184,7 +180,7 @@ def test_the_forgotten_tanh_is_noticed_though_no_action_changes(
         check_parity(staged, "policy_handler.py", references)
 
 
-def test_pre_processing_that_is_not_torchvisions_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_with_wrong_pre_processing_is_refused(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
     from handlers import image_preprocess
 
     honest = image_preprocess.apply
@@ -193,7 +189,7 @@ def test_pre_processing_that_is_not_torchvisions_is_refused(compose: Compose, mo
         build(compose("digits", RANDOM))
 
 
-def test_a_users_handler_with_its_own_pre_processing_is_packed(compose: Compose, tmp_path: Path) -> None:
+def test_build_packs_a_handler_with_own_pre_processing(compose: Compose, tmp_path: Path) -> None:
     handler = tmp_path / "poster_handler.py"
     handler.write_text(
         "from handlers.vision_handler import VisionHandler\n\n\n"
@@ -244,9 +240,7 @@ sys.exit(commands.run(main, None, unwind=""))
         ("write_model_folder", signal.SIGINT),
     ],
 )
-def test_a_stopped_build_leaves_the_old_archive_whole(
-    compose: Compose, tmp_path: Path, step: str, stop: signal.Signals
-) -> None:
+def test_stopped_build_keeps_the_old_archive(compose: Compose, tmp_path: Path, step: str, stop: signal.Signals) -> None:
     composed = compose("cartpole", RANDOM)
     old = build(composed).archive
     folder = tmp_path / "archives"

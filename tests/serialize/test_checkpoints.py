@@ -22,22 +22,20 @@ from tests.serialize.conftest import Compose
         ("genre_classifier", "put your checkpoint at .*genre_classifier.pt or set"),
     ],
 )
-def test_missing_weights_name_the_command_that_gets_them(compose: Compose, model: str, words: str) -> None:
+def test_locate_missing_weights_names_the_command_that_gets_them(compose: Compose, model: str, words: str) -> None:
     composed = compose(model)
     with pytest.raises(WeightsMissing, match=words):
         locate(composed.served_model, composed.paths)
 
 
 @pytest.mark.parametrize("model", ["digits", "cartpole"])
-def test_own_checkpoint_of_a_demo_model_is_not_promised_by_train_demo(
-    compose: Compose, tmp_path: Path, model: str
-) -> None:
+def test_locate_own_checkpoint_of_a_demo_model_names_its_path(compose: Compose, tmp_path: Path, model: str) -> None:
     composed = compose(model, f"served_model.checkpoint={tmp_path / 'mine.pt'}")
     with pytest.raises(WeightsMissing, match=f"; put your checkpoint at {tmp_path / 'mine.pt'} or set"):
         locate(composed.served_model, composed.paths)
 
 
-def test_a_download_lies_under_the_name_of_the_model(compose: Compose, tmp_path: Path) -> None:
+def test_locate_download_has_the_models_name(compose: Compose, tmp_path: Path) -> None:
     composed = compose("weather", "served_model.checkpoint='https://example.org/a/resnet-37.pth?raw=1'")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "weather.pth").write_bytes(b"...")
@@ -58,7 +56,7 @@ def test_a_download_lies_under_the_name_of_the_model(compose: Compose, tmp_path:
         ("loop", "loop: Too many levels of symbolic links|no weights at .*loop"),
     ],
 )
-def test_what_is_no_file_with_weights_is_named(compose: Compose, tmp_path: Path, checkpoint: str, words: str) -> None:
+def test_locate_refuses_what_is_no_file(compose: Compose, tmp_path: Path, checkpoint: str, words: str) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
@@ -68,7 +66,7 @@ def test_what_is_no_file_with_weights_is_named(compose: Compose, tmp_path: Path,
 
 
 @pytest.mark.parametrize("content", [b"", b"root:x:0:0:root:/root:/bin/bash\n", b"\x80\x02", b"(", bytes(range(256))])
-def test_a_file_that_holds_no_tensors_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_load_tensors_of_another_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "passwd"
     path.write_bytes(content)
     with pytest.raises(BuildError, match=f"^{path}: ") as caught:
@@ -76,7 +74,7 @@ def test_a_file_that_holds_no_tensors_is_refused_in_one_line(tmp_path: Path, con
     assert "\n" not in str(caught.value)
 
 
-def test_another_file_than_the_configured_one_is_refused(compose: Compose, tmp_path: Path) -> None:
+def test_locate_another_sha256_is_refused(compose: Compose, tmp_path: Path) -> None:
     (tmp_path / "mine.pt").write_bytes(b"...")
     right = hashlib.sha256(b"...").hexdigest()
     good = compose("weather", f"served_model.checkpoint={tmp_path / 'mine.pt'}", f"served_model.sha256={right[:12]}")

@@ -80,7 +80,7 @@ def test_inspect_refuses_what_is_no_archive_in_one_line(tmp_path: Path) -> None:
     assert "not a readable archive" in done.stderr
 
 
-def test_missing_weights_are_one_line_with_the_command_that_gets_them(tmp_path: Path) -> None:
+def test_serialize_without_weights_prints_the_command_that_gets_them(tmp_path: Path) -> None:
     done = serialize("served_model=digits", f"paths.archives={tmp_path}", f"paths.weights={tmp_path}")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("get them with: make train_demo")

@@ -32,9 +32,7 @@ def card(compose: Compose, *words: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "auto"])
-def test_the_fastest_level_that_passes_is_in_the_card_with_its_figures(
-    compose: Compose, pictures: str, mode: str
-) -> None:
+def test_select_decode_fastest_passing_level_is_in_the_card(compose: Compose, pictures: str, mode: str) -> None:
     found = card(compose, pictures, f"served_model.decode={mode}", *ANY)
     assert found["decode"] == "fast"
     assert found["decode_level"] == {"margin": 1, "fast_transform": True, "fast_upsampling": True}
@@ -44,7 +42,7 @@ def test_the_fastest_level_that_passes_is_in_the_card_with_its_figures(
     assert 0 < report["levels"][-1]["change"] < 1
 
 
-def test_fast_that_is_not_earned_is_refused_with_every_level(compose: Compose, pictures: str) -> None:
+def test_select_decode_fast_that_changes_answers_is_refused(compose: Compose, pictures: str) -> None:
     with pytest.raises(
         ParityError, match=r"changes the answers: on 8 JPEGs .*margin 1, .*: top-1 .*%, change 0\.\d+; margin"
     ):
@@ -65,7 +63,7 @@ def test_pictures_without_a_jpeg_measure_nothing(compose: Compose, tmp_path: Pat
         card(compose, f"served_model.calibration.pictures={tmp_path}", "served_model.decode=fast")
 
 
-def test_a_handler_with_its_own_processing_keeps_the_exact_decode(compose: Compose, tmp_path: Path) -> None:
+def test_select_decode_own_processing_stays_exact(compose: Compose, tmp_path: Path) -> None:
     handler = tmp_path / "own_handler.py"
     handler.write_text(
         "from handlers.vision_handler import VisionHandler\n\n\n"

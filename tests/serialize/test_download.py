@@ -48,13 +48,13 @@ def failing(server: FileServer, target: Path, words: str, sha256: str | None = S
     return str(caught.value)
 
 
-def test_the_file_arrives_whole_and_leaves_nothing_beside_it(server: FileServer, target: Path) -> None:
+def test_fetch_writes_the_whole_file_and_nothing_else(server: FileServer, target: Path) -> None:
     assert get(server, target) is True
     assert target.read_bytes() == DATA
     assert [path.name for path in target.parent.iterdir()] == ["toy.pth"]
 
 
-def test_a_second_run_asks_the_server_for_nothing(server: FileServer, target: Path) -> None:
+def test_fetch_twice_sends_one_request(server: FileServer, target: Path) -> None:
     get(server, target)
     assert get(server, target, SHA256[:8]) is False
     assert len(server.requests) == 1

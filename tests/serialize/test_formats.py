@@ -52,7 +52,7 @@ def inputs(source: LoadedModel, count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("form", EXACT)
 @pytest.mark.parametrize("name", MODELS)
-def test_an_artifact_answers_as_the_network_and_names_no_path_of_this_machine(
+def test_format_export_answers_as_network_without_local_paths(
     compose: Compose, tmp_path: Path, name: str, form: str
 ) -> None:
     source, runtime = exported(compose, tmp_path, name, form)
@@ -70,7 +70,7 @@ def test_an_artifact_answers_as_the_network_and_names_no_path_of_this_machine(
 
 
 @pytest.mark.parametrize("form", EXACT)
-def test_another_process_in_another_place_writes_the_same_bytes(compose: Compose, tmp_path: Path, form: str) -> None:
+def test_format_export_writes_the_same_bytes_in_another_process(compose: Compose, tmp_path: Path, form: str) -> None:
     # The large network for the format that rewrites it; what the others number or order does not depend on size.
     name = "digits" if form == "onnx" else "cartpole"
     # Loading a runtime sets the threads, so a test before this one may have: here one, over there two.

@@ -38,9 +38,7 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_it_is_packed_with_its_figures_and_is_served_by_the_onnx_runtime(
-    compose: Compose, tmp_path: Path, pictures: Path
-) -> None:
+def test_int8_build_packs_figures_and_answers_in_onnx_runtime(compose: Compose, tmp_path: Path, pictures: Path) -> None:
     words = (*SMALL, f"served_model.calibration.pictures={pictures}", "served_model.int8_limits.top1=0.5",
              "served_model.int8_limits.change=0.5")  # fmt: skip
     archive = build(compose("digits", *words)).archive
@@ -61,7 +59,7 @@ def test_it_is_packed_with_its_figures_and_is_served_by_the_onnx_runtime(
     assert open_archive(tmp_path / "other" / "digits.mar").sha256 == archive.sha256
 
 
-def test_too_many_changed_labels_are_shown_and_nothing_is_packed(
+def test_int8_build_with_changed_labels_is_refused(
     compose: Compose, tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = onnx_int8.answers
@@ -73,7 +71,7 @@ def test_too_many_changed_labels_are_shown_and_nothing_is_packed(
     assert list((tmp_path / "archives").iterdir()) == []
 
 
-def test_hardswish_and_pixels_stay_in_eight_bits(tmp_path: Path, compose: Compose) -> None:
+def test_quantise_keeps_hardswish_and_pixels_in_eight_bits(tmp_path: Path, compose: Compose) -> None:
     source = load_model(compose("digits", *RANDOM).served_model, None)
     inputs = np.stack([noise(64, 64, seed) for seed in range(16)])
     source = replace(source, calibration=lambda: CalibrationInputs(inputs, "noise", 0.0, 1.0))
@@ -103,6 +101,8 @@ def test_hardswish_and_pixels_stay_in_eight_bits(tmp_path: Path, compose: Compos
         ),
     ],
 )
-def test_without_pictures_it_is_refused(compose: Compose, name: str, words: tuple[str, ...], message: str) -> None:
+def test_int8_build_without_images_is_refused(
+    compose: Compose, name: str, words: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(BuildError, match=message):
         build(compose(name, *RANDOM, *words))

@@ -183,7 +183,7 @@ def planted(path: Path, marker: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_build_runs_no_code_of_the_checkpoint_unless_the_file_is_trusted(
+def test_build_unpickles_only_a_trusted_checkpoint(
     gated: Gated, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(PPO, WIDE, TWO).save(tmp_path / "policy.zip")
@@ -245,7 +245,7 @@ def test_build_space_read_wrongly_is_noticed_by_the_pickle(
         gated(None, "parity.unpickle=true", f"served_model.sha256={checksum}")
 
 
-def test_library_argument_that_only_a_pickle_holds_is_no_reason_to_read_it(gated: Gated, tmp_path: Path) -> None:
+def test_library_pickled_argument_is_not_unpickled(gated: Gated, tmp_path: Path) -> None:
     make(PPO, WIDE, TWO).save(tmp_path / "policy.zip")
     with_data(tmp_path / "policy.zip", {"policy_kwargs": {"ortho_init": "mine.init(3)"}})
     with pytest.raises(
@@ -286,7 +286,7 @@ def test_library_process_sees_no_secret_and_leaves_nothing(
     assert [line for line in environment if "MARINA" in line or "secret" in line or "PYTHONPATH" in line] == []
 
 
-def test_library_process_that_hangs_is_ended_with_all_that_it_started(gated: Gated, tmp_path: Path) -> None:
+def test_library_process_that_hangs_is_killed_with_its_children(gated: Gated, tmp_path: Path) -> None:
     given = interpreter(tmp_path / "python", f"sleep 1000 & echo $! >{tmp_path / 'pid'}; wait")
     with pytest.raises(ParityError, match=r"did not answer within 2 s; raise parity.timeout_s"):
         gated(make(PPO, WIDE, TWO), given, "parity.timeout_s=2")
@@ -314,7 +314,7 @@ def test_library_interpreter_that_is_not_there_is_named(gated: Gated) -> None:
         gated(make(PPO, WIDE, TWO), "parity.python=/nowhere/python")
 
 
-def test_build_without_the_library_says_so_and_refuses_where_it_is_required(
+def test_build_without_library_is_refused_if_required(
     gated: Gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(PPO, WIDE, TWO).save(tmp_path / "policy.zip")
@@ -371,7 +371,7 @@ def compared(action: ActionSpace, ours: list[list[float]], theirs: list[list[lis
     return library_parity.compare("m", (space, action), observations, np.array(ours), np.array(theirs), "2.9")
 
 
-def test_compare_choice_must_be_one_that_the_library_gives_when_rounded() -> None:
+def test_compare_choice_within_the_librarys_rounding_passes() -> None:
     same, other = [[0.0], [1.0], [2.0], [3.0]], [[0.0], [1.0], [2.0], [4.0]]
     assert compared(Discrete(5, 0), same, [same, same]) == (0.0, 0)
     assert compared(Discrete(5, 0), other, [same, other]) == (0.0, 1)
@@ -397,7 +397,7 @@ def test_compare_number_that_rounding_moves_may_be_off_as_far() -> None:
         compared(action, [[0.0]] * 7 + [[-0.6]], [exact, moved])
 
 
-def test_compare_answers_that_mostly_hang_on_rounding_are_no_comparison() -> None:
+def test_compare_mostly_undecided_answers_are_refused() -> None:
     action = unbounded_box(1)
     exact, few, many = ([[0.0]] * (8 - hanging) + [[0.5]] * hanging for hanging in (0, 2, 3))
     assert compared(action, exact, [exact, few]) == (0.0, 2)

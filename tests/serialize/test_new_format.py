@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("serialize", "handlers", "settings", "archive", "config")
 
 
-def test_one_file_is_a_new_format(tmp_path: Path) -> None:
+def test_new_format_is_one_file(tmp_path: Path) -> None:
     kit = tmp_path / "kit"
     for room in ROOMS:
         shutil.copytree(ROOT / room, kit / room, ignore=shutil.ignore_patterns("__pycache__", "local"))

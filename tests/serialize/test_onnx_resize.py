@@ -22,7 +22,7 @@ WORDS = ("served_model.weights=random", "served_model.preprocess_in_graph=true",
 SMALL = "served_model.preprocessing.resize=[32,32]"
 
 
-def test_it_is_packed_and_takes_pictures_of_any_size_in_one_batch(compose: Compose, tmp_path: Path) -> None:
+def test_in_graph_build_accepts_images_of_any_size(compose: Compose, tmp_path: Path) -> None:
     composed = compose("digits", *WORDS, SMALL)
     built = build(composed)
     assert built.archive.card["artifact"]["preprocessing"] is True

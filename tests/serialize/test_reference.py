@@ -23,7 +23,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_calibration_pictures_of_every_kind_are_read_alike_on_both_sides(name: str) -> None:
+def test_torchvision_pixels_equal_the_workers_for_every_image_kind(name: str) -> None:
     model = settings.load(["served_model=digits", "served_model.preprocessing.background=[9,99,199]"]).served_model
     assert model.kind == "vision"
     given = model.preprocessing

@@ -152,7 +152,7 @@ def test_the_format_of_version_1_5_is_read(saved: Path, tmp_path: Path) -> None:
         ("policy_class", {"__module__": "__main__"}, "class is one of __main__, whose code could only be unpickled"),
     ],
 )
-def test_what_only_a_pickle_would_tell_is_refused(
+def test_read_actor_refuses_what_only_a_pickle_holds(
     saved: Path, tmp_path: Path, key: str, value: Any, words: str
 ) -> None:
     data = settings_of(saved) | {key: value}

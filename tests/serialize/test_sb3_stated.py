@@ -80,7 +80,7 @@ def test_bare_policy_whose_yaml_says_the_rest_answers_as_predict(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_bare_policy_alone_is_refused_with_yaml_that_names_everything(tmp_path: Path, name: str) -> None:
+def test_bare_policy_without_yaml_is_refused_with_yaml_to_write(tmp_path: Path, name: str) -> None:
     algorithm, observation, action, arguments, stated = BARE[name]
     model = make(algorithm, observation, action, "CnnPolicy" if observation is PICTURE else "MlpPolicy", **arguments)
     with pytest.raises(BuildError, match=r"a bare policy\.pth holds tensors alone") as caught:
@@ -93,7 +93,7 @@ def test_bare_policy_alone_is_refused_with_yaml_that_names_everything(tmp_path: 
     assert read_actor(tmp_path / "policy.pth", configured(*stating(**{key: right[key] for key in shown})))
 
 
-def test_names_of_fields_and_actions_state_the_spaces_of_a_bare_policy(tmp_path: Path) -> None:
+def test_bare_policy_fields_and_actions_state_its_spaces(tmp_path: Path) -> None:
     path = bare(make(PPO, CARTPOLE, spaces.Discrete(2)), tmp_path)
     named = ("served_model.fields=[a,b,c,d]", "served_model.actions=[left,right]", *stating(activation="Tanh"))
     actor = read_actor(path, configured(*named))
@@ -164,7 +164,7 @@ def test_file_and_yaml_that_disagree_are_refused_with_both_values(
         read_actor(tmp_path / "p.zip", configured(*stating(**stated)))
 
 
-def test_switches_of_a_bare_maskable_ppo_are_stated_as_choices_of_two(tmp_path: Path) -> None:
+def test_bare_maskable_ppo_switches_are_choices_of_two(tmp_path: Path) -> None:
     model = make(MaskablePPO, WIDE, spaces.MultiBinary(3))
     said = {"activation": "Tanh", "observation_space": str(WIDE)}
     path = bare(model, tmp_path)
@@ -258,7 +258,7 @@ def long_policy(folder: Path, space: Space) -> tuple[BaseAlgorithm, Path]:
     return model, folder / "p.zip"
 
 
-def test_bounds_that_a_file_abbreviates_are_refused_with_yaml_to_write(tmp_path: Path) -> None:
+def test_stored_abbreviated_bounds_are_refused_with_yaml_to_write(tmp_path: Path) -> None:
     _, path = long_policy(tmp_path, spaces.Box(-LONG, LONG))
     with pytest.raises(
         BuildError, match=r"1080 numbers, of whose bounds its text shows only the first and the last"
@@ -287,7 +287,7 @@ def test_bounds_stated_in_the_yaml_are_those_of_the_space(tmp_path: Path, form: 
 
 
 @pytest.mark.parametrize("stated", ["observation_space", "action_space"])
-def test_stated_space_with_abbreviated_bounds_is_refused_with_what_to_write(tmp_path: Path, stated: str) -> None:
+def test_parse_space_abbreviated_bounds_are_refused(tmp_path: Path, stated: str) -> None:
     model = make(PPO, WIDE, TWO)
     right = {"activation": "Tanh", "observation_space": str(WIDE), "action_space": str(TWO)}
     cut = {stated: "Box([0 0 0 ... 0 0 0], 1, (1080,), float32)"}
@@ -306,9 +306,7 @@ def test_stated_space_with_abbreviated_bounds_is_refused_with_what_to_write(tmp_
         ("/nowhere/bounds.npz", "No such file"),
     ],
 )
-def test_bounds_that_the_file_contradicts_or_that_do_not_fit_are_refused(
-    tmp_path: Path, bounds: str, words: str
-) -> None:
+def test_bounds_contradicting_the_file_are_refused(tmp_path: Path, bounds: str, words: str) -> None:
     _, path = long_policy(tmp_path, spaces.Box(-LONG, LONG))
     with pytest.raises(BuildError, match=re.escape(words)):
         read_actor(path, configured(f"served_model.observation.bounds={bounds}"))

@@ -57,7 +57,7 @@ def test_prefixes_and_wrappers_of_training_scripts_are_stripped(
     assert torch.equal(read(model, tmp_path, {wrapper: prefixed, "epoch": 3} if wrapper else prefixed), expected)
 
 
-def test_the_network_scales_and_normalises_as_torchvision_does(model: VisionModel, tmp_path: Path) -> None:
+def test_network_scales_and_normalises_as_torchvision(model: VisionModel, tmp_path: Path) -> None:
     from torchvision.transforms import v2
 
     state = plain_state()
@@ -94,9 +94,7 @@ def test_another_network_names_what_is_missing_and_unknown(model: VisionModel, t
 
 
 @pytest.mark.parametrize("other", ["state_dict_ema", "model"])
-def test_checkpoint_two_state_dicts_fit_is_refused_and_the_key_chooses(
-    model: VisionModel, tmp_path: Path, other: str
-) -> None:
+def test_checkpoint_with_two_fitting_state_dicts_needs_the_key(model: VisionModel, tmp_path: Path, other: str) -> None:
     first, second = plain_state(), {name: value + 1 for name, value in plain_state().items()}
     content = {"state_dict": first, other: second}
     torch.save(content, tmp_path / "w.pt")
@@ -115,7 +113,7 @@ def test_checkpoint_average_beside_the_weights_fits_as_well(model: VisionModel, 
     refused(model, tmp_path / "w.pt", "model, model_ema all fit")
 
 
-def test_checkpoint_of_two_networks_is_read_where_one_fits_and_named(model: VisionModel, tmp_path: Path) -> None:
+def test_checkpoint_of_two_networks_fills_the_fitting_one(model: VisionModel, tmp_path: Path) -> None:
     content = {"teacher": plain_state(name="resnet18"), "student": {"weights": plain_state()}, "epoch": 3}
     assert torch.equal(read(model, tmp_path, content), read(model, tmp_path, plain_state()))
     torch.save(content, tmp_path / "weights.pt")
@@ -138,9 +136,7 @@ def test_checkpoint_key_that_is_not_there_names_those_that_are(model: VisionMode
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
-def test_checkpoint_number_that_is_not_finite_is_refused_with_its_tensor(
-    model: VisionModel, tmp_path: Path, value: float
-) -> None:
+def test_checkpoint_with_nan_is_refused_with_its_tensor(model: VisionModel, tmp_path: Path, value: float) -> None:
     state = plain_state()
     state["classifier.3.bias"] = state["classifier.3.bias"].double()
     state["classifier.3.bias"][4] = value
@@ -148,7 +144,7 @@ def test_checkpoint_number_that_is_not_finite_is_refused_with_its_tensor(
     refused(model, tmp_path / "w.pt", "state_dict: classifier.3.bias has 1 of 11 numbers that are NaN or infinite")
 
 
-def test_checkpoint_other_state_dict_with_nan_is_none_of_the_models(model: VisionModel, tmp_path: Path) -> None:
+def test_checkpoint_nan_in_another_state_dict_is_ignored(model: VisionModel, tmp_path: Path) -> None:
     content = {"state_dict": plain_state(), "metrics": {"loss": torch.tensor(float("nan"))}}
     assert torch.equal(read(model, tmp_path, content), read(model, tmp_path, plain_state()))
 
@@ -187,7 +183,7 @@ def test_what_is_no_checkpoint_is_refused(model: VisionModel, tmp_path: Path, co
     refused(model, tmp_path / "w.pt", "not a readable torch.save file|could only be unpickled|not a tensor")
 
 
-def test_random_weights_are_the_same_each_time_and_tell_inputs_apart(model: VisionModel) -> None:
+def test_random_weights_are_repeatable_and_distinguish_inputs(model: VisionModel) -> None:
     first, second = read_vision(model, None).network, read_vision(model, None).network
     generator = torch.Generator().manual_seed(3)
     pixels = torch.randint(0, 256, (4, 224, 224, 3), dtype=torch.uint8, generator=generator)
@@ -211,7 +207,7 @@ def test_random_weights_do_not_depend_on_the_number_of_threads(compose: Compose,
         assert all(other[key].numpy().tobytes() == value.numpy().tobytes() for key, value in states[0].items())
 
 
-def test_random_weights_leave_the_random_state_of_the_process_alone(model: VisionModel) -> None:
+def test_random_weights_keep_torchs_random_state(model: VisionModel) -> None:
     torch.manual_seed(9)
     expected = torch.rand(3)
     torch.manual_seed(9)

@@ -27,7 +27,7 @@ DICT = {":type:": "<class 'gymnasium.spaces.dict.Dict'>"}
 
 
 @pytest.mark.parametrize("release", GOAL)
-def test_parts_are_read_in_the_words_of_each_release(release: str) -> None:
+def test_read_space_parts_of_each_release(release: str) -> None:
     assert describe(read_space(DICT | {"spaces": GOAL[release]}, "observation space")) == (
         "Dict('achieved_goal': Box(-inf, inf, (3,), float32), 'desired_goal': Box(-inf, inf, (3,), float32), "
         "'observation': Box(-inf, inf, (4,), float32))"
@@ -45,7 +45,7 @@ def test_parts_are_read_in_the_words_of_each_release(release: str) -> None:
         "{'a': Box([-1. -2.  0.], [1. 2. 5.], (3,), float32), 'b': Box(-1.0, 1.0, (2, 2), float32)}",
     ],
 )
-def test_arrays_among_the_words_are_bounds(text: str) -> None:
+def test_read_space_arrays_are_bounds(text: str) -> None:
     words = "Dict('a': Box([-1 -2 0], [1 2 5], (3,), float32), 'b': Box(-1, 1, (2, 2), float32))"
     assert describe(read_space(DICT | {"spaces": text}, "observation space")) == words
 
@@ -63,13 +63,13 @@ def test_arrays_among_the_words_are_bounds(text: str) -> None:
         "Dict('camera': Box(0, 255, (3, 36, 36), uint8), 'gear': Discrete(4), 'it\\'s': MultiBinary(2))",
     ],
 )
-def test_space_is_printed_as_it_was_written(text: str) -> None:
+def test_describe_prints_the_text_that_was_parsed(text: str) -> None:
     found = parse_space(text, "policy.observation_space")
     assert equal_spaces(parse_space(describe(found), "policy.observation_space"), found)
     assert describe(found).replace('"', "'") == text.replace("\\'", "'")
 
 
-def test_parts_that_an_old_release_prints_without_quotes_are_read() -> None:
+def test_parse_space_keys_without_quotes() -> None:
     text = "Dict(goal:Box([-inf -inf], [inf inf], (2,), float32), gear:Discrete(4))"
     assert describe(parse_space(text, "x")) == "Dict('goal': Box(-inf, inf, (2,), float32), 'gear': Discrete(4))"
 
@@ -90,7 +90,7 @@ def test_parts_that_an_old_release_prints_without_quotes_are_read() -> None:
         ("Graph(1)", "is a Graph space"),
     ],
 )
-def test_words_that_are_no_space_are_refused(text: str, words: str) -> None:
+def test_parse_space_other_text_is_refused(text: str, words: str) -> None:
     with pytest.raises(BuildError, match=words):
         parse_space(text, "policy.observation_space")
 
@@ -107,6 +107,6 @@ def test_words_that_are_no_space_are_refused(text: str, words: str) -> None:
         7,
     ],
 )
-def test_parts_cut_off_or_in_other_words_are_refused(spaces: Any) -> None:
+def test_read_space_truncated_parts_are_refused(spaces: Any) -> None:
     with pytest.raises(BuildError, match="only unpickling could read"):
         read_space(DICT | {"spaces": spaces}, "observation space")

@@ -46,7 +46,7 @@ def test_a_second_call_declares_nothing() -> None:
     assert run(code) == "()"
 
 
-def test_installed_operators_that_compute_are_left_alone_and_missing_ones_declared() -> None:
+def test_ensure_torchvision_ops_declares_missing_operators_only() -> None:
     code = (
         "import torch\n"
         "from handlers.torchvision_ops import ensure_torchvision_ops\n"
