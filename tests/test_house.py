@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "engines": {*ROOT_FILES, "settings", "archive", "handlers"},
     "archive": {*ROOT_FILES, "settings", "handlers"},
     "serialize": {*ROOT_FILES, "settings", "archive", "handlers"},
-    "deployments": {*ROOT_FILES, "settings", "archive"},
+    "deployments": {*ROOT_FILES, "settings"},
     "delivery": {*ROOT_FILES, "settings", "archive", "handlers", "engines", "prometheus", "deployments"},
     "gateway": {*ROOT_FILES, "settings", "engines", "handlers", "deployments"},
     "edge": {*ROOT_FILES, "settings", "archive", "handlers", "delivery", "prometheus", "deployments"},

@@ -8,12 +8,13 @@ from delivery import replacement
 from delivery.journal import Journal, Step
 from delivery.rollout import restore, roll_back
 from delivery.steps import HostRollout
-from deployments.traffic import LiveVersions
+from deployments.traffic import LiveVersions, TrafficFile
 from errors import EngineError, RolloutError
 from tests.archive.made import CONTENTS, archive_at
 from tests.delivery.conftest import Scene
 from tests.delivery.engine_in_memory import HostInMemory
 from tests.ports import free_port
+from tests.settings.splits import given_split
 
 MANIFEST_1_9 = CONTENTS["MAR-INF/MANIFEST.json"].replace(b'"1.0"', b'"1.9"')
 
@@ -46,14 +47,18 @@ def assert_serves(scene: Scene, version: str, *before: str) -> None:
     assert scene.serving() == {version}
     assert scene.history() == [version, *before]
     assert all(len(host.versions("toy")) == 1 for host in scene.hosts.values())
+    assert LiveVersions.of(scene.settings(), "toy").get() == ([version] if len(scene.hosts) > 1 else [])
     assert scene.litter() == []
 
 
-def test_recover_killed_after_the_switch_is_finished(killed_after_its_switch: Scene) -> None:
+def test_recover_killed_after_the_switch_is_finished(
+    killed_after_its_switch: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
     scene = killed_after_its_switch
     assert journals(scene) == [Step.SWITCH] * len(scene.hosts)
     restore(scene.settings())
     assert_serves(scene, "1.1", "1.0")
+    assert caplog.text.count("finish toy 1.1") == len(scene.hosts)
 
 
 def test_recover_killed_after_the_switch_and_archive_is_gone_does_not_block_the_next_upload(
@@ -121,7 +126,6 @@ def test_recover_killed_between_two_switches_takes_the_version_back_and_allows_t
     assert two_hosts.serving() == {"1.0", "1.1"}
     restore(two_hosts.settings())
     assert_serves(two_hosts, "1.0")
-    assert live.get() == ["1.0"]
 
 
 def test_recover_version_without_traffic_and_journal_is_removed(scene: Scene) -> None:
@@ -131,6 +135,14 @@ def test_recover_version_without_traffic_and_journal_is_removed(scene: Scene) ->
     host.register("toy", "toy-1.9.mar", scene.settings().served_model.request_params, 1)
     restore(scene.settings())
     assert_serves(scene, "1.0")
+
+
+def test_recover_split_that_belongs_to_no_trial_is_removed(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    traffic = TrafficFile.of(any_scene.settings())
+    traffic.put("toy", given_split())
+    restore(any_scene.settings())
+    assert traffic.all() == {}
 
 
 def test_replace_version_is_watched_in_a_rollout_and_not_where_a_host_gets_it_back(two_hosts: Scene) -> None:

@@ -4,7 +4,10 @@ import pytest
 
 from delivery import steps
 from delivery.journal import Journal, JournalEntry, Step
+from deployments.traffic import TrafficFile
+from engines.torchserve.client import EngineClient
 from errors import ConfigError, RolloutError
+from settings import Settings
 from tests.delivery.conftest import Scene
 
 CANARY = {"weight": 0.1}
@@ -15,7 +18,14 @@ SHADOW_ONLY = {"share": 0.5, "only": True}
 def trials(monkeypatch: pytest.MonkeyPatch) -> list[JournalEntry]:
     """The rollouts whose trial has run; each passes it."""
     found: list[JournalEntry] = []
-    monkeypatch.setattr(steps, "run_trial", lambda engine, traffic, settings, entry: found.append(entry))
+
+    def run(engine: EngineClient, traffic: TrafficFile, settings: Settings, entry: JournalEntry) -> None:
+        registered = engine.find(entry.model, entry.new.version)
+        assert registered is not None
+        assert registered.ready_workers == entry.new.initial_workers
+        found.append(entry)
+
+    monkeypatch.setattr(steps, "run_trial", run)
     return found
 
 
