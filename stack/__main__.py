@@ -14,7 +14,7 @@ from settings import Settings
 from settings.schema import EngineHostSettings
 from stack import lifecycle, processes, ray_serve, tail
 from stack.folders import Folders
-from stack.services import KEEPER, Service, check_ports, edge_service, services, started_services
+from stack.local_services import KEEPER, Service, check_ports, edge_service, services, started_services
 
 USAGE = """\
 usage: python -m stack COMMAND [hydra overrides]

@@ -26,7 +26,7 @@ from files import file_lock
 from settings import Settings
 from stack import processes, tail
 from stack.folders import Folders
-from stack.services import Service, check_ports, listeners, started_services
+from stack.local_services import Service, check_ports, listeners, started_services
 
 log = logging.getLogger(__name__)
 # The order in which they stop: first the one that restarts others, then clients before their servers.

@@ -17,7 +17,7 @@ import psutil
 
 from files import write_atomic
 from stack.folders import Folders
-from stack.services import Service
+from stack.local_services import Service
 
 MARK = "MARINA_STACK"
 NGINX = ("filebrowser", "edge")  # services whose folder below the state folder has their name

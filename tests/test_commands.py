@@ -85,7 +85,7 @@ def test_list_of_programs_is_complete() -> None:
     assert named | packages == set(MODULES)
 
 
-def test_cfg_job_prints_short_words_and_tuned_settings_as_the_program_reads_them(run: Run) -> None:
+def test_cfg_job_translates_short_options(run: Run) -> None:
     _, out = run("loadtest.tune", "slo=p99:80ms", "--dry-run", "--cfg", "job")
     assert yaml.safe_load(out)["tune"]["slo"] == "p99:80ms"
     assert yaml.safe_load(out)["tune"]["dry_run"] is True

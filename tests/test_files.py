@@ -10,7 +10,7 @@ from errors import StoreError
 from files import file_lock, remove_durably, replace_durably, staging_folder, write_atomic, write_once
 
 
-def test_the_folder_is_empty_beside_the_result_and_gone_afterwards(tmp_path: Path) -> None:
+def test_staging_folder_is_empty_and_removed_afterwards(tmp_path: Path) -> None:
     with staging_folder(tmp_path / "new", "toy") as work:
         assert work.parent == tmp_path / "new"
         assert list(work.iterdir()) == []
@@ -41,9 +41,7 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     assert tmp_path.exists()
 
 
-def test_a_finished_file_and_its_folder_are_on_the_disk_before_anybody_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replace_durably_syncs_file_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr(
         os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,25 @@ def test_files_are_replaced_and_synced_by_one_module() -> None:
 def test_log_lines_are_formatted_by_one_module() -> None:
     rooms = [path for room in MAY_IMPORT for path in files(room)]
     assert [path.name for path in rooms if "(logging.Formatter)" in path.read_text()] == ["json_log.py"]
+
+
+def imported_files(path: Path) -> Iterator[Path]:
+    """Files of the project that a file imports when it is loaded or later."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            candidates = (ROOT.joinpath(*parts[:end]) for end in range(len(parts), 0, -1))
+            found = (file for each in candidates for file in (each.with_suffix(".py"), each / "__init__.py"))
+            yield from [file for file in found if file.is_file()][:1]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    rooms = {path for room in MAY_IMPORT if room != "bench" for path in files(room)}
+    graph = {path: {file for file in imported_files(path) if file in rooms and file != path} for path in rooms}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files

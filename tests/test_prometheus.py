@@ -142,7 +142,7 @@ def test_growth_of_a_restarted_server_begins_at_zero(after: str) -> None:
     assert sum(found.counted.values()) == 2 + 6
 
 
-def test_growth_of_a_server_that_counts_beyond_its_past_after_a_restart_is_all_it_has() -> None:
+def test_growth_after_restart_is_whole_count() -> None:
     found = growth(calls(10, 0), calls(30, 0, started=2))
     assert (total(found.counted, CALLS), found.restarts) == (30, 1)
 
@@ -183,7 +183,7 @@ def test_look_server_that_is_no_gateway_is_an_error(server: FiguresServer) -> No
         GatewayMetrics(server.settings().gateway).look()
 
 
-def test_look_several_gateways_are_added_up_and_none_may_be_missing(server: FiguresServer) -> None:
+def test_look_sums_gateways_and_requires_all(server: FiguresServer) -> None:
     with serving(calls(5, 2)) as other:
         both = server.settings(f"gateway.instances=['127.0.0.1:{server.port}','localhost:{other.port}']")
         found = GatewayMetrics(both.gateway)

@@ -16,7 +16,7 @@ from bench.ground import Ground, second_gateway
 from bench.server import Failed
 from bench.targets import Sample
 from settings.load import ROOT
-from stack.services import listeners
+from stack.local_services import listeners
 
 
 def at_rest(bench: Bench) -> Row:

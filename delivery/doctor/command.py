@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import groupby
 
 import settings
-from delivery.doctor import engine_health, engine_security, gateway_and_edge, machine, rollouts_and_store
+from delivery.doctor import engine_health, engine_security, gateway_and_edge, rollouts_and_store, this_machine
 from delivery.doctor.check import Finding, State, examine
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.sockets import Sockets
@@ -19,7 +19,7 @@ REST = (
     ("store", rollouts_and_store.STORE),
     ("gateway", gateway_and_edge.GATEWAY),
     ("edge", gateway_and_edge.EDGE),
-    ("machine", machine.CHECKS),
+    ("machine", this_machine.CHECKS),
 )
 HOLE_WIDTH = 48
 

@@ -82,13 +82,13 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("key", FIELDS)
-def test_a_header_that_says_something_else_than_the_directory_is_refused(key: str) -> None:
+def test_container_differing_header_is_refused(key: str) -> None:
     odd = File(b"alpha", b"first", header={key: FIELDS[key]})
     refused(zipped(odd, BETA), "'alpha', whose header says something else than its directory")
 
 
 @pytest.mark.parametrize("key", [key for key in FIELDS if key not in {"packed", "extra"}])
-def test_a_directory_that_says_something_else_than_the_header_is_refused(key: str) -> None:
+def test_container_differing_directory_is_refused(key: str) -> None:
     refused(zipped(File(b"alpha", b"first", entry={key: FIELDS[key]}), BETA), "whose header says something else")
 
 
@@ -130,11 +130,11 @@ def test_a_directory_that_says_something_else_than_the_header_is_refused(key: st
         (b"PK\5\5" + bytes(18), "it is cut short, or something follows"),
     ],
 )
-def test_bytes_that_another_reader_could_take_for_something_are_refused(data: bytes, words: str) -> None:
+def test_container_hidden_bytes_are_refused(data: bytes, words: str) -> None:
     refused(data, words)
 
 
-def test_an_entry_whose_header_lies_beyond_the_file_is_refused() -> None:
+def test_container_header_beyond_file_is_refused() -> None:
     # The directory and its end agree, and there is nothing in front of them.
     directory = ALPHA.central(0)
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0)
@@ -315,7 +315,7 @@ def test_the_limits_are_those_of_the_format() -> None:
     assert sys.maxsize > container.MAX
 
 
-def test_more_files_than_16_bits_count_are_read_in_the_large_form_alone() -> None:
+def test_container_over_65535_files_needs_zip64() -> None:
     small = zipped(*(File(b"%d" % number, b"") for number in range(65536)), count=0xFFFF, here=0xFFFF)
     refused(small, "in front of its directory or in it")
     length, start = struct.unpack_from("<2I", small, len(small) - 10)

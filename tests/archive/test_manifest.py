@@ -32,13 +32,13 @@ def changed(**model: object) -> bytes:
     return manifest_bytes(GIVEN | {"model": GIVEN["model"] | model})
 
 
-def test_a_manifest_has_the_same_bytes_whatever_the_order_of_its_keys() -> None:
+def test_manifest_bytes_ignore_key_order() -> None:
     assert manifest_bytes({"b": {"d": 1, "c": "ß"}, "a": 2}) == (
         b'{\n  "a": 2,\n  "b": {\n    "c": "\\u00df",\n    "d": 1\n  }\n}\n'
     )
 
 
-def test_version_and_registration_may_differ_and_nothing_else(tmp_path: Path) -> None:
+def test_manifest_may_differ_in_version_and_registration_only(tmp_path: Path) -> None:
     path = tmp_path / "toy.mar"
     open_archive(with_manifest(path, changed(modelVersion="7.7", threads=2, coalesce=4)))
     for manifest in (
@@ -64,7 +64,7 @@ def test_version_and_registration_may_differ_and_nothing_else(tmp_path: Path) ->
     ],
     ids=["another layout", "another spelling", "a blank more", "a line end less"],
 )
-def test_a_manifest_that_could_be_read_in_another_way_is_refused(tmp_path: Path, manifest: bytes) -> None:
+def test_manifest_ambiguous_is_refused(tmp_path: Path, manifest: bytes) -> None:
     refused(with_manifest(tmp_path / "toy.mar", manifest), "is not written as this kit writes it")
 
 
@@ -103,7 +103,7 @@ def test_a_fixed_part_that_differs_is_refused(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_manifest_that_no_model_has_is_refused_in_one_short_line(tmp_path: Path, manifest: bytes, words: str) -> None:
+def test_manifest_without_model_is_refused_in_one_line(tmp_path: Path, manifest: bytes, words: str) -> None:
     refused(with_manifest(tmp_path / "toy.mar", manifest), words)
 
 

@@ -112,14 +112,14 @@ def makes_trusted(node: ast.AST) -> bool:
         "gives a path",
     ],
 )
-def test_only_those_that_are_known_here_could_pass_the_opening_by(
+def test_only_known_programs_bypass_open_trusted(
     does: Callable[[ast.AST], bool], known: dict[str, str], rooms: tuple[str, ...]
 ) -> None:
     found = {name for name, nodes in trees() if any(map(does, nodes))}
     assert {name for name in found if not name.startswith(rooms)} == known.keys()
 
 
-def test_whoever_unpacks_an_archive_to_run_it_has_opened_it_as_trusted() -> None:
+def test_unpacking_programs_open_archives_as_trusted() -> None:
     found = set()
     for name, nodes in trees():
         calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]

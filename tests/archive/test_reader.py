@@ -91,7 +91,7 @@ def test_a_missing_document_is_refused(tmp_path: Path, name: str) -> None:
     refused(tmp_path / "toy.mar", f"has no {name}")
 
 
-def test_an_archive_of_an_earlier_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_open_archive_earlier_format_is_refused_with_remedy(tmp_path: Path) -> None:
     contents = checked(CONTENTS)
     del contents[FIXED]
     lines = contents[CHECKSUMS].decode().splitlines(keepends=True)
@@ -272,7 +272,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_golden_answers_that_hold_a_version_to_nothing_are_refused(
+def test_open_archive_empty_golden_answers_are_refused(
     tmp_path: Path, change: dict[str, object], words: str | None
 ) -> None:
     golden = json.dumps(json.loads(CONTENTS["golden.json"]) | change).encode()

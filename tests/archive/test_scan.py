@@ -24,12 +24,12 @@ def test_a_whole_archive_passes_and_nothing_in_it_ran(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
-def test_a_source_file_of_one_mebibyte_and_data_beyond_that_pass(tmp_path: Path) -> None:
+def test_scan_limit_is_for_source_files_only(tmp_path: Path) -> None:
     long = {"handlers/long.py": b"#" * 1024 * 1024, "data.bin": b"#" * (1024 * 1024 + 1)}
     scan(open_archive(archive_at(tmp_path / "toy.mar", {**CONTENTS, **long})))
 
 
-def test_code_that_was_replaced_since_the_check_is_not_looked_at(tmp_path: Path) -> None:
+def test_scan_replaced_code_is_refused(tmp_path: Path) -> None:
     archive = open_archive(archive_at(tmp_path / "toy.mar"))
     archive_at(archive.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
     with pytest.raises(ArchiveError, match=f"^{archive.path}: .* was changed after it had been checked"):

@@ -21,9 +21,7 @@ def signed(path: Path, key: Path, contents: dict[str, bytes] | None = None) -> A
     return open_archive(archive_at(path, contents or CONTENTS, key))
 
 
-def test_a_signature_holds_for_the_archive_and_for_each_version_stamped_of_it(
-    tmp_path: Path, keys: tuple[Path, Path]
-) -> None:
+def test_signature_is_valid_for_every_stamped_version(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     private, public = keys
     archive = signed(tmp_path / "toy.mar", private)
     verify(archive, public, required=True)
@@ -31,22 +29,20 @@ def test_a_signature_holds_for_the_archive_and_for_each_version_stamped_of_it(
     assert archive.content_sha256 == open_archive(archive_at(tmp_path / "plain.mar")).content_sha256
 
 
-def test_an_unsigned_archive_passes_only_where_none_is_required(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+def test_verify_unsigned_passes_only_if_optional(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     archive = open_archive(archive_at(tmp_path / "toy.mar"))
     verify(archive, keys[1], required=False)
     with pytest.raises(ArchiveError, match=r"is not signed, and signing\.required asks for it"):
         verify(archive, keys[1], required=True)
 
 
-def test_somebody_elses_signature_is_refused_even_where_none_is_required(
-    tmp_path: Path, keys: tuple[Path, Path]
-) -> None:
+def test_verify_foreign_signature_is_refused_even_if_optional(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     stranger, _ = generate_keys(tmp_path / "stranger")
     with pytest.raises(ArchiveError, match="its signature is not one of"):
         verify(signed(tmp_path / "toy.mar", stranger), keys[1], required=False)
 
 
-def test_while_keys_are_rotated_one_file_holds_the_old_and_the_new(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+def test_verify_accepts_old_and_new_key_of_one_file(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     new_private, new_public = generate_keys(tmp_path / "new")
     _, third = generate_keys(tmp_path / "third")
     both = tmp_path / "both.pub"
@@ -79,7 +75,7 @@ def test_the_signature_of_other_contents_is_refused(tmp_path: Path, keys: tuple[
         verify(open_archive(tmp_path / "toy.mar"), keys[1], required=True)
 
 
-def test_the_private_key_is_its_owners_alone_and_never_replaced(keys: tuple[Path, Path]) -> None:
+def test_generate_keys_is_private_and_never_replaces(keys: tuple[Path, Path]) -> None:
     private, public = keys
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     before = private.read_bytes()
@@ -101,9 +97,7 @@ def test_a_file_that_is_no_key_is_named(tmp_path: Path, content: bytes) -> None:
         signature_of(b"", tmp_path / "nothing.pem")
 
 
-def test_the_command_makes_keys_once_and_says_how_to_use_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_keygen_makes_keys_once_and_prints_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "new" / "folder"
     assert main(["keygen", str(folder)]) == 0
     assert "signing.required=true" in capsys.readouterr().out

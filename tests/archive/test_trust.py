@@ -12,7 +12,7 @@ from tests.archive.made import CONTENTS, archive_at, checked
 ROOM = sum(map(len, checked(CONTENTS).values()))
 
 
-def test_a_trusted_archive_is_the_checked_one_and_unpacks_what_was_checked(tmp_path: Path) -> None:
+def test_open_trusted_unpacks_checked_bytes(tmp_path: Path) -> None:
     path = archive_at(tmp_path / "toy.mar")
     trusted = open_trusted(path, TrustPolicy(ROOM))
     checked_one = open_archive(path)

@@ -77,7 +77,7 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         stamp(source, "2.0", tmp_path / "file" / "out.mar")
 
 
-def test_what_is_written_is_what_was_checked_and_nothing_else_of_the_file(tmp_path: Path) -> None:
+def test_stamp_copies_checked_files_only(tmp_path: Path) -> None:
     source = tmp_path / "toy.mar"
     with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in reversed(checked(CONTENTS).items()):
@@ -88,7 +88,7 @@ def test_what_is_written_is_what_was_checked_and_nothing_else_of_the_file(tmp_pa
     )
 
 
-def test_a_source_that_was_replaced_since_the_check_is_not_written(tmp_path: Path) -> None:
+def test_stamp_replaced_source_is_refused(tmp_path: Path) -> None:
     source = open_archive(archive_at(tmp_path / "toy.mar"))
     archive_at(source.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
     with pytest.raises(ArchiveError, match=f"^{source.path}: .* was changed after it had been checked"):
@@ -107,7 +107,7 @@ def test_every_entry_has_the_same_time_mode_and_order(tmp_path: Path) -> None:
     assert [entry.filename for entry in entries] == sorted(entry.filename for entry in entries)
 
 
-def test_many_processes_stamping_one_target_leave_one_whole_archive(tmp_path: Path) -> None:
+def test_stamp_concurrent_processes_leave_one_whole_archive(tmp_path: Path) -> None:
     source = archive_at(tmp_path / "toy.mar")
     code = (
         "import sys, pathlib, archive; source = archive.open_archive(pathlib.Path(sys.argv[1])); "
@@ -123,7 +123,7 @@ def test_many_processes_stamping_one_target_leave_one_whole_archive(tmp_path: Pa
     assert [path.name for path in target.parent.iterdir()] == ["out.mar"]
 
 
-def test_the_settings_of_a_registration_travel_in_the_manifest_and_are_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_stamp_registration_is_in_manifest_and_replaced_whole(tmp_path: Path) -> None:
     source = open_archive(archive_at(tmp_path / "toy.mar"))
     first = stamp(source, "2.0", tmp_path / "a.mar", {"threads": 2, "coalesce": 64})
     assert stamped(first) == {"threads": 2, "coalesce": 64}
@@ -136,7 +136,7 @@ def test_the_settings_of_a_registration_travel_in_the_manifest_and_are_replaced_
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 4097, 10**4000])
-def test_a_manifest_that_says_nonsense_of_a_registration_is_refused(tmp_path: Path, threads: object) -> None:
+def test_manifest_invalid_registration_is_refused(tmp_path: Path, threads: object) -> None:
     source = open_archive(archive_at(tmp_path / "toy.mar"))
     with pytest.raises(ArchiveError, match="threads"):
         stamp(source, "2.0", tmp_path / "out.mar", {"threads": threads})  # type: ignore[dict-item]  # the point

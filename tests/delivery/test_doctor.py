@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from delivery.doctor import command, gateway_and_edge, machine, rollouts_and_store
+from delivery.doctor import command, gateway_and_edge, rollouts_and_store, this_machine
 from delivery.doctor.check import Check, Finding, Result, State, closed, examine, is_open
 from delivery.doctor.command import ENGINE, REST, examine_all
 from delivery.doctor.deployment import Deployment, properties
@@ -42,14 +42,14 @@ def test_a_port_is_shut_when_only_loopback_listens(listener: ListeningSocket, ho
     assert reach(Sockets((listener,), OWN), host, 8081, wide=WIDE).state is state
 
 
-def test_an_address_for_every_card_of_this_machine_is_this_machine() -> None:
+def test_sockets_wildcard_address_is_this_machine() -> None:
     sockets = Sockets((EVERYWHERE,), OWN)
     assert sockets.is_here("0.0.0.0")
     assert not sockets.is_shut("0.0.0.0", 8081)
     assert not sockets.is_here("no-such-host.invalid")
 
 
-def test_figures_that_uploads_cannot_read_are_a_warning_that_says_how_to_let_them() -> None:
+def test_doctor_unreadable_metrics_are_warning_with_remedy() -> None:
     [check] = [each for each in gateway_and_edge.GATEWAY if each.hole == "its figures"]
     with serving(figures({})) as server:
         subject = cast(Deployment, SimpleNamespace(settings=server.settings()))
@@ -80,9 +80,7 @@ def test_listening_sockets_are_seen_with_their_owner() -> None:
         (0o622, 0o700, State.OPEN),
     ],
 )
-def test_a_secret_is_read_by_others_where_file_and_folder_let_them(
-    tmp_path: Path, mode: int, around: int, state: State
-) -> None:
+def test_others_read_needs_modes_of_file_and_folder(tmp_path: Path, mode: int, around: int, state: State) -> None:
     secret = tmp_path / "key"
     secret.write_text("k")
     secret.chmod(mode)
@@ -99,7 +97,7 @@ def test_a_folder_is_written_by_others_as_its_mode_says(tmp_path: Path, mode: in
     assert others_write(folder).state is state
 
 
-def test_the_environment_wins_over_the_file_where_the_file_lets_it(tmp_path: Path) -> None:
+def test_properties_environment_overrides_where_allowed(tmp_path: Path) -> None:
     config = tmp_path / "config.properties"
     command, environment = ("java", "-f", str(config)), {"TS_JOB_QUEUE_SIZE": "7", "HOME": "/root"}
     config.write_text("# a comment = nothing\njob_queue_size = 5\nenable_envvars_config=true\n")
@@ -168,7 +166,7 @@ def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
     [(False, None, State.CLOSED), (True, None, State.OPEN), (False, "0123456789abcdef" * 2, State.CLOSED)],
     ids=["off", "on", "with a key"],
 )
-def test_a_store_that_takes_uploads_from_strangers_is_open_and_gets_none(
+def test_doctor_open_uploads_are_found_without_uploading(
     tmp_path: Path, put: bool, key: str | None, state: State
 ) -> None:
     with file_browser(put=put, key=key) as running:
@@ -181,7 +179,7 @@ def test_a_store_that_takes_uploads_from_strangers_is_open_and_gets_none(
 
 
 @pytest.mark.parametrize("node", ["", "b"])
-def test_a_journal_that_nobody_works_on_is_open_even_when_it_is_damaged(tmp_path: Path, node: str) -> None:
+def test_doctor_abandoned_journal_is_open_even_if_damaged(tmp_path: Path, node: str) -> None:
     (tmp_path / "rollouts" / node).mkdir(parents=True)
     (tmp_path / "rollouts" / node / "digits.json").write_text('{"model": ')
     deployment = Deployment(load([f"paths.state={tmp_path}"]), Sockets((), OWN))
@@ -192,7 +190,7 @@ def test_a_journal_that_nobody_works_on_is_open_even_when_it_is_damaged(tmp_path
     assert "damaged" in killed.seen
 
 
-def test_the_table_names_the_setting_of_what_is_not_closed_and_json_has_it_all() -> None:
+def test_report_table_names_settings_of_open_holes() -> None:
     found = [
         Finding("engine", "a door", State.OPEN, "wide", "shut=true"),
         Finding("engine", "a window", State.CLOSED, "shut", "shut=true"),
@@ -225,5 +223,5 @@ def test_the_program_kill_where_torchserve_ends_workers(
     if not there:
         monkeypatch.setenv("PATH", str(tmp_path))
     deployment = Deployment(load([f"paths.state={tmp_path}", *overrides]), Sockets.of_this_machine())
-    [found] = [one for one in examine("machine", machine.CHECKS, deployment) if one.hole == "the program kill"]
+    [found] = [one for one in examine("machine", this_machine.CHECKS, deployment) if one.hole == "the program kill"]
     assert found.state == state

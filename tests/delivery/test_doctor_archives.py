@@ -60,7 +60,7 @@ def test_what_was_published_is_no_stranger(settings: Settings, store: FolderStor
         ("model.onnx", None, "model.onnx is missing"),
     ],
 )
-def test_workers_that_run_other_bytes_under_the_right_name_are_seen(
+def test_doctor_workers_with_other_bytes_are_found(
     settings: Settings, store: FolderStore, copy: Path, name: str, content: bytes | None, words: str
 ) -> None:
     (copy / name).unlink(missing_ok=True)
@@ -70,9 +70,7 @@ def test_workers_that_run_other_bytes_under_the_right_name_are_seen(
     assert found == f"a worker of toy 1.0 does not run what was published: {words}"
 
 
-def test_an_archive_that_took_the_place_of_the_published_one_is_seen(
-    settings: Settings, store: FolderStore, tmp_path: Path
-) -> None:
+def test_doctor_replaced_archive_is_found(settings: Settings, store: FolderStore, tmp_path: Path) -> None:
     other = archive_at(tmp_path / "store" / "toy-1.0.mar", {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
     assert open_archive(other).version == "1.0"
     found = not_published(registered(), [], store, settings)
@@ -88,9 +86,7 @@ def test_what_is_registered_and_was_never_published_is_seen(
     assert found == f"{version.model} {version.version} is registered and not in the store"
 
 
-def test_an_archive_of_an_earlier_format_or_without_the_signature_is_named(
-    settings: Settings, store: FolderStore, tmp_path: Path
-) -> None:
+def test_doctor_names_unsigned_and_outdated_archives(settings: Settings, store: FolderStore, tmp_path: Path) -> None:
     _, public = generate_keys(tmp_path / "keys")
     strict = load([f"paths.state={tmp_path / 'state'}", f"signing.public_key={public}", "signing.required=true"])
     assert not_trusted("toy-1.0.mar", store, settings) is None

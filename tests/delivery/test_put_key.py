@@ -30,7 +30,7 @@ def store(running: Running, folder: Path, key: str) -> FileBrowserStore:
     return FileBrowserStore(NginxStoreSettings(name="nginx", put_key_file=str(folder / "key"), **place))
 
 
-def test_with_the_key_an_archive_is_published_once_and_with_its_card(running: Running, tmp_path: Path) -> None:
+def test_upload_with_key_publishes_once_with_description(running: Running, tmp_path: Path) -> None:
     source = archive_at(tmp_path / "toy.mar")
     sender = store(running, tmp_path, KEY)
     sender.upload(source, "toy-1.0.mar")

@@ -82,7 +82,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3StoreSettings, source: Path) -> None:
+def test_s3_put_url_remove(served: S3StoreSettings, source: Path) -> None:
     bucket = S3Bucket(served)
     assert bucket.path(NAME) is None
     bucket.put(source, NAME)
@@ -99,7 +99,7 @@ def test_an_archive_is_put_fetched_by_its_signed_url_and_removed(served: S3Store
     assert not copy.exists()
 
 
-def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3StoreSettings, tmp_path: Path) -> None:
+def test_s3_versions_are_those_listed(served: S3StoreSettings, tmp_path: Path) -> None:
     bucket, small = S3Bucket(served), tmp_path / "small.mar"
     small.write_bytes(b"archive")
     for name in ("toy-1.0.mar", "toy-1.12.mar", "toy.mar", "toy_two-3.0.mar"):
@@ -109,9 +109,7 @@ def test_the_versions_of_a_model_are_those_that_the_bucket_lists(served: S3Store
     assert bucket.versions("nobody") == set()
 
 
-def test_a_cache_on_a_full_disk_is_one_line_that_names_it_and_leaves_nothing(
-    served: S3StoreSettings, source: Path
-) -> None:
+def test_s3_cache_full_disk_is_one_line_without_litter(served: S3StoreSettings, source: Path) -> None:
     bucket = S3Bucket(served)
     bucket.put(source, "full-1.0.mar")
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -160,7 +158,7 @@ def test_the_engine_may_fetch_nothing_else(served: S3StoreSettings, url: str) ->
     assert re.fullmatch(served.allowed_urls, url.format(endpoint=served.endpoint)) is None
 
 
-def test_wrong_keys_and_a_missing_bucket_are_one_line_without_the_secret(
+def test_s3_wrong_keys_or_bucket_are_one_line_without_secret(
     served: S3StoreSettings, source: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong.json"
@@ -173,7 +171,7 @@ def test_wrong_keys_and_a_missing_bucket_are_one_line_without_the_secret(
         S3Bucket(served.model_copy(update={"bucket": "nowhere"})).put(source, NAME)
 
 
-def test_without_credentials_the_ways_to_give_them_are_named(tmp_path: Path) -> None:
+def test_s3_without_credentials_names_the_ways(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"):
         S3Bucket(settings_of(tmp_path, 1))
 

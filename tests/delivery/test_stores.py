@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_put_archive_is_there_under_its_name_and_replaces_the_one_before(tmp_path: Path, source: Path) -> None:
+def test_put_replaces_archive_of_same_name(tmp_path: Path, source: Path) -> None:
     store = FolderStore(tmp_path / "store")
     assert store.path("digits-1.0.mar") is None
     store.put(source, archive_file_name("digits", "1.0"))
@@ -59,7 +59,7 @@ def test_a_full_disk_leaves_the_old_archive_and_no_litter(source: Path) -> None:
     assert [file.name for file in folder.iterdir()] == ["digits.mar"]
 
 
-def test_a_source_that_is_gone_leaves_the_old_archive_and_no_litter(source: Path) -> None:
+def test_put_missing_source_keeps_old_archive(source: Path) -> None:
     folder = source.parent / "store"
     put_into_folder(source, folder, "digits.mar")
     source.unlink()

@@ -22,7 +22,7 @@ def required(public: Path) -> TrustPolicy:
     return TrustPolicy.of(settings.load([f"signing.public_key={public}", "signing.required=true"]))
 
 
-def test_the_right_signature_is_taken_and_all_others_are_refused(tmp_path: Path) -> None:
+def test_open_trusted_accepts_right_signature_only(tmp_path: Path) -> None:
     private, public = generate_keys(tmp_path / "keys")
     stranger, _ = generate_keys(tmp_path / "stranger")
     files, path = checked(WHOLE), tmp_path / "toy.mar"
@@ -56,7 +56,7 @@ def test_what_was_changed_after_signing_is_refused(tmp_path: Path) -> None:
         open_trusted(path, required(public))
 
 
-def test_what_is_published_stands_for_the_same_content_unless_another_key_has_signed_it(tmp_path: Path) -> None:
+def test_same_content_signed_by_other_key_differs(tmp_path: Path) -> None:
     files, built = checked(WHOLE), tmp_path / "toy.mar"
     first, second = (generate_keys(tmp_path / name)[0] for name in ("first", "second"))
     store = FolderStore(tmp_path / "store")

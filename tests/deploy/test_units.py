@@ -12,7 +12,7 @@ import pytest
 
 from settings import load
 from settings.load import ROOT
-from stack.services import services as stack_services
+from stack.local_services import services as stack_services
 
 UNITS = ROOT / "deploy" / "systemd"
 ANALYZE = shutil.which("systemd-analyze")

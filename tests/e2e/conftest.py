@@ -23,7 +23,7 @@ from engines.engine_profile import EngineProfile
 from engines.torchserve.auth import NAME as KEY_FILE
 from settings import Settings, load
 from settings.load import ROOT
-from stack.services import listeners
+from stack.local_services import listeners
 
 PORTS = (
     "MARINA_GATEWAY_PORT",

@@ -106,7 +106,7 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_it(override: str, wo
         ),
     ],
 )  # fmt: skip
-def test_a_mistake_in_a_file_is_refused_in_one_line_that_names_it(
+def test_tuned_file_mistake_is_one_line_naming_it(
     config: Path, file: str, old: str, new: str, words: list[str]
 ) -> None:
     path = config / file
@@ -118,7 +118,7 @@ def test_a_mistake_in_a_file_is_refused_in_one_line_that_names_it(
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_the_machines_own_file_wins_over_the_shared_ones_and_is_named_when_wrong(config: Path) -> None:
+def test_local_file_overrides_and_is_named_in_errors(config: Path) -> None:
     local = config / "local" / "default.yaml"
     local.parent.mkdir()
     local.write_text("# @package _global_\ngateway:\n  port: 5999\n")
@@ -162,7 +162,7 @@ def test_torchserve_may_fetch_from_the_store_only() -> None:
         assert not re.fullmatch(pattern, url)
 
 
-def test_settings_and_what_uses_them_on_small_machines_import_neither_torch_nor_numpy() -> None:
+def test_light_modules_import_neither_torch_nor_numpy() -> None:
     program = "import sys, settings, stack.control, delivery.rollout, gateway, loadtest; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"torch", "numpy", "torchvision"}.isdisjoint(done.stdout.split())

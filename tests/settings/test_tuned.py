@@ -32,11 +32,11 @@ def test_a_registration_takes_it_and_says_so(config: Path, caplog: pytest.LogCap
     assert "rollout.tuned=false" in caplog.text
 
 
-def test_a_build_does_not_so_that_archives_are_the_same_everywhere(config: Path) -> None:
+def test_build_ignores_tuned_settings(config: Path) -> None:
     assert load(config=config).served_model.request_params == load().served_model.request_params
 
 
-def test_the_command_line_comes_before_it_and_the_switch_leaves_it_aside(config: Path) -> None:
+def test_tuned_settings_yield_to_command_line_and_switch(config: Path) -> None:
     given = ["rollout.tuned=true", "served_model.request_params.batch_size=3"]
     params = load(given, config=config, registering=True).served_model.request_params
     assert (params.batch_size, params.max_batch_delay) == (3, 2)
@@ -44,7 +44,7 @@ def test_the_command_line_comes_before_it_and_the_switch_leaves_it_aside(config:
     assert (aside.batch_size, aside.threads) == (4, None)
 
 
-def test_other_models_are_not_touched_and_it_is_no_model_itself(config: Path) -> None:
+def test_tuned_file_affects_its_model_only(config: Path) -> None:
     weather = ["served_model=weather", "rollout.tuned=true"]
     assert load(weather, config=config, registering=True) == load(weather, config=config)
     assert models(config) == models()

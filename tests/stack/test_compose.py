@@ -41,7 +41,7 @@ def test_a_second_run_changes_nothing(root: Path) -> None:
     assert "0.0.0.0" in (root / "docker" / ".env").read_text()
 
 
-def test_compose_and_this_program_name_the_same_secrets_and_folders(root: Path) -> None:
+def test_prepare_matches_compose_secrets_and_folders(root: Path) -> None:
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
     for secret in compose["secrets"].values():
         assert (root / "docker" / secret["file"]).is_file()
@@ -51,9 +51,7 @@ def test_compose_and_this_program_name_the_same_secrets_and_folders(root: Path) 
             assert (root / "docker" / source).is_dir(), source
 
 
-def test_prepare_by_root_hands_every_folder_that_containers_write_to_their_user(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prepare_as_root_changes_owner_of_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compose = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())
     volumes = [volume for each in compose["services"].values() for volume in each.get("volumes", [])]
     written = [source for source, _, *mode in (volume.split(":") for volume in volumes) if "ro" not in mode]
@@ -92,7 +90,7 @@ def test_a_secret_that_was_made_anew_alone_is_told(root: Path, name: str, told: 
         prepare(root, os.getuid(), os.getgid())
 
 
-def test_keys_that_somebody_added_stay_and_a_broken_file_is_told(root: Path) -> None:
+def test_prepare_keeps_added_keys_and_reports_broken_file(root: Path) -> None:
     path = root / "docker" / "secrets" / "gateway" / "default.yaml"
     path.write_text(path.read_text() + f"      - {{name: mine, sha256: {'a' * 64}, rate: 10/second}}\n")
     assert prepare(root, os.getuid(), os.getgid()) == []

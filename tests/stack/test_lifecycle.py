@@ -20,7 +20,7 @@ import pytest
 from errors import PortInUse, StackError
 from stack import lifecycle, processes
 from stack.folders import Folders
-from stack.services import Port, Service
+from stack.local_services import Port, Service
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -108,7 +108,7 @@ def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -
     assert lifecycle.up(stack, folders) == []
 
 
-def test_status_of_a_part_whose_first_process_was_killed_is_down_whatever_it_left(folders: Folders) -> None:
+def test_status_killed_service_with_children_is_down(folders: Folders) -> None:
     part = Service("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 10, cwd=Path("/"))
     lifecycle.up((part,), folders)
     wait_for(lambda: len(processes.find("torchserve", folders)) == 2)
@@ -121,7 +121,7 @@ def test_status_of_a_part_whose_first_process_was_killed_is_down_whatever_it_lef
     assert lifecycle.status((part,), folders) == [lifecycle.ServiceStatus("torchserve", None, ready=False, url="-")]
 
 
-def test_up_starts_what_cannot_outlive_a_killed_part_anew_with_it(folders: Folders) -> None:
+def test_up_restarts_dependent_services(folders: Folders) -> None:
     outer, inner = server("ray", folders), dataclasses.replace(server("rayserve", folders), within="ray")
     stack = (outer, inner, server("gateway", folders))
     lifecycle.up(stack, folders)
@@ -138,7 +138,7 @@ def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:
     assert lifecycle.down(folders) == ["torchserve"]
 
 
-def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders) -> None:
+def test_down_spares_other_process_with_recorded_pid(folders: Folders) -> None:
     stranger = subprocess.Popen(["sleep", "300"], start_new_session=True)
     try:
         folders.state.mkdir(parents=True)
@@ -150,7 +150,7 @@ def test_down_leaves_a_stranger_alone_that_got_the_recorded_pid(folders: Folders
         stranger.wait()
 
 
-def test_a_taken_port_is_said_in_one_line_with_owner_and_setting_and_starts_nothing(folders: Folders) -> None:
+def test_up_taken_port_names_owner_and_setting(folders: Folders) -> None:
     part = server("gateway", folders)
     with socket.create_server(("127.0.0.1", part.ports[0].number)), pytest.raises(PortInUse) as caught:
         lifecycle.up((server("torchserve", folders), part), folders)
@@ -161,7 +161,7 @@ def test_a_taken_port_is_said_in_one_line_with_owner_and_setting_and_starts_noth
     assert running(folders) == []
 
 
-def test_a_part_that_ends_at_once_takes_down_those_started_with_it(folders: Folders) -> None:
+def test_up_service_ending_at_once_stops_the_others(folders: Folders) -> None:
     broken = server("gateway", folders, "raise SystemExit('no such setting')")
     with pytest.raises(
         StackError, match=r"gateway ended with status 1: no such setting \(the whole log: .*gateway\.log\)"
@@ -177,14 +177,14 @@ def test_a_part_that_never_answers_is_given_up(folders: Folders) -> None:
     assert running(folders) == []
 
 
-def test_a_part_that_refuses_is_up_only_where_that_is_its_own_way_to_answer(folders: Folders) -> None:
+def test_up_refusal_is_ready_only_if_expected(folders: Folders) -> None:
     refusing = server("gateway", folders, FORBIDS, timeout_s=2)
     with pytest.raises(StackError, match="gateway was not ready"):
         lifecycle.up((refusing,), folders)
     assert lifecycle.up((replace(refusing, refusal=403, timeout_s=10),), folders) == ["gateway"]
 
 
-def test_a_part_that_fails_leaves_those_alone_that_ran_before(folders: Folders) -> None:
+def test_up_failure_keeps_running_services(folders: Folders) -> None:
     engine = server("torchserve", folders)
     lifecycle.up((engine,), folders)
     with pytest.raises(StackError):
@@ -197,7 +197,7 @@ import sys
 from pathlib import Path
 from stack import lifecycle
 from stack.folders import Folders
-from stack.services import Service, Port
+from stack.local_services import Service, Port
 folders = Folders(Path(sys.argv[1]), Path(sys.argv[1]) / "store", keeps_model_store=False)
 port = int(sys.argv[2])
 silent = Service("gateway", (sys.executable, "-c", "import time; time.sleep(300)"), (Port(port, "p"),),
@@ -207,7 +207,7 @@ lifecycle.up((silent,), folders)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda sent: sent.name)
-def test_an_interrupted_up_leaves_nothing_that_down_does_not_find(folders: Folders, sent: signal.Signals) -> None:
+def test_up_interrupted_leaves_nothing_that_down_misses(folders: Folders, sent: signal.Signals) -> None:
     up = subprocess.Popen([sys.executable, "-c", UP, str(folders.state), str(free_port())], stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: bool(processes.find("gateway", folders)))

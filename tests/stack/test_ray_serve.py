@@ -14,7 +14,7 @@ from settings.load import ROOT
 from settings.schema import RayServeSettings
 from stack import ray_serve
 from stack.folders import Folders
-from stack.services import Service, services
+from stack.local_services import Service, services
 from tests.e2e.conftest import PORTS
 from tests.ports import free_port
 
@@ -30,22 +30,22 @@ def test_a_head_and_a_manager_stand_in_torchserves_place() -> None:
     assert list(made()) == ["ray", "rayserve", "filebrowser", "gateway", "keeper"]
 
 
-def test_a_cluster_that_runs_already_is_joined_and_not_started() -> None:
+def test_running_cluster_is_joined_not_started() -> None:
     assert list(made("engine.address=10.0.0.1:6379")) == ["rayserve", "filebrowser", "gateway", "keeper"]
 
 
-def test_the_token_of_a_cluster_that_is_joined_is_the_users_own_affair() -> None:
+def test_joined_cluster_token_is_left_to_user() -> None:
     assert made()["rayserve"].env["RAY_AUTH_TOKEN_PATH"].endswith("/ray/cluster_token")
     joined = made("engine.address=127.0.0.1:6379")["rayserve"].env
     assert [name for name in joined if name.startswith("RAY_AUTH")] == []
     assert joined["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
 
 
-def test_the_manager_is_ready_when_it_answers_and_not_when_the_requests_before_it_do() -> None:
+def test_manager_readiness_is_management_api() -> None:
     assert made("engine.management_port=7002")["rayserve"].ready_url == "http://127.0.0.1:7002/ping"
 
 
-def test_a_cluster_that_was_joined_is_remembered_until_it_is_left(tmp_path: Path) -> None:
+def test_joined_cluster_is_recorded_until_left(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     engine = load(["engine=ray", "engine.address=127.0.0.1:1", f"engine.key_file={tmp_path}/ray/key_file.json"]).engine
     assert isinstance(engine, RayServeSettings)
@@ -62,7 +62,7 @@ def test_hosts_elsewhere_need_no_engine_here() -> None:
     assert "ray" not in made(f"engine.nodes=[{away}]")
 
 
-def test_the_head_stays_on_loopback_keeps_its_files_in_the_stacks_folder_and_reports_to_nobody() -> None:
+def test_head_environment_is_loopback_own_folder_no_reports() -> None:
     head = made("engine.ray_port=7001", "engine.cpus=0")["ray"]
     folders = Folders.of(load(["engine=ray"]))
     assert {"--host=127.0.0.1", "--port=7001", "--cpus=0"} <= set(head.command)
@@ -78,7 +78,7 @@ def test_the_dashboard_is_there_when_it_is_asked_for() -> None:
     assert "--dashboard-port=8265" in made("engine.dashboard_port=8265")["ray"].command
 
 
-def test_a_manager_goes_with_a_head_of_our_own_and_not_with_a_cluster_of_others() -> None:
+def test_manager_ends_with_own_head_not_with_joined_cluster() -> None:
     assert made()["rayserve"].within == "ray"
     assert made("engine.address=10.0.0.1:6379")["rayserve"].within is None
 

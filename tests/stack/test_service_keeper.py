@@ -26,7 +26,7 @@ def kill(name: str, folders: Folders) -> int:
     return int(first.pid)
 
 
-def test_parts_one_was_killed_is_started_again_and_the_others_stay(folders: Folders) -> None:
+def test_service_keeper_restarts_killed_service_only(folders: Folders) -> None:
     stack = (server("torchserve", folders, PARENT), server("gateway", folders))
     lifecycle.up(stack, folders)
     kept = ServiceKeeper(lambda: stack, folders)
@@ -47,7 +47,7 @@ def test_parts_never_started_is_left_alone(folders: Folders) -> None:
     assert processes.find("gateway", folders) == []
 
 
-def test_parts_cannot_be_started_is_told_and_tried_until_it_can(
+def test_service_keeper_retries_until_started(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = (server("torchserve", folders),)
@@ -74,7 +74,7 @@ def test_parts_cannot_be_started_is_not_tried_at_every_turn(folders: Folders, ca
     assert caplog.text.count("not started again yet: ") == 1
 
 
-def test_status_first_process_was_killed_and_its_child_answers_is_down(folders: Folders) -> None:
+def test_status_killed_master_with_answering_child_is_down(folders: Folders) -> None:
     stack = (server("edge", folders, MASTER),)
     lifecycle.up(stack, folders)
     assert [(part.ready, part.pid is None) for part in lifecycle.status(stack, folders)] == [(True, False)]

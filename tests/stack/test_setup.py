@@ -51,7 +51,7 @@ def test_setup_of_the_edge_names_what_is_missing_in_one_command(folder: Path) ->
     assert done.stderr == f"setup: missing: {packages}; install with: apt-get install {packages.replace(',', '')}\n"
 
 
-def test_setup_of_the_edge_is_content_with_any_compiler_and_unpacked_headers(folder: Path) -> None:
+def test_setup_edge_accepts_any_compiler_and_unpacked_headers(folder: Path) -> None:
     (folder / "cc").write_text("#!/bin/sh\nexit 0\n")
     (folder / "cc").chmod(0o755)
     header = folder / "sources" / "src" / "core" / "nginx.h"

@@ -24,7 +24,7 @@ def line(**fields: object) -> str:
     return json.dumps({"time": TIME, "level": "warning", "logger": "x", "event": "sent_again", **fields})
 
 
-def test_a_line_begins_with_time_level_and_part_and_ends_with_its_fields() -> None:
+def test_format_line_shows_time_level_service_and_fields() -> None:
     text = format_line(line(model="digits", status=200, reason="no worker", trial=None), "gateway")
     assert text == '12:03:04.567 WARNING gateway      sent_again model=digits status=200 reason="no worker"'
 
@@ -69,7 +69,7 @@ def test_a_long_log_is_put_aside_when_its_part_starts(tmp_path: Path, monkeypatc
     assert lifecycle.down(folders) == []
 
 
-def test_what_runs_for_ever_writes_json_and_a_command_plain_text(tmp_path: Path) -> None:
+def test_configure_command_unattended_is_json_else_plain(tmp_path: Path) -> None:
     program = "import logging, logs; logs.configure_command(unattended={}); logging.info('one %s', 2)"
     said = [
         subprocess.run(

@@ -27,7 +27,7 @@ from settings.load import ROOT
 from settings.schema import RayServeSettings
 from stack import ray_serve
 from stack.folders import Folders
-from stack.services import listeners
+from stack.local_services import listeners
 from tests.docker.dockerfile import lay_out, read
 from tests.e2e.conftest import Stack, left_running, new_stack, unseen_digits
 from tests.e2e.ray.nodes import wait_until
