@@ -3,7 +3,7 @@
     POST /v2/models/{model}/infer ─▶ InferEndpoint ─▶ json_codec ─▶ InferenceRunner ─▶ json_codec
     the other routes              ─▶ router        ─▶ ModelRepository
 
-Inference takes no part of the web framework but its response.
+Inference takes no part of the web framework.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from gateway.examples import OIP
 from gateway.http.body import OCTETS, read_body
 from gateway.http.context import RequestContext, context_of, header
 from gateway.http.deadline import DEADLINE_HEADER, CancelScope, disconnect_of, watching
-from gateway.http.responses import JSON, json_response
+from gateway.http.responses import HttpResponse, json_response, send_response, whole_response
 from gateway.oip.infer_messages import InferRequest, InferResponse
 from gateway.oip.inference import InferenceRunner
 from gateway.oip.json_codec import (
@@ -46,10 +46,11 @@ class InferEndpoint:
         """Answer, or raise the RequestError that the middleware answers with."""
         context = context_of(scope)
         context.route = self.route
-        response = await self._answer(services_of(scope), context, scope, receive)
-        await response(scope, receive, send)
+        await send_response(send, await self._answer(services_of(scope), context, scope, receive))
 
-    async def _answer(self, services: Services, context: RequestContext, scope: Scope, receive: Receive) -> Response:
+    async def _answer(
+        self, services: Services, context: RequestContext, scope: Scope, receive: Receive
+    ) -> HttpResponse:
         runner: InferenceRunner = scope["state"]["inference"]
         disconnect = disconnect_of(scope)
         context.deadline = context.started + services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
@@ -75,12 +76,12 @@ class InferEndpoint:
         return version, request
 
 
-def _response(response: InferResponse, request: InferRequest) -> Response:
+def _response(response: InferResponse, request: InferRequest) -> HttpResponse:
     body, length = write_response(response, request)
-    headers = {"x-model-version": response.version}
+    headers = [(b"x-model-version", response.version.encode("latin-1"))]
     if length is None:
-        return Response(body, headers=headers, media_type=JSON)
-    return Response(body, headers=headers | {LENGTH_HEADER.decode(): str(length)}, media_type=OCTETS)
+        return whole_response(body, headers=headers)
+    return whole_response(body, content_type=OCTETS, headers=[*headers, (LENGTH_HEADER, b"%d" % length)])
 
 
 def _repository(request: Request) -> ModelRepository:
