@@ -157,6 +157,6 @@ def _check_sums(files: tuple[ArchiveFile, ...], text: str) -> None:
 
 def _check_golden(document: dict[str, object]) -> None:
     try:
-        golden.of(document, GOLDEN)
+        golden.of_document(document, GOLDEN)
     except ValueError as error:
         raise ArchiveError(str(error)) from None

@@ -1,13 +1,13 @@
-"""What runs inside a TorchServe worker: reads requests, runs the network, words the answers.
+"""The code that runs inside a TorchServe worker: it reads requests, runs the network and encodes predictions.
 
-    row ── rows ──▶ payload ── pictures, preprocessing ─┐
-                            └─ observations, spaces ────┴▶ batch ── runtimes ──▶ outputs ── answers ──▶ JSON
+    row ── request_body ┬─ image_request, image_decode, image_preprocess ─┐
+                        └─ observations, spaces ──────────────────────────┴▶ batch ── runtimes ── outputs ──▶ JSON
 
-The archive carries this package whole, so it imports nothing but itself and what the worker has installed.
+The archive holds this whole package, so it imports nothing of the project but itself.
 """
 
 import os
 
-# ONNX Runtime's Linux builds report their use to its maker and leave an id in the temporary folder, unless this is set
-# before they are imported; a user who sets it otherwise is left alone.
+# ONNX Runtime's Linux builds report their use to its maker and leave an id in the temporary folder, unless this
+# variable is set before the import. A value that the user sets is kept.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

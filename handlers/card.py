@@ -1,6 +1,6 @@
-"""The model card: `model.json`, which says what the model of this archive is and how it is asked.
+"""The model card, `model.json`: it describes the model of this archive and its requests.
 
-It holds no version: the manifest does, because an upload may stamp another one into it.
+The manifest holds the version, because an upload may stamp another one into it.
 """
 
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Artifact:
-    """The exported network: its format, its file, what runs it, and for formats without a graph how to build it.
+    """The exported network: its format, file and runtime, and for formats without a graph its description.
 
-    `precision` and `channels_last` are how torch is to compute it; `preprocessing` says that a graph resizes by itself.
+    Torch computes it in `precision` and `channels_last`. With `preprocessing` the graph resizes images itself.
     """
 
     format: str
@@ -40,7 +40,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class RequestParams:
-    """What the model is registered with; the delay is in milliseconds."""
+    """Batch size, delay in milliseconds, and number of workers at registration."""
 
     batch_size: int
     max_batch_delay: int
@@ -49,9 +49,9 @@ class RequestParams:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture gets the network's size; the network itself scales and normalises it.
+    """Resizing of an image to the network's size; the network scales and normalises it.
 
-    `background` lies behind transparent pictures, `white` is the value that is white in grey ones of more than 8 bits.
+    `background` lies behind transparent images, `white` is the value of white in grey ones of more than 8 bits.
     """
 
     resize: tuple[int, int] | int
@@ -68,7 +68,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Reduced:
-    """How JPEGs are read at reduced size: never below `margin` times the size that the network's picture has in them.
+    """Decoding of JPEGs at reduced size, never below `margin` times the size of the network's image in them.
 
     libjpeg's fast cosine transform and fast colour upsampling are less exact than its default ones.
     """
@@ -80,7 +80,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class Vision:
-    """What only a picture model has: labels where it has classes, `reduced` unless JPEGs are read at full size."""
+    """The part of an image model: labels where it has classes, `reduced` unless JPEGs are decoded at full size."""
 
     labels: tuple[str, ...]
     preprocessing: Preprocessing
@@ -89,7 +89,7 @@ class Vision:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a policy sees: its space, the names of its numbers, and what a value outside the space gets."""
+    """Observations of a policy: their space, the names of their numbers, and the rule for values outside the space."""
 
     space: spaces.ObservationSpace
     fields: tuple[str, ...] | None
@@ -100,7 +100,7 @@ class Observation:
 class Card:
     """The card of any model; exactly one of `vision` and `observation` is set, and `document` is the file itself.
 
-    `output_settings` is what the card says of its output, as the output kind has read it.
+    `output_settings` is the result of the output kind's `settings`.
     """
 
     model_name: str
@@ -116,7 +116,7 @@ class Card:
     document: Mapping[str, Any]
 
     def stamped(self, manifest: Mapping[str, Any]) -> "Card":
-        """The card with what an upload stamped into the archive's manifest for this registration."""
+        """Return the card with the registration settings that an upload stamped into the archive's manifest."""
         found = {key: manifest[key] for key in REGISTRATION if type(manifest.get(key)) is int and manifest[key] >= 1}
         params = dict(self.document.get("request_params", {})) | found
         document = dict(self.document) | {"request_params": params}
@@ -148,7 +148,7 @@ def load(path: Path) -> Card:
     """
     root = JsonObject.of_file(path)
     if root.integer("schema_version", 1) != SCHEMA_VERSION:
-        raise root.error("schema_version", f"must be {SCHEMA_VERSION}: this worker reads no other")
+        raise root.error("schema_version", f"must be {SCHEMA_VERSION}, the only one that this worker reads")
     kind = root.choice("kind", ("vision", "policy"))
     output = _output_kind(root)
     return Card(
@@ -156,7 +156,7 @@ def load(path: Path) -> Card:
         weights=cast("Any", root.choice("weights", ("trained", "random"))),
         artifact=_artifact(root.object("artifact")),
         request_params=_request_params(root.object("request_params")),
-        threads=root.integer("threads", 1) if root.values.get("threads") is not None else None,
+        threads=root.integer("threads", 1) if root.has("threads") else None,
         limits=_limits(root),
         vision=_vision(root) if kind == "vision" else None,
         observation=_observation(root.object("observation")) if kind == "policy" else None,
@@ -170,7 +170,7 @@ def _artifact(section: JsonObject) -> Artifact:
     file = section.text("file")
     if Path(file).name != file:
         raise section.error("file", "must be a file name without folders")
-    network = section.object("network").values if section.values.get("network") is not None else None
+    network = section.object("network").values if section.has("network") else None
     return Artifact(
         format=section.text("format"),
         file=file,
@@ -191,7 +191,7 @@ def _request_params(section: JsonObject) -> RequestParams:
 
 
 def _limits(root: JsonObject) -> RequestLimits:
-    if root.values.get("limits") is not None:
+    if root.has("limits"):
         stated = root.object("limits")
         stated.integer("max_pixels", 1)
         stated.integer("max_instances", 1)
@@ -200,7 +200,7 @@ def _limits(root: JsonObject) -> RequestLimits:
 
 def _vision(root: JsonObject) -> Vision:
     return Vision(
-        labels=root.texts("labels") if root.values.get("labels") is not None else (),
+        labels=root.texts("labels") if root.has("labels") else (),
         preprocessing=_preprocessing(root.object("preprocessing")),
         reduced=_reduced(root) if root.values.get("decode") == "fast" else None,
     )
@@ -218,7 +218,7 @@ def _reduced(root: JsonObject) -> Reduced:
 def _preprocessing(section: JsonObject) -> Preprocessing:
     exact = isinstance(section.get("resize"), list)
     resize = section.integers("resize", 1, length=2) if exact else section.integer("resize", 1)
-    crop = section.integers("crop", 1, length=2) if section.values.get("crop") is not None else None
+    crop = section.integers("crop", 1, length=2) if section.has("crop") else None
     if not exact and crop is None:
         raise section.error("crop", "is needed where resize is one number: a batch must have one size")
     interpolation = section.choice("interpolation", ("bilinear", "bicubic", "nearest"))
@@ -249,7 +249,7 @@ def _output_kind(root: JsonObject) -> OutputKind:
 
 def _observation(section: JsonObject) -> Observation:
     space = spaces.observation_space(section.object("space"))
-    fields = section.texts("fields") if section.values.get("fields") is not None else None
+    fields = section.texts("fields") if section.has("fields") else None
     if fields is not None and (isinstance(space, spaces.Dict) or space.shape != (len(fields),)):
         raise section.error("fields", f"names {len(fields)} numbers of an observation of shape {list(space.shape)}")
     return Observation(space, fields, cast("Any", section.choice("out_of_range", ("reject", "clip"))))

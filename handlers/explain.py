@@ -1,10 +1,10 @@
-"""Why the model answered as it did: integrated gradients, by captum, over pixels or the fields of an observation.
+"""Explanations: integrated gradients by captum, over pixels or the fields of an observation.
 
 Each attribution is the share of one input in the difference between the target's logit for this input and for a
 baseline: the mean colour of the training pictures, or an observation of zeros. The shares of one instance add up to
 that difference (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, 2017).
 
-captum is imported by the first explanation and not by the worker's start, which it would make a second longer.
+The first explanation imports captum; importing it at the start would make the start a second longer.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ from handlers.errors import InvalidFields, NotSupported
 from handlers.runtimes import Runtime
 
 STEPS = 64
-"""Points on the way from the baseline to the input; on the demo's classifier the shares then add up to within 2 %."""
+"""Points between the baseline and the input; on the demo's classifier the shares then add up to within 2 %."""
 AT_ONCE = 16
-"""Of these, how many run through the network together: bounds the memory that one explanation takes."""
+"""Points that the network computes together, which bounds the memory of one explanation."""
 
 
 def attributions(
@@ -55,16 +55,16 @@ def attributions(
 
 
 def split(row: Mapping[str, Any], body: Any) -> tuple[Any, Any]:
-    """Take the class to explain out of a request: a form field `target`, or that key of its JSON; and what is left."""
+    """Return the class to explain, from a form field `target` or that key of the JSON, and the rest of the body."""
     if isinstance(body, dict) and "target" in body:
         return body["target"], {key: value for key, value in body.items() if key != "target"}
     return row.get("target"), body
 
 
 def target(wanted: Any, names: tuple[str, ...], answered: int) -> int:
-    """Return the class to explain: the one that a client named by its name or its number, else the answered one.
+    """Return the class to explain: by the name or number in the request, or else the predicted one.
 
-    Raises InvalidFields for one that the model does not have.
+    Raises InvalidFields for an unknown class.
     """
     if wanted is None:
         return answered

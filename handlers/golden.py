@@ -1,4 +1,4 @@
-"""Golden answers: requests that travel in the archive with the framework's predictions, and how answers compare."""
+"""Golden answers: requests in the archive with the framework's predictions, and the check of actual answers."""
 
 import base64
 import json
@@ -12,12 +12,12 @@ from handlers.json_object import JsonObject
 from handlers.outputs import Difference
 
 WIDEST = 1.0
-"""The widest tolerance; with more than that, answers would not be compared."""
+"""The widest tolerance; a wider one would accept any probability."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A request as a client of TorchServe sends it, and what it must be answered."""
+class GoldenSample:
+    """A request as a client sends it to TorchServe, and the predictions it must get."""
 
     content_type: str
     body: bytes
@@ -25,33 +25,33 @@ class Sample:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The row that TorchServe makes of the request."""
+        """The row that TorchServe passes to a handler."""
         return {"body": json.loads(self.body) if self.content_type == "application/json" else self.body}
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenAnswers:
     """All samples of an archive; numbers must agree within `tolerance`, everything else exactly."""
 
     tolerance: float
-    samples: tuple[Sample, ...]
+    samples: tuple[GoldenSample, ...]
 
 
-def load(path: Path) -> Golden:
-    """Read a `golden.json`; raises ValueError with what is wrong with it."""
+def load(path: Path) -> GoldenAnswers:
+    """Read a `golden.json`; raises ValueError."""
     return _read(JsonObject.of_file(path))
 
 
-def of(document: Mapping[str, Any], place: str) -> Golden:
-    """Read the content of a `golden.json`; raises ValueError, opening with `place`, with what is wrong with it."""
-    return _read(JsonObject(document, place))
+def of_document(document: Mapping[str, Any], path: str) -> GoldenAnswers:
+    """Read the content of a `golden.json`; raises ValueError, whose text begins with `path`."""
+    return _read(JsonObject(document, path))
 
 
-def _read(root: JsonObject) -> Golden:
+def _read(root: JsonObject) -> GoldenAnswers:
     tolerance, samples = root.number("tolerance", 0, WIDEST), root.get("samples")
     if not isinstance(samples, list) or not samples:
         raise root.error("samples", "must be a list that is not empty")
-    return Golden(tolerance, tuple(_sample(item, f"{root.path}: sample {n}") for n, item in enumerate(samples)))
+    return GoldenAnswers(tolerance, tuple(_sample(item, f"{root.path}: sample {n}") for n, item in enumerate(samples)))
 
 
 def worst(expected: Any, actual: Any) -> Difference | None:
@@ -59,25 +59,25 @@ def worst(expected: Any, actual: Any) -> Difference | None:
     return max(outputs.differences(expected, actual), key=lambda difference: difference.deviation, default=None)
 
 
-def outside(expected: Any, actual: Any, tolerance: float) -> Difference | None:
-    """Return the largest difference if it leaves the tolerance, else None."""
+def exceeds_tolerance(expected: Any, actual: Any, tolerance: float) -> Difference | None:
+    """Return the largest difference where it exceeds the tolerance, else None."""
     found = worst(expected, actual)
     return found if found is not None and found.deviation > tolerance else None
 
 
 def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
-    """Return, in words, where the body of an answer leaves the tolerance; None when it does not.
+    """Describe the difference where the body of an answer exceeds the tolerance; None where it does not.
 
-    The answer comes from code that is on trial: it may be anything.
+    The answer comes from code under trial, so it may be anything.
     """
     try:
-        found = outside(expected, json.loads(body)["predictions"], tolerance)
+        found = exceeds_tolerance(expected, json.loads(body)["predictions"], tolerance)
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return f"{body[:100]!r} holds no predictions to compare"
     return None if found is None else str(found)
 
 
-def _sample(item: Any, place: str) -> Sample:
+def _sample(item: Any, place: str) -> GoldenSample:
     section = JsonObject(item if isinstance(item, dict) else {}, place)
     text = section.text("body")
     try:
@@ -87,4 +87,4 @@ def _sample(item: Any, place: str) -> Sample:
     predictions = section.get("predictions")
     if not isinstance(predictions, list) or not predictions:
         raise section.error("predictions", "must be a list that is not empty")
-    return Sample(section.text("content_type"), body, predictions)
+    return GoldenSample(section.text("content_type"), body, predictions)

@@ -1,10 +1,10 @@
-"""Keeps torch out of a worker that does not need it: `import torch` loads it when something first looks inside.
+"""Defers `import torch` in a worker until something uses the module.
 
-TorchServe's worker imports torch at its top, only to ask whether an answer is a tensor; that costs more than all the
-rest of starting one. TorchServe puts the archive's folder on the worker's path, and Python runs a `sitecustomize.py`
-that it finds there before anything else: the archive carries this file under that name.
+TorchServe's worker imports torch only to check whether an answer is a tensor, and that takes longer than the rest of
+its start. TorchServe puts the archive's folder on the worker's path, and Python runs a `sitecustomize.py` from there
+before anything else: the archive holds this file under that name.
 
-`importlib.util.LazyLoader` does not do: it loads as soon as a second module says `import torch`.
+`importlib.util.LazyLoader` is no alternative: it loads the module as soon as a second one runs `import torch`.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ class Deferred(ModuleType):
     """
 
     def __getattr__(self, name: str) -> object:
-        """Load the module in place, the first time that anything is missing in it."""
+        """Load the module in place when an attribute is first missing."""
         spec = self.__spec__
         assert spec is not None
         assert spec.loader is not None
@@ -36,7 +36,7 @@ class Deferred(ModuleType):
 
 
 def defer(name: str) -> None:
-    """Put a package in place that is loaded when it is first used; nothing happens where it is not installed."""
+    """Install a package that loads at its first use; do nothing where it is not installed."""
     spec = importlib.util.find_spec(name) if name not in sys.modules else None
     if spec is None or spec.loader is None:
         return
@@ -47,7 +47,7 @@ def defer(name: str) -> None:
 
 
 def run_hidden_sitecustomize() -> None:
-    """Run the `sitecustomize` of the installation, which this file stands in front of."""
+    """Run the `sitecustomize` of the installation, which this file hides."""
     here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120  # pathlib would be the slowest import here
     behind = [entry for entry in sys.path if os.path.realpath(entry) != here]
     spec = PathFinder.find_spec("sitecustomize", behind)

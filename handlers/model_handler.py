@@ -165,7 +165,7 @@ class ModelHandler(ABC):
             found = {name: list(values.shape) for name, values in outputs.items()}
             raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
 
-    def _check_golden(self, answers: golden.Golden) -> NDArray[np.generic]:
+    def _check_golden(self, answers: golden.GoldenAnswers) -> NDArray[np.generic]:
         """Answer every golden request and return their inputs [k, ...].
 
         Raises ValueError when a request is refused or an answer leaves the tolerance: such a worker must not serve.
@@ -177,7 +177,7 @@ class ModelHandler(ABC):
                 given = self.card.predictions(self.forward(inputs[-1]))
             except RequestError as error:
                 raise ValueError(f"golden request {number} is refused: {error.detail}") from error
-            if difference := golden.outside(sample.predictions, given, answers.tolerance):
+            if difference := golden.exceeds_tolerance(sample.predictions, given, answers.tolerance):
                 raise ValueError(
                     f"golden answer {number} is not met: {difference}; the tolerance is {answers.tolerance}"
                 )

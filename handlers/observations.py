@@ -42,11 +42,11 @@ def read(payload: Any, observation: Observation) -> NDArray[Any]:
 
 
 def envelope(payload: Any, observation: Observation) -> str | None:
-    """Say under which key a request holds its observations, if it is not an observation itself."""
+    """Return the key under which a request holds its observations; None where it is an observation itself."""
     if not isinstance(payload, dict):
         return None
     names, own = set(payload), _own(observation)
-    # {"instances": ...} alone is always a list of observations: whoever sends many need not know the parts.
+    # {"instances": ...} alone is always a list of observations, whatever the parts are called.
     if names == own and names != {MANY}:
         return None
     for key in (MANY, ONE):
@@ -138,7 +138,7 @@ def _not_a_number(item: dict[str, Any], fields: tuple[str, ...]) -> str:
 
 
 def _parts(items: list[Any], space: Dict, observation: Observation) -> NDArray[Any]:
-    """Observations of several parts, laid out flat: [k, size]."""
+    """Return observations of several parts, flat: [k, size]."""
     flat = []
     for index, item in enumerate(items):
         try:
@@ -181,7 +181,7 @@ def _array(payload: list[Any], space: Box) -> NDArray[np.float64]:
 
 def _shaped(values: NDArray[np.float64], space: Box) -> NDArray[np.float64]:
     if space.is_picture and values.ndim == 4 and values.shape[1:] != space.shape and space.is_channels_first:
-        # As Stable-Baselines3 does: a picture as environments give it, channels last, to a space with channels first.
+        # As in Stable-Baselines3: environments return channels last, also where the space has channels first.
         turned = values.transpose(0, 3, 1, 2)
         values = turned if turned.shape[1:] == space.shape else values
     if values.shape[1:] != space.shape or len(values) == 0:
@@ -199,7 +199,7 @@ def _inside(values: NDArray[np.float64], observation: Observation) -> NDArray[An
 def _into_space(
     values: NDArray[np.float64], space: Box, out_of_range: str, fields: tuple[str, ...], name: str
 ) -> NDArray[Any]:
-    """Reject or clip what lies outside; floats are compared in the space's own type, in which its bounds are kept."""
+    """Reject or clip values outside; floats are compared in the space's own type, which its bounds have."""
     if space.dtype.kind == "f":
         with np.errstate(over="ignore"):  # too large for the type becomes infinite and is caught below
             typed = values.astype(space.dtype)

@@ -1,4 +1,4 @@
-"""What a worker measures: TorchServe metrics of each batch, and the switch of its traces.
+"""Measurements of a worker: TorchServe metrics of each batch, and the switch of its traces.
 
 All metrics are histograms, in seconds, because TorchServe's Prometheus buckets run from 5 ms to 10 s and cannot be set;
 a ratio fits them as well. `docker/metrics.yaml` declares them: TorchServe drops what its metrics file does not know.

@@ -1,6 +1,6 @@
-"""Makes `import torchvision` work beside a torch that its compiled operators were not built for.
+"""Makes `import torchvision` work with a torch that its compiled operators were not built for.
 
-The torchvision wheel is linked against a CUDA torch. Beside a CPU-only torch its `_C` library does not load, and the
+The torchvision wheel is linked against a CUDA torch. With a CPU-only torch its `_C` library does not load, and the
 import then fails where shapes are registered for `torchvision::nms` and `torchvision::qnms`, which nothing has
 defined. Classifiers use neither: declaring the two, without an implementation, is enough.
 """
@@ -25,9 +25,9 @@ _load_library: Callable[[Path], None] = torch.ops.load_library
 
 
 def ensure_torchvision_ops() -> tuple[str, ...]:
-    """Call before `import torchvision`: declares what its compiled library does not bring, and returns their names.
+    """Declare the operators that torchvision's compiled library does not define, before `import torchvision`.
 
-    Returns () where the operators are there, or where torchvision is not installed at all.
+    Return their names: () where all are defined, or where torchvision is not installed.
     """
     if not _load_compiled():
         return ()
@@ -41,7 +41,7 @@ def ensure_torchvision_ops() -> tuple[str, ...]:
 
 
 def _load_compiled() -> bool:
-    """Loads torchvision's own library where that works, as its import would; False without torchvision."""
+    """Load torchvision's library where that works, as its import would; return False without torchvision."""
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None:
         return False

@@ -72,7 +72,7 @@ class BatchTimeline:
         return cls(begun, read, min(answered, read + round(forwarded.forward_s * 1e9)), answered)
 
     def named(self) -> tuple[Stage, ...]:
-        """Return each stage."""
+        """Return the name, start and end of each stage."""
         return (
             ("preprocess", self.begun, self.read),
             ("inference", self.read, self.forwarded),

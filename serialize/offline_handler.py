@@ -39,7 +39,7 @@ def running_handler(folder: Path, entry: str) -> ModelHandler:
 
 def read_request(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
     """Return the network's inputs as the worker reads them. Raises RequestError."""
-    row = golden.Sample(request.content_type, request.body, []).row
+    row = golden.GoldenSample(request.content_type, request.body, []).row
     return handler.read(request_body.body_of(row)[1], request.content_type)
 
 

@@ -150,7 +150,7 @@ def keep_accurate(references: Sequence[Reference], handler: ModelHandler, work: 
     for each in references:
         outputs = handler.forward(each.inputs)
         expected = handler.card.predictions({each.output_name: each.output})
-        same = golden.outside(expected, handler.card.predictions(outputs), limit) is None
+        same = golden.exceeds_tolerance(expected, handler.card.predictions(outputs), limit) is None
         if same and _relative_difference(outputs[each.output_name], each.output).max() <= limit:
             found.append(each)
         if len(found) == QUANTISED_SAMPLES:
@@ -209,7 +209,7 @@ def _relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> NDArray
     return np.asarray(np.abs(found - expected) / max(1.0, float(np.abs(expected).max())))
 
 
-def _answer_deviation(handler: ModelHandler, sample: golden.Sample, number: int) -> _Deviation:
+def _answer_deviation(handler: ModelHandler, sample: golden.GoldenSample, number: int) -> _Deviation:
     request = SampleRequest(sample.content_type, sample.body)
     try:
         answer = handler.card.predictions(handler.forward(read_request(handler, request)))

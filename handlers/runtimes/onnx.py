@@ -1,4 +1,4 @@
-"""ONNX Runtime: sequential, no spinning, so that workers do not fight for the cores between requests."""
+"""ONNX Runtime: sequential and without spinning, so that idle workers leave the cores to the others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from tests.handlers.archives import vision_golden
     ids=["order-of-keys", "whole-and-floating", "inside-tolerance", "empty"],
 )
 def test_answers_agree(expected: Any, actual: Any) -> None:
-    assert golden.outside(expected, actual, 1e-4) is None
+    assert golden.exceeds_tolerance(expected, actual, 1e-4) is None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_answers_agree(expected: Any, actual: Any) -> None:
     ids=["number", "action", "length", "keys", "text", "boolean", "null", "nan", "infinite"],
 )
 def test_answers_differ_at_a_named_place(expected: Any, actual: Any, path: str) -> None:
-    difference = golden.outside(expected, actual, 1e-4)
+    difference = golden.exceeds_tolerance(expected, actual, 1e-4)
     assert difference is not None
     assert difference.path == path
 

@@ -62,7 +62,7 @@ class TestNewKind:
         assert tensor.read(STARS) == [4.0]
 
     def test_golden_answers_and_shadows_compare_as_it_says(self) -> None:
-        assert golden.outside([STARS], [STARS | {"stars": 4.1}], 0.01) is not None
+        assert golden.exceeds_tolerance([STARS], [STARS | {"stars": 4.1}], 0.01) is not None
         responses = [json.dumps({"predictions": [STARS | {"stars": stars}]}).encode() for stars in (4.0, 4.4, 4.6)]
         near, far = (outputs.compare_responses(responses[0], other, 0.01) for other in responses[1:])
         assert (near.differs, far.differs) == (False, True)
