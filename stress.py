@@ -109,7 +109,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _write(report: Report, place: Place | None) -> bool:
-    """Whether the report is where it should be; its figures are on the screen anyhow."""
+    """Write the report and return True; print the error and return False when it cannot be written."""
     if place is None:
         return True
     try:

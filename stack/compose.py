@@ -1,7 +1,7 @@
-"""`python -m stack.compose`: what docker/compose.yaml needs before its first start, kept when it is there already.
+"""The preparation of docker/compose.yaml: `python -m stack.compose`. Existing files are kept.
 
-Passwords and keys, each in a file of its own that only its owner may read; the folders that containers write to; and
-docker/.env with the user that they run as. There is no default password anywhere.
+It writes passwords and keys, each in a file that only its owner may read, the folders of the containers, and
+docker/.env with the user of the containers. There is no default password.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ def prepare(root: Path, user: int, group: int) -> list[str]:
 
 
 def _api_keys(path: Path, found: dict[str, str]) -> None:
-    """The gateway's settings in the container: hashes of its clients' keys. Keys that somebody added stay."""
+    """Write the gateway's settings in the container: hashes of its clients' keys; added keys stay."""
     hashes = {name: hashlib.sha256(found[secret].encode()).hexdigest() for name, secret in CLIENTS.items()}
     lines = "".join(f"      - {{name: {name}, sha256: {digest}, rate: null}}\n" for name, digest in hashes.items())
     write_once(path, f"# @package _global_\ngateway:\n  security:\n    api_keys:\n{lines}")

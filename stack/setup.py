@@ -30,11 +30,11 @@ usage: python3 -m stack.setup [PACKAGE...]
 
 
 class SetupError(Exception):
-    """Something is missing that only the user can install; the text says how."""
+    """A program is missing that only the user can install; the text says how."""
 
 
 def main(packages: Sequence[str]) -> int:
-    """Set up what is missing and return the exit status; a second run finds nothing to do."""
+    """Set up what is missing and return the exit status."""
     try:
         if list(packages) == ["--edge"]:
             _apt_install(*_missing_for_edge())
@@ -82,7 +82,7 @@ def _make_venv() -> None:
 
 
 def _finds(program: str) -> bool:
-    """Say whether a program is there; the folders of system programs are not on every user's path."""
+    """Return True when a program is installed; the folders of system programs are not on every user's path."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
 
 
@@ -124,7 +124,7 @@ def _apt_install(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _no_service_start() -> Iterator[None]:
-    """Keep Debian from starting what it installs, nginx on port 80 say: the kit starts its own where it is told to."""
+    """Keep Debian from starting what it installs, such as nginx on port 80: the stack starts its own."""
     policy = Path("/usr/sbin/policy-rc.d")
     if policy.exists():
         yield
@@ -138,7 +138,7 @@ def _no_service_start() -> Iterator[None]:
 
 
 def _fingerprint() -> str:
-    """What the installed packages follow from: the interpreter and every requirement file."""
+    """Return the hash of the interpreter's version and all requirement files, which determine the packages."""
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(ROOT.glob("requirements*.txt")):
         digest.update(path.read_bytes())

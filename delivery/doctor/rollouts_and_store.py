@@ -44,7 +44,7 @@ def _record(deployment: Deployment) -> Result:
 def _killed(deployment: Deployment) -> Result:
     left, running = list[str](), list[str]()
     folder = deployment.state / "rollouts"
-    # Hidden folders hold half-written journals, which the next rollout clears.
+    # Hidden folders hold unfinished journals, which the next rollout removes.
     for path in sorted(each for each in folder.glob("**/*.json") if not each.parent.name.startswith(".")):
         words = _unfinished(deployment, path)
         (running if _is_held(folder / f"{path.stem}.lock") else left).append(words)
@@ -59,13 +59,13 @@ def _unfinished(deployment: Deployment, path: Path) -> str:
         entry: JournalEntry | None = Journal.of(deployment.settings, path.stem, node).read()
     except StoreError as error:
         return str(error)
-    if entry is None:  # it ended between two looks
+    if entry is None:  # it ended in the meantime
         return f"{path.stem} has just ended"
     return f"{entry.model} {entry.new.version} at step '{entry.step}'{f' on {node}' if node else ''}"
 
 
 def _is_held(lock: Path) -> bool:
-    """Whether a rollout of the model runs at this moment."""
+    """Return True while a rollout of the model runs."""
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -99,7 +99,7 @@ ROLLOUTS = (
 
 
 def _served(deployment: Deployment) -> list[DeployedVersion]:
-    """What serves, and what a rollback could bring back."""
+    """Return the versions that serve and those that a rollback could restore."""
     return [each for history in deployment.recorded.values() for each in (history.serving, *history.before)]
 
 
@@ -112,7 +112,7 @@ def _stored(deployment: Deployment) -> Result:
 
 
 def _trusted(deployment: Deployment) -> Result:
-    """Judge by their bytes what the store holds for the recorded versions, and what is registered with the engines."""
+    """Verify the archives of the recorded versions and those of the registered ones, by their bytes."""
     settings, store = deployment.settings, open_store(deployment.settings)
     refused = [words for each in _served(deployment) if (words := not_trusted(each.archive, store, settings))]
     unseen = []
@@ -135,7 +135,7 @@ def _trusted(deployment: Deployment) -> Result:
 
 
 def not_trusted(name: str, store: Store, settings: Settings) -> str | None:
-    """Return why an archive of the store is not to be run; None for one that is, or is not there."""
+    """Return the reason not to run an archive of the store; None for a trusted or a missing one."""
     path = store.path(name)
     try:
         if path is not None:
@@ -146,7 +146,7 @@ def not_trusted(name: str, store: Store, settings: Settings) -> str | None:
 
 
 def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, settings: Settings) -> str | None:
-    """Return why a registered version does not run what this kit has published under its number; None if it does.
+    """Return the reason why a registered version is not the published one; None when it is.
 
     `copies` are the folders that its workers run from.
     """
@@ -166,7 +166,7 @@ def not_published(version: ModelVersion, copies: Iterable[Path], store: Store, s
 
 
 def folders(version: ModelVersion, host: ExaminedHost) -> list[Path]:
-    """The folders from which the workers of a version run; none where they are another machine's or another user's.
+    """Return the folders from which the workers of a version run; none on another machine or of another user.
 
     An engine that compares archives itself keeps other files beside them.
     """
@@ -221,7 +221,7 @@ ARCHIVES = (
     Check("archive folder that others write", "chmod go-w on store.folder", _archive_writers),
 )
 
-# Waited for, written, there already, too large: all of them come after the question who may.
+# Waiting for the body, written, there already, too large: the server has not required a key before any of them.
 TAKEN = {None, 200, 201, 204, 409, 413}
 NOT_SERVED = not_checked("a folder; nothing serves it")
 
@@ -255,7 +255,7 @@ def _uploads(deployment: Deployment) -> Result:
             place = f"{endpoint}/{bucket}/{probes.UNUSED_NAME}-0.mar"
         case _:
             return NOT_SERVED
-    # Announced and never sent: where it is taken, nothing is written either.
+    # The body is never sent, so nothing is written even where the upload is accepted.
     status = probes.announce("PUT", place)
     if status in TAKEN:
         return is_open("anybody who reaches it may upload archives without a key")

@@ -1,4 +1,4 @@
-"""The machine: room on its disks, and keys where other users can read them."""
+"""The machine of the doctor: free disk and memory, and keys that other users can read."""
 
 import shutil
 import tempfile
@@ -58,7 +58,7 @@ def _process_list(deployment: Deployment) -> Result:
 
 
 def _secrets(deployment: Deployment) -> Iterator[str]:
-    """Every key that this user can read; each is only compared."""
+    """Yield every key that this user can read; the keys are only compared."""
     for node in deployment.settings.engine.hosts:
         try:
             found = KeyRing(node, TORCHSERVE).every_key()
@@ -72,9 +72,9 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
             case S3StoreSettings(credentials=path):
                 yield store_keys.read_s3_credentials(Path(path)).secret_key
             case _:
-                """No key."""
+                """A folder has no key."""
     except MarinaError:
-        """Not there, so on no command line either."""
+        """A missing key is on no command line."""
 
 
 def _local_settings(_: Deployment) -> Result:
