@@ -83,7 +83,7 @@ class ApiKeys:
         if rate is None or (wait_s := rate.wait_s()) == 0.0:
             return
         after = str(math.ceil(wait_s))
-        raise RateLimited(f"this key may ask {rate}", headers={"retry-after": after})
+        raise RateLimited(f"this key may send {rate}", headers={"retry-after": after})
 
     def _offered(self, authorization: str | None, api_key: str | None) -> str | None:
         bearer = authorization is not None and authorization[:7].lower() == "bearer "

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 # nginx's number for a client that closed the connection; it is counted, never sent.
 CLIENT_GONE = 499
-# Monitoring requests these every few seconds; among traces they would only be in the way.
+# Monitoring requests these every few seconds; their traces would hide the others.
 UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 RequestCheck = Callable[[Scope], HttpResponse | None]

@@ -29,7 +29,7 @@ def is_loopback(host: str) -> bool:
 
 
 def loopback_only(scope: Scope) -> None:
-    """Raise Forbidden for a request that came over the network, whoever started the server and on which host.
+    """Raise Forbidden for a request that came over the network, on whatever host the server was started.
 
     `uvicorn app:app --host 0.0.0.0` never reads the settings, but each connection has its local address; one over a
     Unix socket has none.
@@ -59,7 +59,7 @@ class KnownHosts:
             host = header(scope["headers"], b"host")
             if host is not None and not self.knows(host, server[0]):
                 raise Forbidden(
-                    "the Host header names another site; list it in gateway.security.hosts, or ask for API keys"
+                    "the Host header names another site; list it in gateway.security.hosts, or require API keys"
                 )
 
     def _knows(self, host: str | bytes, local: str | None) -> bool:

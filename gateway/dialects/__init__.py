@@ -24,7 +24,7 @@ class Dialects:
 
     dialects: tuple[Dialect, ...]
     find: Callable[[str], PredictionPath | None] = field(init=False)
-    """Return what a path asks for; None when it asks for no prediction."""
+    """Return the prediction of a path; None for a path of no route."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "find", lru_cache(maxsize=1024)(self._find))

@@ -15,7 +15,7 @@ from gateway.model_card import Kind
 
 @dataclass(frozen=True, slots=True)
 class PredictionPath:
-    """A path that asks for a prediction: the template of its route, the model, and the version when it names one."""
+    """The path of a prediction: the template of its route, the model, and the version when it names one."""
 
     template: str
     model: str
@@ -53,7 +53,7 @@ ErrorWriter = Callable[[RequestError, str], HttpResponse]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One kind of client: `find` returns what a path asks for, None for any path but those of its routes.
+    """One kind of client: `find` returns the prediction of a path, None for a path of no route.
 
     The dialect owns all paths that begin with `prefix`: it writes their errors, and `not_found` ends the text for one
     without a route.
@@ -67,7 +67,7 @@ class Dialect:
 
 
 def find_model_path(path: str, root: str, verb: str) -> PredictionPath | None:
-    """Return what `ROOT/{model}/VERB` or `ROOT/{model}/versions/{version}/VERB` asks for; None for other paths."""
+    """Match `ROOT/{model}/VERB` and `ROOT/{model}/versions/{version}/VERB`; return None for other paths."""
     if not (path.startswith(f"{root}/") and path.endswith(f"/{verb}")) or "%" in path or "?" in path:
         return None
     match path[len(root) + 1 : -len(verb) - 1].split("/"):

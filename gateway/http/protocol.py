@@ -105,7 +105,7 @@ class ClientConnection(RespondingConnection):
             self._expect_head()
 
     def _parse(self, data: bytes) -> None:
-        """Parse bytes. A request that asks for another protocol is parsed anew without that wish.
+        """Parse bytes. A request for another protocol is parsed anew without that wish.
 
         The parser itself takes all that follows such a head for the other protocol.
         """
@@ -265,7 +265,7 @@ class ClientConnection(RespondingConnection):
         if sent is None:
             return False
         self._fast_body = b""
-        # To uvicorn it is a request under way like any other: it is waited for, and so is what comes behind it.
+        # Uvicorn treats it as any request: it waits for it at a shutdown, and pipelined requests wait behind it.
         self.cycle = cycle  # type: ignore[assignment]
         self._disconnect.callback = sent.disconnected
         return True

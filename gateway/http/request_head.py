@@ -1,4 +1,4 @@
-"""The rules for a request's head: its size, its Host, and what it may ask of the connection."""
+"""The rules for a request's head: its size, its Host, and its wishes for the connection."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -48,20 +48,20 @@ class RequestHead:
         if name == b"host":
             self._hosts += 1
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            detail = "a body may be `Transfer-Encoding: chunked`, and nothing else"
+            detail = "`chunked` is the only Transfer-Encoding that the gateway reads"
             self.error = HeadError(501, "not_implemented", detail)
         elif name == b"expect":
             self.expects_continue = value.lower() == b"100-continue"
             if not self.expects_continue:
-                detail = "`Expect: 100-continue` is the only one that is met"
+                detail = "`100-continue` is the only expectation that the gateway meets"
                 self.error = HeadError(417, "expectation_failed", detail)
 
     def complete(self, method: bytes, version: str) -> HeadError | None:
         """Check the whole head; return the error of one that breaks a rule."""
         if self._hosts != 1 and (self._hosts or version != "1.0"):
-            self.error = HeadError(400, "unreadable_input", "a request needs one Host header, and no second one")
+            self.error = HeadError(400, "unreadable_input", "a request needs exactly one Host header")
         if method == b"CONNECT":
-            self.error = HeadError(405, "method_not_allowed", "this is no proxy: nothing is connected to")
+            self.error = HeadError(405, "method_not_allowed", "this is not a proxy: CONNECT is not supported")
         # A client of HTTP/1.0 knows no interim response, and sends its body without one.
         self.expects_continue = self.expects_continue and version != "1.0"
         return self.error

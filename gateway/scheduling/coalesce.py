@@ -272,7 +272,7 @@ class Batcher:
             else:
                 await self._send_one_by_one(members)
         finally:
-            # Something unforeseen goes to the log; whoever still waits then must not wait for ever.
+            # Something unforeseen goes to the log; members that still wait then must not wait for ever.
             _fail(members, None)
 
     def _members_of(self, batch: list[_Member]) -> list[_Member]:

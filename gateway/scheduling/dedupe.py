@@ -174,10 +174,10 @@ class ResponseCache:
 
     def _current_mark(self, request: PredictionRequest) -> str | None:
         """Return the mark of the archive that answers now; empty the cache of this model when it has changed."""
-        asked = (request.model, request.version)
-        mark = self._mark(*asked)
-        if self._marks.get(asked, mark) != mark:
+        version = (request.model, request.version)
+        mark = self._mark(*version)
+        if self._marks.get(version, mark) != mark:
             for key in [key for key in self._responses if key.model == request.model]:
                 del self._responses[key]
-        self._marks[asked] = mark
+        self._marks[version] = mark
         return mark

@@ -1,6 +1,6 @@
 """Circuit breaker: a model whose engine fails again and again is refused for a while, and then tried by one request.
 
-A request that was lost on its way is sent once more: a prediction changes nothing in the engine, so that is safe.
+A lost request is sent once more: a prediction changes nothing in the engine, so that is safe.
 
 closed ── failures in a row ──▶ open ── open_ms ──▶ half-open ── the one request succeeds ──▶ closed
                                  ▲                      │
@@ -76,7 +76,8 @@ class CircuitBreaker:
         left = circuit.opened + self._settings.open_ms / 1000 - asyncio.get_running_loop().time()
         if circuit.is_trying or left > 0:
             after = {"retry-after": str(max(1, math.ceil(left)))}
-            raise NoWorker(f"model {key[0]} failed {circuit.failures} times in a row and rests", headers=after)
+            failed = f"model {key[0]} failed {circuit.failures} times in a row"
+            raise NoWorker(f"{failed}; the gateway refuses its requests for a while", headers=after)
         circuit.is_trying = True
         self._switch(key, circuit, "half_open")
         return True

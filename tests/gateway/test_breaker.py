@@ -71,7 +71,7 @@ async def test_breaker_half_open_refuses_all_but_one() -> None:
     trial = asyncio.ensure_future(breaker.predict(request([1])))
     await settle()
     assert breaker_state(breaker) == "half_open"
-    with pytest.raises(NoWorker, match="rests"):
+    with pytest.raises(NoWorker, match="refuses its requests"):
         await breaker.predict(request([2]))
     engine.free.set()
     assert await trial == answer(1)

@@ -246,7 +246,7 @@ def test_rate_of_a_key_is_let_through_once_over_http_and_grpc_and_after_a_death(
         before[0].kill()
         wait_for(lambda: server.log.read_text().count("Application startup complete") == 3)
         assert sum(over_http() for _ in range(20)) == 1
-        with pytest.raises(InferenceServerException, match="this key may ask 31 per hour"):
+        with pytest.raises(InferenceServerException, match="this key may send 31 per hour"):
             over_grpc()
 
 
