@@ -176,16 +176,14 @@ class Coalescer:
     def predict(self, request: PredictionRequest) -> Awaitable[EngineResponse]:
         """Return the request's own response, in a batch or alone."""
         values = self.values_of(request)
-        return self._engine.predict(request) if values is None else self.join(request, values)
+        if values is None:
+            return self._engine.predict(request)
+        return self.batcher(request.model, request.version).join(request, values)
 
     def values_of(self, request: PredictionRequest) -> list[float] | None:
         """Return the observation's numbers; None when it goes alone."""
         reader = self._find_reader(request.model, request.version)
         return None if reader is None else reader.read(request.body)
-
-    def join(self, request: PredictionRequest, values: list[float]) -> asyncio.Future[EngineResponse]:
-        """Put a request with these numbers into a batch; the future is its response."""
-        return self.batcher(request.model, request.version).join(request, values)
 
     def batcher(self, model: str, version: str | None) -> "Batcher":
         """Return the batches that requests for this version of a model join."""
