@@ -1,4 +1,4 @@
-"""The objects that outlive a request: opened when the gateway starts, closed when it stops; and its readiness."""
+"""The objects that outlive a request: opened when the gateway starts, closed when it stops."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
