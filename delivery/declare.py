@@ -14,8 +14,8 @@ from delivery.journal import rollout_lock
 from delivery.publish import next_free_version, publish, same_content, version_order
 from delivery.stores import open_store
 from delivery.stores.store import Store, archive_file_name
-from engines.ray.serve_config import text
-from engines.ray.table import Entry, Registration, Table
+from engines.python.registry import ModelRegistry, RegisteredVersion, Registration
+from engines.ray.serve_config import serve_config_text
 from errors import ConfigError, StoreError
 from settings import Settings
 from settings.schema import RayServeSettings
@@ -58,7 +58,7 @@ def declare(names: Sequence[str], overrides: Sequence[str]) -> str:
     StoreError for an archive that is not in the store, ArchiveError for one that is broken or not trusted.
     """
     loaded = settings.load(overrides)
-    engine, table = _engine(loaded), Table()
+    engine, table = _engine(loaded), ModelRegistry()
     for name in names:
         found = NAMED.fullmatch(name)
         if found is None:
@@ -67,10 +67,10 @@ def declare(names: Sequence[str], overrides: Sequence[str]) -> str:
         of_model = settings.load([f"served_model={model}", *overrides], registering=True)
         for version in versions:
             table = table.put(_entry(version, of_model, open_store(of_model), engine.response_timeout_s))
-    return text(table, loaded, engine)
+    return serve_config_text(table, loaded, engine)
 
 
-def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int) -> Entry:
+def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int) -> RegisteredVersion:
     model, params = loaded.served_model.model_name, loaded.served_model.request_params
     name = archive_file_name(model, version)
     path = store.path(name)
@@ -88,7 +88,7 @@ def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int
         max_batch_delay=params.max_batch_delay,
         response_timeout_s=response_timeout_s,
     )
-    return Entry(registration, params.initial_workers, params.initial_workers)
+    return RegisteredVersion(registration, params.initial_workers, params.initial_workers)
 
 
 def _engine(loaded: Settings) -> RayServeSettings:

@@ -147,6 +147,12 @@ def test_the_words_of_an_engine_are_found_where_they_are_known() -> None:
     assert {"api.py", "auth.py", "responses.py", "profiles.py"} <= found
 
 
+def test_the_engine_in_python_is_free_of_ray() -> None:
+    found = sorted((ROOT / "engines" / "python").glob("*.py"))
+    assert found
+    assert {path.name for path in found if "ray" in imports(path)} == set()
+
+
 def test_every_package_folder_is_known_to_the_rules_above() -> None:
     rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert rooms <= set(MAY_IMPORT)

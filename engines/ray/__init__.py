@@ -1,9 +1,8 @@
-"""Ray Serve as the engine: the archives that TorchServe takes, on one machine or on many.
+"""Ray Serve as the placement of the engine in Python: the archives that TorchServe takes, on one machine or on many.
 
-    client ──HTTP──▶ Front ── one batch ──▶ Worker ──▶ handle(data, context)
-                     keys, batches, retries     a replica: archive unpacked, handler loaded
-    delivery ──Management API──▶ Manager ──▶ Serve's controller: one application a version, and the Front's table
+    client ──HTTP──▶ ServeFrontend ── BatchSender ──▶ ServeWorker
+                     one or several replicas          replicas of one application a version
+    delivery ──▶ ManagementApi ──▶ ModelManager ──▶ Cluster ──▶ Serve's controller
 
-Front and Manager speak TorchServe's own Inference and Management API, so nothing in front of them knows the difference.
 Ray places the workers, restarts them, balances between them and drains those that go.
 """

@@ -1,6 +1,6 @@
-"""`python -m engines.ray [overrides]`: joins a Ray cluster and runs the Manager there, until it is stopped.
+"""`python -m engines.ray [overrides]`: joins a Ray cluster and runs the manager there, until SIGTERM.
 
-What it has deployed runs on without it: requests go to the Front. Started anew, it finds what it had registered.
+Its deployments run on without it, because requests go to the Frontends. A new manager finds what is registered.
 """
 
 import logging
@@ -18,7 +18,7 @@ import commands
 import settings
 from archive import TrustPolicy
 from engines.profiles import RAY, check_installed
-from engines.ray import logs
+from engines.python.process_setup import log_output, log_program
 from errors import ConfigError, EngineError, MarinaError
 from settings import Settings
 from settings.load import ROOT
@@ -26,17 +26,17 @@ from settings.schema import RayServeSettings
 
 log = logging.getLogger(__name__)
 
-JOIN_S = 20.0  # for a cluster that is said to run already
+JOIN_S = 20.0  # for a cluster that runs already, according to the settings
 
 USAGE = "usage: python -m engines.ray engine=ray [hydra overrides]\n\n  run the manager of engine=ray until SIGTERM\n"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run until SIGTERM or Ctrl-C and return the exit status."""
-    logs.structure_program()
+    log_program()
     try:
         loaded = settings.load(arguments)
-        logs.take_output()
+        log_output()
         if not isinstance(loaded.engine, RayServeSettings):
             raise ConfigError(f"engine={loaded.engine.name}: this is the manager of engine=ray")
         _run(loaded, loaded.engine)
@@ -44,16 +44,16 @@ def main(arguments: Sequence[str]) -> int:
         log.error("%s", error)
         return 1
     except KeyboardInterrupt:
-        """Asked to stop."""
+        """SIGTERM or Ctrl-C."""
     return 0
 
 
 def _run(loaded: Settings, engine: RayServeSettings) -> None:
-    # Imported in steps: a cluster is looked for first, because Ray is slow to load, slower to find that there is none,
-    # and wants to know before whether the cluster asks for a token.
+    # Imported in steps: `join` contacts the cluster first, because Ray is slow to load, slower to notice a missing
+    # cluster, and must know before its import whether the cluster requires a token.
     check_installed(RAY)
-    from engines.ray.joining import join
-    from engines.ray.refusals import Refusal
+    from engines.python.messages import ErrorResponse
+    from engines.ray.connect import join
 
     try:
         if engine.address is None:
@@ -62,13 +62,13 @@ def _run(loaded: Settings, engine: RayServeSettings) -> None:
         else:
             join(engine.address, JOIN_S)
         _manage(loaded, engine)
-    except Refusal as refusal:
-        raise EngineError(str(refusal)) from None
+    except ErrorResponse as error:
+        raise EngineError(str(error)) from None
 
 
 def _end_with(address: str) -> None:
-    """End this process with its head: Ray itself would wait for a minute, and nothing can be changed meanwhile."""
-    from engines.ray.joining import wait_until_gone
+    """End this process with its head; Ray itself would wait for a minute, in which no change is possible."""
+    from engines.ray.connect import wait_until_gone
 
     wait_until_gone(address)
     log.error("the head at %s is gone, and this manager with it", address)
@@ -79,28 +79,29 @@ def _manage(loaded: Settings, engine: RayServeSettings) -> None:
     from ray.exceptions import RayError
     from ray.serve.exceptions import RayServeException
 
-    from engines.ray import cluster, tokens
-    from engines.ray.fetch import Source
-    from engines.ray.management_api import ManagementApi
-    from engines.ray.manager import Manager
-    from engines.ray.read_only import ReadOnlyManager
+    from engines.python import tokens
+    from engines.python.management_api import ManagementApi
+    from engines.python.manager import ModelManager, ReadOnlyManager
+    from engines.python.model_store import ArchiveSource
+    from engines.ray.cluster import Cluster
 
-    # Again: with its import, Ray has set up loggers of its own.
-    logs.structure_program()
+    # Once more: Ray's import has set up loggers of its own.
+    log_program()
     keys = ROOT / engine.key_file
     secret = tokens.own_secret(keys.with_name("secret"))
-    signer = tokens.Tokens(secret)
+    signer = tokens.TokenSigner(secret)
     key_file = tokens.KeyFile(keys, signer, engine.token_expiration_min * 60)
-    source = Source.of(loaded)
-    serving = cluster.Cluster(engine, source, secret)
-    kind = ReadOnlyManager if engine.declared else Manager
-    manager = kind(serving, source, TrustPolicy.of(loaded), Path(engine.model_store), engine.start_timeout_s)
+    source = ArchiveSource.of(loaded)
+    placement = Cluster(engine, source, secret)
+    kind = ReadOnlyManager if engine.declared else ModelManager
+    manager = kind(placement, source, TrustPolicy.of(loaded), Path(engine.model_store), engine.start_timeout_s)
     try:
         manager.start()
     except (RayError, RayServeException) as error:
         raise EngineError(f"Ray Serve does not start: {str(error).strip().splitlines()[-1]}") from None
     key_file.renew(("management", "inference"), time.time())
-    api = ManagementApi(manager, signer, key_file, engine.job_queue_size, engine.response_timeout_s)
+    limits = engine.job_queue_size, engine.response_timeout_s
+    api = ManagementApi(manager, signer, key_file, *limits, (RayError, RayServeException))
     metrics = _server(api.metrics(), engine.host, engine.metrics_port)
     threading.Thread(target=metrics.run, name="metrics", daemon=True).start()
     _server(api.application(), engine.host, engine.management_port).run()
@@ -113,5 +114,5 @@ def _server(application: Any, host: str, port: int) -> uvicorn.Server:
 if __name__ == "__main__":
     status = commands.run(main, USAGE)
     sys.stdout.flush()
-    # Ray's own ending would wait for threads that a stopped manager has no more use for.
+    # Ray's own exit would wait for threads that have no more use.
     os._exit(status)

@@ -1,11 +1,11 @@
-"""`python -m engines.ray.head`: the head of a cluster of our own, until it is stopped or one of its processes ends.
+"""`python -m engines.ray.head`: runs the head of a cluster of our own, until SIGTERM or until a process of it ends.
 
-    head ──▶ gcs_server      what the cluster knows
-         └─▶ raylet ──▶ controller, Fronts and workers
+    head ──▶ gcs_server      the state of the cluster
+         └─▶ raylet ──▶ controller, Frontends and workers
 
-`ray start --head` would also start a server for remote drivers, a dashboard's server and its agent, which nobody here
-asks; write coloured text; and, asked to stop, hand its work to the other nodes for half a minute. Stopped, this one
-ends every process of the cluster, those of the other nodes that have joined it included.
+`ray start --head` would also start a server for remote drivers, and a dashboard with its agent, which nothing here
+uses. It would log coloured text, and on SIGTERM pass its work to the other nodes for half a minute. On SIGTERM, this
+head ends every process of the cluster, those of the other nodes that have joined it included.
 """
 
 import argparse
@@ -32,23 +32,23 @@ from ray._private.parameter import RayParams
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.exceptions import RayError
 
-from engines.ray import logs
-from engines.ray.joining import ask, token
+from engines.python.process_setup import log_output, log_program
+from engines.ray.connect import call, token
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.2
 ANSWER_S = 2.0
-SHUT_DOWN = "/ray.rpc.NodeManagerService/ShutdownRaylet"  # without parameters: at once
+SHUT_DOWN = "/ray.rpc.NodeManagerService/ShutdownRaylet"  # without parameters, it ends at once
 STAND_IN = (sys.executable, "-I", "-S", str(Path(__file__).with_name("leftovers.py")))
-NONE = -1  # as Ray names the port of what does not run
+NONE = -1  # Ray's port number of a process that does not run
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Run until SIGTERM or Ctrl-C; ends with status 1 when a process of the head ended."""
+    """Run until SIGTERM or Ctrl-C; exit with status 1 when a process of the head has ended."""
     given = _arguments().parse_args(arguments)
-    logs.structure_program()
-    logs.take_output()
+    log_program()
+    log_output()
     signal.signal(signal.SIGTERM, _interrupt)
     head, status = None, 1
     try:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         status = 0
     except Exception:
-        # An edge: whatever keeps Ray from starting is this process's last word.
+        # An edge: whatever keeps Ray from starting ends this process.
         log.exception("Ray does not start")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -69,13 +69,13 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 class Head(Node):  # type: ignore[misc]  # Ray's own is untyped
-    """A head with nothing but what carries the cluster."""
+    """A head without the processes that the cluster does not need."""
 
     def start_api_server(self, **_: Any) -> None:
-        """Start none: without a dashboard it would only count usage."""
+        """Start none: without a dashboard, the server would only report usage."""
 
     def start_raylet(self, *given: Any, **named: Any) -> None:
-        """Start the raylet without a dashboard's agent."""
+        """Start the raylet without the dashboard's agent."""
         compiled = importlib.import_module("ray._raylet")
         for name in ("DASHBOARD_AGENT_LISTEN_PORT_NAME", "METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME"):
             compiled.persist_port(self.get_session_dir_path(), self.node_id, getattr(compiled, name), NONE)
@@ -97,10 +97,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines.ray.head", description=__doc__)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
-    parser.add_argument("--folder", required=True, help="of its sessions; short, for its sockets' paths")
+    parser.add_argument(
+        "--folder", required=True, help="folder of its sessions; a short path, because sockets lie in it"
+    )
     parser.add_argument("--object-store-bytes", required=True, type=int)
-    parser.add_argument("--cpus", type=float, help="that it offers; without this, all of the machine")
-    parser.add_argument("--dashboard-port", type=int, help="without this, there is no dashboard")
+    parser.add_argument("--cpus", type=float, help="cores that it offers; all of the machine by default")
+    parser.add_argument("--dashboard-port", type=int, help="port of the dashboard; none by default")
     return parser
 
 
@@ -124,7 +126,7 @@ def _started(given: argparse.Namespace) -> Node:
 
 
 def _watch(head: Node) -> None:
-    """Return when a process of the head has ended."""
+    """Wait until a process of the head has ended."""
     while not (ended := head.dead_processes()):
         time.sleep(LOOK_S)
     for kind, process in ended:
@@ -132,7 +134,7 @@ def _watch(head: Node) -> None:
 
 
 def _end_others(head: Node) -> None:
-    """End the other nodes at once; without their head they would end only after a minute."""
+    """End the other nodes at once; without their head, they would end only after a minute."""
     try:
         found = head.get_gcs_client().get_all_node_info(timeout=ANSWER_S)
     except (RayError, TimeoutError) as error:
@@ -149,14 +151,14 @@ def _end_others(head: Node) -> None:
 
 
 def _end_node(address: str) -> None:
-    status, _ = ask(address, SHUT_DOWN, ANSWER_S, token())
-    # It ends before it has answered, or right after.
+    status, _ = call(address, SHUT_DOWN, ANSWER_S, token())
+    # The node ends before its answer, or right after.
     if status not in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE):
         log.warning("the node at %s was not ended: %s", address, status.name)
 
 
 def _end_all() -> None:
-    """End all that came from this process, at once: whoever waits for an answer waits in front of it."""
+    """End all processes that this one has started, at once: clients wait for the Frontend, not for them."""
     found = psutil.Process().children(recursive=True)
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):

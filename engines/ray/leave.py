@@ -1,7 +1,7 @@
-"""`python -m engines.ray.leave HOST:PORT SECRET`: takes one stack's models out of a cluster that it had joined.
+"""`python -m engines.ray.leave HOST:PORT SECRET`: removes one stack's models from a cluster that it had joined.
 
-The cluster, what else runs there, and a Front with another secret than the one in the file SECRET are left alone. Serve
-itself goes where nothing of anybody is left in it.
+The cluster, other applications, and a Frontend with another secret than the one in the file SECRET stay. Serve itself
+is shut down when no application is left in it.
 """
 
 import os
@@ -9,25 +9,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.ray.joining import join
-from engines.ray.recovered import owner
-from engines.ray.refusals import Failed, Refusal, Unavailable
-from engines.ray.table import FRONT, is_ours
+from engines.python.messages import ErrorResponse, InternalServerException, ServiceUnavailableException
+from engines.python.registry import FRONTEND, is_ours
+from engines.ray.connect import join
+from engines.ray.recovery import recorded_secret
 
 WAIT_S = 10.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return 0 when nothing of ours is left there."""
+    """Return 0 when nothing of this stack is left there."""
     address, secret = arguments[0], Path(arguments[1])
     if not secret.exists():
-        return 0  # no Manager came so far
+        return 0  # no manager has started yet
     try:
         join(address, WAIT_S)
         _leave(secret.read_text().strip())
-    except Unavailable:
+    except ServiceUnavailableException:
         return 0
-    except Refusal as error:
+    except ErrorResponse as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -37,18 +37,18 @@ def _leave(secret: str) -> None:
     from ray import serve
     from ray.serve.exceptions import RayServeException
 
-    from engines.ray import applications
+    from engines.ray import deployments
 
     try:
-        found = applications.details()
+        found = deployments.application_details()
     except RayServeException:
         return  # no Serve, so nothing of ours
-    if owner(found) != secret:
+    if recorded_secret(found) != secret:
         return
-    ours = [name for name in found if name == FRONT or is_ours(name)]
-    applications.end(ours)
-    if not applications.wait_until_gone(ours):
-        raise Failed("they answer what they were asked, and end after it")
+    ours = [name for name in found if name == FRONTEND or is_ours(name)]
+    deployments.end_applications(ours)
+    if not deployments.wait_until_ended(ours):
+        raise InternalServerException("they still answer requests, and end after the last one")
     if len(ours) == len(found):
         serve.shutdown()
 
@@ -56,5 +56,5 @@ def _leave(secret: str) -> None:
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stderr.flush()
-    # As in the Manager: Ray's own ending waits for threads that nobody has a use for.
+    # As in the manager: Ray's own exit waits for threads that have no more use.
     os._exit(status)

@@ -1,7 +1,7 @@
-"""`python leftovers.py`: stands in for a raylet's dashboard agent, and ends what the raylet leaves when it is killed.
+"""`python leftovers.py`: takes the place of a raylet's dashboard agent, and ends the children of a killed raylet.
 
-A raylet does not go on without that agent, and looks at nothing but whether it runs. Those that it starts end by
-themselves when it is gone, but some only after a minute of looking for it.
+A raylet does not run without that agent, but checks only that the process is alive. Its children end by themselves
+without it, some of them only after a minute of searching for it.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ LOOK_S = 0.5
 PATIENCE_S = 30.0
 
 Started = dict[int, str]
-"""Processes by number, and when each was started: a number may pass to another one."""
+"""Process ids and start times: another process may get the same id."""
 
 
 def main(raylet: int) -> int:
-    """Wait for the raylet's end; returns 1 where it is not the parent, whose end could be seen."""
+    """Wait for the raylet's end; return 1 where it is not the parent, because only a parent's end is visible."""
     deadline = time.monotonic() + PATIENCE_S
     while os.getppid() != raylet:
         if time.monotonic() > deadline:
@@ -45,7 +45,7 @@ def _children(parent: int) -> Started:
 
 
 def _started(pid: int) -> str:
-    # The program's name, in parentheses, may have spaces; this is the 22nd field of all.
+    # The program's name, in parentheses, may contain spaces. The start time is the 22nd field of all.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 

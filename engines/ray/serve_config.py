@@ -1,6 +1,6 @@
-"""A table as the configuration that Serve takes: what `serve deploy` applies, and a RayService of KubeRay holds.
+"""Writes a registry as the configuration that `serve deploy` applies and a RayService of KubeRay contains.
 
-Nothing secret stands in it, and the same table and settings give the same text.
+It contains no secret, and the same registry and settings give the same text.
 """
 
 from dataclasses import asdict
@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from engines.ray.fetch import Source
-from engines.ray.table import FRONT, Entry, Table
+from engines.python.model_store import ArchiveSource
+from engines.python.registry import FRONTEND, ModelRegistry, RegisteredVersion
 from settings import Settings
 from settings.load import ROOT
 from settings.schema import RayServeSettings
@@ -19,20 +19,20 @@ PROXIES = {"none": "Disabled", "head": "HeadOnly", "every": "EveryNode"}
 KEEP_ALIVE_S = 3600
 
 
-def text(table: Table, settings: Settings, engine: RayServeSettings) -> str:
-    """The configuration as YAML."""
-    return yaml.safe_dump(serve_config(table, settings, engine), sort_keys=False, width=120)
+def serve_config_text(registry: ModelRegistry, settings: Settings, engine: RayServeSettings) -> str:
+    """Return the configuration as YAML."""
+    return yaml.safe_dump(serve_config(registry, settings, engine), sort_keys=False, width=120)
 
 
-def serve_config(table: Table, settings: Settings, engine: RayServeSettings) -> dict[str, Any]:
-    """The Front with this table, and one application for each version in it."""
-    source = Source.of(settings)
-    workers = [_worker(entry, source, engine) for entry in table.entries]
-    return {**instance(engine), "applications": [_front(table, engine), *workers]}
+def serve_config(registry: ModelRegistry, settings: Settings, engine: RayServeSettings) -> dict[str, Any]:
+    """Return the configuration: Serve itself, the Frontends with this registry, and one application a version."""
+    source = ArchiveSource.of(settings)
+    workers = [_worker_application(entry, source, engine) for entry in registry.entries]
+    return {**instance_config(engine), "applications": [_frontend_application(registry, engine), *workers]}
 
 
-def instance(engine: RayServeSettings) -> dict[str, Any]:
-    """What is said of Serve itself, when it is started."""
+def instance_config(engine: RayServeSettings) -> dict[str, Any]:
+    """Return the options of Serve itself, which its first start sets."""
     return {
         "proxy_location": PROXIES[engine.proxies],
         "http_options": {
@@ -44,25 +44,25 @@ def instance(engine: RayServeSettings) -> dict[str, Any]:
     }
 
 
-def _front(table: Table, engine: RayServeSettings) -> dict[str, Any]:
-    straight = engine.proxies == "none"
+def _frontend_application(registry: ModelRegistry, engine: RayServeSettings) -> dict[str, Any]:
+    direct = engine.proxies == "none"
     return {
-        "name": FRONT,
+        "name": FRONTEND,
         "route_prefix": "/",
         "import_path": f"{BUILDERS}:front",
         "args": {
-            "address": {"host": engine.host, "port": engine.inference_port} if straight else None,
+            "address": {"host": engine.host, "port": engine.inference_port} if direct else None,
             "fronts": engine.fronts,
             "max_request_bytes": engine.max_request_bytes,
             "job_queue_size": engine.job_queue_size,
             "response_timeout_s": engine.response_timeout_s,
             "secret_file": str((ROOT / engine.key_file).with_name("secret")),
         },
-        "deployments": [{"name": "Front", "user_config": {"table": table.plain()}}],
+        "deployments": [{"name": "Front", "user_config": {"table": registry.as_json()}}],
     }
 
 
-def _worker(entry: Entry, source: Source, engine: RayServeSettings) -> dict[str, Any]:
+def _worker_application(entry: RegisteredVersion, source: ArchiveSource, engine: RayServeSettings) -> dict[str, Any]:
     return {
         "name": entry.registration.application,
         "route_prefix": None,
@@ -73,6 +73,6 @@ def _worker(entry: Entry, source: Source, engine: RayServeSettings) -> dict[str,
             "cpus": engine.worker_cpus,
             "gpus": engine.worker_gpus,
         },
-        # Beside the arguments, so that another number starts or stops workers and leaves the others alone.
+        # Not among the arguments, so that another number starts or stops workers and leaves the others alone.
         "deployments": [{"name": "Worker", "num_replicas": entry.max_workers}],
     }

@@ -28,10 +28,10 @@ ONLY_READ = {
     "delivery/stores/nginx.py": "shows",
     "delivery/doctor/rollouts_and_store.py": "judges",
 }
-OF_ANY_MAKER = {"engines/ray/unpacked.py": "archives of other makers, whose sha256 is that of the checked file"}
+OF_ANY_MAKER = {"engines/python/model_store.py": "archives of other makers, whose sha256 is that of the checked file"}
 IMPORTS_OUT_OF_A_FOLDER = {
     "edge/reference_handler.py": "asked by edge/verify.py, which unpacks a trusted archive",
-    "engines/ray/handler.py": "of engines/ray/unpacked.py, whose bytes are those that were checked",
+    "engines/python/loaded_handler.py": "of engines/python/model_store.py, whose bytes are those that were checked",
     "bench/traced_worker.py": "started by bench/tracing.py, which unpacks a trusted archive",
     "bench/peers/pipeline.py": "of bench/assets.py, which unpacks a trusted archive",
 }

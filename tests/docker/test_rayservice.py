@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from engines.ray.serve_config import text
-from engines.ray.table import Table
+from engines.python.registry import ModelRegistry
+from engines.ray.serve_config import serve_config_text
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
@@ -40,7 +40,7 @@ def test_what_the_rayservice_declares_is_what_the_command_writes_for_no_models(p
     words = comment.removeprefix("# python -m delivery declare ").split()
     settings = load(words, config=published)
     assert isinstance(settings.engine, RayServeSettings)
-    assert config == text(Table(), settings, settings.engine)
+    assert config == serve_config_text(ModelRegistry(), settings, settings.engine)
 
 
 @pytest.fixture(scope="module")

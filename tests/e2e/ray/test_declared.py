@@ -21,7 +21,7 @@ import yaml
 
 from bench.mixed_load import Answer, Load
 from bench.nodes import free_ports
-from engines.ray.table import Registration
+from engines.python.registry import Registration
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings

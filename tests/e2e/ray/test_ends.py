@@ -12,7 +12,7 @@ from settings.load import ROOT
 from tests.e2e.conftest import Stack, left_running, new_stack
 from tests.e2e.ray.bare import Engine
 from tests.e2e.ray.nodes import wait_until
-from tests.engines.ray.archives import pack
+from tests.engines.python.archives import pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 HOST = "127.0.0.2"  # of the head: Ray joins none at 127.0.0.1

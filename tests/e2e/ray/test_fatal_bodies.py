@@ -11,7 +11,7 @@ import requests
 
 from tests.e2e.ray.bare import Engine
 from tests.e2e.ray.nodes import wait_until
-from tests.engines.ray.archives import pack
+from tests.engines.python.archives import pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 # What a decoder with a fault, the system's memory guard and a library that ends its process do.

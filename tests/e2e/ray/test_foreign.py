@@ -7,7 +7,7 @@ import pytest
 
 from settings.load import ROOT
 from tests.e2e.ray.bare import Engine
-from tests.engines.ray.archives import BASE, BROKEN, PLAIN, doubling, pack
+from tests.engines.python.archives import BASE, BROKEN, PLAIN, doubling, pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 CLASSIFIER = """

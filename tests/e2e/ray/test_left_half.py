@@ -14,7 +14,7 @@ from tests.e2e.conftest import Stack
 from tests.e2e.ray import victims
 from tests.e2e.ray.nodes import PATIENCE_S, wait_until
 from tests.e2e.ray.serving import PATIENT, key, manage, registered
-from tests.engines.ray.archives import pack
+from tests.engines.python.archives import pack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 # Loads when a door is open, and until then leaves a note that it waits.

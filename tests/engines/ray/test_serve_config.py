@@ -6,27 +6,27 @@ from pathlib import Path
 
 import yaml
 
-from engines.ray.serve_config import text
-from engines.ray.table import Entry, Registration, Table
+from engines.python.registry import ModelRegistry, RegisteredVersion, Registration
+from engines.ray.serve_config import serve_config_text
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
 
 MADE = Registration("digits", "1.0", "http://store:5002/files/digits-1.0.mar", "0" * 64, 8, 5, 120)
-TABLE = Table().put(Entry(MADE, 3, 3))
+TABLE = ModelRegistry().put(RegisteredVersion(MADE, 3, 3))
 
 
-def written(*overrides: str, table: Table = TABLE) -> str:
+def written(*overrides: str, table: ModelRegistry = TABLE) -> str:
     settings = load(["engine=ray", "store=nginx", *overrides])
     assert isinstance(settings.engine, RayServeSettings)
-    return text(table, settings, settings.engine)
+    return serve_config_text(table, settings, settings.engine)
 
 
 def test_each_version_is_an_application_behind_one_front() -> None:
     config = yaml.safe_load(written())
     front, worker = config["applications"]
     assert (front["name"], front["route_prefix"]) == ("marina", "/")
-    assert Table.of_plain(front["deployments"][0]["user_config"]["table"]) == TABLE
+    assert ModelRegistry.from_json(front["deployments"][0]["user_config"]["table"]) == TABLE
     assert (worker["name"], worker["route_prefix"]) == (MADE.application, None)
     assert Registration(**worker["args"]["registration"]) == MADE
     assert worker["deployments"] == [{"name": "Worker", "num_replicas": 3}]
@@ -40,7 +40,9 @@ def test_the_builders_that_it_names_are_there() -> None:
 
 
 def test_another_number_of_workers_changes_no_argument_so_that_serve_keeps_those_that_run() -> None:
-    one, four = (yaml.safe_load(written(table=TABLE.put(Entry(MADE, n, n))))["applications"][1] for n in (1, 4))
+    one, four = (
+        yaml.safe_load(written(table=TABLE.put(RegisteredVersion(MADE, n, n))))["applications"][1] for n in (1, 4)
+    )
     assert one.pop("deployments") != four.pop("deployments")
     assert one == four
 
