@@ -25,7 +25,7 @@ ENTRY: dict[str, Any] = {
 }
 
 
-def test_a_version_is_what_was_registered_and_who_runs_it() -> None:
+def test_model_version_reads_registration_and_workers() -> None:
     found = model_version(ENTRY)
     assert (found.model, found.version, found.archive) == ("digits", "1.2", "digits-1.2.mar")
     assert (found.batch_size, found.max_batch_delay, found.min_workers, found.max_workers) == (16, 5, 2, 3)
@@ -37,13 +37,13 @@ def test_a_version_is_what_was_registered_and_who_runs_it() -> None:
     assert not found.has(RegistrationSettings(batch_size=8, max_batch_delay=5, initial_workers=2))
 
 
-def test_a_version_without_workers_and_queue_is_read_too() -> None:
+def test_model_version_without_workers_and_queue_is_read() -> None:
     found = model_version({"modelName": "digits", "modelVersion": "1.0"})
     assert found == ModelVersion("digits", "1.0", "", 1, 0, 0, 0, (), 0, 0)
     assert found.started is None
 
 
 @pytest.mark.parametrize("entry", [{}, {"modelName": "digits"}, ENTRY | {"batchSize": "many"}])
-def test_what_is_no_description_is_none(entry: dict[str, Any]) -> None:
+def test_model_version_refuses_another_document(entry: dict[str, Any]) -> None:
     with pytest.raises((LookupError, ValueError)):
         model_version(entry)

@@ -69,7 +69,7 @@ def test_key_file_without_permission_is_refused_at_once(tmp_path: Path) -> None:
         read_keys(tmp_path, "TorchServe")
 
 
-def test_key_ring_of_an_engine_that_keeps_its_keys_only_reads_the_file_again(path: Path) -> None:
+def test_key_ring_without_renewal_rereads_the_file(path: Path) -> None:
     node = EngineHostSettings(
         name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(written(path, "old"))
     )
@@ -83,7 +83,7 @@ def test_key_ring_of_an_engine_that_keeps_its_keys_only_reads_the_file_again(pat
     assert ring.token("inference") == "new"
 
 
-def test_key_ring_of_one_fixed_token_serves_both_interfaces_and_never_replaces_it() -> None:
+def test_key_ring_fixed_token_is_never_replaced() -> None:
     node = EngineHostSettings(name="a", inference_url=NOWHERE, management_url=NOWHERE, token="t")
     ring = KeyRing(node, TORCHSERVE)
     assert ring.token("management") == ring.token("inference") == ring.current("inference") == "t"
@@ -91,7 +91,7 @@ def test_key_ring_of_one_fixed_token_serves_both_interfaces_and_never_replaces_i
     assert ring.every_key() == {"t"}
 
 
-def test_key_ring_after_a_failed_renewal_waits_before_the_next(path: Path) -> None:
+def test_key_ring_failed_renewal_is_not_repeated_at_once(path: Path) -> None:
     now = 1000.0
     node = EngineHostSettings(name="a", inference_url=NOWHERE, management_url=NOWHERE, key_file=str(path))
     ring = KeyRing(node, TORCHSERVE, clock=lambda: now)

@@ -62,7 +62,7 @@ def keys(path: Path, management: str) -> None:
     path.write_text(json.dumps({"management": token, "inference": token, "API": {"key": "a"}}))
 
 
-def test_client_without_a_key_file_asks_an_engine_that_needs_no_key(server: Server, client: EngineClient) -> None:
+def test_client_without_keys_reads_an_open_engine(server: Server, client: EngineClient) -> None:
     server.answer = lambda path, key: (200, '{"models": [{"modelName": "b"}, {"modelName": "a"}]}')
     assert client.models() == ["a", "b"]
     server.answer = lambda path, key: (400, REFUSAL)
@@ -70,7 +70,7 @@ def test_client_without_a_key_file_asks_an_engine_that_needs_no_key(server: Serv
         client.models()
 
 
-def test_client_whose_key_is_refused_reads_the_file_again(server: Server, client: EngineClient, tmp_path: Path) -> None:
+def test_client_refused_key_is_read_again(server: Server, client: EngineClient, tmp_path: Path) -> None:
     keys(tmp_path / "key_file.json", "old")
     server.answer = lambda path, key: (200, '{"models": []}') if key == "Bearer old" else (400, REFUSAL)
     assert client.models() == []
@@ -80,9 +80,7 @@ def test_client_whose_key_is_refused_reads_the_file_again(server: Server, client
     assert not any("/token" in path for path in server.paths)
 
 
-def test_client_whose_renewed_key_is_refused_too_names_the_key_file(
-    server: Server, client: EngineClient, tmp_path: Path
-) -> None:
+def test_client_refused_after_renewal_names_the_key_file(server: Server, client: EngineClient, tmp_path: Path) -> None:
     keys(tmp_path / "key_file.json", "old")
     server.answer = lambda path, key: (400, REFUSAL)
     with pytest.raises(EngineError, match=r"TorchServe does not accept the keys in .*key_file\.json"):
@@ -100,15 +98,13 @@ def test_client_ignores_a_proxy_of_the_environment(
     assert client.is_alive()
 
 
-def test_answer_that_is_not_json_is_one_line(server: Server, client: EngineClient) -> None:
+def test_client_answer_without_json_is_one_line(server: Server, client: EngineClient) -> None:
     server.answer = lambda path, key: (200, "<html>")
     with pytest.raises(EngineError, match=r"^the Management API at http://.*/models did not answer in JSON$"):
         client.models()
 
 
-def test_card_without_a_worker_is_none_and_of_an_archive_without_one_empty(
-    server: Server, client: EngineClient
-) -> None:
+def test_client_card_is_none_without_a_worker_and_may_be_empty(server: Server, client: EngineClient) -> None:
     server.answer = lambda path, key: (503, '{"message": "no worker"}')
     assert client.card("m", "1.0") is None
     server.answer = lambda path, key: (200, '[{"modelName": "m", "modelVersion": "1.0"}]')

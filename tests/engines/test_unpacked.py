@@ -9,7 +9,7 @@ from engines.engine_profile import ArchiveCopy
 from engines.torchserve.unpacked import one_registration, unreadable
 
 
-def test_the_one_new_folder_is_found_among_others(tmp_path: Path) -> None:
+def test_unpacked_copy_is_the_new_folder(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     with one_registration(tmp_path) as found:
         (tmp_path / "new").mkdir()
@@ -19,7 +19,7 @@ def test_the_one_new_folder_is_found_among_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("count", "words"), [(0, "nothing was unpacked in"), (2, "2 archives were unpacked in")])
-def test_without_exactly_one_new_folder_the_copy_is_hidden(tmp_path: Path, count: int, words: str) -> None:
+def test_unpacked_copy_without_one_new_folder_is_hidden(tmp_path: Path, count: int, words: str) -> None:
     with one_registration(tmp_path) as found:
         for number in range(count):
             (tmp_path / str(number)).mkdir()
@@ -48,7 +48,7 @@ def test_a_second_registration_waits_for_the_first(tmp_path: Path) -> None:
     assert copies == [ArchiveCopy(tmp_path / "first"), ArchiveCopy(tmp_path / "second")]
 
 
-def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+def test_unreadable_folder_names_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert unreadable(str(tmp_path), "engine.unpacked") is None
     for place in (None, str(tmp_path / "nowhere"), str(tmp_path / "file")):

@@ -46,7 +46,7 @@ async def ask(address: ListenAddress, body: bytes) -> tuple[int, bytes]:
         return answer.status, await answer.read()
 
 
-async def test_a_body_comes_whole_and_its_answer_goes_back(address: ListenAddress) -> None:
+async def test_listener_large_body_is_answered_whole(address: ListenAddress) -> None:
     application = Application()
     application.may_answer.set()
     listener = Listener(address, application)
@@ -56,7 +56,7 @@ async def test_a_body_comes_whole_and_its_answer_goes_back(address: ListenAddres
     await listener.stop()
 
 
-async def test_what_was_asked_before_the_stop_is_answered_and_the_port_is_free_after_it(address: ListenAddress) -> None:
+async def test_listener_stop_answers_requests_in_flight_and_frees_the_port(address: ListenAddress) -> None:
     application = Application()
     listener = Listener(address, application)
     listener.start()
@@ -74,7 +74,7 @@ async def test_what_was_asked_before_the_stop_is_answered_and_the_port_is_free_a
         next_owner.bind((address.host, address.port))
 
 
-async def test_a_port_of_somebody_else_is_refused_and_one_of_another_front_is_shared(address: ListenAddress) -> None:
+async def test_listener_shares_its_port_with_listeners_only(address: ListenAddress) -> None:
     application = Application()
     application.may_answer.set()
     with socket.socket() as stranger:

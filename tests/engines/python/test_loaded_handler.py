@@ -54,7 +54,7 @@ def plain(tmp_path: Path) -> Path:
     return unpacked(pack(tmp_path, "plain", tmp_path / "plain.py", extra_files=tmp_path / "numbers.json"))
 
 
-def test_a_plain_function_answers_and_gives_one_item_its_own_status(plain: Path) -> None:
+def test_handler_function_sets_the_status_of_one_item(plain: Path) -> None:
     answer = ask(plain, ({"numbers": [1, 2]}, {}), ({"numbers": [0]}, {"X_Refuse": "yes"}), ({"numbers": []}, {}))
     [first, refused, third] = answer["told"]
     assert (first[0], json.loads(str(first[2]))) == (200, {"sum": 103, "batch": 3})
@@ -65,7 +65,7 @@ def test_a_plain_function_answers_and_gives_one_item_its_own_status(plain: Path)
     assert "PredictionTime" in answer["samples"]
 
 
-def test_a_subclass_of_base_handler_runs_a_torchscript_file(tmp_path: Path) -> None:
+def test_handler_class_runs_a_torchscript_file(tmp_path: Path) -> None:
     (tmp_path / "doubler.py").write_text(BASE)
     archive = pack(tmp_path, "doubler", tmp_path / "doubler.py", serialized_file=doubling(tmp_path / "twice.pt"))
     [one, other] = ask(unpacked(archive), ([1, 2], {}), ([3, 4], {}))["told"]
@@ -73,7 +73,7 @@ def test_a_subclass_of_base_handler_runs_a_torchscript_file(tmp_path: Path) -> N
     assert json.loads(str(other[2]))["doubled"] == [6.0, 8.0]
 
 
-def test_a_handler_that_raises_fails_its_batch_with_torchserves_words_and_none_of_its_own(tmp_path: Path) -> None:
+def test_handler_exception_fails_its_batch_as_in_torchserve(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     answer = ask(unpacked(pack(tmp_path, "broken", tmp_path / "broken.py")), ({}, {}), ({}, {}))
     for status, _, body in answer["told"]:
@@ -85,7 +85,7 @@ def test_a_handler_that_raises_fails_its_batch_with_torchserves_words_and_none_o
         }
 
 
-def test_an_archive_imports_its_own_module_where_the_kit_has_one_of_that_name(tmp_path: Path) -> None:
+def test_handler_imports_its_own_module_before_the_projects(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("import errors\ndef handle(data, context):\n    return data and [errors.WORD]\n")
     (tmp_path / "errors.py").write_text("WORD = 'mine'\n")
     folder = unpacked(pack(tmp_path, "own", tmp_path / "own.py", extra_files=tmp_path / "errors.py"))
@@ -106,9 +106,7 @@ FORM = '--b\r\nContent-Disposition: form-data; name="data"\r\n\r\ntext\r\n--b--\
         (FORM, {"media_type": "multipart/form-data; boundary=b"}, "{'data': 'text'}"),
     ],
 )
-def test_bodies_reach_a_handler_as_torchserve_hands_them_over(
-    tmp_path: Path, body: str, more: dict[str, str], row: str
-) -> None:
+def test_handler_input_is_torchserves(tmp_path: Path, body: str, more: dict[str, str], row: str) -> None:
     (tmp_path / "shown.py").write_text("def handle(data, context):\n    return data and [repr(row) for row in data]\n")
     folder = unpacked(pack(tmp_path, "shown", tmp_path / "shown.py"))
     assert ask(folder, (body, more))["told"][0][2] == row

@@ -58,7 +58,7 @@ def source(store: str, folder: str | None = None, limit: int = 10_000_000) -> Ar
     return ArchiveSource(rf"{store}/[a-z0-9.-]+\.mar(\?[a-z=0-9]+)?", folder, limit)
 
 
-def test_an_archive_of_the_store_is_fetched(store: str, tmp_path: Path) -> None:
+def test_fetch_of_the_store_returns_the_sha256(store: str, tmp_path: Path) -> None:
     sha256 = source(store).fetch(f"{store}/plain.mar", tmp_path / "got.mar")
     assert sha256 == hashlib.sha256((tmp_path / "got.mar").read_bytes()).hexdigest()
     assert check_archive(tmp_path / "got.mar", TRUST) == ArchiveIdentity("plain", "2.0")
@@ -68,29 +68,29 @@ def test_an_archive_of_the_store_is_fetched(store: str, tmp_path: Path) -> None:
     "url",
     ["http://127.0.0.1:1/files/plain.mar", "file:///etc/passwd", "../plain.mar", "plain.mar", "/etc/plain.mar", ""],
 )
-def test_any_other_address_is_refused(store: str, tmp_path: Path, url: str) -> None:
+def test_fetch_refuses_any_other_url(store: str, tmp_path: Path, url: str) -> None:
     with pytest.raises(ArchiveNotFound, match="does not match any allowed URL"):
         source(store).fetch(url, tmp_path / "got.mar")
 
 
-def test_a_redirect_is_not_followed_and_a_missing_file_named(store: str, tmp_path: Path) -> None:
+def test_fetch_follows_no_redirect_and_names_a_missing_file(store: str, tmp_path: Path) -> None:
     for name, status in (("moved", 302), ("missing", 404)):
         with pytest.raises(ArchiveNotFound, match=f"status {status}"):
             source(store).fetch(f"{store}/{name}.mar?x=1", tmp_path / "got.mar")
 
 
-def test_the_signature_of_a_url_is_in_no_message(store: str, tmp_path: Path) -> None:
+def test_fetch_error_hides_the_signature_of_a_url(store: str, tmp_path: Path) -> None:
     with pytest.raises(ArchiveNotFound) as caught:
         source(store).fetch(f"{store}/missing.mar?signature=5ec2e7", tmp_path / "got.mar")
     assert "5ec2e7" not in str(caught.value)
 
 
-def test_more_bytes_than_allowed_are_not_taken(store: str, tmp_path: Path) -> None:
+def test_fetch_refuses_more_bytes_than_allowed(store: str, tmp_path: Path) -> None:
     with pytest.raises(ArchiveNotFound, match="larger than 10 bytes"):
         source(store, limit=10).fetch(f"{store}/plain.mar", tmp_path / "got.mar")
 
 
-def test_a_file_name_is_one_of_the_local_store(tmp_path: Path) -> None:
+def test_fetch_file_name_comes_from_the_local_store(tmp_path: Path) -> None:
     archive(tmp_path / "plain.mar")
     local = ArchiveSource("(?!)", str(tmp_path), 1_000_000)
     assert local.fetch("plain.mar", tmp_path / "got") == hashlib.sha256((tmp_path / "got").read_bytes()).hexdigest()
@@ -105,13 +105,13 @@ def test_a_file_name_is_one_of_the_local_store(tmp_path: Path) -> None:
         ({"checksums.sha256": ""}, "has no model.json"),
     ],
 )
-def test_an_unsafe_or_broken_archive_is_refused(tmp_path: Path, files: dict[str, str], reason: str) -> None:
+def test_check_archive_refuses_an_unsafe_one(tmp_path: Path, files: dict[str, str], reason: str) -> None:
     with pytest.raises(InvalidModelException, match=reason):
         check_archive(archive(tmp_path / "bad.mar", **files), TRUST)
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"model": {"modelName": "x"}}'])
-def test_a_manifest_that_names_nothing_is_refused(tmp_path: Path, manifest: str) -> None:
+def test_check_archive_refuses_a_manifest_without_names(tmp_path: Path, manifest: str) -> None:
     with pytest.raises(InvalidModelException, match="MANIFEST"):
         check_archive(archive(tmp_path / "bad.mar", manifest), TRUST)
 
@@ -131,39 +131,39 @@ def test_a_manifest_that_names_nothing_is_refused(tmp_path: Path, manifest: str)
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_names_that_are_none_are_refused_in_one_line(tmp_path: Path, name: object, version: object, words: str) -> None:
+def test_check_archive_refuses_bad_names_in_one_line(tmp_path: Path, name: object, version: object, words: str) -> None:
     manifest = json.dumps({"model": {"modelName": name, "modelVersion": version, "handler": "plain.py"}})
     with pytest.raises(InvalidModelException, match=words) as caught:
         check_archive(archive(tmp_path / "bad.mar", manifest), TRUST)
     assert "\n" not in str(caught.value)
 
 
-def test_names_of_other_makers_are_taken(tmp_path: Path) -> None:
+def test_check_archive_accepts_names_of_other_makers(tmp_path: Path) -> None:
     manifest = json.dumps({"model": {"modelName": "My-model_2.b", "handler": "plain.py"}})
     assert check_archive(archive(tmp_path / "good.mar", manifest), TRUST) == ArchiveIdentity("My-model_2.b", "1.0")
 
 
-def test_a_manifest_is_read_up_to_one_mebibyte(tmp_path: Path) -> None:
+def test_check_archive_limits_the_manifest_to_one_mebibyte(tmp_path: Path) -> None:
     full = MANIFEST + " " * (1024 * 1024 - len(MANIFEST))
     assert check_archive(archive(tmp_path / "good.mar", full), TRUST) == ArchiveIdentity("plain", "2.0")
     with pytest.raises(InvalidModelException, match="is larger than 1048576 bytes"):
         check_archive(archive(tmp_path / "bad.mar", full + " "), TRUST)
 
 
-def test_an_archive_that_two_readers_would_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+def test_check_archive_refuses_an_ambiguous_zip(tmp_path: Path) -> None:
     one, other = archive(tmp_path / "one.mar"), archive(tmp_path / "other.mar", **{"evil.py": "x"})
     one.write_bytes(other.read_bytes() + one.read_bytes())
     with pytest.raises(InvalidModelException, match=r"^Archive one\.mar is refused: has a comment, or an end"):
         check_archive(one, TRUST)
 
 
-def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+def test_check_archive_refuses_another_file(tmp_path: Path) -> None:
     (tmp_path / "bad.mar").write_bytes(archive(tmp_path / "good.mar").read_bytes()[:40])
     with pytest.raises(InvalidModelException, match="not a readable archive"):
         check_archive(tmp_path / "bad.mar", TRUST)
 
 
-def test_an_unsigned_archive_is_refused_where_signatures_are_required(tmp_path: Path) -> None:
+def test_check_archive_refuses_an_unsigned_one_where_required(tmp_path: Path) -> None:
     with pytest.raises(InvalidModelException, match="not signed"):
         check_archive(archive(tmp_path / "plain.mar"), TrustPolicy(10_000_000, required=True))
 
@@ -179,7 +179,7 @@ def registered(tmp_path: Path, version: str = "2.0") -> Registration:
     return Registration("plain", version, "plain.mar", sha256, 1, 0, 60)
 
 
-def test_workers_of_a_node_share_one_unpacked_archive(tmp_path: Path, temporary: Path) -> None:
+def test_unpacked_archive_is_shared_by_workers(tmp_path: Path, temporary: Path) -> None:
     archive(tmp_path / "plain.mar", **{"plain.py": "x = 1"})
     local = ArchiveSource("(?!)", str(tmp_path), 1_000_000)
     wanted = registered(tmp_path)
@@ -189,7 +189,7 @@ def test_workers_of_a_node_share_one_unpacked_archive(tmp_path: Path, temporary:
     assert (one.folder / "plain.py").read_text() == "x = 1"
 
 
-def test_what_no_worker_holds_any_more_is_swept_away_and_what_one_holds_is_not(tmp_path: Path, temporary: Path) -> None:
+def test_unpacked_archive_without_a_worker_is_removed(tmp_path: Path, temporary: Path) -> None:
     archive(tmp_path / "plain.mar")
     local = ArchiveSource("(?!)", str(tmp_path), 1_000_000)
     gone, kept = (
@@ -201,7 +201,7 @@ def test_what_no_worker_holds_any_more_is_swept_away_and_what_one_holds_is_not(t
     assert sorted(path.name for path in temporary.iterdir()) == sorted([kept.folder.name, new.folder.name])
 
 
-def test_a_version_whose_name_only_begins_alike_is_swept_away_too(tmp_path: Path, temporary: Path) -> None:
+def test_unpacked_archive_with_a_similar_name_is_removed(tmp_path: Path, temporary: Path) -> None:
     archive(tmp_path / "plain.mar")
     local = ArchiveSource("(?!)", str(tmp_path), 1_000_000)
     UnpackedArchive(registered(tmp_path, "1-2"), local).close()
@@ -209,7 +209,7 @@ def test_a_version_whose_name_only_begins_alike_is_swept_away_too(tmp_path: Path
     assert [path.name for path in temporary.iterdir()] == [kept.folder.name]
 
 
-def test_an_archive_that_was_replaced_in_the_store_is_not_run(tmp_path: Path, temporary: Path) -> None:
+def test_unpacked_archive_refuses_one_replaced_in_the_store(tmp_path: Path, temporary: Path) -> None:
     archive(tmp_path / "plain.mar")
     wanted = registered(tmp_path)
     archive(tmp_path / "plain.mar", **{"plain.py": "other"})
@@ -220,7 +220,7 @@ def test_an_archive_that_was_replaced_in_the_store_is_not_run(tmp_path: Path, te
     assert list(temporary.iterdir()) == []
 
 
-def test_an_archive_is_fetched_with_the_sha256_that_was_handed_over_or_refused(tmp_path: Path) -> None:
+def test_fetch_refuses_another_sha256(tmp_path: Path) -> None:
     local, target = ArchiveSource("(?!)", str(tmp_path), 1_000_000), tmp_path / "fetched"
     sha256 = hashlib.sha256(archive(tmp_path / "plain.mar").read_bytes()).hexdigest()
     assert local.fetch("plain.mar", target) == local.fetch("plain.mar", target, sha256) == sha256
@@ -229,7 +229,7 @@ def test_an_archive_is_fetched_with_the_sha256_that_was_handed_over_or_refused(t
         local.fetch("plain.mar", target, sha256)
 
 
-def test_a_folder_that_others_may_write_to_is_not_run_from(tmp_path: Path, temporary: Path) -> None:
+def test_unpacked_archive_refuses_a_folder_that_others_may_write(tmp_path: Path, temporary: Path) -> None:
     archive(tmp_path / "plain.mar")
     temporary.mkdir(parents=True)
     temporary.chmod(0o777)

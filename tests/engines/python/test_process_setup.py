@@ -25,9 +25,7 @@ def own_handlers() -> Iterator[None]:
     logging.captureWarnings(False)
 
 
-def test_a_warning_is_one_json_line_in_the_file_that_the_stack_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replica_warning_is_a_json_line_in_the_stacks_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ray.log"
     file.write_text("what Ray itself has said\n")
     monkeypatch.setenv(LOG_FILE, str(file))
@@ -40,7 +38,7 @@ def test_a_warning_is_one_json_line_in_the_file_that_the_stack_names(
     assert (line["model"], line["version"]) == ("digits", "1.0")
 
 
-def test_on_a_machine_without_that_folder_it_goes_to_the_output(
+def test_replica_warning_without_that_folder_goes_to_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(LOG_FILE, str(tmp_path / "elsewhere" / "ray.log"))
@@ -64,7 +62,7 @@ logging.getLogger("uvicorn.error").info("nobody asked")
 """
 
 
-def test_what_a_program_and_its_libraries_print_is_json_lines_without_colours() -> None:
+def test_program_output_is_logged_as_json_without_colours() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=ROOT)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [(line["level"], line["event"]) for line in lines] == [

@@ -35,7 +35,7 @@ def declared(*versions: str) -> ModelRegistry:
         ({NEW: READY}, "1.1"),
     ],
 )
-def test_the_version_before_answers_until_all_workers_of_the_declared_one_are_there(
+def test_ready_default_is_the_previous_version_until_workers_are_complete(
     running: Mapping[str, RunningWorkers], answers: str
 ) -> None:
     found = with_ready_defaults(declared("1.1", "1.0"), {"digits": "1.0"}, running)
@@ -43,19 +43,19 @@ def test_the_version_before_answers_until_all_workers_of_the_declared_one_are_th
     assert [entry.registration.version for entry in found.entries] == ["1.1", "1.0"]
 
 
-def test_a_version_that_answers_stays_whatever_becomes_of_its_workers() -> None:
+def test_ready_default_that_answers_stays_when_workers_are_lost() -> None:
     table = declared("1.1", "1.0")
     assert with_ready_defaults(table, {"digits": "1.1"}, {OLD: READY, NEW: SOME}) == table
 
 
-def test_a_front_that_starts_anew_takes_a_version_that_has_workers() -> None:
+def test_ready_default_after_a_restart_is_a_version_with_workers() -> None:
     table = declared("1.1", "1.0")
     assert with_ready_defaults(table, {}, {OLD: READY}).defaults == {"digits": "1.0"}
     assert with_ready_defaults(table, {}, {OLD: READY, NEW: READY}) == table
 
 
 @pytest.mark.parametrize("before", [{}, {"digits": "0.9"}, {"digits": "1.0"}])
-def test_with_no_other_version_that_has_workers_the_declared_one_stands(before: Mapping[str, str]) -> None:
+def test_ready_default_without_any_workers_is_the_declared_version(before: Mapping[str, str]) -> None:
     table = declared("1.1", "1.0")
     assert with_ready_defaults(table, before, {}) == table
     assert with_ready_defaults(declared("1.1"), before, {OLDER: READY, OLD: READY}) == declared("1.1")

@@ -13,19 +13,19 @@ def entry(version: str, model: str = "digits", workers: int = 1) -> RegisteredVe
     return RegisteredVersion(made, workers, workers)
 
 
-def test_the_first_version_becomes_the_default_and_the_second_does_not() -> None:
+def test_registry_first_version_is_the_default() -> None:
     table = ModelRegistry().put(entry("1.0")).put(entry("1.1"))
     assert table.defaults == {"digits": "1.0"}
     assert table.find("digits", None) == entry("1.0")
     assert table.with_default("digits", "1.1").find("digits", None) == entry("1.1")
 
 
-def test_an_entry_that_is_put_again_keeps_its_place() -> None:
+def test_registry_changed_entry_keeps_its_position() -> None:
     table = ModelRegistry().put(entry("1.0")).put(entry("1.1")).put(entry("1.0", workers=3))
     assert table.entries == (entry("1.0", workers=3), entry("1.1"))
 
 
-def test_a_model_goes_with_its_last_version() -> None:
+def test_registry_model_is_gone_with_its_last_version() -> None:
     table = ModelRegistry().put(entry("1.0")).put(entry("1.1")).put(entry("2.0", "cartpole"))
     assert table.models() == ["cartpole", "digits"]
     left = table.without(entry("1.1")).without(entry("2.0", "cartpole"))
@@ -34,11 +34,11 @@ def test_a_model_goes_with_its_last_version() -> None:
 
 
 @pytest.mark.parametrize("version", ["9.9", None])
-def test_what_is_not_registered_is_not_found(version: str | None) -> None:
+def test_registry_unknown_version_is_not_found(version: str | None) -> None:
     assert ModelRegistry().put(entry("1.0")).find("nobody", version) is None
 
 
-def test_a_table_comes_back_from_json_as_it_was() -> None:
+def test_registry_survives_json() -> None:
     table = ModelRegistry().put(entry("1.0")).put(entry("2.0", "cartpole", 4)).with_default("digits", "1.0")
     assert ModelRegistry.from_json(json.loads(json.dumps(table.as_json()))) == table
 
@@ -52,18 +52,18 @@ def test_a_table_comes_back_from_json_as_it_was() -> None:
         (("a/1", "2"), ("a", "1/2")),
     ],
 )
-def test_no_two_versions_share_the_name_of_their_application(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_application_name_is_unique_to_a_version(one: tuple[str, str], other: tuple[str, str]) -> None:
     names = {entry(version, model).registration.application for model, version in (one, other)}
     assert len(names) == 2
     assert all(is_ours(name) for name in names)
 
 
 @pytest.mark.parametrize(("model", "version"), [("../../etc", "1"), ("a", "../b"), ("a#b:c", "1"), ("ü", "1.0")])
-def test_an_applications_name_is_a_plain_file_name(model: str, version: str) -> None:
+def test_application_name_is_a_plain_file_name(model: str, version: str) -> None:
     name = entry(version, model).registration.application
     assert re.fullmatch(r"[A-Za-z0-9_.~%@-]+", name)
     assert name.split("@")[0] == FRONTEND
 
 
-def test_the_front_is_no_version_and_others_applications_are_not_ours() -> None:
+def test_is_ours_excludes_the_frontend_and_foreign_applications() -> None:
     assert [name for name in (FRONTEND, "default", "marina2", "marina-digits-1") if is_ours(name)] == []

@@ -12,18 +12,18 @@ from engines.python.tokens import KeyFile, TokenSigner, bearer, own_secret
 TOKENS = TokenSigner(b"secret")
 
 
-def test_a_token_opens_its_own_interface_until_it_expires() -> None:
+def test_token_opens_its_interface_until_it_expires() -> None:
     token = TOKENS.issue("inference", expires=1000)
     assert TOKENS.accepts("inference", token, now=999.9)
     assert not TOKENS.accepts("inference", token, now=1000)
     assert not TOKENS.accepts("management", token, now=1)
 
 
-def test_the_key_that_renews_lasts() -> None:
+def test_api_key_does_not_expire() -> None:
     assert TOKENS.accepts("API", TOKENS.issue("API"), now=1e12)
 
 
-def test_a_token_that_was_changed_or_made_with_another_secret_opens_nothing() -> None:
+def test_token_changed_or_of_another_secret_is_refused() -> None:
     token = TOKENS.issue("inference", expires=1000)
     longer = token.replace(".1000.", ".9000.")
     assert longer != token
@@ -35,18 +35,18 @@ NO_TOKENS = ["", ".", "inference", "inference.1.2", "inference..x.y", "inference
 
 
 @pytest.mark.parametrize("token", NO_TOKENS)
-def test_what_is_no_token_opens_nothing(token: str) -> None:
+def test_token_malformed_is_refused(token: str) -> None:
     assert not TOKENS.accepts("inference", token, now=0)
 
 
 @pytest.mark.parametrize(
     ("header", "token"), [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", ""), ("", ""), ("Bearer", "")]
 )
-def test_the_token_is_read_from_the_header(header: str, token: str) -> None:
+def test_bearer_reads_the_header(header: str, token: str) -> None:
     assert bearer(header) == token
 
 
-def test_the_key_file_is_torchserves_and_its_owners_alone(tmp_path: Path) -> None:
+def test_key_file_has_torchserves_format_and_owner_permissions(tmp_path: Path) -> None:
     path = tmp_path / "key_file.json"
     keys = KeyFile(path, TOKENS, life_s=60)
     keys.renew(("management", "inference"), now=1000)
@@ -61,7 +61,7 @@ def test_the_key_file_is_torchserves_and_its_owners_alone(tmp_path: Path) -> Non
     assert TOKENS.accepts("inference", second["inference"]["key"], now=2059)
 
 
-def test_a_secret_is_made_once_and_shows_nowhere(tmp_path: Path) -> None:
+def test_own_secret_is_written_once_and_never_shown(tmp_path: Path) -> None:
     made = own_secret(tmp_path / "ray" / "secret")
     assert own_secret(tmp_path / "ray" / "secret") == made
     assert len(made) == 32
@@ -70,7 +70,7 @@ def test_a_secret_is_made_once_and_shows_nowhere(tmp_path: Path) -> None:
     assert "secret" not in repr(TOKENS)
 
 
-def test_of_many_that_make_the_secret_at_once_all_have_the_same(tmp_path: Path) -> None:
+def test_own_secret_written_by_many_threads_is_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(own_secret, [tmp_path / "ray" / "secret"] * 64))
     assert len(found) == 1

@@ -101,14 +101,14 @@ def statuses(waiting: Sequence[PendingRequest]) -> list[int | None]:
     return [None if row.response is None else row.response.status for row in waiting]
 
 
-async def test_a_batch_is_answered_row_by_row(workers: Workers) -> None:
+async def test_batch_is_answered_row_by_row(workers: Workers) -> None:
     waiting = rows(b"a", b"b")
     await tried(workers).send(waiting)
     assert [row.response and row.response.body for row in waiting] == [b"a", b"b"]
     assert workers.batches == [[b"a", b"b"]]
 
 
-async def test_a_culprit_gets_its_own_500_and_the_others_of_its_batch_their_answers(workers: Workers) -> None:
+async def test_fatal_request_alone_gets_500(workers: Workers) -> None:
     waiting, counts = rows(b"a", b"fatal", b"b", b"c"), Counts()
     await tried(workers, counts).send(waiting)
     assert statuses(waiting) == [200, 500, 200, 200]
@@ -117,7 +117,7 @@ async def test_a_culprit_gets_its_own_500_and_the_others_of_its_batch_their_answ
     assert (workers.lost, counts.lost, dict(counts.statuses)) == (3, 3, {200: 3, 500: 1})
 
 
-async def test_a_culprits_500_is_one_that_the_gateway_does_not_send_again(workers: Workers) -> None:
+async def test_fatal_request_is_not_sent_again_by_the_gateway(workers: Workers) -> None:
     [waiting] = rows(b"fatal")
     await tried(workers).send([waiting])
     assert waiting.response is not None
@@ -125,12 +125,12 @@ async def test_a_culprits_500_is_one_that_the_gateway_does_not_send_again(worker
     assert type(error_from_response(500, waiting.response.body, "m")) is Internal
 
 
-async def test_a_request_that_is_alone_costs_two_workers(workers: Workers) -> None:
+async def test_fatal_request_alone_in_its_batch_costs_two_workers(workers: Workers) -> None:
     await tried(workers).send(rows(b"fatal"))
     assert workers.lost == 2
 
 
-async def test_a_loss_that_was_not_the_batchs_fault_costs_no_answer(workers: Workers) -> None:
+async def test_lost_worker_costs_no_response(workers: Workers) -> None:
     waiting = rows(b"fatal", b"b")
 
     def innocent() -> None:
@@ -142,7 +142,7 @@ async def test_a_loss_that_was_not_the_batchs_fault_costs_no_answer(workers: Wor
     assert workers.batches == [[b"fatal", b"b"], [b"a", b"b"]]
 
 
-async def test_nothing_is_sent_for_a_client_that_has_gone(workers: Workers) -> None:
+async def test_request_without_a_client_is_not_sent(workers: Workers) -> None:
     waiting = rows(b"a", b"fatal")
     waiting[0].leave()
     workers.before_a_loss = waiting[1].leave
@@ -151,7 +151,7 @@ async def test_nothing_is_sent_for_a_client_that_has_gone(workers: Workers) -> N
     assert statuses(waiting) == [None, None]
 
 
-async def test_a_batch_that_nobody_waits_for_any_more_is_called_back_and_no_worker_counts_as_lost(
+async def test_batch_without_clients_is_cancelled_and_counts_no_loss(
     workers: Workers,
 ) -> None:
     waiting, counts = rows(b"never", b"a"), Counts()
@@ -165,7 +165,7 @@ async def test_a_batch_that_nobody_waits_for_any_more_is_called_back_and_no_work
     assert (len(workers.batches), counts.lost) == (1, 0)
 
 
-async def test_a_request_whose_moment_is_over_is_not_sent(workers: Workers) -> None:
+async def test_request_after_its_deadline_is_not_sent(workers: Workers) -> None:
     [late] = rows(b"late", headers=(("x-deadline-at", str(int(time.time() * 1000) - 1)),))
     [early] = rows(b"early", headers=(("x-deadline-at", str(int(time.time() * 1000) + 3_600_000)),))
     await tried(workers).send([late, early])
@@ -175,7 +175,7 @@ async def test_a_request_whose_moment_is_over_is_not_sent(workers: Workers) -> N
     assert json.loads(late.response.body)["error"] == "deadline_passed"
 
 
-async def test_a_worker_that_does_not_answer_in_time_is_not_asked_again(workers: Workers) -> None:
+async def test_batch_after_a_timeout_is_not_sent_again(workers: Workers) -> None:
     waiting = rows(b"never")
     await tried(workers, timeout_s=0).send(waiting)
     assert statuses(waiting) == [500]
@@ -184,9 +184,7 @@ async def test_a_worker_that_does_not_answer_in_time_is_not_asked_again(workers:
     assert len(workers.batches) == 1
 
 
-async def test_a_deployment_that_comes_back_in_a_moment_is_waited_for_and_one_that_does_not_is_503(
-    workers: Workers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_absent_deployment_is_awaited_then_503(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_sender, "PAUSE_S", 0.001)
     waiting, workers.away = rows(b"a"), 3
     await tried(workers).send(waiting)

@@ -18,7 +18,7 @@ time.sleep(300)
 """
 
 
-def test_children_of_a_killed_parent_end_and_the_stand_in_with_them() -> None:
+def test_leftovers_program_ends_the_children_of_a_killed_raylet() -> None:
     parent = subprocess.Popen([sys.executable, "-c", RAYLET, leftovers.__file__])
     try:
         process = psutil.Process(parent.pid)
@@ -34,7 +34,7 @@ def test_children_of_a_killed_parent_end_and_the_stand_in_with_them() -> None:
     assert alive == []
 
 
-def test_a_raylet_that_is_not_the_parent_is_none_to_wait_for(
+def test_leftovers_program_waits_for_its_parent_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leftovers, "PATIENCE_S", 0.0)

@@ -25,7 +25,7 @@ def running(entry: RegisteredVersion, **config: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "DEPLOYING", "UNHEALTHY", "DEPLOY_FAILED"])
-def test_the_table_is_known_however_the_front_is(status: str) -> None:
+def test_recorded_registry_is_read_in_any_status(status: str) -> None:
     table = ModelRegistry().put(entry("1.0")).put(entry("1.1")).with_default("digits", "1.1")
     assert recorded_registry(front(table, status)) == table
     assert recorded_secret(front(table, status)) == "5ec2e7"
@@ -34,25 +34,25 @@ def test_the_table_is_known_however_the_front_is(status: str) -> None:
 @pytest.mark.parametrize(
     "found", [{}, {FRONTEND: {}}, {FRONTEND: {"deployments": {"Front": {"deployment_config": {}}}}}]
 )
-def test_nothing_is_registered_where_no_front_was_ever_given_a_table(found: dict[str, Any]) -> None:
+def test_recorded_registry_without_a_frontend_is_empty(found: dict[str, Any]) -> None:
     assert recorded_registry(found) == ModelRegistry()
     assert recorded_secret(found) is None
 
 
-def test_nothing_is_amiss_where_each_version_has_its_workers() -> None:
+def test_leftovers_are_none_where_versions_have_their_workers() -> None:
     fixed, following = entry("1.0", 2, 2), entry("1.1", 1, 3)
     scaling = {"min_replicas": 1, "max_replicas": 3}
     found = running(fixed) | running(following, num_replicas=None, autoscaling_config=scaling)
     assert find_leftovers(found, ModelRegistry().put(fixed).put(following)) == Leftovers((), ())
 
 
-def test_workers_of_a_version_that_is_not_registered_go_and_others_applications_stay() -> None:
+def test_leftovers_are_unregistered_versions_only() -> None:
     left = entry("1.1")
     found = running(entry("1.0")) | running(left) | {"default": {}, FRONTEND: {}}
     assert find_leftovers(found, ModelRegistry().put(entry("1.0"))) == Leftovers((left.registration.application,), ())
 
 
-def test_a_version_without_workers_keeps_no_application() -> None:
+def test_leftovers_include_a_version_scaled_to_zero() -> None:
     scaled_down = entry("1.0", 0, 0)
     assert find_leftovers(running(entry("1.0")), ModelRegistry().put(scaled_down)).unregistered == (
         scaled_down.registration.application,
@@ -60,5 +60,5 @@ def test_a_version_without_workers_keeps_no_application() -> None:
 
 
 @pytest.mark.parametrize("found", [{}, running(entry("1.0"), num_replicas=4)])
-def test_workers_that_are_missing_or_too_many_are_made_as_many_as_registered(found: dict[str, Any]) -> None:
+def test_leftovers_include_a_wrong_number_of_workers(found: dict[str, Any]) -> None:
     assert find_leftovers(found, ModelRegistry().put(entry("1.0"))) == Leftovers((), (entry("1.0"),))

@@ -22,7 +22,7 @@ def written(*overrides: str, table: ModelRegistry = TABLE) -> str:
     return serve_config_text(table, settings, settings.engine)
 
 
-def test_each_version_is_an_application_behind_one_front() -> None:
+def test_serve_config_has_an_application_for_each_version() -> None:
     config = yaml.safe_load(written())
     front, worker = config["applications"]
     assert (front["name"], front["route_prefix"]) == ("marina", "/")
@@ -32,14 +32,14 @@ def test_each_version_is_an_application_behind_one_front() -> None:
     assert worker["deployments"] == [{"name": "Worker", "num_replicas": 3}]
 
 
-def test_the_builders_that_it_names_are_there() -> None:
+def test_serve_config_names_existing_builders() -> None:
     for application in yaml.safe_load(written())["applications"]:
         module, _, function = application["import_path"].partition(":")
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-def test_another_number_of_workers_changes_no_argument_so_that_serve_keeps_those_that_run() -> None:
+def test_serve_config_number_of_workers_is_no_argument() -> None:
     one, four = (
         yaml.safe_load(written(table=TABLE.put(RegisteredVersion(MADE, n, n))))["applications"][1] for n in (1, 4)
     )
@@ -47,7 +47,7 @@ def test_another_number_of_workers_changes_no_argument_so_that_serve_keeps_those
     assert one == four
 
 
-def test_settings_decide_where_requests_come_in_and_what_a_worker_gets() -> None:
+def test_serve_config_follows_the_settings() -> None:
     words = ("engine.host=0.0.0.0", "engine.inference_port=7007", "engine.proxies=every", "engine.worker_cpus=2")
     config = yaml.safe_load(written(*words))
     assert (config["proxy_location"], config["http_options"]["host"]) == ("EveryNode", "0.0.0.0")
@@ -56,19 +56,19 @@ def test_settings_decide_where_requests_come_in_and_what_a_worker_gets() -> None
     assert config["applications"][1]["args"]["cpus"] == 2
 
 
-def test_without_proxies_the_front_itself_listens() -> None:
+def test_serve_config_without_proxies_has_an_address() -> None:
     config = yaml.safe_load(written("engine.proxies=none", "engine.inference_port=7007"))
     assert config["proxy_location"] == "Disabled"
     assert config["applications"][0]["args"]["address"] == {"host": "127.0.0.1", "port": 7007}
 
 
-def test_nothing_secret_stands_in_it_but_where_the_secret_is(tmp_path: Path) -> None:
+def test_serve_config_contains_no_secret(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("5e" * 32)
     config = written(f"engine.key_file={tmp_path / 'key_file.json'}")
     assert yaml.safe_load(config)["applications"][0]["args"]["secret_file"] == os.fspath(tmp_path / "secret")
     assert "5e5e" not in config
 
 
-def test_the_same_table_gives_the_same_text() -> None:
+def test_serve_config_text_is_reproducible() -> None:
     assert written() == written()
     assert "&id" not in written()
