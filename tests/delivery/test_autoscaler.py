@@ -32,41 +32,41 @@ def seen(scaler: WorkerScaler, load: ModelLoad, workers: int, seconds: range) ->
     return [scaler.wanted(float(now), load, workers, batch_size=4) for now in seconds]
 
 
-def test_a_wait_that_lasts_adds_one_worker() -> None:
+def test_scaler_lasting_wait_adds_a_worker() -> None:
     assert seen(scaler(), BUSY, 2, range(7)) == [2, 2, 2, 2, 2, 3, 3]
 
 
-def test_refused_requests_count_as_a_wait() -> None:
+def test_scaler_refused_requests_count_as_wait() -> None:
     assert seen(scaler(), ModelLoad(0, 8, 3), 1, range(6))[-1] == 2
 
 
-def test_a_burst_that_is_over_changes_nothing() -> None:
+def test_scaler_short_burst_changes_nothing() -> None:
     one = scaler()
     assert seen(one, BUSY, 2, range(4)) == [2] * 4
     assert seen(one, BETWEEN, 2, range(4, 6)) == [2] * 2
     assert seen(one, BUSY, 2, range(6, 11)) == [2] * 5
 
 
-def test_calm_that_lasts_takes_one_worker() -> None:
+def test_scaler_lasting_calm_removes_a_worker() -> None:
     assert seen(scaler(), CALM, 3, range(61)) == [3] * 60 + [2]
 
 
-def test_between_the_two_nothing_changes_however_long_it_lasts() -> None:
+def test_scaler_between_thresholds_changes_nothing() -> None:
     assert set(seen(scaler(), BETWEEN, 2, range(500))) == {2}
 
 
-def test_workers_that_are_at_work_stay_though_nobody_waits() -> None:
+def test_scaler_busy_workers_stay() -> None:
     assert set(seen(scaler(), ModelLoad(0, 3.0, 0), 2, range(500))) == {2}
 
 
-def test_the_limits_hold() -> None:
+def test_scaler_keeps_its_limits() -> None:
     assert set(seen(scaler(1, 2), BUSY, 2, range(100))) == {2}
     assert set(seen(scaler(2, 4), CALM, 2, range(500))) == {2}
     assert seen(scaler(2, 4), CALM, 1, range(1)) == [2]
     assert seen(scaler(1, 2), BUSY, 4, range(1)) == [3]
 
 
-def test_after_a_change_it_looks_anew() -> None:
+def test_scaler_reset_begins_again() -> None:
     one = scaler()
     assert seen(one, BUSY, 1, range(6))[-1] == 2
     one.reset()
@@ -91,7 +91,7 @@ marina_gateway_shed_total{{model="digits"}} {refused}
     )
 
 
-def test_the_gateways_counters_become_a_load() -> None:
+def test_model_load_from_the_gateways_counters() -> None:
     found = ModelTotals.of(parse(counted(10, 0.5, 3, 2)).counters, "digits")
     assert found == ModelTotals(0.5, 10, 3, 2)
     assert ModelLoad.between(ModelTotals(), found, seconds=2) == ModelLoad(50.0, 1.5, 2)
@@ -139,7 +139,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         yield Stage(server, monkeypatch)
 
 
-def test_an_idle_model_loses_workers_and_a_loaded_one_keeps_them(stage: Stage) -> None:
+def test_loop_idle_model_loses_workers(stage: Stage) -> None:
     stage.load(100, outstanding=20)
     assert stage.workers == 4
     stage.load(62, outstanding=0)
@@ -153,7 +153,7 @@ def test_an_idle_model_loses_workers_and_a_loaded_one_keeps_them(stage: Stage) -
      ("text", "<html>\n"), ("text", figures({})), ("text", figures({"cartpole": "1.0"})),
      ("text", counted(float("nan"), 0, 0))],
 )  # fmt: skip
-def test_a_model_that_nobody_sees_keeps_its_workers(
+def test_loop_unreadable_figures_freeze_the_model(
     stage: Stage, caplog: pytest.LogCaptureFixture, field: str, value: object
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -172,7 +172,7 @@ def test_a_model_that_nobody_sees_keeps_its_workers(
     assert stage.workers == 4
 
 
-def test_calm_before_a_gap_counts_for_nothing_after_it(stage: Stage) -> None:
+def test_loop_calm_before_a_gap_does_not_count(stage: Stage) -> None:
     stage.load(50, outstanding=0)
     stage.server.status = 503
     stage.turn(5)
@@ -183,13 +183,13 @@ def test_calm_before_a_gap_counts_for_nothing_after_it(stage: Stage) -> None:
     assert stage.workers == 3
 
 
-def test_a_gateway_that_was_restarted_is_looked_at_anew(stage: Stage) -> None:
+def test_loop_restarted_gateway_begins_again(stage: Stage) -> None:
     stage.load(50, outstanding=0)
     stage.load(50, outstanding=0, started=2)
     assert stage.workers == 4
 
 
-def test_what_the_scaler_shows_can_be_scraped_and_a_taken_port_is_one_line() -> None:
+def test_frozen_gauge_is_served_and_a_taken_port_is_one_line() -> None:
     port = free_port()
     frozen_gauge(port).labels("digits").set(1)
     assert (
@@ -207,10 +207,10 @@ def test_what_the_scaler_shows_can_be_scraped_and_a_taken_port_is_one_line() -> 
         ("scaling.models={digits: {min_workers: 0, max_workers: 2}}", "greater than or equal to 1"),
     ],
 )
-def test_limits_that_make_no_sense_are_refused(override: str, words: str) -> None:
+def test_scaling_settings_contradictions_are_refused(override: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load([override])
 
 
-def test_nothing_is_scaled_by_default() -> None:
+def test_scaling_settings_default_scales_nothing() -> None:
     assert load().scaling.models == {}

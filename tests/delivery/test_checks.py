@@ -73,7 +73,7 @@ def vanish(folder: Path) -> None:
         (vanish, "is missing"),
     ],
 )
-def test_a_copy_that_differs_is_refused_with_the_file(
+def test_compare_copy_difference_names_the_file(
     scene: Scene, unpacked: tuple[Path, Archive], change: Callable[[Path], None], words: str
 ) -> None:
     folder, archive = unpacked
@@ -102,7 +102,7 @@ def assert_only_checked_code_ran(scene: Scene) -> None:
     assert scene.litter() == []
 
 
-def test_an_archive_that_is_swapped_before_the_fetch_runs_on_no_path(scene: Scene) -> None:
+def test_swapped_archive_runs_in_no_operation(scene: Scene) -> None:
     attack(scene, "engine")
     with pytest.raises(RolloutError, match=rf"toy 1\.0 was not rolled out: {REFUSED}.*no version serves"):
         scene.upload(0)
@@ -120,7 +120,7 @@ def test_an_archive_that_is_swapped_before_the_fetch_runs_on_no_path(scene: Scen
     assert_only_checked_code_ran(scene)
 
 
-def test_a_restore_does_not_run_what_was_swapped(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_restore_swapped_archive_is_refused(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     scene.upload(0)
     scene.hosts["engine"].forget()
     attack(scene, "engine")
@@ -129,7 +129,7 @@ def test_a_restore_does_not_run_what_was_swapped(scene: Scene, caplog: pytest.Lo
     assert_only_checked_code_ran(scene)
 
 
-def test_an_archive_that_changes_between_two_hosts_is_taken_back_on_both(two_hosts: Scene) -> None:
+def test_roll_out_swapped_on_one_host_is_undone_on_both(two_hosts: Scene) -> None:
     two_hosts.upload(0)
     attack(two_hosts, "b")
     with pytest.raises(RolloutError, match=rf"b: {REFUSED}.*a: 1\.0, b: 1\.0"):
@@ -138,9 +138,7 @@ def test_an_archive_that_changes_between_two_hosts_is_taken_back_on_both(two_hos
     assert_only_checked_code_ran(two_hosts)
 
 
-def test_a_host_that_comes_back_does_not_run_what_was_swapped(
-    two_hosts: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_restore_of_one_host_swapped_archive_is_refused(two_hosts: Scene, caplog: pytest.LogCaptureFixture) -> None:
     two_hosts.upload(0)
     two_hosts.hosts["b"].forget()
     attack(two_hosts, "b")
@@ -156,9 +154,7 @@ def hide(scene: Scene, name: str, place: str | None) -> None:
 
 
 @pytest.mark.parametrize("place", [None, "/nowhere/models"])
-def test_a_copy_that_cannot_be_read_is_refused_where_signatures_are_required(
-    any_scene: Scene, place: str | None
-) -> None:
+def test_unreadable_copy_with_required_signatures_is_refused(any_scene: Scene, place: str | None) -> None:
     signing = any_scene.sign()
     any_scene.upload(0)
     any_scene.upload(1)
@@ -179,7 +175,7 @@ def test_a_copy_that_cannot_be_read_is_refused_where_signatures_are_required(
     remove("toy", any_scene.settings(signing=signing))
 
 
-def test_a_copy_that_cannot_be_read_is_told_where_signatures_are_not_required(
+def test_unreadable_copy_without_required_signatures_is_a_warning(
     any_scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in any_scene.hosts:
@@ -189,14 +185,14 @@ def test_a_copy_that_cannot_be_read_is_told_where_signatures_are_not_required(
     assert len(told) == len(any_scene.hosts)
 
 
-def test_a_copy_that_was_compared_is_told(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_compare_copy_equal_is_logged(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         scene.upload(0)
     files = len(open_archive(scene.store / "toy-1.0.mar").files)
     assert f"the engine's copy of toy 1.0 has the {files} files of the checked archive" in caplog.messages
 
 
-def test_a_folder_of_another_engine_is_noticed(scene: Scene, tmp_path: Path) -> None:
+def test_unpacked_folder_of_another_engine_is_refused(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "others").mkdir()
     host = scene.hosts["engine"]
     signing = scene.sign()
@@ -206,14 +202,14 @@ def test_a_folder_of_another_engine_is_noticed(scene: Scene, tmp_path: Path) -> 
     assert scene.upload(0).version == "1.1"
 
 
-def test_every_registration_of_delivery_is_the_one_that_compares() -> None:
+def test_register_is_called_only_by_the_steps() -> None:
     root = Path(__file__).resolve().parents[2]
     found = [path for path in (root / "delivery").rglob("*.py") if "engine.register(" in path.read_text()]
     assert [path.name for path in found] == ["steps.py"]
     assert found[0].read_text().count("engine.register(") == 1
 
 
-def test_workers_start_after_the_comparison_only(scene: Scene) -> None:
+def test_workers_start_only_after_the_comparison(scene: Scene) -> None:
     scene.upload(0)
     host = scene.hosts["engine"]
     found = host.default("toy")

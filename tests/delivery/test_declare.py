@@ -42,7 +42,7 @@ def published(words: list[str], capsys: pytest.CaptureFixture[str], *more: str) 
     return capsys.readouterr().out.split()[0]
 
 
-def test_what_is_published_has_a_version_of_its_own(
+def test_publish_command_assigns_a_version(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert [published(words, capsys) for _ in range(2)] == ["digits-1.0"] * 2
@@ -54,14 +54,12 @@ def test_what_is_published_has_a_version_of_its_own(
     ]  # fmt: skip
 
 
-def test_without_an_archive_the_way_to_one_is_told(words: list[str], tmp_path: Path) -> None:
+def test_publish_command_without_archive_names_the_remedy(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "built" / "digits.mar").unlink()
     assert main(["publish", "served_model=digits", *words]) == 1
 
 
-def test_the_first_version_answers_and_each_is_the_very_archive_of_the_store(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_declare_first_version_answers(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     published(words, capsys)
     build(tmp_path, b"other weights")
     published(words, capsys)
@@ -80,9 +78,7 @@ def test_the_first_version_answers_and_each_is_the_very_archive_of_the_store(
         assert worker["deployments"] == [{"name": "Worker", "num_replicas": params.initial_workers}]
 
 
-def test_what_is_printed_says_how_it_was_made_and_is_the_same_each_time(
-    words: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_declare_command_prints_its_own_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     published(words, capsys)
     told = []
     for _ in range(2):
@@ -95,12 +91,12 @@ def test_what_is_printed_says_how_it_was_made_and_is_the_same_each_time(
     assert declare(shlex.split(comment)[5:6], shlex.split(comment)[6:]) == config
 
 
-def test_no_models_are_a_declaration_too(words: list[str]) -> None:
+def test_declare_no_models(words: list[str]) -> None:
     [front] = yaml.safe_load(declare([], words))["applications"]
     assert front["deployments"][0]["user_config"] == {"table": {"entries": [], "defaults": {}}}
 
 
-def test_what_cannot_be_declared_is_told_with_the_way_out(words: list[str]) -> None:
+def test_declare_errors_name_the_remedy(words: list[str]) -> None:
     with pytest.raises(StoreError, match=r"digits-1\.0\.mar is not in the store; .* publish served_model=digits"):
         declare(["digits-1.0"], words)
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
@@ -113,7 +109,7 @@ def test_what_cannot_be_declared_is_told_with_the_way_out(words: list[str]) -> N
         declare([], ["engine=ray", "store=s3"])
 
 
-def test_an_archive_under_another_name_is_not_declared(
+def test_declare_archive_under_another_name_is_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published(words, capsys)

@@ -14,7 +14,7 @@ SERVED = DeployedVersion("1.1", "digits-1.1.mar", batch_size=8, max_batch_delay=
 ENTRY = JournalEntry("digits", Step.GOLDEN, SERVED, "1.0", (SERVED,), published=True)
 
 
-def test_what_was_written_is_read_again_and_closed_for_good(tmp_path: Path) -> None:
+def test_journal_write_read_close(tmp_path: Path) -> None:
     journal = Journal(tmp_path, "digits")
     assert journal.read() is None
     journal.write(ENTRY)
@@ -28,13 +28,13 @@ def test_what_was_written_is_read_again_and_closed_for_good(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model": "digits", "step": "nothing"}'])
-def test_a_damaged_journal_is_named(tmp_path: Path, content: str) -> None:
+def test_journal_damaged_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "digits.json").write_text(content)
     with pytest.raises(StoreError, match=r"digits\.json is damaged; delete it"):
         Journal(tmp_path, "digits").read()
 
 
-def test_a_second_rollout_of_a_model_waits_and_one_of_another_does_not(tmp_path: Path) -> None:
+def test_rollout_lock_second_rollout_of_a_model_waits(tmp_path: Path) -> None:
     settings = load([f"paths.state={tmp_path}"])
     order: list[str] = []
 

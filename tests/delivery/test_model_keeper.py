@@ -15,9 +15,7 @@ SERVED = DeployedVersion("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_what_cannot_be_restored_is_told_once_and_waited_for(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bool
-) -> None:
+def test_keeper_problem_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nobody = probe.getsockname()[1]
     settings = load([f"paths.state={tmp_path}", f"engine.management_port={nobody}"], config=ROOT / "config")

@@ -26,7 +26,7 @@ def archives(*numbers: int) -> set[str]:
     return {f"toy-1.{number}.mar" for number in numbers}
 
 
-def test_ten_uploads_of_one_archive_are_ten_numbers_and_the_last_can_be_gone_back_to(any_scene: Scene) -> None:
+def test_roll_out_ten_times_numbers_each_and_rolls_back_to_the_last(any_scene: Scene) -> None:
     assert [any_scene.upload(delay).version for delay in range(10)] == numbered(*range(10))
     assert any_scene.history() == numbered(9, 8, 7, 6)
     assert any_scene.stored() == archives(9, 8, 7, 6)
@@ -40,7 +40,7 @@ def test_ten_uploads_of_one_archive_are_ten_numbers_and_the_last_can_be_gone_bac
     assert any_scene.litter() == []
 
 
-def test_ten_rollbacks_keep_as_many_former_versions_as_before(any_scene: Scene) -> None:
+def test_roll_back_ten_times_keeps_the_number_of_predecessors(any_scene: Scene) -> None:
     for delay in range(KEPT + 1):
         any_scene.upload(delay)
     seen = [roll_back("toy", any_scene.settings()).version for _ in range(10)]
@@ -49,13 +49,13 @@ def test_ten_rollbacks_keep_as_many_former_versions_as_before(any_scene: Scene) 
     assert any_scene.stored() == archives(0, 1, 2, 3)
 
 
-def test_with_two_versions_rollbacks_change_between_them(scene: Scene) -> None:
+def test_roll_back_two_versions_alternate(scene: Scene) -> None:
     scene.upload(0)
     scene.upload(1)
     assert [roll_back("toy", scene.settings()).version for _ in range(4)] == numbered(0, 1, 0, 1)
 
 
-def test_an_upload_after_a_rollback_has_a_new_number_and_goes_back_to_what_served(any_scene: Scene) -> None:
+def test_roll_out_after_rollback_gets_a_new_number(any_scene: Scene) -> None:
     for delay in (0, 1, 2, 1):
         any_scene.upload(delay)
     roll_back("toy", any_scene.settings())
@@ -63,18 +63,18 @@ def test_an_upload_after_a_rollback_has_a_new_number_and_goes_back_to_what_serve
     assert roll_back("toy", any_scene.settings()).version == "1.2"
 
 
-def test_an_upload_of_what_serves_with_its_settings_changes_nothing(any_scene: Scene) -> None:
+def test_roll_out_same_content_and_settings_changes_nothing(any_scene: Scene) -> None:
     any_scene.upload(1)
     again = any_scene.upload(1)
     assert (again.version, again.changed) == ("1.0", False)
     assert any_scene.stored() == archives(0)
 
 
-def test_an_upload_of_what_served_before_is_a_version_of_its_own(any_scene: Scene) -> None:
+def test_roll_out_former_content_gets_a_new_number(any_scene: Scene) -> None:
     assert [any_scene.upload(delay).version for delay in (1, 2, 1, 2)] == numbered(0, 1, 2, 3)
 
 
-def test_a_removed_model_leaves_no_archive_and_its_numbers_stay_given_out(any_scene: Scene) -> None:
+def test_remove_deletes_archives_and_keeps_numbers(any_scene: Scene) -> None:
     any_scene.upload(0)
     any_scene.upload(1)
     remove("toy", any_scene.settings())
@@ -82,7 +82,7 @@ def test_a_removed_model_leaves_no_archive_and_its_numbers_stay_given_out(any_sc
     assert any_scene.upload(0).version == "1.2"
 
 
-def test_a_restart_of_the_engine_brings_the_number_back_and_gives_it_to_nothing_else(any_scene: Scene) -> None:
+def test_restore_after_engine_restart_keeps_the_number(any_scene: Scene) -> None:
     any_scene.upload(0)
     for host in any_scene.hosts.values():
         host.forget()
@@ -90,7 +90,7 @@ def test_a_restart_of_the_engine_brings_the_number_back_and_gives_it_to_nothing_
     assert any_scene.upload(1).version == "1.1"
 
 
-def test_a_version_that_was_taken_back_keeps_its_number(any_scene: Scene) -> None:
+def test_roll_out_taken_back_keeps_its_number(any_scene: Scene) -> None:
     any_scene.upload(0)
     for host in any_scene.hosts.values():
         host.warm = lambda *_: False  # type: ignore[method-assign]
@@ -102,7 +102,7 @@ def test_a_version_that_was_taken_back_keeps_its_number(any_scene: Scene) -> Non
     assert any_scene.upload(1).version == "1.2"
 
 
-def test_a_lost_list_of_numbers_is_made_up_for_by_store_record_and_engine(scene: Scene) -> None:
+def test_roll_out_without_versions_file_asks_store_record_and_engine(scene: Scene) -> None:
     for delay in range(6):
         scene.upload(delay)
     (scene.state / "versions.json").unlink()
@@ -112,7 +112,7 @@ def test_a_lost_list_of_numbers_is_made_up_for_by_store_record_and_engine(scene:
     assert scene.upload(10).version == "1.7"
 
 
-def test_fewer_workers_are_a_number_of_its_own_that_no_rollback_goes_over(scene: Scene) -> None:
+def test_resize_fewer_workers_gets_a_number_that_rollback_skips(scene: Scene) -> None:
     scene.upload(0)
     scene.upload(1, request_params={"initial_workers": 2})
     resize("toy", 1, scene.settings())
@@ -121,7 +121,7 @@ def test_fewer_workers_are_a_number_of_its_own_that_no_rollback_goes_over(scene:
     assert scene.upload(5).version == "1.3"
 
 
-def test_publish_gives_the_same_content_its_number_again_and_other_content_the_next(scene: Scene) -> None:
+def test_publish_only_same_content_keeps_its_number(scene: Scene) -> None:
     places = {"archives": str(scene.built.parent)}
     settings = scene.settings(paths=places)
     shutil.copy(scene.built, scene.built.with_name("cartpole.mar"))
@@ -138,7 +138,7 @@ def changed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("act", [roll_back, lambda model, settings: restore(settings)])
-def test_an_archive_that_was_changed_in_the_store_does_not_serve_again(
+def test_restore_changed_archive_is_refused(
     scene: Scene, act: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.upload(0)
@@ -156,9 +156,7 @@ def test_an_archive_that_was_changed_in_the_store_does_not_serve_again(
     assert len(scene.hosts["engine"].ran) == ran
 
 
-def test_an_archive_that_changes_while_it_is_published_is_refused(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_roll_out_archive_changes_during_publish_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened_then_swapped(path: Path, policy: TrustPolicy) -> Archive:
         archive = open_trusted(path, policy)
         archive_at(scene.built, {**CONTENTS, "model.onnx": b"another"})

@@ -40,7 +40,7 @@ def packed_otherwise(path: Path, key: Path | None = None) -> Path:
     return path
 
 
-def test_the_published_file_is_the_kits_own_whatever_container_it_came_in(tmp_path: Path, store: FolderStore) -> None:
+def test_publish_rewrites_the_container(tmp_path: Path, store: FolderStore) -> None:
     settings = loaded(tmp_path)
     found = []
     for path in (packed_otherwise(tmp_path / "other.mar"), archive_at(tmp_path / "own.mar")):
@@ -49,7 +49,7 @@ def test_the_published_file_is_the_kits_own_whatever_container_it_came_in(tmp_pa
     assert found[0] == found[1] == archive_at(tmp_path / "again.mar").read_bytes()
 
 
-def test_what_is_put_by_the_command_is_written_anew_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_put_command_rewrites_the_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = packed_otherwise(tmp_path / "other.mar")
     assert main(["put", str(source), *words(tmp_path)]) == 0
     stored = (tmp_path / "store" / "toy.mar").read_bytes()
@@ -64,7 +64,7 @@ def test_what_is_put_by_the_command_is_written_anew_too(tmp_path: Path, capsys: 
     assert lying.read_bytes() == stored
 
 
-def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store: FolderStore) -> None:
+def test_publish_reads_the_checked_file(tmp_path: Path, store: FolderStore) -> None:
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     archive_at(archive.path, {**CONTENTS, "toy_handler.py": b"class Other: ...\n"})
@@ -73,7 +73,7 @@ def test_what_is_read_to_be_published_is_what_was_checked(tmp_path: Path, store:
     assert store.path("toy-1.0.mar") is None
 
 
-def test_the_copy_is_signed_as_required_and_gone_afterwards(tmp_path: Path) -> None:
+def test_stamped_copy_is_checked_and_removed(tmp_path: Path) -> None:
     private, public = generate_keys(tmp_path / "keys")
     settings = loaded(tmp_path, f"signing.public_key={public}", "signing.required=true")
     archive = open_trusted(packed_otherwise(tmp_path / "toy.mar", private), TrustPolicy.of(settings))
@@ -97,9 +97,7 @@ def older(path: Path) -> Path:
     return path
 
 
-def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothing(
-    tmp_path: Path, store: FolderStore
-) -> None:
+def test_same_content_unreadable_archive_is_different(tmp_path: Path, store: FolderStore) -> None:
     settings = loaded(tmp_path)
     archive = open_trusted(archive_at(tmp_path / "toy.mar"), TrustPolicy.of(settings))
     before = older(tmp_path / "store" / "toy-1.0.mar").read_bytes()
@@ -120,7 +118,7 @@ def test_what_an_earlier_version_published_keeps_its_number_and_stands_for_nothi
     ],
     ids=["name", "version", "long version", "threads"],
 )
-def test_names_and_numbers_that_are_none_end_the_command_in_one_line(
+def test_put_command_invalid_name_or_version_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], line: str
 ) -> None:
     manifest = json.loads(CONTENTS[MANIFEST])

@@ -61,7 +61,7 @@ def test_recover_killed_after_the_switch_is_finished(
     assert caplog.text.count("finish toy 1.1") == len(scene.hosts)
 
 
-def test_recover_killed_after_the_switch_and_archive_is_gone_does_not_block_the_next_upload(
+def test_recover_killed_after_the_switch_without_archive_is_undone(
     killed_after_its_switch: Scene,
 ) -> None:
     scene = killed_after_its_switch
@@ -85,7 +85,7 @@ def goes_away(host: HostInMemory, patch: pytest.MonkeyPatch, method: str) -> Non
     patch.setattr(host, method, last)
 
 
-def test_rollout_no_host_answers_any_longer_keeps_a_journal_and_is_undone_by_the_next(any_scene: Scene) -> None:
+def test_roll_out_all_hosts_go_away_keeps_a_journal(any_scene: Scene) -> None:
     any_scene.upload(0)
     with pytest.MonkeyPatch.context() as patch:
         for host in any_scene.hosts.values():
@@ -98,9 +98,7 @@ def test_rollout_no_host_answers_any_longer_keeps_a_journal_and_is_undone_by_the
     assert any_scene.stored() == {"toy-1.0.mar"}
 
 
-def test_rollout_one_of_two_hosts_goes_away_is_left_behind_and_brought_up_to_date(
-    two_hosts: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_roll_out_one_host_goes_away_is_left_behind(two_hosts: Scene, caplog: pytest.LogCaptureFixture) -> None:
     two_hosts.upload(0)
     with pytest.MonkeyPatch.context() as patch:
         goes_away(two_hosts.hosts["a"], patch, "set_default")
@@ -114,7 +112,7 @@ def test_rollout_one_of_two_hosts_goes_away_is_left_behind_and_brought_up_to_dat
     assert_serves(two_hosts, "1.0", "1.1")
 
 
-def test_recover_killed_between_two_switches_takes_the_version_back_and_allows_the_old_one(two_hosts: Scene) -> None:
+def test_recover_killed_between_two_switches_is_undone(two_hosts: Scene) -> None:
     two_hosts.upload(0)
     live = LiveVersions.of(two_hosts.settings(), "toy")
     with pytest.MonkeyPatch.context() as patch:
@@ -145,7 +143,7 @@ def test_recover_split_that_belongs_to_no_trial_is_removed(any_scene: Scene) -> 
     assert traffic.all() == {}
 
 
-def test_replace_version_is_watched_in_a_rollout_and_not_where_a_host_gets_it_back(two_hosts: Scene) -> None:
+def test_roll_out_is_watched_and_restore_is_not(two_hosts: Scene) -> None:
     watched = {"watch_s": 0.2}
     gateway = {"port": free_port()}
     two_hosts.upload(0)

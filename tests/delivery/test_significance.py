@@ -28,12 +28,12 @@ def counted(values: list[float]) -> dict[float, int]:
         ((1, 1, 0, 99), 0.01),
     ],
 )
-def test_the_exact_test_gives_the_known_chances(table: tuple[int, int, int, int], chance: float) -> None:
+def test_p_more_frequent_known_values(table: tuple[int, int, int, int], chance: float) -> None:
     assert p_more_frequent(*table) == pytest.approx(chance)
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_the_exact_test_agrees_with_scipy(seed: int) -> None:
+def test_p_more_frequent_agrees_with_scipy(seed: int) -> None:
     chance = random.Random(seed)
     total, other = chance.choice([5, 60, 2000, 30_000]), chance.choice([7, 300, 50_000])
     hits, other_hits = chance.randint(0, total // 3), chance.randint(0, other // 3)
@@ -41,18 +41,18 @@ def test_the_exact_test_agrees_with_scipy(seed: int) -> None:
     assert p_more_frequent(hits, total, other_hits, other) == pytest.approx(expected.pvalue, rel=1e-5, abs=1e-12)
 
 
-def test_wilsons_interval_gives_the_known_bounds() -> None:
+def test_share_interval_known_bounds() -> None:
     half = share_interval(5, 10, 0.025)
     assert (half.low, half.estimate, half.high) == pytest.approx((0.2366, 0.5, 0.7634), abs=1e-4)
     assert share_interval(0, 10, 0.025).high == pytest.approx(0.2775, abs=1e-4)
     assert share_interval(0, 0, 0.025) == Interval(0.0, 0.0, 1.0)
 
 
-def test_the_normal_quantile_is_the_one_of_the_tables() -> None:
+def test_z_value_known_value() -> None:
     assert z_value(0.025) == pytest.approx(1.959964, abs=1e-6)
 
 
-def test_a_quantile_needs_enough_answers_to_be_bounded() -> None:
+def test_quantile_interval_small_sample_is_none() -> None:
     assert quantile_interval({}, 0.95, 0.01) is None
     assert quantile_interval(counted([0.01] * 20), 0.95, 0.01) is None
     found = quantile_interval(counted([0.01] * 500), 0.95, 0.01)
@@ -61,7 +61,7 @@ def test_a_quantile_needs_enough_answers_to_be_bounded() -> None:
     assert found.estimate == pytest.approx(0.01, rel=0.3)
 
 
-def test_the_interval_of_the_ratio_holds_the_true_one_as_often_as_it_says() -> None:
+def test_ratio_interval_covers_the_true_ratio() -> None:
     chance, held, rounds = random.Random(5), 0, 300
     for _ in range(rounds):
         old = quantile_interval(counted([chance.lognormvariate(-4, 0.5) for _ in range(1500)]), 0.95, 0.05)
@@ -74,7 +74,7 @@ def test_the_interval_of_the_ratio_holds_the_true_one_as_often_as_it_says() -> N
     assert held / rounds > 0.9 - 3 * math.sqrt(0.09 / rounds)
 
 
-def test_a_quantile_beyond_the_last_bound_is_that_bound() -> None:
+def test_quantile_interval_beyond_the_last_bound() -> None:
     found = quantile_interval(counted([1e6] * 500), 0.95, 0.01)
     assert found is not None
     assert found.estimate == BOUNDS[-2]

@@ -63,15 +63,15 @@ GOOD = side({200: 3000})
         (NOTHING, ["requests"]),
     ],
 )
-def test_a_version_is_withdrawn_for_what_it_does_worse(new: VersionCounts, expected: list[str]) -> None:
+def test_judge_worse_version_fails_the_criterion(new: VersionCounts, expected: list[str]) -> None:
     assert wrongs(GOOD, new) == expected
 
 
-def test_errors_that_both_versions_give_alike_speak_against_neither() -> None:
+def test_judge_equal_errors_fail_neither() -> None:
     assert wrongs(side({200: 2700, 422: 200, 500: 100}), side({200: 270, 422: 20, 500: 10})) == []
 
 
-def test_before_the_end_only_clear_evidence_counts() -> None:
+def test_judge_before_the_end_needs_clear_evidence() -> None:
     few = side({200: 97, 500: 3})
     assert wrongs(side({200: 600, 500: 2}), few) != []
     assert wrongs(side({200: 600, 500: 2}), few, final=False) == []
@@ -88,12 +88,12 @@ def test_before_the_end_only_clear_evidence_counts() -> None:
         (CopyCounts(), ["disagreement"]),
     ],
 )
-def test_copies_that_are_answered_otherwise_speak_against_a_version(copies: CopyCounts, expected: list[str]) -> None:
+def test_judge_different_answers_to_copies(copies: CopyCounts, expected: list[str]) -> None:
     assert wrongs(GOOD, side({200: 300}), copies) == expected
     assert wrongs(GOOD, side({200: 300}), copies, live=False) == expected
 
 
-def test_the_table_shows_both_versions_and_the_numbers_behind_each_verdict() -> None:
+def test_table_shows_both_versions_and_each_statistic() -> None:
     evidence = Evidence(GOOD, side({200: 290, 503: 10}), CopyCounts(same=500, dropped=3, largest=0.25), 10, True)
     lines = table(judge(evidence, SETTINGS.canary, SETTINGS.shadow, final=True), evidence)
     assert lines[0].split() == ["old", "new", "test", "verdict"]
@@ -135,7 +135,7 @@ def looked(server: FiguresServer, *texts: str) -> TrialFigures:
     return counted
 
 
-def test_only_what_came_since_the_trial_began_is_counted(server: FiguresServer) -> None:
+def test_trial_figures_count_since_the_first_look(server: FiguresServer) -> None:
     assert looked(server, text((100, 50))).version("1.1", "live").requests == 0
     counted = looked(server, text((100, 50)), text((100, 50), (7, 2)))
     found = counted.version("1.1", "live")
@@ -148,7 +148,7 @@ def test_only_what_came_since_the_trial_began_is_counted(server: FiguresServer) 
     assert counted.fallbacks("1.1") == 1
 
 
-def test_a_gateway_that_is_started_anew_begins_at_nothing(server: FiguresServer) -> None:
+def test_trial_figures_restarted_gateway_counts_from_zero(server: FiguresServer) -> None:
     counted = looked(server, text((100, 50)), text((110, 50)), text((5, 1)), text((6, 1)))
     assert (counted.version("1.1", "live").requests, counted.version("1.1", "live").failed) == (17, 1)
 
@@ -199,9 +199,7 @@ each_kind = pytest.mark.parametrize(
 
 
 @each_kind
-def test_a_trial_that_can_be_read_to_its_end_promotes(
-    server: FiguresServer, tmp_path: Path, kind: tuple[str, ...]
-) -> None:
+def test_run_trial_readable_to_its_end_passes(server: FiguresServer, tmp_path: Path, kind: tuple[str, ...]) -> None:
     server.text = good(0)
     assert tried(server, tmp_path, lambda: setattr(server, "text", good(50)), *kind)["failed_because"] is None
 
@@ -211,7 +209,7 @@ def test_a_trial_that_can_be_read_to_its_end_promotes(
     ("field", "value", "words"),
     [("status", 401, "answers 401"), ("trouble", HUNG_UP, "does not answer"), ("text", "x\n", "not with metrics")],
 )
-def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
+def test_run_trial_figures_lost_raise(
     server: FiguresServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,14 +232,14 @@ def test_a_trial_that_can_no_longer_be_read_promotes_nothing(
         tried(server, tmp_path, then, *kind)
 
 
-def test_a_trial_without_a_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
+def test_run_trial_without_gateway_does_not_begin(server: FiguresServer, tmp_path: Path) -> None:
     settings = server.settings(f"gateway.port={free_port()}", f"paths.state={tmp_path}", "canary.weight=0.5")
     with pytest.raises(MetricsError, match="connection refused"):
         run_trial(cast(EngineClient, Engine(lambda: None)), TrafficFile.of(settings), settings, ENTRY)
     assert TrafficFile.of(settings).all() == {}
 
 
-def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:
+def test_traffic_file_holds_several_models(tmp_path: Path) -> None:
     splits = TrafficFile(tmp_path / "traffic.json")
     assert not splits.clear("digits")
     assert list(tmp_path.iterdir()) == []
@@ -255,7 +253,7 @@ def test_splits_of_several_models_stand_in_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2, "models": {}}', '{"models": {"a": {}}}'])
-def test_a_damaged_file_is_written_anew(tmp_path: Path, content: str) -> None:
+def test_traffic_file_damaged_is_replaced(tmp_path: Path, content: str) -> None:
     (tmp_path / "traffic.json").write_text(content)
     splits = TrafficFile(tmp_path / "traffic.json")
     assert splits.all() == {}
@@ -263,7 +261,7 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path, content: str) -> None:
     assert splits.all() == {"digits": SPLIT}
 
 
-def test_a_trial_is_said_in_words_before_it_begins() -> None:
+def test_trial_plan_describes_canary_and_shadow() -> None:
     [canary] = trial_plan(load(["canary.weight=0.1", "canary.sticky_header=x-user"]), "1.0", "1.1")
     assert canary == "have 1.1 answer 0.1 of the requests for 10 min, the same clients by x-user"
     words = trial_plan(load(["shadow.share=0.5", "shadow.only=true", "shadow.minutes=2"]), "1.0", "1.1")

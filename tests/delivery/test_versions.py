@@ -27,7 +27,7 @@ SERVED = DeployedVersion("1.3", "digits-1.3.mar", batch_size=4, max_batch_delay=
         ("1.0", {"2.0"}, "1.0"),
     ],
 )
-def test_next_version_is_higher_than_all_of_its_line(wanted: str, taken: set[str], expected: str) -> None:
+def test_next_version_is_higher_than_its_series(wanted: str, taken: set[str], expected: str) -> None:
     assert next_version(wanted, taken) == expected
 
 
@@ -42,7 +42,7 @@ def store(settings: Settings) -> FolderStore:
     return FolderStore(Path(settings.store.folder))
 
 
-def test_versions_that_were_published_stay_given_out_for_each_model_alone(settings: Settings) -> None:
+def test_published_versions_are_kept_by_model(settings: Settings) -> None:
     versions = PublishedVersions.of(settings)
     assert versions.get("digits") == {}
     versions.put("digits", "1.0", "aa")
@@ -53,9 +53,7 @@ def test_versions_that_were_published_stay_given_out_for_each_model_alone(settin
     assert [file.name for file in Path(settings.paths.state).iterdir()] == ["versions.json"]
 
 
-def test_used_counts_engine_store_record_and_what_was_published(
-    settings: Settings, store: FolderStore, tmp_path: Path
-) -> None:
+def test_used_versions_of_engine_store_record_and_file(settings: Settings, store: FolderStore, tmp_path: Path) -> None:
     (tmp_path / "built.mar").write_bytes(b"x")
     for name in ("digits-1.1.mar", "digits.mar", "digits_more-1.9.mar"):
         store.put(tmp_path / "built.mar", name)
@@ -66,7 +64,7 @@ def test_used_counts_engine_store_record_and_what_was_published(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"digits": []}', '{"digits": {"1.0": "a"'])
-def test_versions_that_are_damaged_are_named_with_the_way_out(settings: Settings, content: str) -> None:
+def test_published_versions_damaged_file_is_named(settings: Settings, content: str) -> None:
     path = Path(settings.paths.state) / "versions.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)

@@ -57,26 +57,24 @@ def follow(watched: TrafficWatch, engine: Engine) -> AnswerCounts:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_watch_figures_that_cannot_be_read_let_no_rollout_begin(server: FiguresServer, status: int) -> None:
+def test_watch_unreadable_figures_raise_at_begin(server: FiguresServer, status: int) -> None:
     server.status = status
     with pytest.raises(MetricsError, match=rf"answers {status}.*; rollout\.watch_s=0 rolls out without a watch"):
         begun(server)
 
 
-def test_watch_without_a_gateway_no_rollout_begins(server: FiguresServer) -> None:
+def test_watch_no_gateway_raises_at_begin(server: FiguresServer) -> None:
     with pytest.raises(MetricsError, match=r"does not answer \(connection refused\)"):
         begun(server, f"gateway.port={free_port()}")
 
 
-def test_watch_gateway_that_does_not_know_the_model_lets_no_rollout_begin(server: FiguresServer) -> None:
+def test_watch_gateway_without_the_model_raises_at_begin(server: FiguresServer) -> None:
     server.text = figures({"cartpole": "1.0"})
     with pytest.raises(MetricsError, match="names no model digits"):
         begun(server)
 
 
-def test_watch_idle_gateway_that_looks_at_its_engine_only_now_is_waited_for(
-    server: FiguresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_idle_gateway_is_waited_for(server: FiguresServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "KNOWN_S", 60)
     monkeypatch.setattr(time, "sleep", lambda _: setattr(server, "text", calls(100)))
     server.text = figures({})
@@ -84,7 +82,7 @@ def test_watch_idle_gateway_that_looks_at_its_engine_only_now_is_waited_for(
     assert len(server.asked) == 2
 
 
-def test_watch_begins_again_before_the_switch_and_bears_a_gateway_that_is_starting(
+def test_watch_second_begin_waits_for_a_starting_gateway(
     server: FiguresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "KNOWN_S", 60)
@@ -97,28 +95,28 @@ def test_watch_begins_again_before_the_switch_and_bears_a_gateway_that_is_starti
         found.begin()
 
 
-def test_watch_counts_what_came_since_it_began(server: FiguresServer) -> None:
+def test_watch_counts_answers_since_begin(server: FiguresServer) -> None:
     assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(130, 2)))) == AnswerCounts(32, 2)
 
 
-def test_watch_too_many_failed_answers_take_the_version_back(server: FiguresServer) -> None:
+def test_watch_too_many_failed_answers_raise(server: FiguresServer) -> None:
     with pytest.raises(RolloutError, match="5 of its first 10 answers failed"):
         follow(begun(server), Engine(lambda: setattr(server, "text", calls(105, 5))))
 
 
-def test_watch_share_that_failed_before_the_switch_too_is_borne(server: FiguresServer) -> None:
+def test_watch_earlier_share_of_failures_is_tolerated(server: FiguresServer) -> None:
     server.text = calls(50, 50)
     assert follow(begun(server), Engine(lambda: setattr(server, "text", calls(55, 55)))) == AnswerCounts(10, 5)
 
 
-def test_watch_of_one_host_counts_that_host_alone(server: FiguresServer) -> None:
+def test_watch_of_one_host_counts_only_that_host(server: FiguresServer) -> None:
     server.text = calls(100, node="a")
     found = begun(server, NODES, node="a")
     text = calls(107, 1, node="a") + 'marina_gateway_node_calls_total{node="b",model="digits",status="503"} 50\n'
     assert follow(found, Engine(lambda: setattr(server, "text", text))) == AnswerCounts(8, 1)
 
 
-def test_watch_that_saw_no_request_says_so(server: FiguresServer) -> None:
+def test_watch_without_requests_is_a_remark(server: FiguresServer) -> None:
     seen = follow(begun(server), Engine())
     assert seen == AnswerCounts(0, 0)
     assert "no request came" in str(seen)
@@ -132,7 +130,7 @@ def test_watch_that_saw_no_request_says_so(server: FiguresServer) -> None:
     )
 
 
-def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -> None:
+def test_watch_figures_lost_raise(server: FiguresServer) -> None:
     with pytest.raises(MetricsError, match="answers 401"):
         follow(begun(server), Engine(lambda: setattr(server, "status", 401)))
     server.status = 200
@@ -143,12 +141,12 @@ def test_watch_that_can_no_longer_look_ends_in_an_error(server: FiguresServer) -
         follow(begun(server), Engine(lambda: setattr(server, "text", calls(float("nan")))))
 
 
-def test_watch_gateway_that_was_restarted_meanwhile_is_watched_on(server: FiguresServer) -> None:
+def test_watch_restarted_gateway_goes_on(server: FiguresServer) -> None:
     steps = iter([("status", 503), ("text", calls(3, 1, started=2)), ("status", 200), ("text", calls(5, 2, started=2))])
     found = begun(server)
     assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == AnswerCounts(7, 2)
 
 
-def test_watch_lost_worker_takes_the_version_back(server: FiguresServer) -> None:
+def test_watch_lost_worker_raises(server: FiguresServer) -> None:
     with pytest.raises(RolloutError, match="0 of its 1 workers are left"):
         follow(begun(server), Engine(ready=0))
