@@ -20,9 +20,7 @@ from settings.schema import PolicyModel, VisionModel
 torch.set_num_threads(1)
 
 
-def test_a_policy_that_reaches_its_target_is_written_and_read_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trained_policy_is_written_and_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("demo.train_cartpole.ROUND", 4096)
     monkeypatch.setattr("demo.train_cartpole.TARGET", 60.0)
     path = tmp_path / "new" / "cartpole.zip"

@@ -29,7 +29,7 @@ def masked(policy_with: Load) -> Worker:
     return policy_with(action=action(**CATEGORICAL))
 
 
-def test_a_seed_gives_the_same_actions_again_whoever_is_in_the_batch(masked: Worker) -> None:
+def test_seed_gives_the_same_actions_in_any_batch(masked: Worker) -> None:
     asked = {"instances": [ROW] * 40, "deterministic": False, "seed": 7}
     first = masked.one(parsed(asked)).predictions
     other = parsed({"instances": [ROW] * 3, "deterministic": False, "seed": 8})

@@ -27,7 +27,7 @@ def test_every_request_of_a_batch_gets_its_own_answer(vision: Worker) -> None:
     assert [labels(answer.predictions) for answer in answers] == [["red"], ["green"], ["blue"]]
 
 
-def test_an_answer_names_model_and_version_and_is_compact_json(vision: Worker) -> None:
+def test_response_is_compact_json_with_model_and_version(vision: Worker) -> None:
     answer = vision.one(picture(RED))
     assert (answer.json["model"], answer.json["version"]) == ("colours", "1.0")
     assert "weights" not in answer.json
@@ -75,16 +75,14 @@ def test_one_bad_instance_refuses_its_request_and_is_named(vision: Worker) -> No
     assert labels(good.predictions) == ["green"]
 
 
-def test_more_instances_than_one_run_of_the_network_takes_keep_their_order(
-    policy: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_instances_of_several_runs_keep_their_order(policy: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handlers.model_handler.FORWARD_BYTES", 16 * 7)  # seven observations
     states = [[float(n % 2), 0.5, 0.0, 0.0] for n in range(100)]
     actions = [prediction["action"] for prediction in policy.one(parsed(states)).predictions]
     assert actions == [1 - n % 2 for n in range(100)]
 
 
-def test_a_network_that_fails_on_the_batch_still_answers_each_request(load: Load, tmp_path: Path) -> None:
+def test_failed_batch_is_answered_request_by_request(load: Load, tmp_path: Path) -> None:
     folder = archives.write(tmp_path, "vision_handler.py", archives.vision_card(), archives.vision_golden())
     example = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     archives.export(archives.ColourNetwork(), example, folder / "model.onnx", "logits", fixed=True)
@@ -94,7 +92,7 @@ def test_a_network_that_fails_on_the_batch_still_answers_each_request(load: Load
     assert failed.error == (500, "internal")
 
 
-def test_an_error_in_a_users_image_processing_costs_one_request(load: Load, tmp_path: Path) -> None:
+def test_error_in_image_processing_fails_one_request(load: Load, tmp_path: Path) -> None:
     folder = archives.vision(tmp_path)
     (folder / "careless_handler.py").write_text(CARELESS)
     red, green, blue = load(folder, "careless_handler.py").answer(picture(RED), picture(GREEN), picture(BLUE))
@@ -121,9 +119,7 @@ def test_an_answer_that_is_not_finite_costs_one_request(policy_with: Load) -> No
     assert bad.error == (500, "internal")
 
 
-def test_the_request_id_of_a_failed_item_is_logged_and_its_body_is_not(
-    policy: Worker, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failed_request_logs_its_id_and_no_body(policy: Worker, caplog: pytest.LogCaptureFixture) -> None:
     policy.one(parsed({"secret_field": 1}, X_Request_Id="r-17", traceparent=f"00-{'7' * 32}-{'1' * 16}-01"))
     [record] = [record for record in caplog.records if record.name.startswith("handlers")]
     told = {"request_id": "r-17", "trace_id": "7" * 32, "code": "invalid_fields", "status": 422}

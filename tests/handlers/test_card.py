@@ -102,13 +102,13 @@ def test_a_missing_card_is_named(tmp_path: Path) -> None:
         card.load(tmp_path / "model.json")
 
 
-def test_what_an_upload_stamped_holds_for_the_worker_and_is_shown(tmp_path: Path) -> None:
+def test_stamped_settings_reach_worker_and_description(tmp_path: Path) -> None:
     read = load(tmp_path, policy_card()).stamped({"modelVersion": "1.1", "threads": 3, "coalesce": 64})
     assert runtimes.threads(read) == 3
     assert read.document["request_params"] == {**policy_card()["request_params"], "threads": 3, "coalesce": 64}
 
 
 @pytest.mark.parametrize("threads", [0, -2, "4", None, 1.5, True])
-def test_a_stamp_that_makes_no_sense_is_as_if_there_were_none(tmp_path: Path, threads: object) -> None:
+def test_invalid_stamp_is_ignored(tmp_path: Path, threads: object) -> None:
     before = load(tmp_path, policy_card())
     assert before.stamped({"threads": threads}) == before

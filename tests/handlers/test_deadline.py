@@ -14,7 +14,7 @@ def in_ms(milliseconds: float) -> str:
     return str(int(time.time() * 1000 + milliseconds))
 
 
-def test_a_request_whose_deadline_passed_is_told_so_and_never_read(vision: Worker) -> None:
+def test_late_request_is_refused_unread(vision: Worker) -> None:
     late, good = vision.answer(picture(b"no picture", X_Deadline_At=in_ms(-1)), picture(RED, X_Deadline_At=in_ms(60e3)))
     assert late.error == (504, "deadline_passed")
     assert late.phrase == "Gateway Timeout"

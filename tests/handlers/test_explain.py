@@ -27,14 +27,14 @@ def explained(network: Callable[[torch.Tensor], torch.Tensor], targets: list[int
     return explain.attributions(runtime(network), INPUTS, ZERO, np.array(targets))
 
 
-def test_in_a_linear_network_each_input_gets_its_weight_times_its_value() -> None:
+def test_linear_network_attributes_weight_times_value() -> None:
     weights = torch.tensor([[1.0, -2.0, 0.5], [3.0, 0.0, 1.0]])
     assert explained(lambda x: x @ weights.T, [0, 1]) == pytest.approx(
         np.array([[1.0, -4.0, 1.5], [1.5, 0.0, 0.0]]), abs=1e-5
     )
 
 
-def test_shares_add_up_to_what_the_input_changed_in_the_target(linear: torch.nn.Module) -> None:
+def test_attributions_add_up_to_the_change_of_the_target(linear: torch.nn.Module) -> None:
     def network(values: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = torch.tanh(linear(values))
         return scores
@@ -69,7 +69,7 @@ def test_a_worker_without_captum_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     [(None, 2), ("cat", 0), (b"dog", 1), ("2", 2), (1, 1)],
     ids=["none", "text", "bytes", "digits", "int"],
 )
-def test_a_target_is_a_name_or_a_number_and_else_what_was_answered(wanted: object, chosen: int) -> None:
+def test_target_is_name_number_or_predicted_class(wanted: object, chosen: int) -> None:
     assert explain.target(wanted, ("cat", "dog", "bird"), 2) == chosen
 
 
@@ -93,7 +93,7 @@ class TestAWorker:
         card = archives.policy_card(artifact={"format": "torchscript", "file": "model.pt"})
         return load(archives.policy(tmp_path, card), "policy_handler.py")
 
-    def test_a_picture_is_explained_by_its_pixels_and_its_neighbour_predicted(self, colours: Worker) -> None:
+    def test_image_is_explained_beside_a_prediction(self, colours: Worker) -> None:
         red = archives.png((255, 0, 0))
         explained, predicted = colours.answer(picture(red, explain="True"), picture(red))
         (item,) = explained.json["explanations"]
@@ -109,7 +109,7 @@ class TestAWorker:
         assert item["label"] == "green"
         assert np.array(item["attributions"]).min() > 0
 
-    def test_an_action_is_explained_by_the_numbers_of_its_observation(self, steering: Worker) -> None:
+    def test_action_is_explained_by_its_observation(self, steering: Worker) -> None:
         answer = steering.one(parsed([0.1, 0.9, 0.0, 0.0], explain="True"))
         (item,) = answer.json["explanations"]
         assert item["action"] == steering.one(parsed([0.1, 0.9, 0.0, 0.0])).predictions[0]["action"]

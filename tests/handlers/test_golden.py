@@ -45,7 +45,7 @@ def test_answers_differ_at_a_named_place(expected: Any, actual: Any, path: str) 
     assert difference.path == path
 
 
-def test_the_worst_of_several_differences_is_told() -> None:
+def test_worst_returns_the_largest_difference() -> None:
     difference = golden.worst({"a": 0.1, "b": [0.5, 0.2]}, {"a": 0.2, "b": [0.0, 0.2]})
     assert str(difference) == "$.b[0] is 0.0 instead of 0.5, off by 0.5"
 
@@ -68,7 +68,7 @@ def test_the_worst_of_several_differences_is_told() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_answer_that_misses_is_told_in_one_line_whatever_it_is(body: bytes, words: str | None) -> None:
+def test_misses_describes_any_body_in_one_line(body: bytes, words: str | None) -> None:
     told = golden.misses([0.5], body, 0.1 + 1e-9)
     if words is None:
         assert told is None

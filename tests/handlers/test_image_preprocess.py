@@ -109,9 +109,7 @@ def test_a_crop_after_the_shorter_side_differs_at_few_values(size: Size, resize:
     ],
     ids=label,
 )
-def test_a_crop_at_a_simple_ratio_of_sizes_differs_at_one_value_in_ten(
-    size: Size, resize: int, crop: Size, name: str
-) -> None:
+def test_crop_at_simple_ratio_differs_at_one_value_in_ten(size: Size, resize: int, crop: Size, name: str) -> None:
     for pixels in (unrelated(*size), image(*size, 2)):
         off = differing(size, resize, crop, name, pixels)
         assert (off > 0).mean() <= 0.1

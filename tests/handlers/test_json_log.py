@@ -13,7 +13,7 @@ from handlers import json_log
 from handlers.json_log import JsonFormatter
 
 
-def test_requests_are_silent_and_metrics_and_warnings_are_not() -> None:
+def test_worker_logs_metrics_and_warnings_only() -> None:
     logging.getLogger().setLevel(logging.INFO)
     json_log.log_warnings_only()
     assert not logging.getLogger().isEnabledFor(logging.INFO)
@@ -37,7 +37,7 @@ def output(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     logging.captureWarnings(False)
 
 
-def test_a_line_is_json_with_the_model_and_what_is_told_of_the_request(output: io.StringIO) -> None:
+def test_log_line_is_json_with_model_and_request(output: io.StringIO) -> None:
     headers = {"X-Request-ID": "order-66", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "body": {"content-type": "x"}}
     try:
         raise ValueError('two\nlines and a "quote"')

@@ -21,7 +21,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def test_a_deferred_package_is_loaded_by_the_first_look_inside_and_not_by_imports(package: Path) -> None:
+def test_deferred_package_loads_at_its_first_use(package: Path) -> None:
     defer("heavy")
     heavy, again = importlib.import_module("heavy"), importlib.import_module("heavy")
     assert again is heavy
@@ -37,14 +37,14 @@ def test_a_submodule_loads_its_deferred_package_first(package: Path) -> None:
     assert (package / "ran").exists()
 
 
-def test_a_name_that_the_package_does_not_have_is_missing_once_it_is_loaded(package: Path) -> None:
+def test_deferred_package_without_the_name_raises_attribute_error(package: Path) -> None:
     defer("heavy")
     with pytest.raises(AttributeError, match="module 'heavy' has no attribute 'height'"):
         _ = importlib.import_module("heavy").height
     assert importlib.import_module("heavy").weight == 7
 
 
-def test_a_package_that_breaks_raises_its_own_error_and_can_be_tried_again(package: Path) -> None:
+def test_deferred_package_that_fails_can_be_imported_again(package: Path) -> None:
     defer("heavy")
     (package / "__init__.py").write_text("raise RuntimeError('no such GPU')\n")
     with pytest.raises(RuntimeError, match="no such GPU"):
@@ -53,7 +53,7 @@ def test_a_package_that_breaks_raises_its_own_error_and_can_be_tried_again(packa
 
 
 @pytest.mark.usefixtures("package")
-def test_what_is_loaded_already_or_not_installed_is_left_alone() -> None:
+def test_defer_ignores_loaded_and_missing_packages() -> None:
     heavy = importlib.import_module("heavy")
     defer("heavy")
     assert sys.modules["heavy"] is heavy

@@ -88,9 +88,7 @@ def test_parts_named_as_a_request_is_are_told_apart(name: str) -> None:
         (("instances",), {"instances": [0.5]}, "an observation must be an object of the parts instances"),
     ],
 )
-def test_what_is_neither_an_observation_nor_an_envelope_is_named(
-    keys: tuple[str, ...], payload: dict[str, Any], words: str
-) -> None:
+def test_wrong_observation_is_refused_by_name(keys: tuple[str, ...], payload: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidFields) as caught:
         observations.read(payload, seen(*keys))
     assert words in caught.value.detail
@@ -149,7 +147,7 @@ def observation(**changes: Any) -> dict[str, Any]:
     return archives.policy_card()["observation"] | changes  # type: ignore[no-any-return]  # a JSON document
 
 
-def test_values_out_of_range_are_clipped_where_the_card_says_so(policy_with: Load) -> None:
+def test_out_of_range_values_are_clipped_where_configured(policy_with: Load) -> None:
     box = {"type": "box", "shape": [2], "dtype": "float32", "low": [-1, -1], "high": [1, 1]}
     card = {"observation": observation(out_of_range="clip"), "action": {"space": box, "names": None}}
     worker = policy_with(archives.policy_golden([0.2, 0.4]), **card)
@@ -164,7 +162,7 @@ def test_a_policy_without_field_names_takes_arrays_only(policy_with: Load) -> No
     assert "observation[2] is 0.7" in worker.one(parsed([0, 0, 0.7, 0])).json["detail"]
 
 
-def test_an_integer_space_takes_whole_numbers_inside_its_type(policy_with: Load) -> None:
+def test_integer_space_accepts_whole_numbers_of_its_type(policy_with: Load) -> None:
     space = {"type": "box", "shape": [4], "dtype": "uint8", "low": 0, "high": None}
     golden = archives.policy_golden()
     golden["samples"][0]["body"] = "WzEsMiwwLDBd"  # [1,2,0,0]

@@ -25,7 +25,7 @@ def predicted(activation: str, values: Any, thresholds: tuple[float, ...], top_k
     return kind.predictions({"logits": values}, ClassSettings(LABELS, thresholds, top_k))
 
 
-def test_softmax_names_the_likeliest_class_and_sorts_the_others() -> None:
+def test_softmax_returns_likeliest_class_and_sorted_probabilities() -> None:
     [answer] = predicted("softmax", logits([0.0, np.log(2), np.log(5)]), (0.5,) * 3, None)
     assert answer == {"label": "c", "confidence": 0.625, "probabilities": {"c": 0.625, "b": 0.25, "a": 0.125}}
     assert list(answer["probabilities"]) == ["c", "b", "a"]
@@ -73,7 +73,7 @@ def test_probabilities_have_six_decimals() -> None:
     ],
     ids=["discrete", "discrete-with-start", "multi-discrete", "multi-binary", "box"],
 )
-def test_an_action_is_worded_by_its_space(space: Any, output: Any, actions: list[Any]) -> None:
+def test_action_has_the_form_of_its_space(space: Any, output: Any, actions: list[Any]) -> None:
     assert output.shape[1:] == network_output(space)[1]
     assert select_actions(output, space, Distribution("none"), {}) == actions
 
@@ -155,7 +155,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, tu
 
 
 @pytest.mark.parametrize(("card", "prediction", "tensors"), ANSWERS.values(), ids=ANSWERS.keys())
-def test_each_kind_of_answer_has_its_tensors(
+def test_every_output_kind_has_its_tensors(
     card: dict[str, Any], prediction: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...], list[Any]]]
 ) -> None:
     found = {each.name: (each.datatype, each.shape, each.read(prediction)) for each in outputs.tensors(card)}
@@ -187,7 +187,7 @@ def classified(label: str, sure: float) -> dict[str, object]:
         ([1], [1], False, 0.0),
     ],
 )
-def test_answers_differ_by_what_is_acted_upon(
+def test_responses_differ_by_the_fields_acted_on(
     old: list[object], new: list[object], differs: bool, change: float
 ) -> None:
     found = compare_responses(response(*old), response(*new), 0.001)
@@ -195,7 +195,7 @@ def test_answers_differ_by_what_is_acted_upon(
     assert found.change == pytest.approx(change)
 
 
-def test_what_is_no_answer_differs_from_all_but_itself() -> None:
+def test_response_without_predictions_differs_unless_equal() -> None:
     assert compare_responses(b"x", b"y", 0.1).differs
     assert not compare_responses(b"x", b"x", 0.1).differs
     assert compare_responses(b"[]", b"{}", 0.1).differs

@@ -55,7 +55,7 @@ def test_more_pixels_than_one_request_may_have_are_refused(name: str) -> None:
         request_limits.check(FOUR_PICTURES, OVER[name])
 
 
-def test_more_instances_than_one_request_may_have_are_refused_unread() -> None:
+def test_too_many_instances_are_refused_unread() -> None:
     with pytest.raises(TooLarge, match="5 instances, more than the 4"):
         request_limits.check(FOUR_PICTURES, {"instances": ["!"] * 5})
 
@@ -101,13 +101,13 @@ def test_a_part_that_is_named_instances_is_no_list_of_them() -> None:
 
 
 @pytest.mark.parametrize(("kind", "model"), [("vision", VisionModel), ("policy", PolicyModel)])
-def test_a_card_without_limits_has_those_that_the_settings_begin_with(kind: str, model: Any) -> None:
+def test_card_without_limits_has_the_settings_defaults(kind: str, model: Any) -> None:
     found, default = request_limits.of_card({"kind": kind}), model.model_fields["limits"].default
     assert (found.max_pixels, found.max_instances) == (default.max_pixels, default.max_instances)
 
 
 @pytest.mark.parametrize("card", [{}, {"kind": ["vision"]}, {"limits": "none"}, {"limits": {"max_pixels": "many"}}])
-def test_a_card_of_another_maker_has_the_limit_of_single_pictures(card: dict[str, Any]) -> None:
+def test_foreign_card_has_the_pixel_limit_alone(card: dict[str, Any]) -> None:
     found = request_limits.of_card(card)
     request_limits.check(found, {"instances": [0] * 100_000})
     with pytest.raises(TooLarge):
@@ -174,7 +174,7 @@ def test_decoding_ends_at_the_deadline(vision: Worker, slow_decoder: Clock) -> N
     assert slow_decoder.worked == 4
 
 
-def test_a_request_that_is_late_when_all_are_read_reaches_no_network(
+def test_request_late_after_reading_skips_the_network(
     vision: Worker, slow_decoder: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = vision.service._entry_point.__self__

@@ -20,7 +20,7 @@ from tests.handlers.conftest import Load
 from tests.handlers.worker import Worker, parsed, picture
 
 
-def test_a_worker_that_leaves_the_golden_answers_does_not_start(vision_with: Load) -> None:
+def test_worker_with_wrong_golden_answer_does_not_start(vision_with: Load) -> None:
     wrong = {**archives.RED, "confidence": 0.98}
     with pytest.raises(
         ValueError, match=r"golden answer 0 is not met: \$\[0\]\.confidence is 0\.999909 instead of 0\.98"
@@ -28,7 +28,7 @@ def test_a_worker_that_leaves_the_golden_answers_does_not_start(vision_with: Loa
         vision_with(archives.vision_golden(wrong))
 
 
-def test_a_worker_that_refuses_a_golden_request_does_not_start(policy_with: Load) -> None:
+def test_worker_that_refuses_a_golden_request_does_not_start(policy_with: Load) -> None:
     golden = archives.policy_golden()
     golden["samples"][0]["body"] = "WzFd"  # [1]
     with pytest.raises(ValueError, match="golden request 0 is refused: an observation has shape"):
@@ -40,7 +40,7 @@ def test_a_network_of_the_wrong_width_does_not_start(vision_with: Load) -> None:
         vision_with(labels=["red", "green", "blue", "grey"])
 
 
-def test_a_network_that_cannot_run_the_batch_size_does_not_start(load: Load, tmp_path: Path) -> None:
+def test_network_that_fails_at_batch_size_does_not_start(load: Load, tmp_path: Path) -> None:
     folder = archives.write(tmp_path, "vision_handler.py", archives.vision_card(), archives.vision_golden())
     example = torch.zeros(1, 4, 4, 3, dtype=torch.uint8)
     archives.export(archives.ColourNetwork(), example, folder / "model.onnx", "logits", fixed=True)
@@ -51,7 +51,7 @@ def test_a_network_that_cannot_run_the_batch_size_does_not_start(load: Load, tmp
 @pytest.mark.parametrize(
     ("batch_size", "sizes"), [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (6, [1, 2, 4, 6])], ids=["1", "2", "8", "6"]
 )
-def test_every_batch_size_is_run_once_before_the_worker_is_ready(batch_size: int, sizes: list[int]) -> None:
+def test_warm_up_runs_every_batch_size_once(batch_size: int, sizes: list[int]) -> None:
     run: list[int] = []
 
     def forward(inputs: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
@@ -102,7 +102,7 @@ def test_torchscript_answers_as_onnx_does(load: Load, tmp_path: Path, vision: Wo
         assert actual == expected
 
 
-def test_an_eager_network_is_built_from_its_description_and_its_weights(load: Load, tmp_path: Path) -> None:
+def test_eager_network_is_built_from_description_and_weights(load: Load, tmp_path: Path) -> None:
     network = {
         "type": "policy",
         "observation": {"encoding": "flatten", "scale": 1.0},
@@ -166,19 +166,17 @@ def start(folder: Path, *path: Path) -> list[str]:
     return list(ast.literal_eval(run.stdout.splitlines()[-1]))
 
 
-def test_an_onnx_worker_serves_without_torch_torchvision_and_captum(vision_archive: Path) -> None:
+def test_onnx_worker_serves_without_torch(vision_archive: Path) -> None:
     assert start(vision_archive) == ["onnxruntime"]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch announces the end of the format
-def test_a_torchscript_worker_loads_the_torch_that_was_put_off(tmp_path: Path) -> None:
+def test_torchscript_worker_loads_the_deferred_torch(tmp_path: Path) -> None:
     folder = archives.vision(tmp_path, archives.vision_card(artifact={"format": "torchscript", "file": "model.pt"}))
     assert start(folder) == ["torch._C"]
 
 
-def test_the_sitecustomize_of_the_installation_runs_behind_that_of_the_archive(
-    vision_archive: Path, tmp_path: Path
-) -> None:
+def test_installed_sitecustomize_runs_after_the_archives(vision_archive: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n")
     assert start(vision_archive, tmp_path) == ["onnxruntime"]
     assert (tmp_path / "ran").exists()

@@ -29,9 +29,7 @@ def test_each_batch_tells_its_stage_times_and_its_fill(vision: Worker, caplog: p
     assert told["handler_batch_fill_ratio"][:2] == ("Ratio", "0.75")
 
 
-def test_every_metric_of_ours_is_declared_and_every_one_of_torchserves_kept(
-    vision: Worker, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_metrics_file_declares_own_and_torchserve_metrics(vision: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     vision.one(picture(png((255, 0, 0))))
     declared = yaml.safe_load((ROOT / "docker" / "metrics.yaml").read_text())

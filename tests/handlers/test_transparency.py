@@ -144,7 +144,7 @@ def test_sixteen_bits_of_grey_are_divided_by_257(form: str) -> None:
     assert (result == exact(EVERY, 65535)[:, :, None]).all()
 
 
-def test_twelve_bits_in_sixteen_are_scaled_by_the_white_that_is_stated() -> None:
+def test_stated_white_scales_twelve_bits_in_sixteen() -> None:
     values = EVERY[:16]  # 0 to 4095
     assert (
         image_decode.decode(encoded(values, "PNG"), DecodeRules(10**7, white=4095)) == exact(values, 4095)[:, :, None]
@@ -180,7 +180,7 @@ def test_a_stated_white_reads_integers_and_floats() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.001, np.nan, np.inf])
-def test_values_outside_of_black_and_white_are_refused_and_not_clipped(value: float) -> None:
+def test_values_outside_black_and_white_are_refused(value: float) -> None:
     with pytest.raises(InvalidFields, match="outside of 0 to 1"):
         image_decode.decode(encoded(np.array([[0.5, value]], dtype=np.float32), "TIFF"), DecodeRules(10, white=1.0))
 

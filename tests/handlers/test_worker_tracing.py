@@ -100,7 +100,7 @@ def test_a_start_that_cannot_be_is_no_queue(traced: Traced, start: str) -> None:
 
 
 @pytest.mark.parametrize("traceparent", ["", "nonsense", f"00-{0:032x}-{0:016x}-01", f"ff-{1:032x}-{1:016x}-01"])
-def test_a_request_without_a_parent_begins_a_trace_of_its_own(traced: Traced, traceparent: str) -> None:
+def test_request_without_parent_starts_its_own_trace(traced: Traced, traceparent: str) -> None:
     start = f"t={time.time() - 1:.6f}"
     assert traced.worker.one(picture(RED, traceparent=traceparent, X_Request_Start=start)).status == 200
     assert sorted(span.name for span in traced.spans) == ["inference", "postprocess", "preprocess", "worker"]
@@ -134,7 +134,7 @@ def run(program: str, **env: str) -> str:
 LOADED = "print([name for name in ('opentelemetry', 'torch', 'requests') if name in sys.modules])"
 
 
-def test_where_no_collector_is_named_nothing_of_it_is_imported() -> None:
+def test_without_collector_opentelemetry_is_not_imported() -> None:
     assert run(f"assert telemetry.open_tracer('digits', '1.0') is None\n{LOADED}", **{ENDPOINT: ""}) == "[]\n"
 
 
@@ -143,7 +143,7 @@ def test_tracing_needs_no_torch() -> None:
     assert "torch" not in run(program, **{ENDPOINT: "http://127.0.0.1:1/v1/traces"})
 
 
-def test_without_its_library_a_worker_says_so_once_and_serves_on() -> None:
+def test_worker_without_opentelemetry_warns_once() -> None:
     program = "sys.modules['opentelemetry'] = None\nassert telemetry.open_tracer('digits', '1.0') is None"
     [line] = run(program, **{ENDPOINT: "http://127.0.0.1:1/v1/traces"}).splitlines()
     found = json.loads(line)
