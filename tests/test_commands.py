@@ -131,3 +131,11 @@ def test_run_another_broken_pipe_is_no_closed_output() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "BrokenPipeError" in done.stderr
+
+
+def test_kubernetes_tags_of_own_images_are_the_version() -> None:
+    folder = ROOT / "docker" / "kubernetes"
+    text = "\n".join(path.read_text() for path in folder.rglob("*.yaml"))
+    tags = re.findall(r"name: marina-\w+, newTag: (\d[\w.-]*)|image: marina-\w+:(\d[\w.-]*)", text)
+    assert tags
+    assert {one or other for one, other in tags} == {commands.VERSION}
