@@ -14,7 +14,7 @@ from tests.gateway.gateway_program import ROOT
 PROGRAM = """
 import sys
 from pathlib import Path
-from gateway.rates import RateLimit
+from gateway.rate_limit import RateLimit
 rate = RateLimit("3000/day", "key", Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
