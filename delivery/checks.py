@@ -16,7 +16,7 @@ from typing import Any
 
 from archive import Archive
 from engines.engine_profile import ArchiveCopy, PredictionInput
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import RolloutError
 from handlers.golden import misses
 from settings import Settings

@@ -17,7 +17,7 @@ from delivery.publish import next_free_version
 from delivery.stores import Store, open_store
 from deployments.serving import DeployedVersion, ServingRecord
 from deployments.traffic import LiveVersions, TrafficFile
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import EngineError, MarinaError
 from settings import Settings
 

@@ -14,7 +14,7 @@ import engines
 from delivery.hosts import is_behind
 from delivery.rollout import RolloutResult, restore_model
 from deployments.serving import DeployedVersion, ServingRecord
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MarinaError
 from files import explained
 from settings import Settings

@@ -8,7 +8,7 @@ from delivery.publish import version_order
 from delivery.stores import Store
 from deployments.traffic import TrafficFile, TrafficSplit
 from engines.engine_profile import ModelVersion
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MarinaError
 
 HEAD = ("node", "model", "version", "serves", "weights", "workers", "queue", "batch_size", "max_batch_delay", "age")

@@ -17,7 +17,7 @@ from delivery.gateway_metrics import TrialFigures
 from delivery.journal import JournalEntry, Step
 from delivery.watch import check_workers
 from deployments.traffic import FOLLOWED_S, TrafficFile, TrafficSplit
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MarinaError, RolloutError, StoreError
 from files import write_atomic
 from prometheus import GatewayMetrics

@@ -8,7 +8,7 @@ import time
 
 from delivery.gateway_metrics import AnswerCounts
 from deployments.serving import DeployedVersion
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MetricsError, RolloutError
 from prometheus import GatewayMetrics
 from settings import Settings

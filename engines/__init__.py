@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from engines.engine_profile import EngineProfile
-    from engines.torchserve.client import EngineClient
+    from engines.torchserve.engine_client import EngineClient
     from settings import Settings
     from settings.schema import EngineHostSettings
 
@@ -34,6 +34,6 @@ def connect(
 
     `timeout_s` bounds the requests that only describe something. Raises ConfigError for an unknown engine.
     """
-    from engines.torchserve.client import EngineClient
+    from engines.torchserve.engine_client import EngineClient
 
     return EngineClient(settings.engine, host or settings.engine.hosts[0], profile(settings), timeout_s)

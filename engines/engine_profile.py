@@ -1,7 +1,7 @@
 """What an engine promises, and the types in which it describes what it serves.
 
 Every engine answers the same two HTTP interfaces, TorchServe's Inference and Management API. The client for both is
-`engines.torchserve.client.EngineClient`; an `EngineProfile` holds what differs from one engine to the next.
+`engines.torchserve.engine_client.EngineClient`; an `EngineProfile` holds what differs from one engine to the next.
 """
 
 from dataclasses import dataclass, field
@@ -132,7 +132,7 @@ class PredictionResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionEndpoint:
+class EngineEndpoint:
     """The URL of one model's predictions and the header that authorizes them, for clients that send their own."""
 
     url: str

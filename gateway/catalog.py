@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from engines.engine_profile import ModelVersion
-from engines.torchserve.client import PING_S, EngineClient
+from engines.torchserve.engine_client import PING_S, EngineClient
 from errors import EngineError, NoWorker, UnknownModel
 from gateway import model_card as cards
 from gateway.model_card import Kind, ModelCard

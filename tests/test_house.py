@@ -144,7 +144,7 @@ def test_only_engines_know_how_an_engine_is_spoken_to(room: str) -> None:
 
 def test_the_words_of_an_engine_are_found_where_they_are_known() -> None:
     found = {path.name for path in files("engines") for word in words(path) if ENGINE_WORDS.search(word)}
-    assert {"api.py", "auth.py", "responses.py", "profiles.py"} <= found
+    assert {"api.py", "auth.py", "error_responses.py", "profiles.py"} <= found
 
 
 def test_the_engine_in_python_is_free_of_ray() -> None:

@@ -18,7 +18,7 @@ from deployments.serving import ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
 from engines.profiles import TORCHSERVE
 from engines.torchserve import api
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import EngineError
 from settings import Settings
 from settings.schema import EngineHostSettings

@@ -20,7 +20,6 @@ from urllib.parse import unquote
 
 import uvicorn
 
-from engines.python.batcher import Batcher
 from engines.python.messages import (
     JSON,
     ErrorResponse,
@@ -37,6 +36,7 @@ from engines.python.messages import (
 from engines.python.process_setup import freeze_memory, keep_memory, log_replica
 from engines.python.registry import ModelRegistry, RegisteredVersion
 from engines.python.tokens import TokenSigner, bearer
+from engines.python.version_queue import VersionQueue
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -88,34 +88,34 @@ class Frontend(ABC):
         self._listener: Listener | None = None
         self._registry = ModelRegistry()
         self._signer = TokenSigner(b"")
-        self._batchers: dict[tuple[str, str], Batcher] = {}
+        self._queues: dict[tuple[str, str], VersionQueue] = {}
         self._checked = ""  # the last accepted Authorization header, which is accepted until `_checked_until`
         self._checked_until = 0.0
 
     @abstractmethod
-    def _open_batcher(self, version: RegisteredVersion, queue_size: int) -> Batcher:
+    def _open_queue(self, version: RegisteredVersion, queue_size: int) -> VersionQueue:
         """Return the queue of a version, whose batches go to its workers."""
 
     async def reconfigure(self, config: Mapping[str, Any]) -> None:
         """Take over a new registry; return when every request to a removed version has been answered."""
         self._signer, self._checked = TokenSigner(bytes.fromhex(config["secret"])), ""
         registry = ModelRegistry.from_json(config["table"])
-        batchers: dict[tuple[str, str], Batcher] = {}
+        queues: dict[tuple[str, str], VersionQueue] = {}
         for entry in registry.entries:
-            known = self._batchers.get(entry.key)
+            known = self._queues.get(entry.key)
             if known is not None and known.version.registration == entry.registration:
                 known.resize(entry)
-                batchers[entry.key] = known
+                queues[entry.key] = known
             else:
-                batchers[entry.key] = self._open_batcher(entry, self._limits.queue)
-        gone = [each for key, each in self._batchers.items() if batchers.get(key) is not each or each.workers == 0]
+                queues[entry.key] = self._open_queue(entry, self._limits.queue)
+        gone = [each for key, each in self._queues.items() if queues.get(key) is not each or each.workers == 0]
         # From here on, without an await between, requests see the new registry and nothing of the old one.
-        self._registry, self._batchers = registry, batchers
+        self._registry, self._queues = registry, queues
         if self._address is not None and self._listener is None:
             self._listener = Listener(self._address, self.answer)
             self._listener.start()
             freeze_memory()
-        await asyncio.gather(*(batcher.wait_until_empty(self._limits.drain_s) for batcher in gone))
+        await asyncio.gather(*(queue.wait_until_empty(self._limits.drain_s) for queue in gone))
 
     async def stop(self) -> None:
         """Close the port after the last response."""
@@ -127,8 +127,7 @@ class Frontend(ABC):
         return {
             "table": self._registry.as_json(),
             "lines": {
-                key: {"inside": batcher.inside, "counts": batcher.counts.as_values()}
-                for key, batcher in self._batchers.items()
+                key: {"inside": queue.inside, "counts": queue.counts.as_values()} for key, queue in self._queues.items()
             },
         }
 
@@ -163,25 +162,25 @@ class Frontend(ABC):
         headers: Headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
         by_name = dict(headers)
         self._check_key(by_name.get("authorization", ""))
-        batcher = self._batcher(*parts[1:])
+        queue = self._queue_of(*parts[1:])
         body = await self._read_body(by_name, receive)
         more = EXPLANATIONS if parts[0] == "explanations" else ()
         query = scope.get("query_string", b"").decode("latin-1")
         request_id = by_name.get("x-request-id") or uuid.uuid4().hex
         request = InferenceRequest(request_id, (*headers, *more), query, body)
-        return await until_hang_up(batcher.answer(request), receive)
+        return await until_hang_up(queue.answer(request), receive)
 
-    def _batcher(self, model: str, version: str | None = None) -> Batcher:
+    def _queue_of(self, model: str, version: str | None = None) -> VersionQueue:
         model, version = unquote(model), unquote(version) if version else None
         wanted = version or self._registry.defaults.get(model)
         if wanted is None:
             raise ModelNotFoundException(model)
-        batcher = self._batchers.get((model, wanted))
-        if batcher is None and model not in self._registry.defaults:
+        queue = self._queues.get((model, wanted))
+        if queue is None and model not in self._registry.defaults:
             raise ModelNotFoundException(model)
-        if batcher is None:
+        if queue is None:
             raise ModelVersionNotFoundException(model, wanted)
-        return batcher
+        return queue
 
     def _check_key(self, header: str) -> None:
         # A gateway sends the same token for an hour, so it is checked once a second.

@@ -19,7 +19,6 @@ from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
-from engines.python.batcher import Batching, PendingRequest
 from engines.python.frontend_metrics import Counts
 from engines.python.messages import (
     BatchResult,
@@ -31,6 +30,7 @@ from engines.python.messages import (
     WorkerDied,
 )
 from engines.python.registry import Registration
+from engines.python.version_queue import Batching, PendingRequest
 from handlers import batch
 from logs import event
 

@@ -11,12 +11,12 @@ import ray
 from ray import serve
 from ray.serve.schema import ApplicationStatus
 
-from engines.python.batcher import BATCHES_PER_WORKER, Batcher
 from engines.python.frontend import Frontend, Receive, Send
 from engines.python.frontend_metrics import Counts
 from engines.python.messages import InternalServerException
 from engines.python.model_store import ArchiveSource
 from engines.python.registry import RegisteredVersion, Registration
+from engines.python.version_queue import BATCHES_PER_WORKER, VersionQueue
 from engines.python.worker import Worker
 from engines.ray.batch_sender import BatchSender
 
@@ -29,10 +29,10 @@ END_S = 120.0
 class ServeFrontend(Frontend):
     """A Frontend as a replica of Serve, whose batches go to replicas of other applications."""
 
-    def _open_batcher(self, version: RegisteredVersion, queue_size: int) -> Batcher:
+    def _open_queue(self, version: RegisteredVersion, queue_size: int) -> VersionQueue:
         registration, counts = version.registration, Counts()
         handle = serve.get_deployment_handle("Worker", registration.application, _check_exists=False)
-        return Batcher(version, counts, BatchSender(registration, handle, counts).batching, queue_size)
+        return VersionQueue(version, counts, BatchSender(registration, handle, counts).batching, queue_size)
 
     async def __del__(self) -> None:
         """Stop; Serve calls and awaits this before it ends a replica in good order."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import engines
 from deployments.traffic import AnsweringVersions, live_folder, read_live
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import EngineError, NoWorker, UnknownModel, WorkerLost
 from gateway.catalog import READ_S, Look, ServedModel, ServedVersion, Survey
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 
 from engines.torchserve.api import prediction_path
 from engines.torchserve.auth import KeyRing
-from engines.torchserve.responses import error_from_response, is_key_refused
+from engines.torchserve.error_responses import error_from_response, is_key_refused
 from errors import EngineError, Internal, NoWorker, WorkerLost
 from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.http.body import OCTETS

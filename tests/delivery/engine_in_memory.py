@@ -11,13 +11,13 @@ from typing import Self
 from archive.reader import open_archive
 from engines.engine_profile import (
     ArchiveCopy,
+    EngineEndpoint,
     ModelVersion,
-    PredictionEndpoint,
     PredictionInput,
     PredictionResponse,
     WorkerStatus,
 )
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from engines.torchserve.unpacked import one_registration, unreadable
 from errors import EngineError
 from settings.schema import EngineHostSettings, RegistrationSettings
@@ -126,5 +126,5 @@ class HostInMemory(EngineClient):
             for version in list(versions):
                 self.unregister(model, version)
 
-    def endpoint(self, model: str, version: str | None = None) -> PredictionEndpoint:
+    def endpoint(self, model: str, version: str | None = None) -> EngineEndpoint:
         raise NotImplementedError

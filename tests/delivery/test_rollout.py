@@ -5,7 +5,7 @@ import pytest
 from delivery import steps
 from delivery.journal import Journal, JournalEntry, Step
 from deployments.traffic import TrafficFile
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import ConfigError, RolloutError
 from settings import Settings
 from tests.delivery.conftest import Scene

@@ -16,7 +16,7 @@ from delivery.journal import JournalEntry, Step
 from delivery.trial import report_file, run_trial, trial_plan, trial_step
 from deployments.serving import DeployedVersion
 from deployments.traffic import TrafficFile, read_traffic
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MetricsError
 from gateway.metrics import TRIAL_BUCKETS, TrialMetrics
 from prometheus import GatewayMetrics

@@ -12,7 +12,7 @@ from delivery.gateway_metrics import AnswerCounts
 from delivery.rollout import RolloutResult
 from delivery.watch import TrafficWatch
 from deployments.serving import DeployedVersion
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import MetricsError, RolloutError
 from tests.figures import HUNG_UP, FiguresServer, calls, figures, serving
 from tests.ports import free_port

@@ -18,8 +18,8 @@ from delivery.stores import Store, open_store
 from delivery.stores.store import archive_file_name
 from engines.engine_profile import ModelVersion, PredictionInput
 from engines.torchserve.api import prediction_path
-from engines.torchserve.client import EngineClient
-from engines.torchserve.responses import error_from_response, is_key_refused
+from engines.torchserve.engine_client import EngineClient
+from engines.torchserve.error_responses import error_from_response, is_key_refused
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
 from loadtest.server import by_model
 from prometheus import read

@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     gc.collect()
 from archive import TrustPolicy, open_trusted
 from edge.verify import ANY, HarnessReply
-from engines.torchserve.responses import error_from_response
+from engines.torchserve.error_responses import error_from_response
 from errors import RequestError
 from gateway.dialects.short_routes import action, single
 from gateway.hooks import EngineResponse

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import settings
-from engines.torchserve.responses import error_from_response, is_key_refused
+from engines.torchserve.error_responses import error_from_response, is_key_refused
 from errors import ConfigError, Internal, InvalidFields, RequestError
 from gateway import server
 from gateway.dialects.short_routes import action, label, label_confidence, probabilities, single

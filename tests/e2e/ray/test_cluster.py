@@ -12,7 +12,7 @@ import requests
 import engines
 from bench.mixed_load import Load
 from bench.swaps import measure
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from settings import Settings, load
 from settings.schema import RayServeSettings
 from stack import ray_serve

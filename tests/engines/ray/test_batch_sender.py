@@ -13,13 +13,13 @@ pytest.importorskip("ray")
 from ray.exceptions import ActorUnavailableError
 from ray.serve.exceptions import DeploymentUnavailableError, RequestCancelledError
 
-from engines.python.batcher import PendingRequest
 from engines.python.frontend_metrics import Counts
 from engines.python.messages import BatchResult, InferenceRequest, InferenceResponse
 from engines.python.registry import Registration
+from engines.python.version_queue import PendingRequest
 from engines.ray import batch_sender
 from engines.ray.batch_sender import BatchSender
-from engines.torchserve.responses import error_from_response
+from engines.torchserve.error_responses import error_from_response
 from errors import Internal
 
 pytestmark = pytest.mark.anyio

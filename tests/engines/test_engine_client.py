@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import engines
-from engines.torchserve.client import EngineClient
+from engines.torchserve.engine_client import EngineClient
 from errors import EngineError
 from settings import load
 

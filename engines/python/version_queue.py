@@ -1,6 +1,6 @@
 """The queue of one version: bounded, batched and counted.
 
-    answer ──▶ Batcher ── Batching ──▶ one batch ──▶ a worker
+    answer ──▶ VersionQueue ── Batching ──▶ one batch ──▶ a worker
 
 Its figures are those that TorchServe's frontend counts of its own queue. A placement provides the `Batching`: it waits
 for a full batch or for the delay, and sends the batch to a worker.
@@ -44,8 +44,8 @@ Batching = Callable[[PendingRequest], Awaitable[InferenceResponse]]
 """Puts one request into a batch and returns its response."""
 
 
-class Batcher:
-    """The requests of one version."""
+class VersionQueue:
+    """The queue of one version: requests wait, are batched and counted."""
 
     def __init__(
         self, version: RegisteredVersion, counts: Counts, batching: Callable[[int], Batching], queue_size: int

@@ -19,17 +19,17 @@ import requests
 
 from engines.engine_profile import (
     ArchiveCopy,
+    EngineEndpoint,
     EngineProfile,
     Interface,
     ModelVersion,
-    PredictionEndpoint,
     PredictionInput,
     PredictionResponse,
 )
 from engines.torchserve import api, unpacked
 from engines.torchserve.auth import KeyRing, direct_session
 from engines.torchserve.drain import Probe, WorkerNotNamed, reach_all, wait_until_drained
-from engines.torchserve.responses import is_key_refused
+from engines.torchserve.error_responses import is_key_refused
 from errors import EngineError
 from settings.schema import EngineHostSettings, EngineSettings, RegistrationSettings
 
@@ -193,11 +193,11 @@ class EngineClient:
         path = api.model_path(model, version)
         self._manage("DELETE", path, accept=NOT_FOUND, timeout=self._profile.change_s)
 
-    def endpoint(self, model: str, version: str | None = None) -> PredictionEndpoint:
+    def endpoint(self, model: str, version: str | None = None) -> EngineEndpoint:
         """Return where to post predictions, for a program that measures the engine itself."""
         self.keys.reread()
         token = self.keys.token("inference")
-        return PredictionEndpoint(self.node.inference_url + api.prediction_path(model, version), f"Bearer {token}")
+        return EngineEndpoint(self.node.inference_url + api.prediction_path(model, version), f"Bearer {token}")
 
     @property
     def _session(self) -> requests.Session:
