@@ -228,8 +228,10 @@ class LoadBalancer:
         left = [host for host in self._candidates() if host not in tried]
         if not left:
             raise NoWorker("no engine host is ready")
-        able = [host for host in left if host.has(request)] or left
-        chosen = min(able, key=lambda host: (host.outstanding, host.used))
+        chosen = left[0]
+        if len(left) > 1:
+            able = [host for host in left if host.has(request)] or left
+            chosen = min(able, key=lambda host: (host.outstanding, host.used))
         chosen.used = next(self._turns)
         return chosen
 
