@@ -101,7 +101,7 @@ LONGEST_RETRY_S = 10
 MOST_RETURNING = 50_000
 
 
-class _Model:
+class _AdmittedModel:
     """The requests inside for one model."""
 
     __slots__ = ("_returning", "inside", "max_places", "speed")
@@ -137,7 +137,7 @@ class Slot:
 
     __slots__ = ("_admission", "_key", "_model")
 
-    def __init__(self, admission: "AdmissionControl", key: QueueKey, model: _Model) -> None:
+    def __init__(self, admission: "AdmissionControl", key: QueueKey, model: _AdmittedModel) -> None:
         self._admission = admission
         self._key = key
         self._model = model
@@ -175,7 +175,7 @@ class AdmissionControl:
         self.metrics = metrics
         self._processes = processes
         self._clock = clock
-        self._models: dict[QueueKey, _Model] = {}
+        self._models: dict[QueueKey, _AdmittedModel] = {}
 
     def is_pressed(self, model: str) -> bool:
         """Return True when a request that comes now may be refused; `check` decides."""
@@ -205,16 +205,16 @@ class AdmissionControl:
         self._check(key, model, deadline)
         return Slot(self, key, model)
 
-    def look(self, key: QueueKey, model: _Model) -> None:
+    def look(self, key: QueueKey, model: _AdmittedModel) -> None:
         """Note the number of requests inside."""
         model.speed.look(self._clock(), model.inside, self._parallelism(key))
 
-    def _open(self, key: QueueKey) -> _Model:
+    def _open(self, key: QueueKey) -> _AdmittedModel:
         places = self._limits.models.get(key[0], self._limits.max_places)
-        model = self._models[key] = _Model(max(1, places // self._processes))
+        model = self._models[key] = _AdmittedModel(max(1, places // self._processes))
         return model
 
-    def _check(self, key: QueueKey, model: _Model, deadline: float) -> None:
+    def _check(self, key: QueueKey, model: _AdmittedModel, deadline: float) -> None:
         wait_s = model.wait_s()
         # Requests that the workers can process at once do not wait; without this, a speed measured too low would stay.
         at_work = model.inside <= self._parallelism(key)

@@ -7,7 +7,7 @@ import pytest
 
 from errors import NoWorker, OverCapacity
 from gateway.metrics import Metrics
-from gateway.scheduling.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, AdmissionControl, Slot, _Model
+from gateway.scheduling.admission import LONGEST_RETRY_S, SHARE_OF_DEADLINE, AdmissionControl, Slot, _AdmittedModel
 from settings.schema import AdmissionSettings
 from tests.gateway.stage_parts import GivenEngine, answer, failing, now, request, sample, settle
 
@@ -72,7 +72,7 @@ class Door:
         return self.admission.enter(self.LOAD, self.now + within_s)
 
     @property
-    def model(self) -> _Model:
+    def model(self) -> _AdmittedModel:
         return self.admission._models[self.LOAD]
 
     def limit(self, wait_ms: int) -> None:
