@@ -1,12 +1,22 @@
 """The registry of dialects: which one a path belongs to, and who writes its errors."""
 
 import json
+from functools import partial
 
 import pytest
+import requests
 
 import settings
-from errors import UnknownModel
-from gateway.dialects import dialects_for
+from errors import RequestError, UnknownModel
+from gateway.dialects import Dialects, dialects_for
+from gateway.dialects.dialect import Dialect, DialectRoute, find_model_path
+from gateway.examples import PICTURE
+from gateway.hooks import EngineResponse
+from gateway.http.payload import any_form
+from gateway.http.responses import HttpResponse, whole_response
+from settings.schema import GatewaySettings
+from tests.gateway.given import GivenTorchServe
+from tests.gateway.served import gateway_for
 
 DIALECTS = dialects_for(settings.load([]).gateway)
 
@@ -59,3 +69,37 @@ def test_every_route_has_a_path_that_finds_it() -> None:
         found = DIALECTS.find(template.replace("{model}", "m").replace("{version}", "1"))
         assert found is not None
         assert found.template == route.template
+
+
+def shouted(response: EngineResponse) -> HttpResponse:
+    return whole_response(response.content()["predictions"][0]["label"].encode() + b"!", content_type="text/plain")
+
+
+def shouted_error(error: RequestError, request_id: str) -> HttpResponse:
+    return whole_response(f"{error.code.upper()}! {request_id}".encode(), error.status, "text/plain")
+
+
+SHOUT = Dialect(
+    find=partial(find_model_path, root="/shout", verb="now"),
+    routes=(DialectRoute("/shout/{model}/now", any_form, shouted),),
+    write_error=shouted_error,
+    prefix="/shout",
+)
+
+
+def test_dialect_that_is_registered_answers_its_routes_and_errors(
+    given: GivenTorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def more(gateway: GatewaySettings) -> Dialects:
+        return Dialects((SHOUT, *dialects_for(gateway).dialects))
+
+    monkeypatch.setattr("gateway.application.dialects_for", more)
+    with gateway_for(given) as url:
+        headers = {"X-Request-Id": "r-7", "Content-Type": "image/png"}
+        found = requests.post(f"{url}/shout/digits/now", PICTURE, headers=headers, timeout=30)
+        assert (found.status_code, found.text, found.headers["x-request-id"]) == (200, "7!", "r-7")
+        found = requests.post(f"{url}/shout/nobody/now", PICTURE, headers=headers, timeout=30)
+        assert (found.status_code, found.text) == (404, "UNKNOWN_MODEL! r-7")
+        found = requests.get(f"{url}/shout/digits/now", headers=headers, timeout=30)
+        assert (found.status_code, found.text) == (405, "METHOD_NOT_ALLOWED! r-7")
+        assert requests.post(f"{url}/models/nobody/predict", PICTURE, timeout=30).json()["error"] == "unknown_model"
