@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import requests
@@ -236,6 +237,25 @@ def test_gateway_responses_are_the_same_with_and_without_coalescing(engine: Engi
             together = metric(url, "marina_gateway_coalesced_size_count")
             assert together < 128 if switch == "true" else together == 0
     assert found[0] == found[1]
+
+
+@pytest.mark.anyio
+async def test_coalescer_size_that_shrinks_while_requests_wait_splits_their_batch() -> None:
+    assert READER is not None
+    engine, readers = GivenEngine(), [READER]
+    settings = CoalesceSettings(enabled=True, max_batch=8, max_delay_ms=60_000)
+    shared = Coalescer(engine, settings, lambda *_: readers[-1], Metrics(), NoTracer())
+    engine.free.clear()
+    waiting = [asyncio.ensure_future(shared.predict(request(state(0))))]
+    await settle()
+    waiting += [asyncio.ensure_future(shared.predict(request(state(number)))) for number in (1, 2, 3)]
+    readers.append(replace(READER, limit=2))
+    waiting.append(asyncio.ensure_future(shared.predict(request(state(4)))))
+    await settle()
+    engine.free.set()
+    assert await asyncio.gather(*waiting) == [answer(number) for number in range(5)]
+    sizes = [len(found["instances"]) if isinstance(found := each.json(), dict) else 1 for each in engine.seen]
+    assert sizes == [1, 2, 2]
 
 
 @pytest.mark.anyio
