@@ -1,4 +1,4 @@
-"""What docs/backup.md says is enough: the record, the archives and nothing else bring everything back to serve."""
+"""What docs/upgrade.md says is enough: the record, the archives and nothing else bring everything back to serve."""
 
 import shutil
 from pathlib import Path
