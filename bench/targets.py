@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import engines
 from bench.client import Job
-from loadtest.made_pictures import make_pictures
+from loadtest.inputs import generate_images
 from settings import Settings
 
 PICTURE_SIZE = (727, 1200)  # height, width in pixels
@@ -28,7 +28,7 @@ class Sample:
 
 def pictures() -> list[Sample]:
     """JPEGs that all differ, so that no two requests in flight are the same: bytes after the end change no pixel."""
-    made = make_pictures(PICTURES, *PICTURE_SIZE, random.Random(0))  # noqa: S311 - inputs for a load, nothing secret
+    made = generate_images(PICTURES, *PICTURE_SIZE, random.Random(0))  # noqa: S311 - inputs for a load, nothing secret
     return [Sample(made[n % PICTURES].body + n.to_bytes(4, "big")) for n in range(VARIANTS)]
 
 

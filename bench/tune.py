@@ -19,14 +19,14 @@ from pathlib import Path
 import commands
 from bench import document, options
 from bench.ground import ground
-from loadtest.machine import Machine
+from loadtest.resources import HostInfo
+from loadtest.round_stats import Significance, judge
 from loadtest.tune import search
-from loadtest.tune.goal import Goal, Measured, pooled
-from loadtest.tune.journal import Look, open_journal
-from loadtest.tune.space import Setting, Space
-from loadtest.tune.trials import Trials
-from loadtest.tune.tuner import Tuner
-from loadtest.verdict import Verdict, judge
+from loadtest.tune.evaluation_log import Evaluation, open_log
+from loadtest.tune.evaluator import Evaluator
+from loadtest.tune.goal import EvaluationResult, LatencyGoal, pooled
+from loadtest.tune.search import Search
+from loadtest.tune.space import Candidate, SearchSpace
 from settings import Settings, load
 
 SECTION = "tune"
@@ -44,11 +44,11 @@ class Result:
     search_s: float
     settings: int
     tried: int
-    grid_best: Setting
-    search_best: Setting
-    grid: Measured
-    search: Measured
-    verdict: Verdict
+    grid_best: Candidate
+    search_best: Candidate
+    grid: EvaluationResult
+    search: EvaluationResult
+    verdict: Significance
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -95,20 +95,20 @@ def _environment(env: Mapping[str, str]) -> Iterator[None]:
 
 async def _measure(overrides: tuple[str, ...]) -> tuple[Result, Settings]:
     settings = load(overrides)
-    goal = Goal.of(settings.tune.slo)
+    goal = LatencyGoal.of(settings.tune.slo)
     handed = tuple(one for one in overrides if one.startswith("served_model="))
-    trials = Trials(settings, handed, goal, dict(os.environ))
+    trials = Evaluator(settings, handed, goal, dict(os.environ))
     target = await trials.target()
     assert target.batching is not None
-    before, machine = Setting.serving(target.batching), Machine.this()
-    space = Space.of(settings.tune, target, settings.stress.clients, machine.cores)
+    before, machine = Candidate.serving(target.batching), HostInfo.this()
+    space = SearchSpace.of(settings.tune, target, settings.stress.clients, machine.cores)
     grid, grid_s = await _grid(trials, space, settings.tune.rounds)
     await trials.serve(before)
     limited = settings.tune.model_copy(update={"minutes": WANTED * grid_s / 60})
-    with tempfile.TemporaryDirectory() as folder, open_journal(Path(folder), trials.model, {}, before) as journal:
+    with tempfile.TemporaryDirectory() as folder, open_log(Path(folder), trials.model, {}, before) as log:
         starts = list(dict.fromkeys((before, space.guess(settings.stress.clients, machine.cores))))
-        found = await Tuner(trials, journal, space, goal, limited, Progress(), time.monotonic).run(starts)
-        tried, search_s = len(journal.trials()), journal.spent_s
+        found = await Search(trials, log, space, goal, limited, Progress(), time.monotonic).run(starts)
+        tried, search_s = len(log.results()), log.spent_s
     grid_best = search.choose(grid, goal)
     assert grid_best is not None
     theirs, ours = await _in_turn(trials, grid_best, found.best, settings.tune.rounds)
@@ -119,30 +119,32 @@ async def _measure(overrides: tuple[str, ...]) -> tuple[Result, Settings]:
 class Progress:
     """A line for each look, on standard error."""
 
-    def trying(self, setting: Setting, number: int, purpose: str) -> None:
-        """Say what is tried."""
-        print(f"{number}: {setting} {purpose}", file=sys.stderr, flush=True)
+    def evaluating(self, candidate: Candidate, number: int, purpose: str) -> None:
+        """Print the candidate."""
+        print(f"{number}: {candidate} {purpose}", file=sys.stderr, flush=True)
 
-    def looked(self, look: Look, best: Setting | None) -> None:
-        """Say what came of it."""
-        print(f"    {look.measured.rate:.1f}/s, {look.measured.latency_ms:.0f} ms", file=sys.stderr, flush=True)
+    def evaluated(self, evaluation: Evaluation, best: Candidate | None) -> None:
+        """Print the result."""
+        print(f"    {evaluation.result.rate:.1f}/s, {evaluation.result.latency_ms:.0f} ms", file=sys.stderr, flush=True)
 
 
-async def _grid(trials: Trials, space: Space, rounds: int) -> tuple[dict[Setting, Measured], float]:
-    found: dict[Setting, Measured] = {}
+async def _grid(trials: Evaluator, space: SearchSpace, rounds: int) -> tuple[dict[Candidate, EvaluationResult], float]:
+    found: dict[Candidate, EvaluationResult] = {}
     began, progress = time.monotonic(), Progress()
     for number, setting in enumerate(space.all(), 1):
-        progress.trying(setting, number, "of the grid")
+        progress.evaluating(setting, number, "of the grid")
         start = time.monotonic()
         await trials.serve(setting)
         found[setting] = await trials.measure(rounds)
-        progress.looked(Look(setting, found[setting], time.monotonic() - start), None)
+        progress.evaluated(Evaluation(setting, found[setting], time.monotonic() - start), None)
     return found, time.monotonic() - began
 
 
-async def _in_turn(trials: Trials, first: Setting, second: Setting, rounds: int) -> tuple[Measured, Measured]:
+async def _in_turn(
+    trials: Evaluator, first: Candidate, second: Candidate, rounds: int
+) -> tuple[EvaluationResult, EvaluationResult]:
     """Both settings again and again, so that what drifts drifts under both; one setting is compared with itself."""
-    looks: dict[str, list[Measured]] = {"first": [], "second": []}
+    looks: dict[str, list[EvaluationResult]] = {"first": [], "second": []}
     for turn in range(TURNS):
         order = [("first", first), ("second", second)]
         for name, setting in order if turn % 2 else reversed(order):
@@ -153,7 +155,7 @@ async def _in_turn(trials: Trials, first: Setting, second: Setting, rounds: int)
 
 def section(result: Result, settings: Settings, command: str) -> str:
     """What stands in the document: the two ways, their bests in turn, and the verdict."""
-    machine = Machine.this()
+    machine = HostInfo.this()
     share = result.search_s / result.grid_s
     kinds = {
         "open": "no difference that the noise allows to tell",
@@ -179,7 +181,7 @@ def section(result: Result, settings: Settings, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(name: str, tried: int, seconds: float, setting: Setting, measured: Measured) -> str:
+def _row(name: str, tried: int, seconds: float, setting: Candidate, measured: EvaluationResult) -> str:
     low, high = min(measured.rates), max(measured.rates)
     rate = f"{statistics.median(measured.rates):.1f}/s ({low:.1f} to {high:.1f})"
     return f"| {name} | {tried} | {seconds:.0f} s | {setting} | {rate} | {measured.latency_ms:.0f} ms |"

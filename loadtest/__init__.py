@@ -1,8 +1,7 @@
-"""Load from outside, through the gateway's public routes only, and the search for the settings that it likes best.
+"""Load from outside, through the gateway's public routes only, and the search for the best settings under it.
 
-settings ──target──▶ Target ──inputs / made / mix / environment──▶ Feed ──closed_loop / open_loop──▶ Rounds ──▶ Report
-                                                                   (client, generator)                           │
-           server (counters before and after), resources, machine ──────────────────────────────────────────────┤
-                                                                             terminal, document, html ◀──────────┘
-compare: two documents ──▶ verdict               tune: space ──▶ rollout ──▶ rounds ──▶ best, front
+settings ──▶ target ──▶ plan (inputs) ──▶ feed ──▶ loops ──▶ rounds ──▶ report ──▶ terminal, report_files, pages
+                                          └ load_client          ▲
+                        server_metrics, resources: before, during and after
+compare: two reports ──▶ round_stats           tune: candidate ──▶ rollout ──▶ rounds ──▶ best candidate
 """

@@ -1,4 +1,4 @@
-"""A whole run: look the models up, warm up, then round after round, watched from all sides."""
+"""A whole run: look up the models, warm up, run the rounds, and measure server and machine meanwhile."""
 
 import asyncio
 import random
@@ -8,46 +8,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import engines
 from engines.engine_profile import EngineProfile
 from errors import LoadError
-from loadtest.client import Outcome, Send, sender, session_for
-from loadtest.closed_loop import closed_loop
-from loadtest.environment import Environments
-from loadtest.extent import Extent
-from loadtest.feed import Feed, InTurn
-from loadtest.generator import Watch
-from loadtest.machine import Machine
-from loadtest.measure import Round, Tally
-from loadtest.open_loop import arrivals, open_loop
-from loadtest.plan import Plan, make_plan
-from loadtest.report import Report
-from loadtest.resources import Sampler
-from loadtest.server import Servers, server_side
+from loadtest.feed import Environments, Feed, SampleCycle
+from loadtest.load_client import RequestResult, Send, sender, session_for
+from loadtest.loops import RoundLength, arrivals, closed_loop, open_loop
+from loadtest.plan import LoadPlan, make_plan
+from loadtest.report import LoadReport
+from loadtest.resources import GeneratorMonitor, HostInfo, ResourceSampler
+from loadtest.rounds import RoundResult, Tally
+from loadtest.server_metrics import ServerCounters, server_side
 from loadtest.target import look_up
+from settings import Settings
 from settings.schema import StressSettings
 
 OPEN_CONNECTIONS = 1024  # of an open loop; beyond it requests wait here, and that wait counts as latency
 
 
-class Watcher(Protocol):
-    """Whoever follows a run while it goes on."""
+class RunObserver(Protocol):
+    """A receiver of the progress of a run."""
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: LoadPlan) -> None:
         """The load is about to start."""
 
     def answered(self) -> None:
-        """One more request of a round has its outcome."""
+        """One more request of a round has its result."""
 
-    def measured(self, one: Round) -> None:
-        """A round is over."""
+    def measured(self, one: RoundResult) -> None:
+        """A round has ended."""
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What may be looked at beside the answers: the engine's metrics and, when it runs here, the stack's processes.
+class StackInfo:
+    """The stack under load: addresses of the engine's metrics and, if it runs here, of its processes.
 
-    `engine` tells how both are named, `headers` hold the gateway's API key, `configuration` goes into the report as it
-    is.
+    `headers` hold the gateway's API key; `configuration` goes into the report as it is.
     """
 
     engine_metrics: str | None = None
@@ -57,105 +53,130 @@ class Surroundings:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-NOTHING = Surroundings()
+UNKNOWN_STACK = StackInfo()
 
 
-async def run(stress: StressSettings, model: str, watcher: Watcher, around: Surroundings = NOTHING) -> Report:
-    """Load `model`, or the models of the mix, and report. Cancelling it ends the load and reports what was measured.
+def stack_info(settings: Settings) -> StackInfo:
+    """Return what the settings say about the stack under load.
+
+    A gateway elsewhere gives UNKNOWN_STACK, because its engine, processes and API key are not those of the settings.
+    Raises ConfigError when the key cannot be read.
+    """
+    if settings.stress.url.rstrip("/") != settings.gateway.url:
+        return UNKNOWN_STACK
+    engine, gateway = settings.engine, settings.gateway
+    shown = {"processes", "admission", "coalesce", "cache", "upstream_connections", "deadline_ms"}
+    return StackInfo(
+        engine_metrics=engine.metrics_url,
+        engine=engines.profile(settings),
+        state=Path(settings.paths.state),
+        headers=gateway.key_headers(),
+        configuration={
+            "gateway": gateway.model_dump(mode="json", include=shown),
+            "engine": engine.model_dump(mode="json", include={"name", "job_queue_size", "response_timeout_s"}),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Load:
+    plan: LoadPlan
+    send: Send
+    feed: Feed
+    observer: RunObserver
+
+
+async def run(
+    stress: StressSettings, model: str, observer: RunObserver, stack: StackInfo = UNKNOWN_STACK
+) -> LoadReport:
+    """Load `model`, or the models of the mix. A cancellation ends the load and reports what was measured.
 
     Raises LoadError or ConfigError in one line when there is nothing to load, or no warm-up request was answered.
     """
     connections = stress.clients if stress.rate is None else OPEN_CONNECTIONS
-    async with session_for(connections, stress.timeout_s, around.headers) as session:
+    async with session_for(connections, stress.timeout_s, stack.headers) as session:
         targets = [await look_up(session, stress.url, name) for name in (stress.mix or (model,))]
         plan = make_plan(stress, targets)
         feed = _feed(plan)
-        watcher.planned(plan)
-        load = _Load(plan, sender(session, plan.target.url, plan.target.model), feed, watcher)
+        observer.planned(plan)
+        load = _Load(plan, sender(session, plan.target.url, plan.target.model), feed, observer)
         try:
-            return await _watched(load, Servers(plan.target.url, around.headers, around.engine_metrics), around)
+            return await _measured_load(load, stack)
         finally:
             if isinstance(feed, Environments):
                 feed.close()
 
 
-def _feed(plan: Plan) -> Feed:
+def _feed(plan: LoadPlan) -> Feed:
     if plan.environment is None:
-        return InTurn(plan.samples)
+        return SampleCycle(plan.samples)
     observation = plan.target.observation or {}
     return Environments(plan.environment, plan.clients, plan.seed, observation.get("fields"), plan.target.model)
 
 
-@dataclass(frozen=True)
-class _Load:
-    plan: Plan
-    send: Send
-    feed: Feed
-    watcher: Watcher
-
-
-async def _watched(load: _Load, servers: Servers, around: Surroundings) -> Report:
-    started, machine = datetime.now(UTC), Machine.this()
+async def _measured_load(load: _Load, stack: StackInfo) -> LoadReport:
+    started, host = datetime.now(UTC), HostInfo.this()
+    counters = ServerCounters(load.plan.target.url, stack.headers, stack.engine_metrics)
     warmup = await _warm_up(load) if load.plan.warmup else None
-    before = await servers.read()
-    sampler = Sampler(around.state, around.engine)
+    before = await counters.read()
+    sampler = ResourceSampler(stack.state, stack.engine)
     try:
         rounds = await _rounds(load) if warmup is None or warmup.complete else ()
     finally:
         usage = await asyncio.to_thread(sampler.stop)
-    counted = await servers.since(before)
-    sides = (server_side(target.model, counted, around.engine) for target in load.plan.targets)
-    return Report(
+    growth = await counters.since(before)
+    sides = (server_side(target.model, growth, stack.engine) for target in load.plan.targets)
+    return LoadReport(
         plan=load.plan,
         started=started,
         warmup=warmup,
         rounds=rounds,
         interrupted=any(not one.complete for one in (*rounds, *((warmup,) if warmup else ()))),
         servers=tuple(side for side in sides if side is not None),
-        unread=counted.unread,
+        unread=growth.unread,
         usage=usage,
-        machine=machine,
-        configuration=around.configuration,
+        machine=host,
+        configuration=stack.configuration,
         episodes=tuple(load.feed.finished) if isinstance(load.feed, Environments) else (),
     )
 
 
-async def _warm_up(load: _Load) -> Round:
-    """Raises LoadError when no request of it was answered."""
-    warmup = await _measure(load, Extent(requests=load.plan.warmup), lambda: None, rate=None)
+async def _warm_up(load: _Load) -> RoundResult:
+    """Send the warm-up requests. Raises LoadError when none of them was answered."""
+    warmup = await _round(load, RoundLength(requests=load.plan.warmup), lambda: None, rate=None)
     if warmup.complete and not warmup.items:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in warmup.errors)
         raise LoadError(f"{load.plan.name}: no warm-up request was answered: {kinds}")
     return warmup
 
 
-async def _rounds(load: _Load) -> tuple[Round, ...]:
-    rounds: list[Round] = []
+async def _rounds(load: _Load) -> tuple[RoundResult, ...]:
+    rounds: list[RoundResult] = []
     while len(rounds) < load.plan.rounds and all(one.complete for one in rounds):
         seed = load.plan.seed + len(rounds)
-        rounds.append(await _measure(load, load.plan.extent, load.watcher.answered, rate=load.plan.rate, seed=seed))
-        load.watcher.measured(rounds[-1])
+        rounds.append(await _round(load, load.plan.length, load.observer.answered, rate=load.plan.rate, seed=seed))
+        load.observer.measured(rounds[-1])
     return tuple(rounds)
 
 
-async def _measure(
-    load: _Load, extent: Extent, answered: Callable[[], None], *, rate: float | None, seed: int = 0
-) -> Round:
-    """One round. A cancellation ends it early instead of passing through: its figures so far are still true."""
-    tally, watch = Tally(), Watch()
+async def _round(
+    load: _Load, length: RoundLength, answered: Callable[[], None], *, rate: float | None, seed: int = 0
+) -> RoundResult:
+    """Run one round. A cancellation ends it early and is not passed on, because its figures so far are valid."""
+    tally, monitor = Tally(), GeneratorMonitor()
 
-    def record(outcome: Outcome) -> None:
-        tally.add(outcome)
+    def record(result: RequestResult) -> None:
+        tally.add(result)
         answered()
 
     complete = True
     try:
         if rate is None:
-            await closed_loop(load.send, load.feed, clients=load.plan.clients, extent=extent, record=record)
+            await closed_loop(load.send, load.feed, clients=load.plan.clients, length=length, record=record)
         else:
-            draw = random.Random(seed)  # noqa: S311 - moments of a load, nothing secret
-            moments = arrivals(rate, load.plan.arrivals, draw)
-            await open_loop(load.send, load.feed, moments, extent=extent, record=record)
+            draw = random.Random(seed)  # noqa: S311 - send times of a load, nothing secret
+            send_times = arrivals(rate, load.plan.arrivals, draw)
+            await open_loop(load.send, load.feed, send_times, length=length, record=record)
     except asyncio.CancelledError:
         complete = False
-    return tally.stop(complete=complete, generator=watch.stop(tally.lags_ms))
+    return tally.stop(complete=complete, generator=monitor.stop(tally.lags_ms))

@@ -1,4 +1,4 @@
-"""What is under load, as `GET /models/{model}` tells: kind, input schema, weights, batch settings."""
+"""The model under load, as `GET /models/{model}` describes it: kind, input schema, weights, batch settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,23 +7,27 @@ from typing import Any, Literal
 import aiohttp
 
 from errors import LoadError
-from loadtest.client import explain
+from loadtest.load_client import describe_failure
 
 
 @dataclass(frozen=True)
 class Batching:
-    """What decides how requests are put together: settings of a registered version, and its ready workers."""
+    """The batch settings of a registered version and its number of ready workers.
+
+    `threads` is the number per worker, None for the worker's own choice; `coalesce` is the largest number of states
+    in one request of the gateway, None for the gateway's own setting.
+    """
 
     batch_size: int
     max_batch_delay_ms: int
     workers: int
-    threads: int | None = None  # of a worker; None: what the worker chooses
-    coalesce: int | None = None  # most states in one request of the gateway; None: what its settings say
+    threads: int | None = None
+    coalesce: int | None = None
 
 
 @dataclass(frozen=True)
-class Target:
-    """A served model. `observation` is its card's entry of that name, None for pictures."""
+class LoadTarget:
+    """A served model. `observation` is the entry of that name in its card, None for images."""
 
     url: str
     model: str
@@ -35,42 +39,45 @@ class Target:
 
     @property
     def unit(self) -> str:
-        """What is counted: pictures or states."""
+        """The unit of the throughput."""
         return "imgs" if self.kind == "vision" else "states"
 
 
-async def look_up(session: aiohttp.ClientSession, url: str, model: str) -> Target:
-    """Ask the gateway what `model` is. Raises LoadError in one line when there is none, or no gateway."""
+async def look_up(session: aiohttp.ClientSession, url: str, model: str) -> LoadTarget:
+    """Request the description of `model` from the gateway.
+
+    Raises LoadError in one line when the gateway does not answer or does not serve the model.
+    """
     address = f"{url.rstrip('/')}/models/{model}"
     try:
-        async with session.get(address) as answer:
-            status = answer.status
-            described = await answer.json(content_type=None) if status == 200 else None
+        async with session.get(address) as response:
+            status = response.status
+            described = await response.json(content_type=None) if status == 200 else None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise LoadError(f"no gateway at {url}: {explain(error)}; `make up` starts one") from None
+        raise LoadError(f"no gateway at {url}: {describe_failure(error)}; `make up` starts one") from None
     except ValueError:
         raise LoadError(f"{address} answers, but not with JSON: is this the gateway?") from None
     if status == 404:
-        raise LoadError(f"{url} serves no model {model!r}; `make upload_model MODEL={model}` brings it there")
+        raise LoadError(f"{url} serves no model {model!r}; `make upload_model MODEL={model}` uploads it")
     if status == 401:
         raise LoadError(f"{address} answers 401: set MARINA_API_KEY_FILE or MARINA_API_KEY to a key that it knows")
     if status != 200:
-        raise LoadError(f"{address} answers {status}, so no load is put on it")
-    return describe(url, model, described)
+        raise LoadError(f"{address} answers {status}, so the load test does not start")
+    return parse_target(url, model, described)
 
 
-def describe(url: str, model: str, document: object) -> Target:
-    """Read the gateway's description of the version that answers when none is named.
+def parse_target(url: str, model: str, document: object) -> LoadTarget:
+    """Return the default version of a model from the gateway's description.
 
-    Raises LoadError when it is none, or does not tell what the model takes.
+    Raises LoadError when the description does not say which inputs the model takes.
     """
     served = _default_version(document)
     kind = served.get("kind")
     if kind not in ("vision", "policy"):
         raise LoadError(
-            f"{url}/models/{model} does not tell whether the model takes pictures or states: has it a worker?"
+            f"{url}/models/{model} does not say whether the model takes pictures or states: has it a worker?"
         )
-    return Target(
+    return LoadTarget(
         url=url.rstrip("/"),
         model=model,
         version=served.get("version"),

@@ -1,28 +1,28 @@
-"""A run in lines for a terminal."""
+"""A run as lines for a terminal: the plan, each round, the summary, and the commands to type next."""
 
 import shlex
 from collections.abc import Iterator, Sequence
 
 from loadtest.advice import advise
-from loadtest.html.parts import spent
-from loadtest.html.words import mib, ms
-from loadtest.measure import Round
-from loadtest.plan import Plan
-from loadtest.report import Report
-from loadtest.summary import Percentiles, Spread
-from loadtest.target import Target
+from loadtest.pages import mib, ms
+from loadtest.plan import LoadPlan
+from loadtest.report import LoadReport
+from loadtest.round_stats import Percentiles, Spread
+from loadtest.rounds import RoundResult
+from loadtest.server_metrics import stage_times
+from loadtest.target import LoadTarget
 
 
-def header(plan: Plan) -> Iterator[str]:
-    """What is going to be loaded, how, and with what."""
-    how = f"{plan.clients} at a time" if plan.rate is None else f"{plan.rate:g} a second ({plan.arrivals})"
+def header(plan: LoadPlan) -> Iterator[str]:
+    """Yield the plan: models, rounds, load, inputs and batch settings."""
+    load = f"{plan.clients} at a time" if plan.rate is None else f"{plan.rate:g} a second ({plan.arrivals})"
     names = " + ".join(f"{each.model} {each.version}" if each.version else each.model for each in plan.targets)
-    yield f"{names} at {plan.target.url}: {plan.rounds} x {plan.extent}, {how}, {plan.source}"
+    yield f"{names} at {plan.target.url}: {plan.rounds} x {plan.length}, {load}, {plan.source}"
     for target in plan.targets:
-        yield from _served(target, named=len(plan.targets) > 1)
+        yield from _target_lines(target, named=len(plan.targets) > 1)
 
 
-def _served(target: Target, *, named: bool) -> Iterator[str]:
+def _target_lines(target: LoadTarget, *, named: bool) -> Iterator[str]:
     of = f"{target.model}: " if named else ""
     if target.batching is not None:
         now = target.batching
@@ -34,20 +34,20 @@ def _served(target: Target, *, named: bool) -> Iterator[str]:
         yield f"{of}weights: random. The speed is the model's, the answers mean nothing."
 
 
-def round_line(one: Round, plan: Plan) -> str:
-    """One round's throughput, and its errors when there were any."""
+def round_line(one: RoundResult, plan: LoadPlan) -> str:
+    """Return the throughput of one round, and its errors if there are any."""
     line = f"Performance: {one.rate:.2f} {plan.unit}/s"
     line += f", {one.failed} of {one.requests} failed" if one.failed else ""
     return line if one.complete else f"{line} (broken off)"
 
 
-def footer(report: Report) -> Iterator[str]:
-    """Throughput, latency, errors, and who was busy with what."""
+def footer(report: LoadReport) -> Iterator[str]:
+    """Yield throughput, latency, errors, and the use of time, CPU and memory."""
     unit = report.plan.unit
     if report.interrupted:
         yield "Interrupted: what follows is of the part that was measured."
     if report.rate is not None:
-        # One round alone tells nothing of the spread.
+        # A single round has no spread.
         spread = f" ± {report.rate.std:.2f}" if len(report.rounds) > 1 else ""
         yield f"Performance: {report.rate.mean:.2f}{spread} {unit}/s over {_rounds(report)}"
     if report.latency_ms is not None:
@@ -56,17 +56,17 @@ def footer(report: Report) -> Iterator[str]:
             f"Latency: p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}, p99.9 {found.p999:.1f}, "
             f"max {found.max:.1f} ms"
         )
-    yield from _errors(report)
+    yield from _error_lines(report)
     if report.episodes:
         played = Spread.of(report.episodes)
         yield f"Played: {len(report.episodes)} episodes, return {played.mean:.1f} ± {played.std:.1f}"
-    yield from _table(report)
-    yield from _surroundings(report)
-    yield from _generator(report)
+    yield from _round_table(report)
+    yield from _server_lines(report)
+    yield from _generator_lines(report)
 
 
-def advice(report: Report, overrides: Sequence[str]) -> Iterator[str]:
-    """The commands to type next. `overrides` are those of this run."""
+def advice(report: LoadReport, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield the commands to type next. `overrides` are those of this run."""
     found = None if report.interrupted or len(report.plan.targets) > 1 else advise(report)
     if found is None:
         return
@@ -79,25 +79,25 @@ def advice(report: Report, overrides: Sequence[str]) -> Iterator[str]:
         f"  make upload_model MODEL={model} "
         f'ARGS="{params}.batch_size={found.batch_size} {params}.max_batch_delay={found.max_batch_delay_ms}"'
     )
-    # The same load again: what differs between the two runs must be the two settings alone.
+    # The same load again, so that the two runs differ in the two settings alone.
     same = [one for one in overrides if _is_load(one.split("=", 1)[0].lstrip("+~"))]
     arguments = f" ARGS={shlex.quote(shlex.join(same))}" if same else ""
     yield f"  make run_stress MODEL={model}{arguments}"
 
 
 def _is_load(key: str) -> bool:
-    """Whether the same run again needs it; a report of its own name would be in the way."""
+    """Return True for an override that the next run needs; its report must have another name."""
     return key.split(".")[0] in {"stress", "gateway"} and key != "stress.report"
 
 
-def _rounds(report: Report) -> str:
+def _rounds(report: LoadReport) -> str:
     complete = sum(one.complete for one in report.rounds)
     if complete == 0:
         return "a round that was broken off"
     return "1 round" if complete == 1 else f"{complete} rounds"
 
 
-def _errors(report: Report) -> Iterator[str]:
+def _error_lines(report: LoadReport) -> Iterator[str]:
     failed = sum(report.errors.values())
     yield f"Errors: {failed} of {report.requests} requests" if failed else f"Errors: none in {report.requests} requests"
     for kind, count in report.errors.items():
@@ -107,7 +107,7 @@ def _errors(report: Report) -> Iterator[str]:
         yield f"  in the warm-up: {kinds}"
 
 
-def _table(report: Report) -> Iterator[str]:
+def _round_table(report: LoadReport) -> Iterator[str]:
     rows = [["round", "answers", f"{report.plan.unit}/s", "p50", "p90", "p99", "p99.9", "max ms", "failed"]]
     for number, one in enumerate(report.rounds, 1):
         rows.append(_row(str(number), one.items, one.rate, one.latencies_ms, one.failed))
@@ -124,11 +124,11 @@ def _row(name: str, items: int, rate: float, latencies: tuple[float, ...], faile
     return [name, str(items), f"{rate:.1f}", *(f"{time:.1f}" for time in times), *["-"] * (5 - len(times)), str(failed)]
 
 
-def _surroundings(report: Report) -> Iterator[str]:
+def _server_lines(report: LoadReport) -> Iterator[str]:
     for reason in report.unread:
         yield f"Warning: not known from the servers' figures: {reason}"
     for side in report.servers:
-        pieces = ", ".join(f"{name} {ms(value)}" for name, value in spent(vars(side.stages), side.engine))
+        pieces = ", ".join(f"{name} {ms(value)}" for name, value in stage_times(vars(side.stages), side.engine))
         if pieces:
             yield f"Time of a request of {side.model} (means): {pieces}"
         if side.batches.requests_per_batch is not None and side.batches.fill is not None:
@@ -143,7 +143,7 @@ def _surroundings(report: Report) -> Iterator[str]:
         yield f"Used: {'; '.join(each)}"
 
 
-def _generator(report: Report) -> Iterator[str]:
+def _generator_lines(report: LoadReport) -> Iterator[str]:
     found = [one.generator for one in report.rounds if one.generator is not None]
     if found:
         late = max(max(one.loop_lag_ms, one.send_lag_ms) for one in found)

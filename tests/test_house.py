@@ -193,8 +193,7 @@ def test_files_are_replaced_and_synced_by_one_module() -> None:
     own = re.compile(r"\bos\.(fsync|link|replace|rename)\(|\.hardlink_to\(|\b(mkstemp|NamedTemporaryFile)\(")
     rooms = [path for room in MAY_IMPORT if room != "handlers" for path in files(room)]
     found = {str(path.relative_to(ROOT)) for path in rooms if own.search(path.read_text())}
-    # The tuner's journal is appended to, line by line.
-    assert found == {"files.py", "loadtest/tune/journal.py"}
+    assert found == {"files.py"}
 
 
 def test_log_lines_are_formatted_by_one_module() -> None:

@@ -1,8 +1,8 @@
-"""Finds the registration settings that serve a latency goal best.
+"""The search for the registration settings that meet a latency goal with the highest rate.
 
-goal, space ──▶ search: which setting next ──▶ trials: upload_model.py, then rounds of load ──▶ journal ──▶ search ...
-                                    └──▶ finalists again, in turn ──▶ chosen ──▶ NAME.tuned.yaml, page, last upload
+goal, space ──▶ search: next candidate ──▶ evaluator: upload_model.py, then rounds of load ──▶ evaluation_log ──▶ search
+                       └──▶ finalists again, in turn ──▶ result: NAME.tuned.yaml, page, last upload
 
-Every setting comes to serve through the rollout, as an upload by hand would bring it, so no client loses a request.
-The search is a function of the journal: killed at any moment, it goes on from there.
+Each candidate is registered by a rollout, like an upload by hand, so no client loses a request. The search depends on
+the evaluation log alone, so a killed search resumes from it.
 """

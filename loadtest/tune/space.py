@@ -1,11 +1,11 @@
-"""Which settings there are to try, and which lie side by side."""
+"""The candidates of a search, and which of them are neighbours."""
 
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 
-from loadtest.target import Batching, Target
+from loadtest.target import Batching, LoadTarget
 from settings.schema import TuneSettings
 
 DELAYS_MS = (0, 1, 2, 5, 10, 20)
@@ -13,8 +13,8 @@ COALESCE = (1, 16, 64, 128, 256)
 
 
 @dataclass(frozen=True, order=True)
-class Setting:
-    """How a model is registered; None leaves it to worker or gateway."""
+class Candidate:
+    """Registration settings of a model; None leaves the choice to the worker or the gateway."""
 
     initial_workers: int
     threads: int | None
@@ -23,26 +23,30 @@ class Setting:
     coalesce: int | None
 
     @classmethod
-    def serving(cls, now: Batching) -> "Setting":
-        """What serves now."""
+    def serving(cls, now: Batching) -> "Candidate":
+        """Return the settings that serve now."""
         return cls(now.workers, now.threads, now.batch_size, now.max_batch_delay_ms, now.coalesce)
 
     def __str__(self) -> str:
         names = {"initial_workers": "workers", "max_batch_delay": "delay", "batch_size": "batch"}
-        return ", ".join(f"{names.get(key, key)} {value}" for key, value in asdict(self).items() if value is not None)
+        return ", ".join(f"{names.get(key, key)} {value}" for key, value in self.chosen().items())
+
+    def chosen(self) -> dict[str, int]:
+        """Return the settings that have a value."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @property
     def cost(self) -> tuple[int, int]:
-        """What it takes of a machine before anything is asked: processes, and threads in them."""
+        """The processes, and all threads in them."""
         return self.initial_workers, self.initial_workers * (self.threads or 1)
 
 
-DIMENSIONS = tuple(field.name for field in fields(Setting))
+DIMENSIONS = tuple(field.name for field in fields(Candidate))
 
 
 @dataclass(frozen=True)
-class Space:
-    """The values of each dimension, rising; a dimension of (None,) is not searched."""
+class SearchSpace:
+    """The values of each dimension in ascending order; a dimension of (None,) is not searched."""
 
     initial_workers: tuple[int, ...]
     threads: tuple[int | None, ...]
@@ -51,31 +55,31 @@ class Space:
     coalesce: tuple[int | None, ...]
 
     @classmethod
-    def of(cls, tune: TuneSettings, target: Target, clients: int, cores: int) -> "Space":
-        """The values asked for, or those that can make a difference for this load on this machine."""
+    def of(cls, tune: TuneSettings, target: LoadTarget, clients: int, cores: int) -> "SearchSpace":
+        """Return the values in the settings, or those that can matter for this load on this machine."""
         coalesce: tuple[int | None, ...] = tuple(sorted(tune.coalesce or COALESCE))
         return cls(
-            initial_workers=tuple(sorted(tune.workers or _doubling(cores))),
-            threads=tuple(sorted(tune.threads or _doubling(cores))),
-            # A batch larger than the clients can fill only waits; of an open loop nobody knows the number in flight.
-            batch_size=tuple(sorted(tune.batch_size or _doubling(min(64, max(clients, 4))))),
+            initial_workers=tuple(sorted(tune.workers or _powers_of_two(cores))),
+            threads=tuple(sorted(tune.threads or _powers_of_two(cores))),
+            # A batch that the clients cannot fill only waits. The requests in flight of an open loop are unknown.
+            batch_size=tuple(sorted(tune.batch_size or _powers_of_two(min(64, max(clients, 4))))),
             max_batch_delay=tuple(sorted(tune.max_batch_delay or DELAYS_MS)),
             coalesce=coalesce if target.kind == "policy" else (None,),
         )
 
-    def all(self) -> Iterator[Setting]:
-        """Every setting: the full grid."""
+    def all(self) -> Iterator[Candidate]:
+        """Yield every candidate of the full grid."""
         for values in itertools.product(*(getattr(self, name) for name in DIMENSIONS)):
-            setting = Setting(*values)
-            # A batch of one is full at once, so its delay is none.
-            if setting.batch_size > 1 or setting.max_batch_delay == self.max_batch_delay[0]:
-                yield setting
+            candidate = Candidate(*values)
+            # A batch of one is full at once, so its delay has no effect.
+            if candidate.batch_size > 1 or candidate.max_batch_delay == self.max_batch_delay[0]:
+                yield candidate
 
-    def guess(self, clients: int, cores: int) -> Setting:
-        """A first one, by rules of thumb: a worker a core, one thread each, batches that the clients fill at once."""
+    def guess(self, clients: int, cores: int) -> Candidate:
+        """Return a first candidate: a worker per core, one thread each, batches that the clients fill at once."""
         workers = max((each for each in self.initial_workers if each <= cores), default=self.initial_workers[0])
         each_worker = max(1, clients // (2 * workers))
-        return Setting(
+        return Candidate(
             initial_workers=workers,
             threads=self.threads[0],
             batch_size=max((size for size in self.batch_size if size <= each_worker), default=self.batch_size[0]),
@@ -83,28 +87,30 @@ class Space:
             coalesce=self.coalesce[-1],
         )
 
-    def neighbours(self, setting: Setting) -> Iterator[Setting]:
-        """One step in one dimension; and workers against threads, because they share the cores."""
-        steps = {name: list(self._beside(setting, name)) for name in DIMENSIONS}
+    def neighbours(self, candidate: Candidate) -> Iterator[Candidate]:
+        """Yield candidates one step away in one dimension, and in workers against threads, which share the cores."""
+        steps = {name: list(self._adjacent(candidate, name)) for name in DIMENSIONS}
         for name, values in steps.items():
             for value in values:
-                yield self._plain(replace(setting, **{name: value}))
+                yield self._normalized(replace(candidate, **{name: value}))
         for workers, threads in itertools.product(steps["initial_workers"], steps["threads"]):
-            if threads is not None and (workers > setting.initial_workers) != (threads > (setting.threads or 0)):
-                yield self._plain(replace(setting, initial_workers=workers, threads=threads))
+            if threads is not None and (workers > candidate.initial_workers) != (threads > (candidate.threads or 0)):
+                yield self._normalized(replace(candidate, initial_workers=workers, threads=threads))
 
-    def _plain(self, setting: Setting) -> Setting:
-        return replace(setting, max_batch_delay=self.max_batch_delay[0]) if setting.batch_size == 1 else setting
+    def _normalized(self, candidate: Candidate) -> Candidate:
+        if candidate.batch_size > 1:
+            return candidate
+        return replace(candidate, max_batch_delay=self.max_batch_delay[0])
 
-    def _beside(self, setting: Setting, name: str) -> Iterator[int]:
-        """The next lower and the next higher value; the setting's own need not be one of the space's."""
-        own = getattr(setting, name) or 0
+    def _adjacent(self, candidate: Candidate, name: str) -> Iterator[int]:
+        """Yield the next lower and the next higher value; the candidate's own value need not be in the space."""
+        own = getattr(candidate, name) or 0
         values = [value for value in getattr(self, name) if value is not None]
         below, above = [value for value in values if value < own], [value for value in values if value > own]
         yield from (*below[-1:], *above[:1])
 
 
-def _doubling(most: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and `most`."""
+def _powers_of_two(most: int) -> tuple[int, ...]:
+    """Return 1, 2, 4, ... and `most`."""
     powers = {2**power for power in range(int(math.log2(most)) + 1)} if most > 0 else {1}
     return tuple(sorted(powers | {max(1, most)}))

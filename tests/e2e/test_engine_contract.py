@@ -21,7 +21,7 @@ from engines.torchserve.api import prediction_path
 from engines.torchserve.engine_client import EngineClient
 from engines.torchserve.error_responses import error_from_response, is_key_refused
 from errors import EngineError, MarinaError, NoWorker, RequestError, UnknownModel
-from loadtest.server import by_model
+from loadtest.server_metrics import by_model
 from prometheus import read
 from settings import Settings, load
 from settings.schema import EngineHostSettings, RegistrationSettings

@@ -3,25 +3,23 @@
 import random
 from datetime import UTC, datetime
 
-from loadtest.generator import Generator
-from loadtest.machine import Machine
-from loadtest.measure import Part, Round
-from loadtest.plan import Plan
-from loadtest.report import Report
-from loadtest.resources import Reading
-from loadtest.server import Batches, ServerSide, Stages
-from loadtest.target import Batching, Target
+from loadtest.plan import LoadPlan
+from loadtest.report import LoadReport
+from loadtest.resources import GeneratorUsage, HostInfo, Reading
+from loadtest.rounds import ModelShare, RoundResult
+from loadtest.server_metrics import Batches, ServerSide, Stages
+from loadtest.target import Batching, LoadTarget
 
 STARTED = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 
 
 def report(
     rates: list[float], *, seed: int = 0, errors: int = 0, interrupted: bool = False, model: str = "digits"
-) -> Report:
+) -> LoadReport:
     """Rounds of 200 requests with these rates; the last has `errors` errors, or is broken off."""
     draw = random.Random(seed)
-    target = Target("http://127.0.0.1:5003", model, "1.0", "vision", "trained", None, Batching(4, 5, 1))
-    plan = Plan(target, (), "32 made pictures of 268x182", 8, 200, len(rates), 20)
+    target = LoadTarget("http://127.0.0.1:5003", model, "1.0", "vision", "trained", None, Batching(4, 5, 1))
+    plan = LoadPlan(target, (), "32 made pictures of 268x182", 8, 200, len(rates), 20)
     rounds = []
     for number, rate in enumerate(rates):
         seconds = 200 / rate
@@ -30,7 +28,7 @@ def report(
         last = number == len(rates) - 1
         kinds = (("503 no_worker", errors),) if last and errors else ()
         rounds.append(
-            Round(
+            RoundResult(
                 seconds,
                 200,
                 latencies,
@@ -39,8 +37,8 @@ def report(
                 began=sum(200 / each for each in rates[:number]),
                 ended_s=ended,
                 failed_s=(seconds / 2,) * (errors if last else 0),
-                parts=(Part(model, 200, latencies, errors if last else 0),),
-                generator=Generator(0.2, 1.0, 0.0),
+                parts=(ModelShare(model, 200, latencies, errors if last else 0),),
+                generator=GeneratorUsage(0.2, 1.0, 0.0),
             )
         )
     side = ServerSide(
@@ -51,7 +49,7 @@ def report(
         {"shed": 0, "retries": 0, "joined": 2},
     )
     usage = {part: tuple(Reading(n, 0.3, 2**28) for n in range(1, 5)) for part in ("gateway", "load generator")}
-    machine = Machine("Linux 6", "Made-up CPU", 2, 2**33, 0.1, "3.11", "3.14")
-    return Report(
+    machine = HostInfo("Linux 6", "Made-up CPU", 2, 2**33, 0.1, "3.11", "3.14")
+    return LoadReport(
         plan, STARTED, None, tuple(rounds), interrupted, (side,), usage, machine, {"gateway": {"processes": 1}}
     )

@@ -3,17 +3,17 @@ from datetime import UTC, datetime
 import pytest
 
 from loadtest.advice import advise
-from loadtest.measure import Round
-from loadtest.plan import Plan
-from loadtest.report import Report
-from loadtest.target import Batching, Target
+from loadtest.plan import LoadPlan
+from loadtest.report import LoadReport
+from loadtest.rounds import RoundResult
+from loadtest.target import Batching, LoadTarget
 
 
-def _report(batching: Batching | None, *, clients: int, rate: float, latency_ms: float) -> Report:
-    target = Target("http://gateway", "digits", "1.0", "vision", "trained", None, batching)
-    plan = Plan(target, (), "none", clients, 100, 1, 0)
-    one = Round(100 / rate, 100, (latency_ms,) * 100, (), complete=True)
-    return Report(plan, datetime.now(UTC), None, (one,), interrupted=False)
+def _report(batching: Batching | None, *, clients: int, rate: float, latency_ms: float) -> LoadReport:
+    target = LoadTarget("http://gateway", "digits", "1.0", "vision", "trained", None, batching)
+    plan = LoadPlan(target, (), "none", clients, 100, 1, 0)
+    one = RoundResult(100 / rate, 100, (latency_ms,) * 100, (), complete=True)
+    return LoadReport(plan, datetime.now(UTC), None, (one,), interrupted=False)
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from gymnasium import spaces
 from PIL import Image
 
 from errors import LoadError
-from loadtest.environment import Environments
-from loadtest.made_pictures import make_pictures
-from loadtest.made_states import make_states
+from loadtest.feed import Environments
+from loadtest.inputs import generate_images, generate_states
 
 
 def test_made_pictures_are_different_jpegs_of_the_asked_size() -> None:
-    samples = make_pictures(3, 60, 80, random.Random(0))
+    samples = generate_images(3, 60, 80, random.Random(0))
     for sample in samples:
         with Image.open(io.BytesIO(sample.body)) as picture:
             assert (picture.format, picture.size, picture.mode) == ("JPEG", (80, 60), "RGB")
@@ -24,13 +23,13 @@ def test_made_pictures_are_different_jpegs_of_the_asked_size() -> None:
 
 
 def test_the_same_seed_makes_the_same_inputs() -> None:
-    assert make_pictures(2, 8, 8, random.Random(1)) == make_pictures(2, 8, 8, random.Random(1))
-    assert make_pictures(2, 8, 8, random.Random(1)) != make_pictures(2, 8, 8, random.Random(2))
+    assert generate_images(2, 8, 8, random.Random(1)) == generate_images(2, 8, 8, random.Random(1))
+    assert generate_images(2, 8, 8, random.Random(1)) != generate_images(2, 8, 8, random.Random(2))
 
 
 def _values(space: dict[str, Any], fields: list[str] | None = None) -> list[Any]:
     observation = {"space": {"type": "box", "dtype": "float32", **space}, "fields": fields}
-    return [json.loads(sample.body) for sample in make_states(observation, 200, random.Random(0))]
+    return [json.loads(sample.body) for sample in generate_states(observation, 200, random.Random(0))]
 
 
 def test_states_lie_inside_their_space_and_fill_it() -> None:
@@ -82,7 +81,7 @@ def test_state_whose_one_part_is_called_instances_is_wrapped() -> None:
 
 def test_a_space_that_is_no_box_asks_for_a_file() -> None:
     with pytest.raises(LoadError, match=r"stress\.inputs"):
-        make_states({"space": {"type": "discrete", "n": 3}}, 1, random.Random(0))
+        generate_states({"space": {"type": "discrete", "n": 3}}, 1, random.Random(0))
 
 
 GOAL = ("observation", "achieved_goal", "desired_goal")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from errors import ConfigError
-from loadtest.open_loop import arrivals
-from loadtest.report import Report
+from loadtest.loops import arrivals
+from loadtest.report import LoadReport
 from loadtest.run import run
 from settings import load
 from settings.schema import StressSettings
@@ -29,7 +29,9 @@ def _stress(url: str, **changed: Any) -> StressSettings:
     return StressSettings(**whole)
 
 
-async def _run(script: Callable[[int], Answer], model: str = "digits", **changed: Any) -> tuple[Report, FakeGateway]:
+async def _run(
+    script: Callable[[int], Answer], model: str = "digits", **changed: Any
+) -> tuple[LoadReport, FakeGateway]:
     async with gateway(script) as served:
         return await run(_stress(served.url, **changed), model, Nobody()), served
 

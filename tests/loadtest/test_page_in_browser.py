@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from loadtest import compare
-from loadtest.document import document
-from loadtest.html.run_page import run_page
+from loadtest.compare import compare_files, write_page
+from loadtest.pages.report_pages import run_page
+from loadtest.report_files import report_document
 from tests.gateway.browser import CHROMIUM, Page, browser, open_page
 from tests.loadtest.reports import report
 
@@ -39,13 +39,13 @@ async def _look(page: Page) -> dict[str, Any]:
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 async def test_the_pages_are_drawn_in_every_light_and_ask_for_nothing(tmp_path: Path) -> None:
-    runs = [document(report([100.0, 104.0, 98.0, 101.0], seed=seed, errors=seed)) for seed in (0, 1)]
+    runs = [report_document(report([100.0, 104.0, 98.0, 101.0], seed=seed, errors=seed)) for seed in (0, 1)]
     paths = [tmp_path / f"{name}.json" for name in "ab"]
     for path, run in zip(paths, runs, strict=True):
         path.write_text(json.dumps(run))
     single, both = tmp_path / "run.html", tmp_path / "both.html"
     single.write_text(run_page(runs[1]))
-    compare.write_page(compare.of_files(*paths), both)
+    write_page(compare_files(*paths), both)
     with browser(tmp_path / "profile") as port:
         for file, charts in ((single, 6), (both, 4)):
             async with open_page(port, file.as_uri()) as page:

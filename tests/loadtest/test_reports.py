@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from errors import ConfigError, LoadError
-from loadtest import compare
-from loadtest.document import document
-from loadtest.files import Place, read, write_new
-from loadtest.html.run_page import run_page
+from loadtest.compare import compare_files, comparison_lines, write_page
+from loadtest.pages.report_pages import run_page
+from loadtest.report_files import ReportFiles, read_report, report_document, write_new
 from settings import load
 from settings.schema import StressSettings
 from tests.loadtest.reports import STARTED, report
@@ -22,16 +21,16 @@ def _stress(**changed: Any) -> StressSettings:
 
 
 def _write(folder: Path, rates: list[float], **changed: Any) -> Path:
-    place = Place.of(_stress(reports=str(folder)), folder)
-    assert place is not None
-    return place.write(document(report(rates, **changed)), STARTED)[0]
+    files = ReportFiles.of(_stress(reports=str(folder)), folder)
+    assert files is not None
+    return files.write(report_document(report(rates, **changed)), STARTED)[0]
 
 
 def test_two_reports_of_the_same_second_stand_side_by_side(tmp_path: Path) -> None:
     first, second = _write(tmp_path, [100.0]), _write(tmp_path, [200.0])
     assert first.name == "digits-20261121-120000.json"
     assert second.name == "digits-20261121-120000-2.json"
-    assert read(first)["rate"]["mean"] == 100
+    assert read_report(first)["rate"]["mean"] == 100
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".html", ".html", ".json", ".json"]
 
 
@@ -39,12 +38,12 @@ def test_two_reports_of_the_same_second_stand_side_by_side(tmp_path: Path) -> No
 def test_a_named_report_is_refused_before_the_load_when_it_would_replace_one(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("older")
     with pytest.raises(ConfigError, match="never replaces"):
-        Place.of(_stress(report=str(tmp_path / "run.json")), tmp_path)
+        ReportFiles.of(_stress(report=str(tmp_path / "run.json")), tmp_path)
     assert (tmp_path / there).read_text() == "older"
 
 
 def test_nowhere_is_a_place_too(tmp_path: Path) -> None:
-    assert Place.of(_stress(reports=None), tmp_path) is None
+    assert ReportFiles.of(_stress(reports=None), tmp_path) is None
 
 
 def _write_with_a_full_disk(folder: Path, told: "multiprocessing.Queue[str]") -> None:
@@ -90,14 +89,14 @@ def test_what_is_no_report_is_named_in_one_line(tmp_path: Path, content: str | N
     if content is not None:
         path.write_text(content)
     with pytest.raises(LoadError, match=words) as caught:
-        read(path)
+        read_report(path)
     assert "\n" not in str(caught.value)
 
 
 def test_noise_is_not_called_a_difference(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0, 108.0, 95.0, 103.0, 99.0], seed=1)
     b = _write(tmp_path, [104.0, 98.0, 101.0, 96.0, 107.0], seed=2)
-    said = "\n".join(compare.lines(compare.of_files(a, b)))
+    said = "\n".join(comparison_lines(compare_files(a, b)))
     assert "throughput: no difference that the noise allows to tell" in said
     assert "Warning" not in said
 
@@ -105,40 +104,40 @@ def test_noise_is_not_called_a_difference(tmp_path: Path) -> None:
 def test_a_faster_server_is_called_better(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0, 102.0, 98.0, 101.0, 99.0], seed=1)
     b = _write(tmp_path, [130.0, 131.0, 129.0, 132.0, 128.0], seed=2)
-    said = "\n".join(compare.lines(compare.of_files(a, b)))
+    said = "\n".join(comparison_lines(compare_files(a, b)))
     assert "throughput: B is better, 30.0% higher" in said
-    assert "throughput: B is worse" in "\n".join(compare.lines(compare.of_files(b, a)))
+    assert "throughput: B is worse" in "\n".join(comparison_lines(compare_files(b, a)))
 
 
 def test_what_else_differs_is_said(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0] * 5)
     b = _write(tmp_path, [100.0] * 5, errors=3, model="weather")
-    found = compare.of_files(a, b)
+    found = compare_files(a, b)
     assert found.differences == ("the models differ: digits and weather", "B: 3 of 1003 requests failed")
-    page = compare.write_page(found, tmp_path / "page.html")
+    page = write_page(found, tmp_path / "page.html")
     assert "What else differs" in page.read_text()
     with pytest.raises(LoadError, match="File exists"):
-        compare.write_page(found, page)
+        write_page(found, page)
 
 
 def test_few_rounds_and_broken_ones_are_no_ground_for_a_verdict(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0] * 5)
     b = _write(tmp_path, [100.0] * 4, interrupted=True)
-    found = compare.of_files(a, b)
+    found = compare_files(a, b)
     assert {verdict.kind for _, verdict, _ in found.verdicts} == {"too few"}
     assert "B: it was interrupted" in found.differences
     only_broken = _write(tmp_path, [100.0], interrupted=True)
     with pytest.raises(LoadError, match="no complete round"):
-        compare.of_files(a, only_broken)
+        compare_files(a, only_broken)
 
 
 def test_a_partial_report_says_so_at_its_top() -> None:
-    page = run_page(document(report([100.0, 90.0], interrupted=True)))
+    page = run_page(report_document(report([100.0, 90.0], interrupted=True)))
     assert page.index("Partial report") < page.index("<svg")
 
 
 def test_a_page_holds_no_address_to_load_from_and_escapes_what_it_is_given() -> None:
-    page = run_page(document(report([100.0], model="<script>alert(1)</script>")))
+    page = run_page(report_document(report([100.0], model="<script>alert(1)</script>")))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<link" not in page
@@ -147,10 +146,10 @@ def test_a_page_holds_no_address_to_load_from_and_escapes_what_it_is_given() -> 
 
 
 def test_a_run_without_any_answer_has_a_page_too() -> None:
-    page = run_page(document(report([])))
+    page = run_page(report_document(report([])))
     assert "no answer" in page
     assert "Nothing was measured." in page
 
 
 def test_the_document_is_json_without_infinities() -> None:
-    json.dumps(document(report([100.0], errors=2)), allow_nan=False)
+    json.dumps(report_document(report([100.0], errors=2)), allow_nan=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.resources import GENERATOR, Sampler
+from loadtest.resources import GENERATOR, ResourceSampler
 
 BUSY = "import time\nends = time.time() + 30\nwhile time.time() < ends: pass"
 
@@ -20,7 +20,7 @@ def test_each_part_of_a_stack_is_seen_by_the_pid_in_its_state_folder(tmp_path: P
         (tmp_path / "ended.pid").write_text("999999999 1.0\n")
         (tmp_path / "damaged.pid").write_text("no number")
         (tmp_path / "self.pid").write_text(f"{os.getpid()} {psutil.Process().create_time()}\n")
-        sampler = Sampler(tmp_path)
+        sampler = ResourceSampler(tmp_path)
         began = psutil.Process(process.pid).cpu_times().user
         deadline = time.monotonic() + 30
         while psutil.Process(process.pid).cpu_times().user < began + 0.3:
@@ -36,4 +36,4 @@ def test_each_part_of_a_stack_is_seen_by_the_pid_in_its_state_folder(tmp_path: P
 
 
 def test_without_a_stack_here_the_generator_alone_is_seen() -> None:
-    assert set(Sampler(None).stop()) == {GENERATOR}
+    assert set(ResourceSampler(None).stop()) == {GENERATOR}

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from errors import LoadError
-from loadtest.measure import Round
-from loadtest.plan import Plan
-from loadtest.report import Report
+from loadtest.plan import LoadPlan
+from loadtest.report import LoadReport
+from loadtest.rounds import RoundResult
 from loadtest.run import run
 from settings.schema import StressSettings
 from tests.loadtest import gateway_server as fake
@@ -18,17 +18,17 @@ pytestmark = pytest.mark.anyio
 
 class Watcher:
     def __init__(self) -> None:
-        self.plan: Plan | None = None
-        self.rounds: list[Round] = []
+        self.plan: LoadPlan | None = None
+        self.rounds: list[RoundResult] = []
         self.outcomes = 0
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: LoadPlan) -> None:
         self.plan = plan
 
     def answered(self) -> None:
         self.outcomes += 1
 
-    def measured(self, one: Round) -> None:
+    def measured(self, one: RoundResult) -> None:
         self.rounds.append(one)
 
 
@@ -49,7 +49,9 @@ def _stress(url: str, **changed: Any) -> StressSettings:
     return StressSettings(**(values | changed))
 
 
-async def _run(script: Callable[[int], Answer], model: str = "digits", **changed: Any) -> tuple[Report, FakeGateway]:
+async def _run(
+    script: Callable[[int], Answer], model: str = "digits", **changed: Any
+) -> tuple[LoadReport, FakeGateway]:
     async with gateway(script) as served:
         return await run(_stress(served.url, **changed), model, Watcher()), served
 

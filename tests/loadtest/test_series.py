@@ -2,14 +2,13 @@ import random
 
 import pytest
 
-from loadtest.measure import Round
-from loadtest.series import over_time, shares, tail
-from loadtest.summary import Percentiles
+from loadtest.round_stats import Percentiles
+from loadtest.rounds import RoundResult, histogram, over_time, percentile_curve
 
 
-def _round(began: float, seconds: float, ended: list[float], failed: tuple[float, ...] = ()) -> Round:
+def _round(began: float, seconds: float, ended: list[float], failed: tuple[float, ...] = ()) -> RoundResult:
     errors = (("timeout", len(failed)),) if failed else ()
-    return Round(seconds, len(ended), (10.0,) * len(ended), errors, True, began, tuple(ended), failed)
+    return RoundResult(seconds, len(ended), (10.0,) * len(ended), errors, True, began, tuple(ended), failed)
 
 
 def test_every_answer_and_error_falls_into_one_bin() -> None:
@@ -33,7 +32,7 @@ def test_a_long_run_has_wider_bins_instead_of_more() -> None:
 def test_the_tail_ends_with_the_worst_and_only_rises() -> None:
     draw = random.Random(0)
     values = [draw.expovariate(0.1) for _ in range(5000)]
-    points = tail(values)
+    points = percentile_curve(values)
     assert points[-1] == (100 * (1 - 1 / 5000), max(values))
     assert [latency for _, latency in points] == sorted(latency for _, latency in points)
     assert [percent for percent, _ in points] == sorted(percent for percent, _ in points)
@@ -44,11 +43,11 @@ def test_the_tail_ends_with_the_worst_and_only_rises() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_values_have_a_tail_and_a_histogram_too(count: int) -> None:
     values = [3.0] * count
-    assert [latency for _, latency in tail(values)] == [3.0] * len(tail(values))
-    assert sum(number for _, _, number in shares(values)) == count
+    assert [latency for _, latency in percentile_curve(values)] == [3.0] * len(percentile_curve(values))
+    assert sum(number for _, _, number in histogram(values)) == count
 
 
 def test_the_histogram_counts_every_request_once() -> None:
     draw = random.Random(3)
     values = [draw.lognormvariate(2, 1) for _ in range(3000)]
-    assert sum(number for _, _, number in shares(values)) == 3000
+    assert sum(number for _, _, number in histogram(values)) == 3000

@@ -3,8 +3,7 @@ import pytest
 from engines import profiles
 from engines.engine_profile import EngineProfile
 from engines.profiles import TORCHSERVE
-from loadtest.html.parts import spent
-from loadtest.server import Counted, Servers, server_side
+from loadtest.server_metrics import ServerCounters, ServerGrowth, server_side, stage_times
 from tests.figures import FiguresServer, serving
 
 ENGINE = """# TYPE ts_inference_requests_total counter
@@ -25,9 +24,9 @@ marina_gateway_request_seconds_sum{model="digits",route="p",status="200"} %d.0
 """
 
 
-async def counted(engine: FiguresServer, gateway: FiguresServer, *texts: tuple[str, str]) -> Counted:
+async def counted(engine: FiguresServer, gateway: FiguresServer, *texts: tuple[str, str]) -> ServerGrowth:
     """What was counted while both servers went from one text to the other."""
-    servers = Servers(gateway.url, {"x-api-key": "k"}, f"{engine.url}/metrics")
+    servers = ServerCounters(gateway.url, {"x-api-key": "k"}, f"{engine.url}/metrics")
     engine.text, gateway.text = texts[0]
     before = await servers.read()
     engine.text, gateway.text = texts[1]
@@ -78,7 +77,7 @@ async def test_a_server_that_was_started_anew_counts_from_nought() -> None:
 
 
 def test_servers_that_tell_nothing_have_no_side() -> None:
-    assert server_side("digits", Counted(None, None, ()), TORCHSERVE) is None
+    assert server_side("digits", ServerGrowth(None, None, ()), TORCHSERVE) is None
 
 
 @pytest.mark.parametrize(
@@ -87,6 +86,6 @@ def test_servers_that_tell_nothing_have_no_side() -> None:
 )
 def test_the_queue_is_the_one_of_the_engine_that_was_under_load(facts: EngineProfile | None, name: str) -> None:
     stages = dict.fromkeys(("gateway", "gateway_queue", "queue", "inference", "decode", "forward", "post"), 2.0)
-    side = server_side("digits", Counted({}, {}, ()), facts)
+    side = server_side("digits", ServerGrowth({}, {}, ()), facts)
     assert side is not None
-    assert name in dict(spent(stages, side.engine))
+    assert name in dict(stage_times(stages, side.engine))

@@ -1,6 +1,6 @@
 import pytest
 
-from loadtest.summary import Percentiles, Spread, percentile
+from loadtest.round_stats import Percentiles, Spread, percentile
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(1, 1), (50, 50), (95, 95), (99, 99), (99.9, 100), (100, 100)])

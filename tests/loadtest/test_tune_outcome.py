@@ -8,28 +8,28 @@ import pytest
 import yaml
 
 from errors import LoadError
-from loadtest.machine import Machine
-from loadtest.tune.goal import Goal, Measured
-from loadtest.tune.outcome import Outcome, as_json, tune_page, write_settings
-from loadtest.tune.space import Setting
-from loadtest.tune.trials import handed_on
-from loadtest.tune.tuner import Found
+from loadtest.resources import HostInfo
+from loadtest.tune.evaluator import upload_overrides
+from loadtest.tune.goal import EvaluationResult, LatencyGoal
+from loadtest.tune.result import SearchResult, search_document, search_page, write_settings
+from loadtest.tune.search import SearchEnd
+from loadtest.tune.space import Candidate
 
-BEST, SLOW = Setting(2, 1, 8, 5, None), Setting(1, 2, 4, 0, None)
-OUTCOME = Outcome(
+BEST, SLOW = Candidate(2, 1, 8, 5, None), Candidate(1, 2, 4, 0, None)
+OUTCOME = SearchResult(
     model="digits",
     unit="imgs",
-    goal=Goal.of("p99:80ms"),
+    goal=LatencyGoal.of("p99:80ms"),
     load="8 clients, made inputs",
-    found=Found(BEST, reached=True, reason="everything was tried"),
-    trials={
-        BEST: Measured((200.0, 210.0), (60.0, 62.0), 400, 0, 2**29, 1.8),
-        SLOW: Measured((90.0, 91.0), (95.0, 97.0), 200, 0, 2**28, 1.1),
+    end=SearchEnd(BEST, reached=True, reason="everything was tried"),
+    results={
+        BEST: EvaluationResult((200.0, 210.0), (60.0, 62.0), 400, 0, 2**29, 1.8),
+        SLOW: EvaluationResult((90.0, 91.0), (95.0, 97.0), 200, 0, 2**28, 1.1),
     },
     before=SLOW,
     spent_s=90.0,
     ended=datetime(2026, 11, 21, 12, 0, tzinfo=UTC),
-    machine=Machine("Linux 6", "Made-up CPU", 2, 2**33, 0.1, "3.11", "3.14"),
+    machine=HostInfo("Linux 6", "Made-up CPU", 2, 2**33, 0.1, "3.11", "3.14"),
 )
 
 
@@ -41,7 +41,7 @@ def test_the_settings_are_written_for_the_next_upload_and_say_where_they_come_fr
     }
     assert "p99 of at most 80 ms" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    write_settings(replace(OUTCOME, found=Found(SLOW, reached=True, reason="x")), path)
+    write_settings(replace(OUTCOME, end=SearchEnd(SLOW, reached=True, reason="x")), path)
     assert yaml.safe_load(path.read_text())["request_params"]["initial_workers"] == 1
     assert [each.name for each in path.parent.iterdir()] == ["digits.tuned.yaml"]
 
@@ -52,7 +52,7 @@ def test_settings_that_cannot_be_written_are_told_in_one_line() -> None:
 
 
 def test_the_page_shows_the_front_and_what_each_setting_costs() -> None:
-    page = tune_page(OUTCOME)
+    page = search_page(OUTCOME)
     assert page.count("<circle") == 2
     for word in ("workers 2, threads 1, batch 8, delay 5", "512 MiB", "misses the goal", "best, front", "before"):
         assert word in page
@@ -60,13 +60,15 @@ def test_the_page_shows_the_front_and_what_each_setting_costs() -> None:
 
 
 def test_a_goal_that_was_not_reached_is_said_first() -> None:
-    page = tune_page(replace(OUTCOME, goal=Goal.of("p99:5ms"), found=Found(BEST, reached=False, reason="time")))
+    page = search_page(
+        replace(OUTCOME, goal=LatencyGoal.of("p99:5ms"), end=SearchEnd(BEST, reached=False, reason="time"))
+    )
     assert page.index("The goal was not reached") < page.index("<svg")
     assert "The closest: workers 2" in page
 
 
 def test_programs_can_read_it() -> None:
-    content = json.loads(json.dumps(as_json(OUTCOME), allow_nan=False))
+    content = json.loads(json.dumps(search_document(OUTCOME), allow_nan=False))
     assert content["best"]["batch_size"] == 8
     assert [trial["front"] for trial in content["trials"]] == [True, False]
 
@@ -74,4 +76,4 @@ def test_programs_can_read_it() -> None:
 def test_an_upload_is_told_where_the_stack_is_and_nothing_of_the_search() -> None:
     given = ["served_model=digits", "tune.minutes=1", "stress.clients=4", "gateway.port=1", "++tune.slo='p99:1s'",
              "served_model.request_params.batch_size=3"]  # fmt: skip
-    assert handed_on(given) == ("served_model=digits", "gateway.port=1")
+    assert upload_overrides(given) == ("served_model=digits", "gateway.port=1")

@@ -10,19 +10,19 @@ import pytest
 
 from errors import LoadError
 from loadtest.tune import search
-from loadtest.tune.goal import Goal, Measured, pooled
-from loadtest.tune.journal import Journal, Look, open_journal
-from loadtest.tune.space import Setting, Space
-from loadtest.tune.tuner import Found, Tuner
+from loadtest.tune.evaluation_log import Evaluation, EvaluationLog, open_log
+from loadtest.tune.goal import EvaluationResult, LatencyGoal, pooled
+from loadtest.tune.search import Search, SearchEnd
+from loadtest.tune.space import Candidate, SearchSpace
 from settings import load
 from settings.schema import TuneSettings
 
-SPACE = Space((1, 2, 4), (1, 2, 4), (1, 2, 4, 8, 16), (0, 2, 5, 10), (None,))
-GOAL = Goal.of("p99:80ms")
-BEFORE = Setting(1, None, 4, 5, None)
+SPACE = SearchSpace((1, 2, 4), (1, 2, 4), (1, 2, 4, 8, 16), (0, 2, 5, 10), (None,))
+GOAL = LatencyGoal.of("p99:80ms")
+BEFORE = Candidate(1, None, 4, 5, None)
 
 
-def surface(setting: Setting) -> tuple[float, float]:
+def surface(setting: Candidate) -> tuple[float, float]:
     """(rate, latency) of a machine of two cores with 16 clients."""
     busy = min(2.0, setting.initial_workers * (setting.threads or 1) ** 0.5)
     crowd = max(1.0, setting.initial_workers * (setting.threads or 1) / 2)
@@ -42,12 +42,12 @@ class Machine:
     def clock(self) -> float:
         return self.now
 
-    async def serve(self, setting: Setting) -> None:
+    async def serve(self, setting: Candidate) -> None:
         if self.served[-1] != setting:
             self.now += 10
             self.served.append(setting)
 
-    async def measure(self, rounds: int) -> Measured:
+    async def measure(self, rounds: int) -> EvaluationResult:
         if self.looks == self._dies_after:
             raise KeyboardInterrupt
         self.looks += 1
@@ -55,12 +55,12 @@ class Machine:
         rate, latency = surface(self.served[-1])
         factors = [self._draw.gauss(1, self._noise) for _ in range(rounds)]
         rates = tuple(rate * factor for factor in factors)
-        return Measured(rates, tuple(latency / factor for factor in factors), 100, 0, 2**28, 1.5)
+        return EvaluationResult(rates, tuple(latency / factor for factor in factors), 100, 0, 2**28, 1.5)
 
 
 class Nobody:
-    def trying(self, setting: Setting, number: int, purpose: str) -> None: ...
-    def looked(self, look: Look, best: Setting | None) -> None: ...
+    def evaluating(self, candidate: Candidate, number: int, purpose: str) -> None: ...
+    def evaluated(self, evaluation: Evaluation, best: Candidate | None) -> None: ...
 
 
 DEFAULTS = load().tune.model_dump()
@@ -71,15 +71,15 @@ def _tune(**changed: object) -> TuneSettings:
 
 
 def _search(
-    folder: Path, machine: Machine, *, goal: Goal = GOAL, minutes: float = 15, rounds: int = 3
-) -> tuple[Found, Journal]:
+    folder: Path, machine: Machine, *, goal: LatencyGoal = GOAL, minutes: float = 15, rounds: int = 3
+) -> tuple[SearchEnd, EvaluationLog]:
     starts = (BEFORE, SPACE.guess(16, 2))
-    with open_journal(folder, "digits", {"goal": str(goal)}, BEFORE) as journal:
-        tuner = Tuner(machine, journal, SPACE, goal, _tune(minutes=minutes, rounds=rounds), Nobody(), machine.clock)
+    with open_log(folder, "digits", {"goal": str(goal)}, BEFORE) as journal:
+        tuner = Search(machine, journal, SPACE, goal, _tune(minutes=minutes, rounds=rounds), Nobody(), machine.clock)
         return asyncio.run(tuner.run(starts)), journal
 
 
-def _best_of_grid(goal: Goal) -> float:
+def _best_of_grid(goal: LatencyGoal) -> float:
     return max(rate for rate, latency in map(surface, SPACE.all()) if latency <= goal.limit_ms)
 
 
@@ -99,18 +99,18 @@ def test_what_served_before_is_tried_first_and_needs_no_rollout(tmp_path: Path) 
 
 
 def test_a_goal_that_nothing_keeps_is_not_called_reached_and_the_closest_is_named(tmp_path: Path) -> None:
-    found, _ = _search(tmp_path, Machine(noise=0.0), goal=Goal.of("p99:1ms"))
+    found, _ = _search(tmp_path, Machine(noise=0.0), goal=LatencyGoal.of("p99:1ms"))
     assert not found.reached
     least = min(surface(setting)[1] for setting in SPACE.all())
     assert surface(found.best)[1] <= 1.1 * least
 
 
 def test_a_tight_goal_is_kept_at_the_cost_of_rate(tmp_path: Path) -> None:
-    tight = Goal.of("p90:46ms")
+    tight = LatencyGoal.of("p90:46ms")
     found, journal = _search(tmp_path, Machine(noise=0.01), goal=tight)
     assert found.reached
     assert surface(found.best)[1] <= 46 * 1.03
-    assert journal.trials()[found.best].keeps(tight)
+    assert journal.results()[found.best].meets(tight)
 
 
 @pytest.mark.parametrize("dies_after", [0, 4])
@@ -120,7 +120,7 @@ def test_a_search_that_is_killed_goes_on_with_what_it_knew(tmp_path: Path, dies_
         _search(tmp_path, killed)
     resumed = Machine(seed=1)
     found, journal = _search(tmp_path, resumed)
-    assert len(journal.looks) == killed.looks + resumed.looks
+    assert len(journal.evaluations) == killed.looks + resumed.looks
     assert surface(found.best)[0] >= 0.95 * _best_of_grid(GOAL)
 
 
@@ -144,55 +144,59 @@ def test_a_journal_is_read_as_far_as_it_is_whole(tmp_path: Path, spoil: Callable
     with pytest.raises(KeyboardInterrupt):
         _search(tmp_path, Machine(dies_after=4))
     _journal(tmp_path).write_text(spoil(_journal(tmp_path).read_text()))
-    with open_journal(tmp_path, "digits", {"goal": str(GOAL)}, BEFORE) as journal:
-        assert len(journal.looks) == kept
-        journal.add(Look(BEFORE, Measured((1.0,), (2.0,), 1, 0, None, None), 3.0))
+    with open_log(tmp_path, "digits", {"goal": str(GOAL)}, BEFORE) as journal:
+        assert len(journal.evaluations) == kept
+        journal.add(Evaluation(BEFORE, EvaluationResult((1.0,), (2.0,), 1, 0, None, None), 3.0))
     lines = [json.loads(line) for line in _journal(tmp_path).read_text().splitlines()]
     assert len(lines) == kept + 2
 
 
 def test_two_searches_of_one_model_do_not_share_a_stack(tmp_path: Path) -> None:
     with (
-        open_journal(tmp_path, "digits", {}, BEFORE),
+        open_log(tmp_path, "digits", {}, BEFORE),
         pytest.raises(LoadError, match="another search tunes digits"),
-        open_journal(tmp_path, "digits", {}, BEFORE),
+        open_log(tmp_path, "digits", {}, BEFORE),
     ):
         pass
 
 
 def test_of_settings_that_noise_does_not_tell_apart_the_cheaper_is_chosen() -> None:
-    def look(rate: float) -> Measured:
-        return Measured((rate, rate * 1.02, rate * 0.98, rate * 1.01), (50.0,) * 4, 100, 0, None, None)
+    def look(rate: float) -> EvaluationResult:
+        return EvaluationResult((rate, rate * 1.02, rate * 0.98, rate * 1.01), (50.0,) * 4, 100, 0, None, None)
 
-    cheap, dear, slow = Setting(1, 2, 4, 5, None), Setting(4, 1, 4, 5, None), Setting(1, 1, 1, 0, None)
+    cheap, dear, slow = Candidate(1, 2, 4, 5, None), Candidate(4, 1, 4, 5, None), Candidate(1, 1, 1, 0, None)
     assert search.choose({dear: look(100.0), cheap: look(99.5), slow: look(80.0)}, GOAL) == cheap
 
 
 def test_a_setting_that_lost_a_request_is_never_the_best() -> None:
-    good, lossy = Setting(1, 1, 1, 0, None), Setting(2, 1, 4, 0, None)
+    good, lossy = Candidate(1, 1, 1, 0, None), Candidate(2, 1, 4, 0, None)
     trials = {
-        good: Measured((10.0,), (70.0,), 100, 0, None, None),
-        lossy: Measured((99.0,), (9.0,), 100, 1, None, None),
+        good: EvaluationResult((10.0,), (70.0,), 100, 0, None, None),
+        lossy: EvaluationResult((99.0,), (9.0,), 100, 1, None, None),
     }
     assert search.choose(trials, GOAL) == good
-    assert search.front(trials) == [good]
+    assert search.pareto_front(trials) == [good]
 
 
 def test_the_front_holds_what_nothing_beats_in_both() -> None:
-    settings = [Setting(1, 1, size, 0, None) for size in (1, 2, 4, 8)]
+    settings = [Candidate(1, 1, size, 0, None) for size in (1, 2, 4, 8)]
     values = [(10.0, 10.0), (20.0, 30.0), (15.0, 40.0), (40.0, 80.0)]
-    trials = {s: Measured((rate,), (ms,), 1, 0, None, None) for s, (rate, ms) in zip(settings, values, strict=True)}
-    assert search.front(trials) == [settings[0], settings[1], settings[3]]
+    trials = {
+        s: EvaluationResult((rate,), (ms,), 1, 0, None, None) for s, (rate, ms) in zip(settings, values, strict=True)
+    }
+    assert search.pareto_front(trials) == [settings[0], settings[1], settings[3]]
 
 
 def test_looks_at_one_setting_are_taken_together() -> None:
-    both = pooled([Measured((1.0,), (5.0,), 10, 0, 4, 1.0), Measured((3.0,), (7.0,), 10, 1, None, None)])
-    assert both == Measured((1.0, 3.0), (5.0, 7.0), 20, 1, 4, 1.0)
+    both = pooled(
+        [EvaluationResult((1.0,), (5.0,), 10, 0, 4, 1.0), EvaluationResult((3.0,), (7.0,), 10, 1, None, None)]
+    )
+    assert both == EvaluationResult((1.0, 3.0), (5.0, 7.0), 20, 1, 4, 1.0)
 
 
 @pytest.mark.parametrize(("text", "key", "limit"), [("p99:80ms", "p99", 80), ("p99.9:1.5s", "p999", 1500)])
 def test_a_goal_is_a_percentile_and_its_limit(text: str, key: str, limit: float) -> None:
-    assert (Goal.of(text).key, Goal.of(text).limit_ms) == (key, limit)
+    assert (LatencyGoal.of(text).key, LatencyGoal.of(text).limit_ms) == (key, limit)
 
 
 @pytest.mark.parametrize("text", ["p98:80ms", "80ms", "p99:80", "p99", "p99:-1ms", ""])
@@ -202,7 +206,7 @@ def test_what_is_no_goal_is_refused(text: str) -> None:
 
 
 def test_neighbours_of_a_setting_outside_the_space_lie_inside() -> None:
-    found = set(SPACE.neighbours(Setting(3, None, 6, 7, None)))
+    found = set(SPACE.neighbours(Candidate(3, None, 6, 7, None)))
     assert {setting.initial_workers for setting in found} >= {2, 4}
     assert {setting.batch_size for setting in found} >= {4, 8}
     assert all(setting.coalesce is None for setting in found)

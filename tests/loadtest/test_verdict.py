@@ -3,7 +3,7 @@ import random
 import pytest
 from scipy.stats import mannwhitneyu
 
-from loadtest.verdict import judge, mann_whitney
+from loadtest.round_stats import judge, mann_whitney
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -1,8 +1,9 @@
-"""What the servers' own counters say about a run: where a request's time went, and how full the batches were."""
+"""The counters of gateway and engine during a run: the time of a request by stage, and the sizes of batches."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import prometheus
 from engines.engine_profile import EngineProfile
@@ -13,16 +14,17 @@ GATEWAY = "marina_gateway_"
 EVENTS = ("shed", "retries", "joined")
 MODEL_LABELS = ("model", "model_name", "ModelName")
 
-Counters = Mapping[tuple[str, str], float]
+ModelCounters = Mapping[tuple[str, str], float]
 """(name of a sample, model) → its value, summed over versions, statuses, routes and workers."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Mean milliseconds of a request of one model, by whom it was with; None where nobody counted.
+    """Mean milliseconds of a request in each stage; None where no counter exists.
 
-    `gateway` is the whole time inside the gateway, the others are parts of it. The queue is the engine's: it holds the
-    wait for a batch to fill. Decoding, forward and wording are a batch's, and each request of it waits for all of them.
+    `gateway` is the whole time inside the gateway, and the others are parts of it. `queue` is the engine's queue and
+    contains the wait for a batch to fill. `decode`, `forward` and `post` belong to a batch, and each request of the
+    batch waits for all of them.
     """
 
     gateway: float | None
@@ -46,9 +48,9 @@ class Batches:
 
 @dataclass(frozen=True)
 class ServerSide:
-    """One model as the servers saw it; `events` counts what the gateway refused, repeated or joined, if it told.
+    """One model by the servers' counters. `engine` is the title of the engine.
 
-    `engine` is its name for people.
+    `events` counts the requests that the gateway refused, retried or joined; it is empty if the gateway was not read.
     """
 
     model: str
@@ -59,42 +61,42 @@ class ServerSide:
 
 
 @dataclass(frozen=True)
-class Before:
-    """One reading of both servers: figures, or why there are none."""
+class ServerReadings:
+    """One reading of both servers: metrics, or the error that prevented it."""
 
     gateway: MetricsReading | MetricsError
     engine: MetricsReading | MetricsError | None
 
 
 @dataclass(frozen=True)
-class Counted:
-    """By how much both servers' counters grew, None where that is not known, and `unread`: why."""
+class ServerGrowth:
+    """The growth of both servers' counters, None where it is unknown, and the reasons in `unread`."""
 
-    gateway: Counters | None
-    engine: Counters | None
+    gateway: ModelCounters | None
+    engine: ModelCounters | None
     unread: tuple[str, ...]
 
 
-class Servers:
-    """Reads the counters before and after. `engine` is the address of the engine's, None when it is not known."""
+class ServerCounters:
+    """The counters of one gateway and of its engine; `engine` is the URL of the engine's metrics, None if unknown."""
 
     def __init__(self, gateway: str, headers: Mapping[str, str], engine: str | None) -> None:
         self._gateway = f"{gateway}/metrics"
         self._headers = headers
         self._engine = engine
 
-    async def read(self) -> Before:
-        """The counters as they stand."""
+    async def read(self) -> ServerReadings:
+        """Read the counters once."""
         gateway = await asyncio.to_thread(_read, self._gateway, self._headers)
-        return Before(gateway, await asyncio.to_thread(_read, self._engine, {}) if self._engine else None)
+        return ServerReadings(gateway, await asyncio.to_thread(_read, self._engine, {}) if self._engine else None)
 
-    async def since(self, before: Before) -> Counted:
-        """What was counted meanwhile."""
+    async def since(self, before: ServerReadings) -> ServerGrowth:
+        """Read the counters again and return their growth."""
         after = await self.read()
         pairs = ((before.gateway, after.gateway), (before.engine, after.engine))
-        gateway, engine = (_grown(*pair) for pair in pairs)
+        gateway, engine = (_growth(*pair) for pair in pairs)
         errors = [next((one for one in pair if isinstance(one, MetricsError)), None) for pair in pairs]
-        return Counted(gateway, engine, tuple(str(error) for error in errors if error is not None))
+        return ServerGrowth(gateway, engine, tuple(str(error) for error in errors if error is not None))
 
 
 def _read(url: str, headers: Mapping[str, str]) -> MetricsReading | MetricsError:
@@ -104,9 +106,9 @@ def _read(url: str, headers: Mapping[str, str]) -> MetricsReading | MetricsError
         return error
 
 
-def _grown(
+def _growth(
     before: MetricsReading | MetricsError | None, after: MetricsReading | MetricsError | None
-) -> Counters | None:
+) -> ModelCounters | None:
     if not isinstance(before, MetricsReading) or not isinstance(after, MetricsReading):
         return None
     growth = CounterGrowth()
@@ -115,8 +117,8 @@ def _grown(
     return by_model(growth.counted)
 
 
-def by_model(figures: Mapping[Series, float]) -> Counters:
-    """The sum of each name and model; buckets are left out."""
+def by_model(figures: Mapping[Series, float]) -> ModelCounters:
+    """Return the sum of each name and model, without the buckets of histograms."""
     found: dict[tuple[str, str], float] = {}
     for (name, own), value in figures.items():
         labels = dict(own)
@@ -127,15 +129,15 @@ def by_model(figures: Mapping[Series, float]) -> Counters:
     return found
 
 
-def server_side(model: str, counted: Counted, engine: EngineProfile | None) -> ServerSide | None:
-    """What the growth of the counters tells about `model`; None when neither server's could be read.
+def server_side(model: str, growth: ServerGrowth, engine: EngineProfile | None) -> ServerSide | None:
+    """Return the growth of the counters of `model`; None when neither server could be read.
 
-    Without the engine's facts, only what the kit's handlers count is known of it.
+    Without the engine's profile, only the counters of the kit's handlers are known of it.
     """
-    if counted.gateway is None and counted.engine is None:
+    if growth.gateway is None and growth.engine is None:
         return None
     names = engine.metrics if engine else None
-    front, back = _Of(counted.gateway or {}, model), _Of(counted.engine or {}, model)
+    front, back = _ModelFigures(growth.gateway or {}, model), _ModelFigures(growth.engine or {}, model)
     requests = back.value(names.requests) if names else None
     batches = back.value("handler_batch_fill_ratio_count")
     return ServerSide(
@@ -156,17 +158,38 @@ def server_side(model: str, counted: Counted, engine: EngineProfile | None) -> S
             fill=back.mean("handler_batch_fill_ratio", 1),
             coalesced=front.mean(f"{GATEWAY}coalesced_size", 1),
         ),
-        # A gateway that nobody could read has not counted zero.
-        events={}
-        if counted.gateway is None
-        else {name: round(front.value(f"{GATEWAY}{name}") or 0) for name in EVENTS},
+        # Counters of a gateway that could not be read are unknown, not zero.
+        events={} if growth.gateway is None else {name: round(front.value(f"{GATEWAY}{name}") or 0) for name in EVENTS},
     )
 
 
-class _Of:
+def stage_times(stages: Mapping[str, Any], engine: str) -> Iterator[tuple[str, float]]:
+    """Yield the stages of a request in their order, with their milliseconds; `engine` is the title of the engine.
+
+    The last stage is the time that no other stage accounts for.
+    """
+    # Coalesced observations are one request to the engine, so the stages of one request can add up to less.
+    whole = stages["gateway"] or sum(filter(None, (stages["queue"], stages["inference"])))
+    named = [
+        ("waits in the gateway", stages["gateway_queue"]),
+        (f"{engine}'s queue", stages["queue"]),
+        ("decode", stages["decode"]),
+        ("forward", stages["forward"]),
+        ("encode the answer", stages["post"]),
+    ]
+    counted = 0.0
+    for name, value in named:
+        if value is not None and value >= 0.005:
+            counted += value
+            yield name, value
+    if whole > counted:
+        yield "between these stages", whole - counted
+
+
+class _ModelFigures:
     """The counters of one model."""
 
-    def __init__(self, counters: Counters, model: str) -> None:
+    def __init__(self, counters: ModelCounters, model: str) -> None:
         self._counters = counters
         self._model = model
 
@@ -174,7 +197,7 @@ class _Of:
         return self._counters.get((name, self._model))
 
     def mean(self, name: str, scale: float = 1000) -> float | None:
-        """Of a histogram; seconds become milliseconds."""
+        """Return the mean of a histogram; seconds become milliseconds."""
         return _ratio(self.value(f"{name}_sum"), self.value(f"{name}_count"), scale)
 
 
