@@ -49,7 +49,7 @@ class Terminal:
         """Print the plan and open the bar, which shows on a terminal only."""
         print(*header(plan), sep="\n", flush=True)
         self._plan = plan
-        total = plan.rounds * plan.requests if plan.seconds is None else None
+        total = plan.stress.rounds * plan.stress.requests if plan.stress.seconds is None else None
         self._bar = tqdm(total=total, unit="req", leave=False, disable=None)
 
     def answered(self) -> None:

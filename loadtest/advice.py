@@ -32,8 +32,8 @@ def advise(report: LoadReport) -> Advice | None:
     batching, rate, latency = report.plan.target.batching, report.rate, report.latency_ms
     if batching is None or rate is None or latency is None or rate.mean <= 0:
         return None
-    per_worker = max(1, report.plan.clients // batching.workers)
-    batch_size, why_batch_size = _batch_size(batching, report.plan.clients, per_worker)
+    per_worker = max(1, report.plan.stress.clients // batching.workers)
+    batch_size, why_batch_size = _batch_size(batching, report.plan.stress.clients, per_worker)
     single_ms = _single_client_ms(batching, per_worker, rate.mean, latency.p50)
     delay, why_delay = _delay(batching, batch_size, rate.mean, single_ms)
     return Advice(batch_size, delay, why_batch_size, why_delay)

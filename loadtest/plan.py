@@ -8,7 +8,7 @@ from pathlib import Path
 
 from errors import ConfigError, LoadError
 from loadtest.inputs import RequestSample, from_path, generate_images, generate_states
-from loadtest.loops import Arrivals, RoundLength
+from loadtest.loops import RoundLength
 from loadtest.target import LoadTarget
 from settings.schema import StressSettings
 
@@ -18,27 +18,17 @@ MIX_REQUESTS = 1000  # requests of a mix whose order is drawn; then the order re
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """A load and its targets. `target` is the first of `targets`; `rate` is None for a closed loop."""
+    """The load of the settings, its targets and its samples; `source` describes the samples."""
 
-    target: LoadTarget
+    stress: StressSettings
+    targets: tuple[LoadTarget, ...]
     samples: tuple[RequestSample, ...]
     source: str
-    clients: int
-    requests: int
-    rounds: int
-    warmup: int
-    rate: float | None = None
-    arrivals: Arrivals = "poisson"
-    seconds: float | None = None
-    seed: int = 0
-    environment: str | None = None
-    others: tuple[LoadTarget, ...] = ()
-    shares: tuple[tuple[str, float], ...] = ()
 
     @property
-    def targets(self) -> tuple[LoadTarget, ...]:
-        """All models under load."""
-        return (self.target, *self.others)
+    def target(self) -> LoadTarget:
+        """The first model under load."""
+        return self.targets[0]
 
     @property
     def unit(self) -> str:
@@ -49,7 +39,8 @@ class LoadPlan:
     @property
     def length(self) -> RoundLength:
         """The length of a round."""
-        return RoundLength(requests=self.requests) if self.seconds is None else RoundLength(seconds=self.seconds)
+        stress = self.stress
+        return RoundLength(requests=stress.requests) if stress.seconds is None else RoundLength(seconds=stress.seconds)
 
     @property
     def name(self) -> str:
@@ -65,22 +56,7 @@ def make_plan(stress: StressSettings, targets: Sequence[LoadTarget]) -> LoadPlan
         samples, source = _inputs(stress, targets[0])
     else:
         samples, source = _mixed_inputs(stress, targets)
-    return LoadPlan(
-        target=targets[0],
-        samples=samples,
-        source=source,
-        clients=stress.clients,
-        requests=stress.requests,
-        rounds=stress.rounds,
-        warmup=stress.warmup,
-        rate=stress.rate,
-        arrivals=stress.arrivals,
-        seconds=stress.seconds,
-        seed=stress.seed,
-        environment=stress.environment,
-        others=tuple(targets[1:]),
-        shares=tuple(stress.mix.items()),
-    )
+    return LoadPlan(stress, tuple(targets), samples, source)
 
 
 def _environment_inputs(stress: StressSettings, target: LoadTarget) -> tuple[tuple[RequestSample, ...], str]:

@@ -28,23 +28,24 @@ SCHEMA_VERSION = 2
 def report_document(report: LoadReport) -> dict[str, Any]:
     """Return the report as JSON values, in seconds, milliseconds, bytes and predictions a second."""
     plan, advice, latencies = report.plan, advise(report), report.latencies_ms
+    stress, is_open = plan.stress, plan.stress.rate is not None
     return {
         "schema_version": SCHEMA_VERSION,
         "started": report.started.isoformat(timespec="seconds"),
-        "loop": "closed" if plan.rate is None else "open",
+        "loop": "open" if is_open else "closed",
         "name": plan.name,
         "unit": plan.unit,
         "targets": [asdict(target) for target in plan.targets],
         "load": {  # must be the same in two runs that are compared
-            "clients": plan.clients if plan.rate is None else None,
-            "rate": plan.rate,
-            "arrivals": plan.arrivals if plan.rate is not None else None,
+            "clients": None if is_open else stress.clients,
+            "rate": stress.rate,
+            "arrivals": stress.arrivals if is_open else None,
             "round": str(plan.length),
-            "rounds": plan.rounds,
-            "warmup": plan.warmup,
+            "rounds": stress.rounds,
+            "warmup": stress.warmup,
             "inputs": plan.source,
-            "mix": dict(plan.shares),
-            "environment": plan.environment,
+            "mix": dict(stress.mix),
+            "environment": stress.environment,
         },
         "interrupted": report.interrupted,
         "failed": report.failed,

@@ -108,16 +108,16 @@ async def run(
 
 
 def _feed(plan: LoadPlan) -> Feed:
-    if plan.environment is None:
+    stress, observation = plan.stress, plan.target.observation or {}
+    if stress.environment is None:
         return SampleCycle(plan.samples)
-    observation = plan.target.observation or {}
-    return Environments(plan.environment, plan.clients, plan.seed, observation.get("fields"), plan.target.model)
+    return Environments(stress.environment, stress.clients, stress.seed, observation.get("fields"), plan.target.model)
 
 
 async def _measured_load(load: _Load, stack: StackInfo) -> LoadReport:
     started, host = datetime.now(UTC), HostInfo.this()
     counters = ServerCounters(load.plan.target.url, stack.headers, stack.engine_metrics)
-    warmup = await _warm_up(load) if load.plan.warmup else None
+    warmup = await _warm_up(load) if load.plan.stress.warmup else None
     before = await counters.read()
     sampler = ResourceSampler(stack.state, stack.engine)
     try:
@@ -143,7 +143,7 @@ async def _measured_load(load: _Load, stack: StackInfo) -> LoadReport:
 
 async def _warm_up(load: _Load) -> RoundResult:
     """Send the warm-up requests. Raises LoadError when none of them was answered."""
-    warmup = await _round(load, RoundLength(requests=load.plan.warmup), lambda: None, rate=None)
+    warmup = await _round(load, RoundLength(requests=load.plan.stress.warmup), lambda: None, rate=None)
     if warmup.complete and not warmup.items:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in warmup.errors)
         raise LoadError(f"{load.plan.name}: no warm-up request was answered: {kinds}")
@@ -152,9 +152,11 @@ async def _warm_up(load: _Load) -> RoundResult:
 
 async def _rounds(load: _Load) -> tuple[RoundResult, ...]:
     rounds: list[RoundResult] = []
-    while len(rounds) < load.plan.rounds and all(one.complete for one in rounds):
-        seed = load.plan.seed + len(rounds)
-        rounds.append(await _round(load, load.plan.length, load.observer.answered, rate=load.plan.rate, seed=seed))
+    while len(rounds) < load.plan.stress.rounds and all(one.complete for one in rounds):
+        seed = load.plan.stress.seed + len(rounds)
+        rounds.append(
+            await _round(load, load.plan.length, load.observer.answered, rate=load.plan.stress.rate, seed=seed)
+        )
         load.observer.measured(rounds[-1])
     return tuple(rounds)
 
@@ -172,10 +174,10 @@ async def _round(
     complete = True
     try:
         if rate is None:
-            await closed_loop(load.send, load.feed, clients=load.plan.clients, length=length, record=record)
+            await closed_loop(load.send, load.feed, clients=load.plan.stress.clients, length=length, record=record)
         else:
             draw = random.Random(seed)  # noqa: S311 - send times of a load, nothing secret
-            send_times = arrivals(rate, load.plan.arrivals, draw)
+            send_times = arrivals(rate, load.plan.stress.arrivals, draw)
             await open_loop(load.send, load.feed, send_times, length=length, record=record)
     except asyncio.CancelledError:
         complete = False

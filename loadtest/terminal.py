@@ -15,9 +15,10 @@ from loadtest.target import LoadTarget
 
 def header(plan: LoadPlan) -> Iterator[str]:
     """Yield the plan: models, rounds, load, inputs and batch settings."""
-    load = f"{plan.clients} at a time" if plan.rate is None else f"{plan.rate:g} a second ({plan.arrivals})"
+    stress = plan.stress
+    load = f"{stress.clients} at a time" if stress.rate is None else f"{stress.rate:g} a second ({stress.arrivals})"
     names = " + ".join(f"{each.model} {each.version}" if each.version else each.model for each in plan.targets)
-    yield f"{names} at {plan.target.url}: {plan.rounds} x {plan.length}, {load}, {plan.source}"
+    yield f"{names} at {plan.target.url}: {stress.rounds} x {plan.length}, {load}, {plan.source}"
     for target in plan.targets:
         yield from _target_lines(target, named=len(plan.targets) > 1)
 

@@ -127,7 +127,7 @@ def _round_chart(runs: Sequence[Document]) -> Chart | None:
 
 def _stages(side: Document) -> Chart | None:
     times = list(stage_times(side["stages"], side.get("engine", "the engine")))
-    return stacked_bar("Where the time goes", times, "ms")
+    return stacked_bar("Time by stage", times, "ms")
 
 
 def _usage(usage: Mapping[str, Sequence[Document]]) -> Chart | None:

@@ -1,7 +1,8 @@
-"""A report as a run would write it, made up from rates and latencies."""
+"""Settings of a small load, and reports with given rates."""
 
 import random
 from datetime import UTC, datetime
+from typing import Any
 
 from loadtest.plan import LoadPlan
 from loadtest.report import LoadReport
@@ -9,8 +10,27 @@ from loadtest.resources import GeneratorUsage, HostInfo, Reading
 from loadtest.rounds import ModelShare, RoundResult
 from loadtest.server_metrics import Batches, ServerSide, Stages
 from loadtest.target import Batching, LoadTarget
+from settings import load
+from settings.schema import StressSettings
 
 STARTED = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
+SMALL = {
+    "clients": 4,
+    "requests": 20,
+    "rounds": 3,
+    "warmup": 5,
+    "timeout_s": 10.0,
+    "inputs": None,
+    "picture_size": (16, 16),
+    "seed": 0,
+    "report": None,
+    "reports": None,
+}
+
+
+def stress_settings(**changed: Any) -> StressSettings:
+    """A load of 3 rounds of 20 requests from 4 clients, without a report."""
+    return StressSettings(**(load().stress.model_dump() | SMALL | changed))
 
 
 def report(
@@ -19,7 +39,8 @@ def report(
     """Rounds of 200 requests with these rates; the last has `errors` errors, or is broken off."""
     draw = random.Random(seed)
     target = LoadTarget("http://127.0.0.1:5003", model, "1.0", "vision", "trained", None, Batching(4, 5, 1))
-    plan = LoadPlan(target, (), "32 made pictures of 268x182", 8, 200, len(rates), 20)
+    stress = stress_settings(clients=8, requests=200, rounds=max(1, len(rates)), warmup=20)
+    plan = LoadPlan(stress, (target,), (), "32 made pictures of 268x182")
     rounds = []
     for number, rate in enumerate(rates):
         seconds = 200 / rate

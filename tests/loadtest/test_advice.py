@@ -7,11 +7,12 @@ from loadtest.plan import LoadPlan
 from loadtest.report import LoadReport
 from loadtest.rounds import RoundResult
 from loadtest.target import Batching, LoadTarget
+from tests.loadtest.reports import stress_settings
 
 
 def _report(batching: Batching | None, *, clients: int, rate: float, latency_ms: float) -> LoadReport:
     target = LoadTarget("http://gateway", "digits", "1.0", "vision", "trained", None, batching)
-    plan = LoadPlan(target, (), "none", clients, 100, 1, 0)
+    plan = LoadPlan(stress_settings(clients=clients, requests=100, rounds=1), (target,), (), "none")
     one = RoundResult(100 / rate, 100, (latency_ms,) * 100, (), complete=True)
     return LoadReport(plan, datetime.now(UTC), None, (one,), interrupted=False)
 
@@ -28,13 +29,13 @@ def _report(batching: Batching | None, *, clients: int, rate: float, latency_ms:
     ],
     ids=["never fills", "never fills at either worker", "leaves some", "almost fits", "fits", "nothing to batch"],
 )
-def test_the_batch_follows_the_requests_at_each_worker(now: Batching, clients: int, expected: int) -> None:
+def test_advise_batch_size_follows_requests_per_worker(now: Batching, clients: int, expected: int) -> None:
     advice = advise(_report(now, clients=clients, rate=100.0, latency_ms=80.0))
     assert advice is not None
     assert advice.batch_size == expected
 
 
-def test_delay_batch_that_fills_soon_is_waited_for_and_no_longer() -> None:
+def test_advise_delay_lasts_until_batch_is_full() -> None:
     advice = advise(_report(Batching(2, 50, 4), clients=16, rate=100.0, latency_ms=160.0))
     assert advice is not None
     assert (advice.batch_size, advice.max_batch_delay_ms) == (4, 10)
@@ -53,7 +54,7 @@ def test_delay_batch_that_fills_soon_is_waited_for_and_no_longer() -> None:
         (Batching(2, 0, 4), 16, 400.0, 40.0, 10.0),
     ],
 )
-def test_delay_costs_a_lone_client_a_quarter_of_its_latency_at_most(
+def test_advise_delay_is_at_most_a_quarter_of_single_client_latency(
     now: Batching, clients: int, rate: float, latency_ms: float, lone_ms: float
 ) -> None:
     advice = advise(_report(now, clients=clients, rate=rate, latency_ms=latency_ms))
@@ -63,18 +64,18 @@ def test_delay_costs_a_lone_client_a_quarter_of_its_latency_at_most(
     assert cost in advice.why_max_batch_delay
 
 
-def test_a_batch_of_one_waits_for_nobody() -> None:
+def test_advise_batch_of_one_has_no_delay() -> None:
     advice = advise(_report(Batching(4, 50, 4), clients=4, rate=60.0, latency_ms=20.0))
     assert advice is not None
     assert (advice.batch_size, advice.max_batch_delay_ms) == (1, 0)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 6, 10])
-def test_something_new_is_tried(delay: int) -> None:
+def test_advise_never_returns_present_delay(delay: int) -> None:
     advice = advise(_report(Batching(2, delay, 1), clients=8, rate=500.0, latency_ms=80.0))
     assert advice is not None
     assert advice.max_batch_delay_ms != delay
 
 
-def test_without_the_present_settings_there_is_no_advice() -> None:
+def test_advise_unknown_batching_returns_none() -> None:
     assert advise(_report(None, clients=8, rate=100.0, latency_ms=80.0)) is None

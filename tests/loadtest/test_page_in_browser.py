@@ -38,7 +38,7 @@ async def _look(page: Page) -> dict[str, Any]:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-async def test_the_pages_are_drawn_in_every_light_and_ask_for_nothing(tmp_path: Path) -> None:
+async def test_pages_are_readable_in_each_scheme_and_load_nothing(tmp_path: Path) -> None:
     runs = [report_document(report([100.0, 104.0, 98.0, 101.0], seed=seed, errors=seed)) for seed in (0, 1)]
     paths = [tmp_path / f"{name}.json" for name in "ab"]
     for path, run in zip(paths, runs, strict=True):

@@ -11,22 +11,16 @@ from errors import ConfigError, LoadError
 from loadtest.compare import compare_files, comparison_lines, write_page
 from loadtest.pages.report_pages import run_page
 from loadtest.report_files import ReportFiles, read_report, report_document, write_new
-from settings import load
-from settings.schema import StressSettings
-from tests.loadtest.reports import STARTED, report
-
-
-def _stress(**changed: Any) -> StressSettings:
-    return StressSettings(**(load().stress.model_dump() | changed))
+from tests.loadtest.reports import STARTED, report, stress_settings
 
 
 def _write(folder: Path, rates: list[float], **changed: Any) -> Path:
-    files = ReportFiles.of(_stress(reports=str(folder)), folder)
+    files = ReportFiles.of(stress_settings(reports=str(folder)), folder)
     assert files is not None
     return files.write(report_document(report(rates, **changed)), STARTED)[0]
 
 
-def test_two_reports_of_the_same_second_stand_side_by_side(tmp_path: Path) -> None:
+def test_report_files_same_second_get_different_names(tmp_path: Path) -> None:
     first, second = _write(tmp_path, [100.0]), _write(tmp_path, [200.0])
     assert first.name == "digits-20261121-120000.json"
     assert second.name == "digits-20261121-120000-2.json"
@@ -35,15 +29,15 @@ def test_two_reports_of_the_same_second_stand_side_by_side(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("there", ["run.json", "run.html"])
-def test_a_named_report_is_refused_before_the_load_when_it_would_replace_one(tmp_path: Path, there: str) -> None:
+def test_report_files_existing_name_is_refused(tmp_path: Path, there: str) -> None:
     (tmp_path / there).write_text("older")
     with pytest.raises(ConfigError, match="never replaces"):
-        ReportFiles.of(_stress(report=str(tmp_path / "run.json")), tmp_path)
+        ReportFiles.of(stress_settings(report=str(tmp_path / "run.json")), tmp_path)
     assert (tmp_path / there).read_text() == "older"
 
 
-def test_nowhere_is_a_place_too(tmp_path: Path) -> None:
-    assert ReportFiles.of(_stress(reports=None), tmp_path) is None
+def test_report_files_without_folder_are_none(tmp_path: Path) -> None:
+    assert ReportFiles.of(stress_settings(reports=None), tmp_path) is None
 
 
 def _write_with_a_full_disk(folder: Path, told: "multiprocessing.Queue[str]") -> None:
@@ -54,7 +48,7 @@ def _write_with_a_full_disk(folder: Path, told: "multiprocessing.Queue[str]") ->
         told.put(str(error))
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_report(tmp_path: Path) -> None:
+def test_report_files_full_disk_raises_and_leaves_nothing(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     told: multiprocessing.Queue[str] = context.Queue()
     process = context.Process(target=_write_with_a_full_disk, args=(tmp_path, told))
@@ -66,7 +60,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_report(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
+def test_write_new_existing_file_is_kept(tmp_path: Path) -> None:
     write_new(tmp_path / "a", "one")
     with pytest.raises(FileExistsError):
         write_new(tmp_path / "a", "two")
@@ -84,7 +78,7 @@ def test_a_file_is_written_whole_and_never_over_another(tmp_path: Path) -> None:
         ('{"rounds": [], "schema_version": 1}', "another version"),
     ],
 )
-def test_what_is_no_report_is_named_in_one_line(tmp_path: Path, content: str | None, words: str) -> None:
+def test_read_report_other_file_raises_one_line(tmp_path: Path, content: str | None, words: str) -> None:
     path = tmp_path / "a.json"
     if content is not None:
         path.write_text(content)
@@ -93,7 +87,7 @@ def test_what_is_no_report_is_named_in_one_line(tmp_path: Path, content: str | N
     assert "\n" not in str(caught.value)
 
 
-def test_noise_is_not_called_a_difference(tmp_path: Path) -> None:
+def test_compare_noise_is_no_difference(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0, 108.0, 95.0, 103.0, 99.0], seed=1)
     b = _write(tmp_path, [104.0, 98.0, 101.0, 96.0, 107.0], seed=2)
     said = "\n".join(comparison_lines(compare_files(a, b)))
@@ -101,7 +95,7 @@ def test_noise_is_not_called_a_difference(tmp_path: Path) -> None:
     assert "Warning" not in said
 
 
-def test_a_faster_server_is_called_better(tmp_path: Path) -> None:
+def test_compare_faster_server_is_better(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0, 102.0, 98.0, 101.0, 99.0], seed=1)
     b = _write(tmp_path, [130.0, 131.0, 129.0, 132.0, 128.0], seed=2)
     said = "\n".join(comparison_lines(compare_files(a, b)))
@@ -109,18 +103,18 @@ def test_a_faster_server_is_called_better(tmp_path: Path) -> None:
     assert "throughput: B is worse" in "\n".join(comparison_lines(compare_files(b, a)))
 
 
-def test_what_else_differs_is_said(tmp_path: Path) -> None:
+def test_compare_other_differences_are_listed(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0] * 5)
     b = _write(tmp_path, [100.0] * 5, errors=3, model="weather")
     found = compare_files(a, b)
     assert found.differences == ("the models differ: digits and weather", "B: 3 of 1003 requests failed")
     page = write_page(found, tmp_path / "page.html")
-    assert "What else differs" in page.read_text()
+    assert "Other differences" in page.read_text()
     with pytest.raises(LoadError, match="File exists"):
         write_page(found, page)
 
 
-def test_few_rounds_and_broken_ones_are_no_ground_for_a_verdict(tmp_path: Path) -> None:
+def test_compare_too_few_complete_rounds_have_no_verdict(tmp_path: Path) -> None:
     a = _write(tmp_path, [100.0] * 5)
     b = _write(tmp_path, [100.0] * 4, interrupted=True)
     found = compare_files(a, b)
@@ -131,12 +125,12 @@ def test_few_rounds_and_broken_ones_are_no_ground_for_a_verdict(tmp_path: Path) 
         compare_files(a, only_broken)
 
 
-def test_a_partial_report_says_so_at_its_top() -> None:
+def test_run_page_partial_report_warns_at_top() -> None:
     page = run_page(report_document(report([100.0, 90.0], interrupted=True)))
     assert page.index("Partial report") < page.index("<svg")
 
 
-def test_a_page_holds_no_address_to_load_from_and_escapes_what_it_is_given() -> None:
+def test_run_page_escapes_values_and_loads_nothing() -> None:
     page = run_page(report_document(report([100.0], model="<script>alert(1)</script>")))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -145,11 +139,11 @@ def test_a_page_holds_no_address_to_load_from_and_escapes_what_it_is_given() -> 
     assert "url(" not in page
 
 
-def test_a_run_without_any_answer_has_a_page_too() -> None:
+def test_run_page_without_answers_is_drawn() -> None:
     page = run_page(report_document(report([])))
     assert "no answer" in page
     assert "Nothing was measured." in page
 
 
-def test_the_document_is_json_without_infinities() -> None:
+def test_report_document_is_json_without_infinities() -> None:
     json.dumps(report_document(report([100.0], errors=2)), allow_nan=False)

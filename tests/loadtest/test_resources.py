@@ -11,7 +11,7 @@ from loadtest.resources import GENERATOR, ResourceSampler
 BUSY = "import time\nends = time.time() + 30\nwhile time.time() < ends: pass"
 
 
-def test_each_part_of_a_stack_is_seen_by_the_pid_in_its_state_folder(tmp_path: Path) -> None:
+def test_resource_sampler_reads_services_by_pid_files(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
         created = psutil.Process(process.pid).create_time()
@@ -35,5 +35,5 @@ def test_each_part_of_a_stack_is_seen_by_the_pid_in_its_state_folder(tmp_path: P
     assert all(reading.memory > 2**20 for reading in usage["gateway"])
 
 
-def test_without_a_stack_here_the_generator_alone_is_seen() -> None:
+def test_resource_sampler_without_state_folder_reads_generator() -> None:
     assert set(ResourceSampler(None).stop()) == {GENERATOR}

@@ -9,9 +9,9 @@ from loadtest.plan import LoadPlan
 from loadtest.report import LoadReport
 from loadtest.rounds import RoundResult
 from loadtest.run import run
-from settings.schema import StressSettings
 from tests.loadtest import gateway_server as fake
 from tests.loadtest.gateway_server import Answer, FakeGateway, bodies_as_json, gateway
+from tests.loadtest.reports import stress_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -32,34 +32,17 @@ class Watcher:
         self.rounds.append(one)
 
 
-def _stress(url: str, **changed: Any) -> StressSettings:
-    values: dict[str, Any] = {
-        "url": url,
-        "clients": 4,
-        "requests": 20,
-        "rounds": 3,
-        "warmup": 5,
-        "timeout_s": 10.0,
-        "inputs": None,
-        "picture_size": (16, 16),
-        "seed": 0,
-        "report": None,
-        "reports": None,
-    }
-    return StressSettings(**(values | changed))
-
-
 async def _run(
     script: Callable[[int], Answer], model: str = "digits", **changed: Any
 ) -> tuple[LoadReport, FakeGateway]:
     async with gateway(script) as served:
-        return await run(_stress(served.url, **changed), model, Watcher()), served
+        return await run(stress_settings(url=served.url, **changed), model, Watcher()), served
 
 
-async def test_a_run_sends_what_was_asked_and_counts_it_without_the_warmup() -> None:
+async def test_run_counts_requests_without_warmup() -> None:
     watcher = Watcher()
     async with gateway() as served:
-        report = await run(_stress(served.url), "digits", watcher)
+        report = await run(stress_settings(url=served.url), "digits", watcher)
     assert len(served.bodies) == 5 + 3 * 20
     assert watcher.outcomes == 60
     assert tuple(watcher.rounds) == report.rounds
@@ -72,13 +55,13 @@ async def test_a_run_sends_what_was_asked_and_counts_it_without_the_warmup() -> 
     assert report.rate.mean > 0
 
 
-async def test_as_many_requests_are_in_flight_as_there_are_clients_on_connections_that_stay() -> None:
+async def test_run_closed_loop_keeps_one_connection_per_client() -> None:
     _, served = await _run(lambda _: fake.together, clients=4, warmup=0)
     assert served.most_in_flight == 4
     assert len(served.connections) == 4
 
 
-async def test_pictures_are_sent_raw_and_states_by_their_names() -> None:
+async def test_run_sends_raw_images_and_named_states() -> None:
     _, served = await _run(lambda _: fake.right)
     assert {content_type for content_type, _ in served.bodies} == {"image/jpeg"}
     assert all(body.startswith(b"\xff\xd8") for _, body in served.bodies)
@@ -101,7 +84,7 @@ async def test_pictures_are_sent_raw_and_states_by_their_names() -> None:
         (fake.cut_short, "answer cut short"),
     ],
 )
-async def test_each_kind_of_failure_is_counted_as_itself_and_never_as_a_prediction(answer: Answer, kind: str) -> None:
+async def test_run_failure_is_counted_by_kind(answer: Answer, kind: str) -> None:
     report, _ = await _run(lambda number: answer if number % 4 == 0 else fake.right, warmup=0, clients=1, rounds=1)
     assert report.errors == {kind: 5}
     assert [one.items for one in report.rounds] == [15]
@@ -109,27 +92,27 @@ async def test_each_kind_of_failure_is_counted_as_itself_and_never_as_a_predicti
     assert report.failed
 
 
-async def test_an_answer_that_does_not_come_is_a_timeout() -> None:
+async def test_run_missing_answer_is_timeout() -> None:
     report, _ = await _run(lambda number: fake.never if number == 0 else fake.right, warmup=0, rounds=1, timeout_s=0.3)
     assert report.errors == {"timeout": 1}
     assert report.latency_ms is not None
     assert report.latency_ms.max < 300
 
 
-async def test_a_failure_in_the_warmup_fails_the_run_without_touching_its_figures() -> None:
+async def test_run_warmup_failure_fails_run_but_not_figures() -> None:
     report, _ = await _run(lambda number: fake.no_worker if number == 0 else fake.right)
     assert report.errors == {}
     assert report.failed
 
 
-async def test_a_model_that_answers_nothing_is_not_loaded_further() -> None:
+async def test_run_failed_warmup_raises_before_rounds() -> None:
     async with gateway(lambda _: fake.no_worker) as served:
         with pytest.raises(LoadError, match="5 x 503 no_worker"):
-            await run(_stress(served.url), "digits", Watcher())
+            await run(stress_settings(url=served.url), "digits", Watcher())
         assert len(served.bodies) == 5
 
 
-async def test_the_plan_tells_version_weights_and_batch_settings() -> None:
+async def test_run_plan_has_version_weights_and_batching() -> None:
     report, _ = await _run(lambda _: fake.right, "weather")
     target = report.plan.target
     assert (target.version, target.weights, target.unit) == ("1.0", "random", "imgs")
@@ -137,9 +120,9 @@ async def test_the_plan_tells_version_weights_and_batch_settings() -> None:
     assert (target.batching.batch_size, target.batching.max_batch_delay_ms, target.batching.workers) == (4, 5, 1)
 
 
-async def test_cancelling_ends_the_load_and_keeps_what_was_measured() -> None:
+async def test_run_cancelled_reports_measured_part() -> None:
     async with gateway(lambda number: fake.right if number < 30 else fake.never) as served:
-        running = asyncio.create_task(run(_stress(served.url, warmup=0), "digits", Watcher()))
+        running = asyncio.create_task(run(stress_settings(url=served.url, warmup=0), "digits", Watcher()))
         async with asyncio.timeout(10):
             while len(served.bodies) < 34:
                 served.seen.clear()

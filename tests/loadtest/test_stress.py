@@ -54,7 +54,7 @@ async def _stress(*arguments: str, script: Callable[[int], Answer] = lambda _: f
         return await _finish(await _start(f"stress.url={served.url}", *SMALL, *arguments))
 
 
-async def test_it_prints_each_round_then_the_whole_and_what_to_try_next() -> None:
+async def test_stress_prints_rounds_summary_and_advice() -> None:
     ran = await _stress("served_model=digits")
     assert (ran.status, ran.err) == (0, "")
     lines = ran.out.splitlines()
@@ -71,25 +71,25 @@ async def test_it_prints_each_round_then_the_whole_and_what_to_try_next() -> Non
     assert "stress.clients=4" in lines[-1]
 
 
-async def test_policies_are_counted_in_states() -> None:
+async def test_stress_policy_is_counted_in_states() -> None:
     ran = await _stress("served_model=cartpole")
     assert ran.status == 0
     assert "states/s" in ran.out
 
 
-async def test_random_weights_are_named_before_any_figure() -> None:
+async def test_stress_random_weights_are_printed_first() -> None:
     ran = await _stress("served_model=weather")
     assert ran.out.index("weights: random") < ran.out.index("Performance:")
 
 
-async def test_a_failure_is_told_by_kind_and_in_the_exit_status() -> None:
+async def test_stress_failure_sets_exit_status() -> None:
     ran = await _stress(script=lambda number: fake.no_worker if number == 30 else fake.right)
     assert ran.status == 1
     assert "Errors: 1 of 60 requests" in ran.out
     assert "1  503 no_worker" in ran.out
 
 
-async def test_the_report_is_written_as_json(tmp_path: Path) -> None:
+async def test_stress_writes_json_report(tmp_path: Path) -> None:
     path = tmp_path / "reports" / "run.json"
     ran = await _stress(f"stress.report={path}", script=lambda number: fake.closed if number == 30 else fake.right)
     report = json.loads(path.read_text())
@@ -103,7 +103,7 @@ async def test_the_report_is_written_as_json(tmp_path: Path) -> None:
     assert "1 of 60 requests failed" in path.with_suffix(".html").read_text()
 
 
-async def test_a_folder_of_pictures_is_sent(tmp_path: Path) -> None:
+async def test_stress_sends_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(b"first")
     (tmp_path / "two.png").write_bytes(b"second")
     async with gateway() as served:
@@ -128,7 +128,7 @@ async def test_a_folder_of_pictures_is_sent(tmp_path: Path) -> None:
         (("served_model=cartpole", "stress.inputs=tests"), "no picture in"),
     ],
 )
-async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tuple[str, ...], words: str) -> None:
+async def test_stress_bad_settings_print_one_line_before_load(arguments: tuple[str, ...], words: str) -> None:
     async with gateway() as served:
         ran = await _finish(await _start(f"stress.url={served.url}", *SMALL, *arguments))
     assert (ran.status, ran.out, served.bodies) == (1, "", [])
@@ -137,7 +137,7 @@ async def test_what_cannot_be_loaded_is_one_line_before_any_load(arguments: tupl
     assert len(ran.err.splitlines()) == 1
 
 
-async def test_a_gateway_that_asks_for_a_key_is_loaded_with_the_stacks_own(tmp_path: Path) -> None:
+async def test_stress_own_gateway_gets_api_key(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("marina_k\n")
     async with gateway(key="marina_k") as served:
         own = f"gateway.port={served.url.rpartition(':')[2]}"
@@ -153,13 +153,13 @@ async def test_a_gateway_that_asks_for_a_key_is_loaded_with_the_stacks_own(tmp_p
     assert "answers 401: set MARINA_API_KEY_FILE or MARINA_API_KEY" in without.err
 
 
-async def test_a_gateway_elsewhere_is_not_shown_the_stacks_key() -> None:
+async def test_stress_other_gateway_gets_no_api_key() -> None:
     async with gateway(key="marina_k") as served:
         ran = await _finish(await _start(f"stress.url={served.url}", *SMALL, "gateway.api_key=marina_k"))
         assert (ran.status, served.bodies) == (1, [])
 
 
-async def test_without_a_gateway_it_says_how_to_start_one() -> None:
+async def test_stress_without_gateway_names_make_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}", "stress.reports=null"))
@@ -167,7 +167,7 @@ async def test_without_a_gateway_it_says_how_to_start_one() -> None:
     assert ran.err == f"stress: no gateway at http://127.0.0.1:{port}: connection refused; `make up` starts one\n"
 
 
-async def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
+async def test_stress_ctrl_c_reports_measured_part(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     async with gateway(lambda number: fake.right if number < 40 else fake.never) as served:
         process = await _start(f"stress.url={served.url}", *SMALL, f"stress.report={path}")
@@ -186,7 +186,7 @@ async def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
     assert "Partial report" in path.with_suffix(".html").read_text()
 
 
-async def test_ctrl_c_before_the_first_answer_is_quiet() -> None:
+async def test_stress_ctrl_c_before_first_answer_prints_no_figures() -> None:
     async with gateway(lambda _: fake.never) as served:
         process = await _start(f"stress.url={served.url}", *SMALL)
         async with asyncio.timeout(20):

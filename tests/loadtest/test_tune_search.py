@@ -84,7 +84,7 @@ def _best_of_grid(goal: LatencyGoal) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_comes_within_noise_of_the_best_of_the_full_grid_in_a_quarter_of_its_time(tmp_path: Path, seed: int) -> None:
+def test_search_finds_best_of_grid_in_quarter_of_time(tmp_path: Path, seed: int) -> None:
     grid_minutes = sum(1 for _ in SPACE.all()) * (10 + 2 * 3) / 60
     found, journal = _search(tmp_path, Machine(seed=seed), minutes=grid_minutes / 4)
     assert found.reached
@@ -92,20 +92,20 @@ def test_it_comes_within_noise_of_the_best_of_the_full_grid_in_a_quarter_of_its_
     assert journal.spent_s <= grid_minutes / 4 * 60
 
 
-def test_what_served_before_is_tried_first_and_needs_no_rollout(tmp_path: Path) -> None:
+def test_search_evaluates_serving_candidate_first_without_rollout(tmp_path: Path) -> None:
     machine = Machine()
     _search(tmp_path, machine, minutes=0.01)
     assert machine.served == [BEFORE]
 
 
-def test_a_goal_that_nothing_keeps_is_not_called_reached_and_the_closest_is_named(tmp_path: Path) -> None:
+def test_search_impossible_goal_returns_closest(tmp_path: Path) -> None:
     found, _ = _search(tmp_path, Machine(noise=0.0), goal=LatencyGoal.of("p99:1ms"))
     assert not found.reached
     least = min(surface(setting)[1] for setting in SPACE.all())
     assert surface(found.best)[1] <= 1.1 * least
 
 
-def test_a_tight_goal_is_kept_at_the_cost_of_rate(tmp_path: Path) -> None:
+def test_search_tight_goal_is_met(tmp_path: Path) -> None:
     tight = LatencyGoal.of("p90:46ms")
     found, journal = _search(tmp_path, Machine(noise=0.01), goal=tight)
     assert found.reached
@@ -114,7 +114,7 @@ def test_a_tight_goal_is_kept_at_the_cost_of_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dies_after", [0, 4])
-def test_a_search_that_is_killed_goes_on_with_what_it_knew(tmp_path: Path, dies_after: int) -> None:
+def test_search_killed_resumes_from_log(tmp_path: Path, dies_after: int) -> None:
     killed = Machine(dies_after=dies_after)
     with pytest.raises(KeyboardInterrupt):
         _search(tmp_path, killed)
@@ -140,7 +140,9 @@ def _journal(folder: Path) -> Path:
         pytest.param(lambda text: text.replace('"rates"', '"rate"'), 0, id="of another form"),
     ],
 )
-def test_a_journal_is_read_as_far_as_it_is_whole(tmp_path: Path, spoil: Callable[[str], str], kept: int) -> None:
+def test_evaluation_log_damaged_file_keeps_complete_lines(
+    tmp_path: Path, spoil: Callable[[str], str], kept: int
+) -> None:
     with pytest.raises(KeyboardInterrupt):
         _search(tmp_path, Machine(dies_after=4))
     _journal(tmp_path).write_text(spoil(_journal(tmp_path).read_text()))
@@ -151,7 +153,7 @@ def test_a_journal_is_read_as_far_as_it_is_whole(tmp_path: Path, spoil: Callable
     assert len(lines) == kept + 2
 
 
-def test_two_searches_of_one_model_do_not_share_a_stack(tmp_path: Path) -> None:
+def test_evaluation_log_second_search_is_refused(tmp_path: Path) -> None:
     with (
         open_log(tmp_path, "digits", {}, BEFORE),
         pytest.raises(LoadError, match="another search tunes digits"),
@@ -160,7 +162,7 @@ def test_two_searches_of_one_model_do_not_share_a_stack(tmp_path: Path) -> None:
         pass
 
 
-def test_of_settings_that_noise_does_not_tell_apart_the_cheaper_is_chosen() -> None:
+def test_choose_equal_candidates_returns_cheaper() -> None:
     def look(rate: float) -> EvaluationResult:
         return EvaluationResult((rate, rate * 1.02, rate * 0.98, rate * 1.01), (50.0,) * 4, 100, 0, None, None)
 
@@ -168,7 +170,7 @@ def test_of_settings_that_noise_does_not_tell_apart_the_cheaper_is_chosen() -> N
     assert search.choose({dear: look(100.0), cheap: look(99.5), slow: look(80.0)}, GOAL) == cheap
 
 
-def test_a_setting_that_lost_a_request_is_never_the_best() -> None:
+def test_choose_never_returns_candidate_with_failures() -> None:
     good, lossy = Candidate(1, 1, 1, 0, None), Candidate(2, 1, 4, 0, None)
     trials = {
         good: EvaluationResult((10.0,), (70.0,), 100, 0, None, None),
@@ -178,7 +180,7 @@ def test_a_setting_that_lost_a_request_is_never_the_best() -> None:
     assert search.pareto_front(trials) == [good]
 
 
-def test_the_front_holds_what_nothing_beats_in_both() -> None:
+def test_pareto_front_has_unbeaten_candidates() -> None:
     settings = [Candidate(1, 1, size, 0, None) for size in (1, 2, 4, 8)]
     values = [(10.0, 10.0), (20.0, 30.0), (15.0, 40.0), (40.0, 80.0)]
     trials = {
@@ -187,7 +189,7 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
     assert search.pareto_front(trials) == [settings[0], settings[1], settings[3]]
 
 
-def test_looks_at_one_setting_are_taken_together() -> None:
+def test_pooled_merges_results_of_one_candidate() -> None:
     both = pooled(
         [EvaluationResult((1.0,), (5.0,), 10, 0, 4, 1.0), EvaluationResult((3.0,), (7.0,), 10, 1, None, None)]
     )
@@ -195,17 +197,17 @@ def test_looks_at_one_setting_are_taken_together() -> None:
 
 
 @pytest.mark.parametrize(("text", "key", "limit"), [("p99:80ms", "p99", 80), ("p99.9:1.5s", "p999", 1500)])
-def test_a_goal_is_a_percentile_and_its_limit(text: str, key: str, limit: float) -> None:
+def test_latency_goal_parses_percentile_and_limit(text: str, key: str, limit: float) -> None:
     assert (LatencyGoal.of(text).key, LatencyGoal.of(text).limit_ms) == (key, limit)
 
 
 @pytest.mark.parametrize("text", ["p98:80ms", "80ms", "p99:80", "p99", "p99:-1ms", ""])
-def test_what_is_no_goal_is_refused(text: str) -> None:
+def test_tune_settings_invalid_goal_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="slo"):
         _tune(slo=text)
 
 
-def test_neighbours_of_a_setting_outside_the_space_lie_inside() -> None:
+def test_neighbours_of_outside_candidate_are_inside() -> None:
     found = set(SPACE.neighbours(Candidate(3, None, 6, 7, None)))
     assert {setting.initial_workers for setting in found} >= {2, 4}
     assert {setting.batch_size for setting in found} >= {4, 8}

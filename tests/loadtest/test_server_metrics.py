@@ -40,7 +40,7 @@ BEFORE, AFTER = (
 
 
 @pytest.mark.anyio
-async def test_versions_are_added_up_and_means_are_of_the_run_alone() -> None:
+async def test_server_side_adds_versions_and_means_cover_run_only() -> None:
     with serving() as engine, serving() as gateway:
         found = await counted(engine, gateway, BEFORE, AFTER)
         side = server_side("digits", found, TORCHSERVE)
@@ -56,7 +56,7 @@ async def test_versions_are_added_up_and_means_are_of_the_run_alone() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_gateway_that_cannot_be_read_has_counted_nothing_and_the_report_says_why() -> None:
+async def test_server_side_unreadable_gateway_is_unknown_with_reason() -> None:
     with serving() as engine, serving() as gateway:
         gateway.status = 401
         found = await counted(engine, gateway, BEFORE, AFTER)
@@ -69,14 +69,14 @@ async def test_a_gateway_that_cannot_be_read_has_counted_nothing_and_the_report_
 
 
 @pytest.mark.anyio
-async def test_a_server_that_was_started_anew_counts_from_nought() -> None:
+async def test_server_counters_restarted_server_counts_from_zero() -> None:
     with serving() as engine, serving() as gateway:
         found = await counted(engine, gateway, AFTER, BEFORE)
     assert found.gateway is not None
     assert found.gateway["marina_gateway_request_seconds_count", "digits"] == 1
 
 
-def test_servers_that_tell_nothing_have_no_side() -> None:
+def test_server_side_without_counters_is_none() -> None:
     assert server_side("digits", ServerGrowth(None, None, ()), TORCHSERVE) is None
 
 
@@ -84,7 +84,7 @@ def test_servers_that_tell_nothing_have_no_side() -> None:
     ("facts", "name"),
     [(TORCHSERVE, "TorchServe's queue"), (profiles.RAY, "Ray Serve's queue"), (None, "the engine's queue")],
 )
-def test_the_queue_is_the_one_of_the_engine_that_was_under_load(facts: EngineProfile | None, name: str) -> None:
+def test_stage_times_queue_has_engine_title(facts: EngineProfile | None, name: str) -> None:
     stages = dict.fromkeys(("gateway", "gateway_queue", "queue", "inference", "decode", "forward", "post"), 2.0)
     side = server_side("digits", ServerGrowth({}, {}, ()), facts)
     assert side is not None

@@ -9,10 +9,9 @@ from errors import ConfigError
 from loadtest.loops import arrivals
 from loadtest.report import LoadReport
 from loadtest.run import run
-from settings import load
-from settings.schema import StressSettings
 from tests.loadtest import gateway_server as fake
 from tests.loadtest.gateway_server import Answer, FakeGateway, bodies_as_json, gateway
+from tests.loadtest.reports import stress_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -23,25 +22,21 @@ class Nobody:
     def measured(self, one: object) -> None: ...
 
 
-def _stress(url: str, **changed: Any) -> StressSettings:
-    small = {"clients": 4, "requests": 20, "rounds": 2, "warmup": 0, "picture_size": (16, 16), "reports": None}
-    whole = load().stress.model_dump() | small | {"url": url, "inputs": None, "report": None} | changed
-    return StressSettings(**whole)
-
-
 async def _run(
     script: Callable[[int], Answer], model: str = "digits", **changed: Any
 ) -> tuple[LoadReport, FakeGateway]:
     async with gateway(script) as served:
-        return await run(_stress(served.url, **changed), model, Nobody()), served
+        return await run(
+            stress_settings(**{"url": served.url, "rounds": 2, "warmup": 0} | changed), model, Nobody()
+        ), served
 
 
-def test_constant_arrivals_are_evenly_spaced() -> None:
+def test_arrivals_constant_are_evenly_spaced() -> None:
     found = list(itertools.islice(arrivals(4.0, "constant", random.Random(0)), 4))
     assert found == [0.25, 0.5, 0.75, 1.0]
 
 
-def test_poisson_arrivals_have_the_rate_and_the_spread_of_their_process() -> None:
+def test_arrivals_poisson_have_mean_and_deviation_of_process() -> None:
     moments = list(itertools.islice(arrivals(50.0, "poisson", random.Random(1)), 20_000))
     gaps = [after - before for before, after in itertools.pairwise(moments)]
     mean = sum(gaps) / len(gaps)
@@ -50,13 +45,13 @@ def test_poisson_arrivals_have_the_rate_and_the_spread_of_their_process() -> Non
     assert deviation == pytest.approx(mean, rel=0.05)
 
 
-async def test_requests_leave_without_waiting_for_answers() -> None:
+async def test_open_loop_sends_without_waiting_for_answers() -> None:
     report, served = await _run(lambda _: fake.together, clients=1, rate=200.0, rounds=1)
     assert served.most_in_flight >= 4
     assert [one.items for one in report.rounds] == [20]
 
 
-async def test_latency_counts_from_the_intended_moment_also_when_the_generator_is_late() -> None:
+async def test_open_loop_late_generator_counts_latency_from_intended_time() -> None:
     # The first answer blocks the generator's only thread: every request after it leaves late and must say so.
     report, _ = await _run(lambda number: fake.blocking if number == 0 else fake.right, rate=100.0, rounds=1)
     one = report.rounds[0]
@@ -67,7 +62,7 @@ async def test_latency_counts_from_the_intended_moment_also_when_the_generator_i
     assert report.doubts
 
 
-async def test_a_round_may_be_given_in_seconds_in_both_loops() -> None:
+async def test_loops_round_in_seconds_ends_in_time() -> None:
     for changed in ({"rate": 100.0, "arrivals": "constant"}, {"rate": None}):
         report, _ = await _run(lambda _: fake.right, seconds=0.3, rounds=1, **changed)
         assert report.rounds[0].complete
@@ -75,7 +70,7 @@ async def test_a_round_may_be_given_in_seconds_in_both_loops() -> None:
     assert 0.3 <= report.rounds[0].seconds < 10
 
 
-async def test_a_mix_reaches_each_model_with_its_share_and_reports_them_apart() -> None:
+async def test_run_mix_sends_shares_and_reports_models_apart() -> None:
     report, served = await _run(lambda _: fake.right, mix={"digits": 0.75, "cartpole": 0.25}, requests=200, rounds=1)
     types = [content_type for content_type, _ in served.bodies]
     assert 0.6 < types.count("image/jpeg") / 200 < 0.9
@@ -87,7 +82,7 @@ async def test_a_mix_reaches_each_model_with_its_share_and_reports_them_apart() 
     assert not report.failed
 
 
-async def test_an_environment_is_played_by_the_answers() -> None:
+async def test_run_environment_steps_by_predictions() -> None:
     report, served = await _run(
         lambda _: fake.left, "cartpole", environment="CartPole-v1", clients=2, requests=60, rounds=1
     )
@@ -99,7 +94,7 @@ async def test_an_environment_is_played_by_the_answers() -> None:
     assert all(8 <= finished <= 12 for finished in report.episodes)
 
 
-async def test_a_failed_answer_is_no_step() -> None:
+async def test_run_environment_failed_request_is_repeated() -> None:
     report, served = await _run(
         lambda number: fake.no_worker if number % 2 else fake.left,
         "cartpole",
@@ -113,13 +108,13 @@ async def test_a_failed_answer_is_no_step() -> None:
     assert [sent[number] == sent[number + 1] for number in range(1, 9, 2)] == [True] * 4
 
 
-async def test_without_gymnasium_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_run_environment_without_gymnasium_names_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "gymnasium", None)
     with pytest.raises(ConfigError, match=r"needs Gymnasium: pip install -r requirements-demo\.txt"):
         await _run(lambda _: fake.left, "cartpole", environment="CartPole-v1")
 
 
-async def test_a_server_that_dies_in_the_middle_fails_what_it_did_not_answer() -> None:
+async def test_run_server_death_fails_unanswered_requests() -> None:
     report, _ = await _run(lambda number: fake.dying if number >= 10 else fake.right, clients=1, rounds=1)
     assert report.rounds[0].complete
     assert report.rounds[0].items == 10
@@ -127,6 +122,6 @@ async def test_a_server_that_dies_in_the_middle_fails_what_it_did_not_answer() -
     assert set(report.errors) <= {"connection closed without an answer", "connection refused"}
 
 
-async def test_the_generator_reports_itself() -> None:
+async def test_run_reports_generator_usage() -> None:
     report, _ = await _run(lambda _: fake.right)
     assert all(one.generator is not None and 0 < one.generator.cpu_share <= 1.1 for one in report.rounds)

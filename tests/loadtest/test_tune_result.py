@@ -33,7 +33,7 @@ OUTCOME = SearchResult(
 )
 
 
-def test_the_settings_are_written_for_the_next_upload_and_say_where_they_come_from(tmp_path: Path) -> None:
+def test_write_settings_names_goal_and_replaces_file(tmp_path: Path) -> None:
     path = tmp_path / "served_model" / "digits.tuned.yaml"
     write_settings(OUTCOME, path)
     assert yaml.safe_load(path.read_text()) == {
@@ -46,12 +46,12 @@ def test_the_settings_are_written_for_the_next_upload_and_say_where_they_come_fr
     assert [each.name for each in path.parent.iterdir()] == ["digits.tuned.yaml"]
 
 
-def test_settings_that_cannot_be_written_are_told_in_one_line() -> None:
+def test_write_settings_unwritable_file_raises() -> None:
     with pytest.raises(LoadError, match="not written"):
         write_settings(OUTCOME, Path("/proc/none/digits.tuned.yaml"))
 
 
-def test_the_page_shows_the_front_and_what_each_setting_costs() -> None:
+def test_search_page_shows_front_and_costs() -> None:
     page = search_page(OUTCOME)
     assert page.count("<circle") == 2
     for word in ("workers 2, threads 1, batch 8, delay 5", "512 MiB", "misses the goal", "best, front", "before"):
@@ -59,7 +59,7 @@ def test_the_page_shows_the_front_and_what_each_setting_costs() -> None:
     assert "was not reached" not in page
 
 
-def test_a_goal_that_was_not_reached_is_said_first() -> None:
+def test_search_page_missed_goal_is_at_top() -> None:
     page = search_page(
         replace(OUTCOME, goal=LatencyGoal.of("p99:5ms"), end=SearchEnd(BEST, reached=False, reason="time"))
     )
@@ -67,13 +67,13 @@ def test_a_goal_that_was_not_reached_is_said_first() -> None:
     assert "The closest: workers 2" in page
 
 
-def test_programs_can_read_it() -> None:
+def test_search_document_is_json() -> None:
     content = json.loads(json.dumps(search_document(OUTCOME), allow_nan=False))
     assert content["best"]["batch_size"] == 8
     assert [trial["front"] for trial in content["trials"]] == [True, False]
 
 
-def test_an_upload_is_told_where_the_stack_is_and_nothing_of_the_search() -> None:
+def test_upload_overrides_leave_out_search_settings() -> None:
     given = ["served_model=digits", "tune.minutes=1", "stress.clients=4", "gateway.port=1", "++tune.slo='p99:1s'",
              "served_model.request_params.batch_size=3"]  # fmt: skip
     assert upload_overrides(given) == ("served_model=digits", "gateway.port=1")
