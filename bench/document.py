@@ -1,18 +1,26 @@
-"""Tables go into docs/performance.md between markers, written by the command that measured them and by nobody else.
+"""The sections of `docs/` that benchmarks write, each between two markers, and the heading of a section.
 
 <!-- bench:NAME -->
-(whatever the command `NAME` printed last)
+(the last output of the command)
 <!-- /bench:NAME -->
 """
 
+import importlib.metadata
+import os
+import platform
 import re
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from files import write_atomic
 
+PACKAGES = ("torch", "torchvision", "onnxruntime", "torchserve", "simplejpeg", "pillow", "fastapi", "uvicorn")
+
 
 def replaced(document: str, name: str, text: str) -> str:
-    """The document with the section's content changed; raises SystemExit where it has no such section, or two."""
+    """Return the document with a new text in a section. Raises SystemExit unless it has exactly one such section."""
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
     pattern = re.compile(rf"^{re.escape(begin)}$.*?^{re.escape(end)}$", re.DOTALL | re.MULTILINE)
     if len(pattern.findall(document)) != 1:
@@ -20,19 +28,51 @@ def replaced(document: str, name: str, text: str) -> str:
     return pattern.sub(lambda _: f"{begin}\n{text.strip()}\n{end}", document)
 
 
-def check(path: Path | None, name: str) -> None:
-    """Fail before anything is measured when the result could not be written."""
-    if path is None:
-        return
+def check(path: Path, *names: str) -> None:
+    """Raise SystemExit if the file cannot be read or lacks one of the sections."""
     try:
-        replaced(path.read_text(), name, "")
+        text = path.read_text()
     except OSError as error:
         raise SystemExit(f"{path}: {error.strerror}") from None
+    for name in names:
+        replaced(text, name, "")
 
 
-def write(path: Path | None, name: str, text: str) -> None:
-    """Replace the section of the file, whole or not at all."""
-    if path is None:
-        return
-    changed = replaced(path.read_text(), name, text)
-    write_atomic(path, changed)
+def publish(path: Path | None, name: str, text: str) -> None:
+    """Print the text and, when a file is given, replace its section atomically."""
+    print(text)
+    if path is not None:
+        write_atomic(path, replaced(path.read_text(), name, text))
+
+
+def heading(module: str, arguments: Sequence[str], measured: str) -> str:
+    """Return the paragraphs above a table: date, machine, versions, the command, and what it measured."""
+    versions = ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {_processor()}, {cores()} cores, {_memory_gb():.0f} GB · "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()} · {versions}\n\n"
+        f"`{shlex.join(['python', '-m', module, *arguments])}`: {measured}"
+    )
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

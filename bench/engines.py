@@ -1,27 +1,26 @@
-"""`python -m bench.engines [--starts 3] [--ray WORD] [--write FILE] [overrides]`: Ray Serve ÷ TorchServe.
+"""`python -m bench.engines [--starts 3] [--ray OVERRIDE] [--write FILE] [overrides]`: Ray Serve ÷ TorchServe.
 
-Two stacks of the same archives, settings and clients stand side by side, one on each engine, and take turns; the median
-of the rounds' ratios counts. Every answer is checked against what TorchServe's stack said before. Processor time is
-that of all processes of a stack, the load generator's not among them: noise disturbs it less than it does a rate.
+Two stacks of the same archives, settings and clients run side by side, one on each engine, and take turns; the median
+of the rounds' ratios counts. Every answer is checked by that of TorchServe's stack. Processor time is that of all
+processes of a stack, without the load generator: noise disturbs it less than it does a rate.
 """
 
 import argparse
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psutil
 
-import commands
-from bench import answers, document, drive, machine, options, targets
-from bench.client import Job
-from bench.figures import Row, markdown, median_ratio, ratio_row, spread
-from bench.ground import Ground, ground
+from bench import document, driver, options, samples, targets
+from bench.driver import take_turns, turned
+from bench.engine_nodes import kit_scaler
+from bench.load_generator import Job
+from bench.local_stack import LocalStack, local_stack
+from bench.samples import JPEG, JSON
+from bench.tables import Row, figures, median_ratio, missed, ratio_row, spread
 from bench.targets import Target
-from bench.turns import take_turns, turned
-from bench.worker_start import kit_scaler
 from settings import Settings
 
 log = logging.getLogger("bench.engines")
@@ -29,19 +28,19 @@ log = logging.getLogger("bench.engines")
 SECTION = "engines"
 ENGINES = ("ray", "torchserve")
 WORKERS, CLIENTS = 2, 16
-SAME = "served_model.request_params"
+PARAMS = "served_model.request_params"
 MODELS: Mapping[str, Sequence[str]] = {
-    "digits": (f"{SAME}.initial_workers={WORKERS}", f"{SAME}.batch_size=8"),
-    "cartpole": (f"{SAME}.initial_workers={WORKERS}",),
+    "digits": (f"{PARAMS}.initial_workers={WORKERS}", f"{PARAMS}.batch_size=8"),
+    "cartpole": (f"{PARAMS}.initial_workers={WORKERS}",),
 }
-# Whoever waits here waits for the engine: nothing is refused, and no answer comes from a cache.
+# The gateway refuses nothing, so that every request waits for the engine.
 OPEN = ("gateway.deadline_ms=60000", "gateway.admission.max_wait_ms=60000")
-LOADS = {"pictures": ("digits", "image/jpeg", "pictures/s"), "states": ("cartpole", "application/json", "states/s")}
+LOADS = {"pictures": ("digits", JPEG, "pictures/s"), "states": ("cartpole", JSON, "states/s")}
 
 
 @dataclass
 class Found:
-    """What the rounds found: by load and engine, answers a second and processor seconds of each; and starts, in s."""
+    """The figures of the rounds: answers a second and processor seconds of each, by load and engine; starts in s."""
 
     rates: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
@@ -53,15 +52,15 @@ class Side:
     """One engine's stack."""
 
     engine: str
-    stack: Ground
+    stack: LocalStack
     settings: Settings
 
     def target(self, model: str) -> Target:
-        """The gateway, as clients see it."""
+        """Return the gateway's route of a model."""
         return targets.gateway(self.settings, model)
 
     def processor_s(self) -> float:
-        """Processor time of all its processes so far."""
+        """Return the processor time of all its processes so far."""
         total = 0.0
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -72,9 +71,8 @@ class Side:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table; 1 when a figure is missed."""
+    """Print the table; return 1 when a figure is missed."""
     given = _parse(arguments)
-    document.check(given.write, SECTION)
     with contextlib.ExitStack() as opened:
         own = {"ray": given.ray, "torchserve": []}
         sides = [opened.enter_context(_side(engine, (*given.overrides, *own[engine]))) for engine in ENGINES]
@@ -84,16 +82,14 @@ def main(arguments: Sequence[str]) -> int:
         f"most); {CLIENTS} clients, {WORKERS} workers of each model, JPEGs of 1200 x 727, single states"
     )
     rows = _rows(found)
-    heading = machine.heading(["python", "-m", "bench.engines", *arguments], measured)
-    text = f"{heading}\n\n{markdown(rows)}\n\n{_reported(found)}"
-    print(text)
-    document.write(given.write, SECTION, text)
-    return 1 if any(row.reached is False for row in rows) else 0
+    heading = document.heading("bench.engines", arguments, measured)
+    document.publish(given.write, SECTION, f"{heading}\n\n{figures(rows)}\n\n{_reported(found)}")
+    return 1 if missed(rows) else 0
 
 
 @contextlib.contextmanager
 def _side(engine: str, overrides: Sequence[str]) -> Iterator[Side]:
-    with ground(MODELS, (*OPEN, *overrides), {"MARINA_ENGINE": engine}) as stack:
+    with local_stack(MODELS, (*OPEN, *overrides), {"MARINA_ENGINE": engine}) as stack:
         log.info("the stack with engine=%s is up", engine)
         yield Side(engine, stack, stack.settings())
 
@@ -115,20 +111,19 @@ def _measured(sides: Sequence[Side], given: argparse.Namespace) -> Found:
 
 def _round(side: Side, job: Job) -> tuple[float, float]:
     before = side.processor_s()
-    result = drive.checked(drive.run(job))
+    result = driver.checked(driver.run(job))
     return result.good / result.seconds, (side.processor_s() - before) / result.good
 
 
 def _jobs(load_: str, sides: Sequence[Side], seconds: float) -> Iterator[tuple[Side, Job]]:
-    """The same requests and the same right answers for each side, which is warm after this."""
+    """Yield each side, warmed up, with the same requests and the same right answers."""
     model, media_type, _ = LOADS[load_]
-    samples = targets.pictures() if load_ == "pictures" else targets.states()[:512]
+    sent = samples.simple_pictures() if load_ == "pictures" else samples.states()[:512]
     right = next(side for side in sides if side.engine == "torchserve")
-    known = answers.as_told(right.target(model), samples, media_type)
+    known = targets.answered_alone(right.target(model), sent, media_type)
     for side in sides:
-        target = side.target(model)
-        job = target.job(target.requests(known, media_type), known, CLIENTS, seconds)
-        drive.checked(drive.run(replace(job, seconds=2)))
+        job = side.target(model).load(known, media_type, CLIENTS, seconds)
+        driver.checked(driver.run(replace(job, seconds=2)))
         yield side, job
 
 
@@ -137,12 +132,12 @@ def _rows(found: Found) -> list[Row]:
     for load_, (_, _, unit) in LOADS.items():
         ray, torchserve = (found.rates[load_, engine] for engine in ENGINES)
         what = f"{load_} through the gateway: engine=ray ÷ engine=torchserve"
-        rows.append(ratio_row(what, ray, torchserve, unit, 1.0))
+        rows.append(ratio_row(what, ray, torchserve, unit, least=1.0))
     return rows
 
 
 def _reported(found: Found) -> str:
-    """What no figure was wanted for."""
+    """Return the figures that have no wanted value."""
     lines = []
     for load_ in LOADS:
         ray, torchserve = ([each * 1e3 for each in found.spent[load_, engine]] for engine in ENGINES)
@@ -155,12 +150,11 @@ def _reported(found: Found) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = options.parser("bench.engines", SECTION, rounds=5, seconds=6.0)
+    parser = options.parser("bench.engines", SECTION, rounds=5, seconds=6.0, overrides="of both stacks")
     parser.add_argument("--starts", type=options.count, default=3, help="worker starts of each engine")
     parser.add_argument("--ray", action="append", default=[], metavar="OVERRIDE", help="of the stack with engine=ray")
-    parser.add_argument("overrides", nargs="*", help="of both stacks")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, None, unwind=options.UNWOUND))
+    options.program(main)

@@ -1,12 +1,11 @@
-"""`python -m bench.forward`: the forward of `onnx-int8` beside that of `onnx`, one thread, no server around them.
+"""`python -m bench.forward`: the forward pass of `onnx-int8` beside that of `onnx`, one thread, without a server.
 
-Both networks of the kit, trained here on the digits, so that the first labels mean something: the MobileNetV3-Small of
-`make train_demo` and a ResNet18. The held-out digits that no training or calibration has seen are answered by both
-artifacts. Rounds of the two take turns; a round's figure is the CPU time of one batch.
+It trains both of the kit's networks on the digits, so that their first labels mean something: the MobileNetV3-Small of
+`make train_demo` and a ResNet18. Both artifacts answer the held-out digits, which no training or calibration has seen.
+Rounds of the two take turns; a round's figure is the CPU time of one batch.
 """
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,12 +16,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-import commands
 import settings
 from archive import TrustPolicy, open_trusted
 from bench import options
-from bench.figures import Row, markdown, median_ratio, spread
-from bench.ground import Ground
+from bench.local_stack import LocalStack
+from bench.tables import Row, figures, median_ratio, missed, spread
 from demo.digits import load_split
 from demo.train_digits import prepare
 
@@ -41,22 +39,22 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table; return 1 when a figure is missed."""
     options.parser("bench.forward", None).parse_args(arguments)
     found = rows()
-    print(markdown(found))
-    return 0 if all(row.reached for row in found) else 1
+    print(figures(found))
+    return 1 if missed(found) else 0
 
 
 def rows() -> list[Row]:
-    """Speed and first labels of each network; also part of bench.handlers."""
+    """Return speed and first labels of each network, also for bench.handlers."""
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
-        ground = Ground({**os.environ, "MARINA_WEIGHTS": f"{folder}/weights", "MARINA_ARCHIVES": f"{folder}/archives"})
-        return [row for name in NETWORKS for row in _measure(ground, Path(folder), name)]
+        env = {**os.environ, "MARINA_WEIGHTS": f"{folder}/weights", "MARINA_ARCHIVES": f"{folder}/archives"}
+        return [row for name in NETWORKS for row in _measure(LocalStack(env), Path(folder), name)]
 
 
-def _measure(ground: Ground, folder: Path, network: str) -> list[Row]:
-    words = (*NETWORKS[network], f"served_model.checkpoint={folder / network}.pt")
-    _train(ground, network, words)
-    forwards = {form: _forward(ground, folder / "archives", words, form) for form in ("onnx", "onnx-int8")}
-    pictures = _unseen(words)
+def _measure(stack: LocalStack, folder: Path, network: str) -> list[Row]:
+    overrides = (*NETWORKS[network], f"served_model.checkpoint={folder / network}.pt")
+    _train(stack, network, overrides)
+    forwards = {form: _forward(stack, folder / "archives", overrides, form) for form in ("onnx", "onnx-int8")}
+    pictures = _unseen(overrides)
     wide, small = (_answers(forward, pictures) for forward in forwards.values())
     top1 = float(np.mean(wide.argmax(axis=1) == small.argmax(axis=1)))
     times = _in_turns(list(forwards.values()), pictures[:BATCH])
@@ -70,9 +68,9 @@ def _measure(ground: Ground, folder: Path, network: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def _train(ground: Ground, network: str, words: Sequence[str]) -> None:
-    ground.run("-m", "demo", "train")
-    ground.run("-c", TRAIN, str(EPOCHS[network]), *words)
+def _train(stack: LocalStack, network: str, overrides: Sequence[str]) -> None:
+    stack.run("-m", "demo", "train")
+    stack.run("-c", TRAIN, str(EPOCHS[network]), *overrides)
 
 
 TRAIN = """
@@ -86,8 +84,8 @@ train_digits(model, Path(model.checkpoint), int(sys.argv[1]))
 """
 
 
-def _forward(ground: Ground, archives: Path, words: Sequence[str], form: str) -> Forward:
-    ground.run("-m", "serialize", "served_model=digits", f"served_model.artifact={form}", *words)
+def _forward(stack: LocalStack, archives: Path, overrides: Sequence[str], form: str) -> Forward:
+    stack.run("-m", "serialize", "served_model=digits", f"served_model.artifact={form}", *overrides)
     graph = open_trusted(archives / "digits.mar", TrustPolicy.of(settings.load())).read("model.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -95,8 +93,8 @@ def _forward(ground: Ground, archives: Path, words: Sequence[str], form: str) ->
     return lambda pictures: np.asarray(session.run(None, {"pixels": pictures})[0])
 
 
-def _unseen(words: Sequence[str]) -> NDArray[np.uint8]:
-    model = settings.load(["served_model=digits", *words]).served_model
+def _unseen(overrides: Sequence[str]) -> NDArray[np.uint8]:
+    model = settings.load(["served_model=digits", *overrides]).served_model
     assert model.kind == "vision"
     pixels: NDArray[np.uint8] = prepare(load_split()[1], model).pixels.numpy()
     return pixels
@@ -122,4 +120,4 @@ def _ms(times: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, None, unwind=options.UNWOUND))
+    options.program(main)

@@ -1,22 +1,31 @@
-"""What the options of the benchmarks' commands hold; a wrong value is refused in words that name it."""
+"""The command lines of the benchmarks: the options that several of them have, and the types of their values."""
 
 import argparse
 import math
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import commands
+from bench import document
 
-UNWOUND = "interrupted; everything that was started is stopped"
-"""The last line of a benchmark that Ctrl-C or SIGTERM ended."""
+
+def program(main: Callable[[Sequence[str]], int]) -> None:
+    """Run a benchmark's `main` as the program; Ctrl-C and SIGTERM stop everything that it started."""
+    sys.exit(commands.run(main, None, unwind="interrupted; everything that was started is stopped"))
 
 
 def parser(
-    module: str, section: str | None, *, rounds: int | None = None, seconds: float | None = None
+    module: str,
+    section: str | None,
+    *,
+    rounds: int | None = None,
+    seconds: float | None = None,
+    overrides: str | None = None,
 ) -> argparse.ArgumentParser:
-    """Of a command whose result goes into the section `bench:SECTION` of a document, where one is named.
+    """Return the parser of a command that writes the section `bench:SECTION` of a document.
 
-    `section`, and the defaults `rounds` and `seconds`, are None for a command that has no such option.
+    The command has no option for what is None. `rounds` and `seconds` are defaults, `overrides` is a help text.
     """
     made = argparse.ArgumentParser(prog=f"python -m {module}", epilog=commands.EPILOG)
     if rounds is not None:
@@ -24,12 +33,25 @@ def parser(
     if seconds is not None:
         made.add_argument("--seconds", type=positive, default=seconds, help="of each measurement")
     if section is not None:
-        made.add_argument("--write", type=Path, metavar="FILE", help=f"replace its section `bench:{section}`")
+        add_write(made, section)
+    if overrides is not None:
+        made.add_argument("overrides", nargs="*", help=overrides)
     return made
 
 
+def add_write(parser: argparse.ArgumentParser, *sections: str) -> None:
+    """Add `--write FILE`, which refuses a file without these sections before anything is measured."""
+
+    def document_file(text: str) -> Path:
+        document.check(Path(text), *sections)
+        return Path(text)
+
+    named = ", ".join(f"`bench:{section}`" for section in sections)
+    parser.add_argument("--write", type=document_file, metavar="FILE", help=f"replace its section {named}")
+
+
 def count(text: str) -> int:
-    """A whole number of 1 or more. Raises ArgumentTypeError, as all of these do."""
+    """Return a whole number of 1 or more. This and the other types raise ArgumentTypeError."""
     try:
         number = int(text)
     except ValueError:
@@ -40,12 +62,12 @@ def count(text: str) -> int:
 
 
 def counts(text: str) -> tuple[int, ...]:
-    """Several of them, by commas."""
+    """Return several whole numbers, separated by commas."""
     return tuple(count(each) for each in text.split(","))
 
 
 def positive(text: str) -> float:
-    """A finite number above 0."""
+    """Return a finite number above 0."""
     number = _number(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
@@ -53,7 +75,7 @@ def positive(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number above 0 and at most 1."""
+    """Return a number above 0 and at most 1."""
     number = _number(text)
     if not 0 < number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
@@ -61,7 +83,7 @@ def share(text: str) -> float:
 
 
 def some_of(names: Collection[str]) -> Callable[[str], list[str]]:
-    """Some of these names, by commas."""
+    """Return a type that reads some of these names, separated by commas."""
 
     def some(text: str) -> list[str]:
         given = text.split(",")

@@ -1,9 +1,10 @@
-"""What the framework itself answers to the benchmark's pictures: `python -m bench.reference FOLDER`.
+"""The framework's own answers to the benchmark's pictures: `python -m bench.reference FOLDER`, as bench.assets runs it.
 
-Reads FOLDER/eager, an unpacked archive of `artifact: eager`, and FOLDER/pictures; writes what the peers in PyTorch
-load, weather.pt (state dict) and weather.ts.pt (TorchScript), and reference.json: for each decode level and picture the
-right probabilities. `exact` has one: the framework's. A picture decoded at reduced size is another picture, so `fast`
-has three: Marina's own where it builds, the framework's after Pillow's reduced decode, and the exact one.
+It reads FOLDER/eager, an unpacked archive of `artifact: eager`, and FOLDER/pictures. It writes the files that the
+peers in PyTorch load, weather.pt (state dict) and weather.ts.pt (TorchScript), and reference.json: the right
+probabilities for each decode level and picture. `exact` has one set: the framework's. A picture decoded at reduced
+size is another picture, so `fast` has three: the exact one, the framework's after Pillow's reduced decode, and
+Marina's own.
 """
 
 import json

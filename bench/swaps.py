@@ -1,9 +1,9 @@
-"""`python -m bench.swaps [--swaps N] [--two-nodes] [--write FILE] [hydra overrides]`: what clients notice of swaps.
+"""`python -m bench.swaps [--swaps N] [--two-nodes] [--write FILE] [overrides]`: what clients notice of rollouts.
 
-Swaps digits and cartpole in turn while 32 clients mix pictures and states; each swap is the same archive with another
-`max_batch_delay`. Rounds at rest and rounds with a swap alternate, and both are as long. The stack is the one that
-runs, which both models have been rolled out on; with `--two-nodes` it is one of two engines that is made for this, from
-the built archives, and one of the engines is killed and started again all the while.
+32 clients send pictures and states while digits and cartpole are swapped in turn. Each swap rolls out the same archive
+with another `max_batch_delay`. Periods at rest and periods with a swap alternate, and are equally long. It uses the
+running stack, on which both models are rolled out. With `--two-nodes` it starts a stack of two engines for the built
+archives, and kills and restarts one of the engines all the while.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import commands
+import aiohttp
+
 import settings
-from bench import document, machine, options
-from bench.mixed_load import Answer, Load
-from bench.power_cuts import PowerCuts
-from bench.two_nodes import two_nodes
+from bench import document, options
+from bench.engine_nodes import PowerCuts, two_nodes
+from bench.tables import table
 from demo import digits
 from errors import MarinaError
 from settings.load import ROOT
@@ -31,13 +31,67 @@ from settings.load import ROOT
 CLIENTS, SWAPS, WARM_UP_S = 32, 20, 5.0
 WANTED_RATIO = 3.0
 SECTION = "swaps"
-Disturb = Callable[[asyncio.Event], Awaitable[None]]
 MODELS = ("digits", "cartpole")
+STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
+Disturb = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedAnswer:
+    """One request: times of `time.monotonic`, its status (0 for no answer) and the version that answered."""
+
+    model: str
+    sent: float
+    came: float
+    status: int
+    version: str
+
+
+@dataclass(frozen=True)
+class MixedLoad:
+    """A closed-loop load until `stop` is called; half of the clients send pictures, half states."""
+
+    gateway: str
+    clients: int
+    pictures: Sequence[bytes]
+    answers: list[TimedAnswer] = field(default_factory=list)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Send requests from every client until `stop`."""
+        timeout = aiohttp.ClientTimeout(total=60)
+        connector = aiohttp.TCPConnector(limit=self.clients)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            await asyncio.gather(*(self._client(session, number) for number in range(self.clients)))
+
+    def stop(self) -> None:
+        """Let every client finish the request that it waits for."""
+        self._over.set()
+
+    async def _client(self, session: aiohttp.ClientSession, number: int) -> None:
+        turn = number
+        while not self._over.is_set():
+            turn += 1
+            if number % 2:
+                await self._send(session, "digits", self.pictures[turn % len(self.pictures)], "image/png")
+            else:
+                await self._send(session, "cartpole", STATE, "application/json")
+
+    async def _send(self, session: aiohttp.ClientSession, model: str, body: object, media: str) -> None:
+        sent, status, version = time.monotonic(), 0, ""
+        content = {"data": body, "headers": {"Content-Type": media}} if isinstance(body, bytes) else {"json": body}
+        try:
+            async with session.post(f"{self.gateway}/models/{model}/predict", **content) as answer:
+                parsed = await answer.json(content_type=None)
+                status, version = answer.status, parsed.get("version", "")
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            """No answer counts as status 0."""
+        self.answers.append(TimedAnswer(model, sent, time.monotonic(), status, version))
 
 
 @dataclass(frozen=True)
 class Swap:
-    """One rollout under load: times of `time.monotonic`, and the version that served from then on."""
+    """One rollout under load: times of `time.monotonic`, and the version that serves afterwards."""
 
     model: str
     began: float
@@ -46,22 +100,22 @@ class Swap:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """All answers, the swaps, and the times at rest between them."""
+class SwapsUnderLoad:
+    """All answers, the swaps, and the periods at rest between them."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[TimedAnswer, ...]
     swaps: tuple[Swap, ...]
     rests: tuple[tuple[float, float], ...]
 
-    def failed(self) -> list[Answer]:
-        """Requests that got no prediction."""
+    def failed(self) -> list[TimedAnswer]:
+        """Return the requests that got no prediction."""
         return [answer for answer in self.answers if answer.status != 200]
 
-    def strangers(self) -> list[Answer]:
-        """Answers of a version that no longer served when they were asked for, or did not serve yet when they came."""
+    def misrouted(self) -> list[TimedAnswer]:
+        """Return answers of a version that was gone when the request left, or was not live yet when the answer came."""
         return [answer for answer in self.answers if answer.status == 200 and not self._live(answer)]
 
-    def _live(self, answer: Answer) -> bool:
+    def _live(self, answer: TimedAnswer) -> bool:
         periods = self._periods[answer.model]
         return any(
             version == answer.version and since <= answer.came and answer.sent <= until
@@ -70,7 +124,7 @@ class Measured:
 
     @cached_property
     def _periods(self) -> dict[str, list[tuple[str, float, float]]]:
-        """For each model the versions in turn: from the beginning of its upload to the end of the next one."""
+        """The versions of each model in turn, each from the beginning of its upload to the end of the next one."""
         return {model: self._periods_of(model) for model in MODELS}
 
     def _periods_of(self, model: str) -> list[tuple[str, float, float]]:
@@ -84,13 +138,13 @@ class Measured:
 
 async def measure(
     gateway: str, swaps: int, env: dict[str, str], overrides: Sequence[str] = (), disturb: Disturb | None = None
-) -> Measured:
-    """Put the load on, swap `swaps` times with a rest as long before each, and return everything that was seen.
+) -> SwapsUnderLoad:
+    """Swap `swaps` times under load, with an equally long rest before each swap, and return all answers.
 
-    `disturb` runs beside all this until the event that it is given is set.
+    `disturb` runs meanwhile, until the event that it gets is set.
     """
     _, unseen = digits.load_split()
-    load = Load(gateway, CLIENTS, [digits.png(image) for image in unseen.images[:50]])
+    load = MixedLoad(gateway, CLIENTS, [digits.png(image) for image in unseen.images[:50]])
     running = asyncio.create_task(load.run())
     done: list[Swap] = []
     rests: list[tuple[float, float]] = []
@@ -110,7 +164,7 @@ async def measure(
     finally:
         load.stop()
         await running
-    return Measured(tuple(load.answers), tuple(done), tuple(rests))
+    return SwapsUnderLoad(tuple(load.answers), tuple(done), tuple(rests))
 
 
 async def _swap(model: str, delay_ms: int, env: dict[str, str], overrides: Sequence[str]) -> Swap:
@@ -126,33 +180,31 @@ async def _swap(model: str, delay_ms: int, env: dict[str, str], overrides: Seque
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    printed, said = await process.communicate()
+    printed, errors = await process.communicate()
     words = printed.decode().split()
     if process.returncode != 0 or words[2:4] != ["serves", "now"]:
-        raise MarinaError(f"the swap of {model} failed: {said.decode().strip().splitlines()[-1:]} {words}")
+        raise MarinaError(f"the swap of {model} failed: {errors.decode().strip().splitlines()[-1:]} {words}")
     return Swap(model, began, time.monotonic(), words[1])
 
 
-def table(measured: Measured) -> str:
-    """The Markdown report: latency at rest beside latency during swaps, and what must be nought."""
-    lines = [
-        f"{len(measured.answers)} requests of {CLIENTS} clients over {len(measured.swaps)} swaps:",
-        f"{len(measured.failed())} failed, {len(measured.strangers())} answered by a version that was not live",
-        "",
-        "| model | p50 at rest | p50 in swaps | p99 at rest | p99 in swaps | p99 ratio | wanted |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for model in MODELS:
-        rest = _seconds(measured, model, measured.rests)
-        during = _seconds(measured, model, [(swap.began, swap.ended) for swap in measured.swaps])
-        cells = [f"{1000 * _at(values, share):.1f} ms" for share in (0.5, 0.99) for values in (rest, during)]
-        lines.append(
-            f"| {model} | {' | '.join(cells)} | {_at(during, 0.99) / _at(rest, 0.99):.2f} | ≤ {WANTED_RATIO:g} |"
-        )
-    return "\n".join(lines)
+def report(measured: SwapsUnderLoad) -> str:
+    """Return latency at rest beside latency during swaps, and the counts that must be zero."""
+    head = ("model", "p50 at rest", "p50 in swaps", "p99 at rest", "p99 in swaps", "p99 ratio", "wanted")
+    return (
+        f"{len(measured.answers)} requests of {CLIENTS} clients over {len(measured.swaps)} swaps:\n"
+        f"{len(measured.failed())} failed, {len(measured.misrouted())} answered by a version that was not live\n\n"
+        f"{table(head, (_row(measured, model) for model in MODELS))}"
+    )
 
 
-def _seconds(measured: Measured, model: str, windows: Sequence[tuple[float, float]]) -> list[float]:
+def _row(measured: SwapsUnderLoad, model: str) -> tuple[str, ...]:
+    rest = _seconds(measured, model, measured.rests)
+    during = _seconds(measured, model, [(swap.began, swap.ended) for swap in measured.swaps])
+    cells = [f"{1000 * _at(values, share):.1f} ms" for share in (0.5, 0.99) for values in (rest, during)]
+    return (model, *cells, f"{_at(during, 0.99) / _at(rest, 0.99):.2f}", f"≤ {WANTED_RATIO:g}")
+
+
+def _seconds(measured: SwapsUnderLoad, model: str, windows: Sequence[tuple[float, float]]) -> list[float]:
     inside = [a for a in measured.answers if a.model == model and any(w[0] <= a.sent < w[1] for w in windows)]
     return sorted(answer.came - answer.sent for answer in inside)
 
@@ -162,27 +214,24 @@ def _at(values: Sequence[float], share: float) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure and print the table; fails when a request failed or was answered by a version that was not live."""
-    parser = options.parser("bench.swaps", SECTION)
+    """Print the table; return 1 if a request failed or got its answer from a version that was not live."""
+    parser = options.parser("bench.swaps", SECTION, overrides="of the running stack's settings")
     parser.add_argument("--swaps", type=options.count, default=SWAPS)
     parser.add_argument("--two-nodes", action="store_true", help="two engines, one of which is killed again and again")
-    parser.add_argument("overrides", nargs="*", help="of the running stack's settings")
-    chosen = parser.parse_args(arguments)
-    document.check(chosen.write, SECTION)
-    loaded = settings.load(chosen.overrides)
-    if chosen.two_nodes:
-        measured, more = _on_two_nodes(Path(loaded.paths.archives), chosen.swaps, chosen.overrides)
+    given = parser.parse_args(arguments)
+    loaded = settings.load(given.overrides)
+    if given.two_nodes:
+        measured, more = _on_two_nodes(Path(loaded.paths.archives), given.swaps, given.overrides)
     else:
-        measured = asyncio.run(measure(loaded.gateway.url, chosen.swaps, dict(os.environ), chosen.overrides))
+        measured = asyncio.run(measure(loaded.gateway.url, given.swaps, dict(os.environ), given.overrides))
         more = ""
-    words = f"{len(measured.swaps)} swaps of digits and cartpole in turn, and as much time at rest"
-    text = f"{machine.heading(['python', '-m', 'bench.swaps', *arguments], words)}\n\n{table(measured)}{more}"
-    print(text)
-    document.write(chosen.write, SECTION, text)
-    return 1 if measured.failed() or measured.strangers() else 0
+    count = f"{len(measured.swaps)} swaps of digits and cartpole in turn, and as much time at rest"
+    heading = document.heading("bench.swaps", arguments, count)
+    document.publish(given.write, SECTION, f"{heading}\n\n{report(measured)}{more}")
+    return 1 if measured.failed() or measured.misrouted() else 0
 
 
-def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Measured, str]:
+def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[SwapsUnderLoad, str]:
     with tempfile.TemporaryDirectory(prefix="marina-swaps-") as name:
         built = Path(name) / "archives"
         built.mkdir()
@@ -192,7 +241,7 @@ def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Mea
             shutil.copy(archives / f"{model}.mar", built)
         with two_nodes(Path(name), built, MODELS) as nodes:
             cuts = PowerCuts(nodes)
-            measured = asyncio.run(measure(nodes.gateway, swaps, nodes.env, overrides, cuts.go_on))
+            measured = asyncio.run(measure(nodes.gateway, swaps, nodes.env, overrides, cuts.run))
     return (
         measured,
         f"\n\nOne of two nodes was killed {cuts.kills} times, and was back in traffic {cuts.returns} times.",
@@ -200,4 +249,4 @@ def _on_two_nodes(archives: Path, swaps: int, overrides: list[str]) -> tuple[Mea
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, None, unwind=options.UNWOUND))
+    options.program(main)

@@ -1,7 +1,7 @@
 """`python -m bench.tune [--model digits] [--seconds S] [--write docs/performance.md]`: the search beside the full grid.
 
-On a stack of its own: every setting of a small grid is brought to serve and measured, then `make tune`'s search gets a
-quarter of the time that took. Then the best of both are measured again in turn, and the verdict knows the noise.
+On a stack of its own, it rolls out and measures every candidate of a small grid. Then `make tune`'s search gets a quarter
+of the time that this took. At last the best candidates of both take turns, and a statistical test compares them.
 """
 
 import asyncio
@@ -10,15 +10,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import commands
 from bench import document, options
-from bench.ground import ground
+from bench.local_stack import environment, local_stack
+from bench.tables import table
 from loadtest.resources import HostInfo
 from loadtest.round_stats import Significance, judge
 from loadtest.tune import search
@@ -32,13 +31,13 @@ from settings import Settings, load
 SECTION = "tune"
 GRID = ("tune.threads=[1,2]", "tune.max_batch_delay=[0,5]", "tune.coalesce=[1,128]")
 LOAD = ("stress.clients=16", "stress.picture_size=[727,1200]")
-TURNS = 4  # of the last comparison; each look has `tune.rounds` rounds
+TURNS = 4  # of the last comparison; each measurement has `tune.rounds` rounds
 WANTED = 0.25
 
 
 @dataclass(frozen=True)
-class Result:
-    """Seconds of both ways, what each found, and what the two bests did in turn."""
+class SearchBesideGrid:
+    """Seconds and best candidate of the grid and of the search, and the measurements of both candidates in turn."""
 
     grid_s: float
     search_s: float
@@ -52,7 +51,7 @@ class Result:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the section, and write it where asked; 1 when the search found less, or took longer."""
+    """Print the section; return 1 when the search found a worse candidate, or took longer than it may."""
     parser = options.parser("bench.tune", SECTION, rounds=3, seconds=1.5)
     parser.add_argument("--model", default="digits", choices=("digits", "cartpole"))
     parser.add_argument("--workers", type=options.count, nargs="+", default=[1, 2])
@@ -70,30 +69,15 @@ def main(arguments: Sequence[str]) -> int:
         f"tune.rounds={given.rounds}",
         "stress.warmup=32",
     )
-    document.check(given.write, SECTION)
-    with ExitStack() as stack:
-        stage = stack.enter_context(ground({given.model: []}, []))
-        # Settings come from the environment, in this process and in every upload that it starts.
-        stack.enter_context(_environment(stage.env))
+    # The environment has the stack's settings, for this process and for every upload that it starts.
+    with local_stack({given.model: []}, []) as stack, environment(stack.env):
         result, settings = asyncio.run(_measure(overrides))
     text = section(result, settings, " ".join(["python -m bench.tune", *arguments]))
-    sys.stdout.write(text)
-    document.write(given.write, SECTION, text)
+    document.publish(given.write, SECTION, text)
     return 0 if result.verdict.kind != "lower" and result.search_s <= WANTED * result.grid_s * 1.05 else 1
 
 
-@contextmanager
-def _environment(env: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(env)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-async def _measure(overrides: tuple[str, ...]) -> tuple[Result, Settings]:
+async def _measure(overrides: tuple[str, ...]) -> tuple[SearchBesideGrid, Settings]:
     settings = load(overrides)
     goal = LatencyGoal.of(settings.tune.slo)
     handed = tuple(one for one in overrides if one.startswith("served_model="))
@@ -113,11 +97,12 @@ async def _measure(overrides: tuple[str, ...]) -> tuple[Result, Settings]:
     assert grid_best is not None
     theirs, ours = await _in_turn(trials, grid_best, found.best, settings.tune.rounds)
     verdict = judge(theirs.rates, ours.rates)
-    return Result(grid_s, search_s, len(grid), tried, grid_best, found.best, theirs, ours, verdict), settings
+    compared = SearchBesideGrid(grid_s, search_s, len(grid), tried, grid_best, found.best, theirs, ours, verdict)
+    return compared, settings
 
 
 class Progress:
-    """A line for each look, on standard error."""
+    """Prints a line for each evaluation on standard error."""
 
     def evaluating(self, candidate: Candidate, number: int, purpose: str) -> None:
         """Print the candidate."""
@@ -143,7 +128,7 @@ async def _grid(trials: Evaluator, space: SearchSpace, rounds: int) -> tuple[dic
 async def _in_turn(
     trials: Evaluator, first: Candidate, second: Candidate, rounds: int
 ) -> tuple[EvaluationResult, EvaluationResult]:
-    """Both settings again and again, so that what drifts drifts under both; one setting is compared with itself."""
+    """Measure both candidates in turn, so that drift of the machine affects both."""
     looks: dict[str, list[EvaluationResult]] = {"first": [], "second": []}
     for turn in range(TURNS):
         order = [("first", first), ("second", second)]
@@ -153,39 +138,40 @@ async def _in_turn(
     return pooled(looks["first"]), pooled(looks["second"])
 
 
-def section(result: Result, settings: Settings, command: str) -> str:
-    """What stands in the document: the two ways, their bests in turn, and the verdict."""
+def section(result: SearchBesideGrid, settings: Settings, command: str) -> str:
+    """Return the section: grid and search, their best candidates in turn, and the test."""
     machine = HostInfo.this()
     share = result.search_s / result.grid_s
     kinds = {
-        "open": "no difference that the noise allows to tell",
-        "too few": "too few rounds to tell",
+        "open": "no difference beyond the noise",
+        "too few": "too few rounds for a test",
         "higher": "the search's setting is better",
         "lower": "the grid's setting is better",
     }
     where = f"{machine.cpu}, {machine.cores} cores, {settings.served_model.model_name}"
     verdict = result.verdict
-    bounds = f"95 of 100 within {verdict.low:.3f} to {verdict.high:.3f}"
+    bounds = f"95 % interval {verdict.low:.3f} to {verdict.high:.3f}"
+    rows = (
+        _row("full grid", result.settings, result.grid_s, result.grid_best, result.grid),
+        _row("`make tune`", result.tried, result.search_s, result.search_best, result.search),
+    )
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {where}, {settings.stress.clients} clients, goal {settings.tune.slo}:",
         f"`{command}`",
         "",
-        "| | settings tried | time | best setting | median rate of it, in turn | p99, in turn |",
-        "| --- | --- | --- | --- | --- | --- |",
-        _row("full grid", result.settings, result.grid_s, result.grid_best, result.grid),
-        _row("`make tune`", result.tried, result.search_s, result.search_best, result.search),
+        table(("", "candidates", "time", "best candidate", "its median rate, in turn", "p99, in turn"), rows),
         "",
         f"Time: {share:.2f} of the grid's (wanted: at most {WANTED}).",
         f"Rate: {verdict.ratio:.3f} of the grid's best ({bounds}): {kinds[verdict.kind]}.",
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
-def _row(name: str, tried: int, seconds: float, setting: Candidate, measured: EvaluationResult) -> str:
+def _row(name: str, tried: int, seconds: float, candidate: Candidate, measured: EvaluationResult) -> tuple[str, ...]:
     low, high = min(measured.rates), max(measured.rates)
     rate = f"{statistics.median(measured.rates):.1f}/s ({low:.1f} to {high:.1f})"
-    return f"| {name} | {tried} | {seconds:.0f} s | {setting} | {rate} | {measured.latency_ms:.0f} ms |"
+    return (name, str(tried), f"{seconds:.0f} s", str(candidate), rate, f"{measured.latency_ms:.0f} ms")
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, None, unwind=options.UNWOUND))
+    options.program(main)

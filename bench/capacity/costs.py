@@ -1,4 +1,4 @@
-"""The measured figures, as the file that `measure` writes and `plan` reads."""
+"""The measured costs, in the file that `measure` writes and `plan` reads."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ FILE = Path("docs/figures/capacity.json")
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of request: seconds of a processor by part, bytes, and what it looked like.
+    """One kind of request: seconds of a processor by part, bytes, memory and latency.
 
     Attributes:
         request_bytes, answer_bytes: between client and gateway, headers included.
         inside_bytes: between gateway and engine, both ways.
-        worker_mb: memory of one worker process, shared pages by halves (PSS).
-        calm_ms: median latency at half of the rate that one engine gives.
+        worker_mb: memory of one worker process, with its part of shared pages (PSS).
+        calm_ms: median latency at half of the rate of one engine.
         rate: requests a second of one engine and one gateway with the whole machine, for comparison.
 
     """
@@ -40,25 +40,25 @@ class Cost:
 
     @property
     def engine_s(self) -> float:
-        """Of an engine as a whole: TorchServe's frontend and the worker."""
+        """Processor seconds of a whole engine: TorchServe's frontend and the worker."""
         return self.frontend_s + self.worker_s
 
 
 @dataclass(frozen=True)
 class Line:
-    """Something that grows with the number of engines: `base` + `each` x engines."""
+    """A quantity that grows with the number of engines: `base` + `each` x engines."""
 
     base: float
     each: float
 
     def at(self, engines: float) -> float:
-        """Its value with so many."""
+        """Return the value for a number of engines."""
         return self.base + self.each * engines
 
 
 @dataclass(frozen=True)
-class Check:
-    """A prediction beside what was measured: requests a second, one measurement a round; `bound` is what bound it.
+class Prediction:
+    """A predicted rate beside the measured one of each round, in requests a second; `bound` is the part that bounds it.
 
     `cores_used` is what each engine used of its `cores_each`.
     """
@@ -74,14 +74,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Costs:
-    """Everything of one run.
+    """All figures of one run.
 
     Attributes:
         heading: date, machine, versions and command, in Markdown.
-        quota: whether each engine was held to its share of the processors, or why not.
-        looking: a gateway's processor seconds a second for looking at the engines.
+        quota: a sentence about the share of the processors that each engine was held to.
+        looking: a gateway's processor seconds a second for watching the engines.
         rollout: seconds of an upload.
-        engine_rest: cores that an engine uses while nothing is asked: checks, looks, timers.
+        engine_rest: cores that an engine uses without requests: checks, timers.
         gateway_series, engine_series: of Prometheus, of one gateway process and of one engine.
 
     """
@@ -90,7 +90,7 @@ class Costs:
     quota: str
     cores: int
     workloads: Mapping[str, Cost]
-    checks: tuple[Check, ...]
+    checks: tuple[Prediction, ...]
     looking: Line
     rollout: Line
     gateway_series: Line
@@ -102,25 +102,25 @@ class Costs:
     edge_s: float
 
     def cost(self, name: str) -> Cost:
-        """One workload's. Raises ConfigError when it was not measured."""
+        """Return the cost of one workload. Raises ConfigError when it was not measured."""
         if name not in self.workloads:
             raise ConfigError(f"no measured workload {name!r}; there are {', '.join(self.workloads)}")
         return self.workloads[name]
 
 
 def write(path: Path, costs: Costs) -> None:
-    """Replace the file, whole or not at all."""
+    """Replace the file atomically."""
     write_atomic(path, json.dumps(_rounded(asdict(costs)), indent=1) + "\n")
 
 
 def read(path: Path) -> Costs:
-    """Raises ConfigError for a file that is not there, or is not one of these."""
+    """Read the file. Raises ConfigError when it is missing or damaged."""
     try:
         found: dict[str, Any] = json.loads(path.read_text())
         return Costs(
             **found
             | {"workloads": {name: Cost(**each) for name, each in found["workloads"].items()}}
-            | {"checks": tuple(_check(each) for each in found["checks"])}
+            | {"checks": tuple(_prediction(each) for each in found["checks"])}
             | {name: Line(**found[name]) for name in ("looking", "rollout", "gateway_series")}
         )
     except FileNotFoundError:
@@ -129,12 +129,12 @@ def read(path: Path) -> Costs:
         raise ConfigError(f"{path} is not what this version of `make bench_capacity` writes") from None
 
 
-def _check(found: Mapping[str, Any]) -> Check:
-    return Check(**{**found, "measured": tuple(found["measured"])})
+def _prediction(found: Mapping[str, Any]) -> Prediction:
+    return Prediction(**{**found, "measured": tuple(found["measured"])})
 
 
 def _rounded(value: Any) -> Any:
-    """Six digits are more than was measured."""
+    """Round to six digits, which are more than the measurement has."""
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, dict):

@@ -1,15 +1,17 @@
-"""The kinds of requests whose cost is measured, with what is right for each."""
+"""The kinds of requests whose cost is measured, with the right answer to each."""
 
 import base64
 import random
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from bench import answers, pictures
-from bench.client import Job
-from bench.nodes import Nodes
-from bench.targets import Sample, Target, states
+from bench import samples, targets
+from bench.engine_nodes import NodeStack
+from bench.load_generator import Job
+from bench.samples import JPEG, JSON, Sample
+from bench.targets import Target
 from demo import digits
 
 PICTURE_BYTES = 200_000
@@ -20,7 +22,7 @@ MODELS = ("digits", "cartpole")
 
 @dataclass(frozen=True)
 class Workload:
-    """What is sent, to which model, by how many clients for each engine."""
+    """The inputs, their model, and the clients for each engine."""
 
     title: str
     model: str
@@ -28,24 +30,23 @@ class Workload:
     clients: int
     make: Callable[[], list[Sample]]
 
-    def target(self, stack: Nodes) -> Target:
-        """The gateway's route."""
-        host, port = stack.gateway
-        return Target(host, port, f"/models/{self.model}/predict")
+    def target(self, stack: NodeStack) -> Target:
+        """Return the gateway's route."""
+        address = urlsplit(stack.gateway)
+        return Target(str(address.hostname), int(address.port or 80), f"/models/{self.model}/predict")
 
-    def samples(self, stack: Nodes) -> list[Sample]:
-        """The inputs with what the stack answers to each alone: under load it must say the same."""
-        return answers.as_told(self.target(stack), self.make(), self.content_type)
+    def samples(self, stack: NodeStack) -> list[Sample]:
+        """Return the inputs with the stack's answer to each alone, which must be the same under load."""
+        return targets.answered_alone(self.target(stack), self.make(), self.content_type)
 
-    def job(self, stack: Nodes, samples: list[Sample], seconds: float, clients: int | None = None) -> Job:
-        """A closed loop."""
-        target = self.target(stack)
-        return target.job(target.requests(samples, self.content_type), samples, clients or self.clients, seconds)
+    def job(self, stack: NodeStack, sent: list[Sample], seconds: float, clients: int | None = None) -> Job:
+        """Return a closed loop."""
+        return self.target(stack).load(sent, self.content_type, clients or self.clients, seconds)
 
 
 def _large() -> list[Sample]:
-    picture = pictures.of_bytes(PICTURE_BYTES, random.Random(0))  # noqa: S311 - a picture for a load, nothing secret
-    return [Sample(picture + number.to_bytes(4, "big")) for number in range(VARIANTS)]
+    picture = samples.of_bytes(PICTURE_BYTES, random.Random(0))  # noqa: S311 - a picture for a load, nothing secret
+    return samples.numbered([picture], VARIANTS)
 
 
 def _small() -> list[Sample]:
@@ -54,14 +55,14 @@ def _small() -> list[Sample]:
 
 
 WORKLOADS: Mapping[str, Workload] = {
-    LARGE: Workload("pictures of 200 KB", "digits", "image/jpeg", 16, _large),
+    LARGE: Workload("pictures of 200 KB", "digits", JPEG, 16, _large),
     SMALL: Workload("pictures of 128 x 128", "digits", "image/png", 16, _small),
-    STATE: Workload("single states", "cartpole", "application/json", 256, states),
+    STATE: Workload("single states", "cartpole", JSON, 256, samples.states),
 }
 
 
-def exchanged(target: Target, sample: Sample, content_type: str) -> tuple[int, int]:
-    """Bytes of one request and of its answer, headers included, as they are on the connection."""
+def exchanged_bytes(target: Target, sample: Sample, content_type: str) -> tuple[int, int]:
+    """Return the bytes of one request and of its answer on the connection, headers included."""
     [encoded] = target.with_headers("Connection: close").requests([sample], content_type)
     request = base64.b64decode(encoded)
     with socket.create_connection((target.host, target.port), timeout=30) as connection:

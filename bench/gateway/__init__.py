@@ -1,1 +1,1 @@
-"""What the gateway costs and what it keeps up when more comes than it can do: `python -m bench.gateway`."""
+"""The gateway beside TorchServe alone, under overload, and its own code beside libraries: `python -m bench.gateway`."""

@@ -22,8 +22,8 @@ from typing import Any
 import uvicorn
 
 import app
-from bench.figures import Row
-from bench.ports import free_ports
+from bench.local_stack import free_ports
+from bench.tables import Row
 from settings.load import ROOT
 
 # The most that each request may have on the gateway's own protocol.
@@ -134,7 +134,7 @@ def _is_own(file: str) -> bool:
 @contextmanager
 def _gateway(engine_port: int, http: str) -> Iterator[tuple[int, list[Chain]]]:
     """Run a gateway in a thread; yields its port and the chains that it counts."""
-    port, found = free_ports(1), list[Chain]()
+    port, found = free_ports(1)[0], list[Chain]()
     overrides = [
         f"engine.inference_port={engine_port}", f"engine.management_port={engine_port}", "engine.key_file=nowhere",
         f"gateway.port={port}", "gateway.grpc_port=null",

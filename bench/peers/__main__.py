@@ -1,31 +1,30 @@
 """`python -m bench.peers [--rounds 3] [--seconds 5] [--only NAME,...] [--write docs/performance.md] [overrides]`.
 
-Marina beside what one would use instead: the same model, pictures and client; every server is started anew in each
-round, its answers are checked before it counts, and the servers take turns. Prints Markdown tables. `overrides` are
-settings for Marina's own model and stack. Peers that do not install or do not answer keep their row, with the reason.
+Marina beside its alternatives, with the same model, pictures and client. Every server is started anew in each round,
+its answers are checked before it counts, and the servers take turns. Prints Markdown tables. `overrides` are settings
+of Marina's own model and stack. Peers that do not install or do not answer keep their row, with the reason.
 """
 
 import argparse
 import logging
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import commands
 from bench import assets as made
-from bench import document, machine, options, targets
-from bench.assets import Assets
-from bench.bare_workers import bare_workers
-from bench.peers import environment, report
-from bench.peers.measure import Contender, Inputs, Load, Measured, measure
-from bench.peers.peer import LEVELS, PORTS, Level, Peer, Subject, discover
-from bench.peers.report import BARE, BARE_WANTED, Burden, Entry
-from bench.ports import free_ports
-from bench.server import Failed
-from bench.turns import turned
+from bench import document, options, samples
+from bench.assets import LEVELS, Assets, Level
+from bench.driver import turned
+from bench.local_stack import free_ports
+from bench.peers import comparison, packages
+from bench.peers.comparison import BARE, BARE_WANTED, Entry, Footprint
+from bench.peers.contest import Contender, Inputs, Measured, measure
+from bench.peers.launch import PORTS
+from bench.peers.table import PEERS, Peer, Subject, folders
+from bench.server_process import MeasurementError
+from bench.worker_process import bare_workers
 from errors import MarinaError
 
 _log = logging.getLogger("bench.peers")
@@ -33,22 +32,21 @@ _log = logging.getLogger("bench.peers")
 SECTION = "peers"
 SUBJECTS: tuple[Subject, ...] = ("pictures", "states")
 STATES = 128
-# A shape is tried for this share of the time of a round.
+# The trial of one shape takes this share of a round's time.
 TRIAL = 0.5
 
 
 class Race:
     """All contenders of one subject and level, round by round."""
 
-    def __init__(self, given: argparse.Namespace, folder: Path, assets: Assets, inputs: Inputs) -> None:
+    def __init__(self, given: argparse.Namespace, assets: Assets, inputs: Inputs) -> None:
         self._given = given
-        self._folder = folder
         self._assets = assets
         self._inputs = inputs
-        self._port = free_ports(PORTS)
+        self._port = free_ports(PORTS)[0]
 
     def run(self, subject: Subject, level: Level, peers: Sequence[Peer]) -> list[Entry]:
-        """Every peer in every round, each round in another order."""
+        """Measure every peer in every round, each round in another order."""
         chosen = {}
         for peer in peers:
             entry = Entry(peer.title, subject, level, peer.wanted, peer)
@@ -66,14 +64,14 @@ class Race:
     def _once(self, entry: Entry, contender: Contender, number: int) -> None:
         found = self._try(contender, self._given.seconds)
         if isinstance(found, str):
-            entry.failed = found
+            entry.failed = result = found
         else:
             entry.rounds[number] = found
-        told = found if isinstance(found, str) else f"{found.rate:.1f}/s, started in {found.cold_s:.1f} s"
-        _log.info("round %d, %s, %s: %s", number + 1, contender.level, entry.title, told)
+            result = f"{found.rate:.1f}/s, started in {found.cold_s:.1f} s"
+        _log.info("round %d, %s, %s: %s", number + 1, contender.level, entry.title, result)
 
     def _shaped(self, peer: Peer, level: Level, entry: Entry) -> Contender | None:
-        """The contender in its best shape: tried only where there is a choice."""
+        """Return the contender in its best shape; several shapes are tried first."""
         contenders = [Contender(peer, level, workers, threads, self._port) for workers, threads in peer.shapes]
         if len(contenders) == 1:
             return contenders[0]
@@ -94,50 +92,47 @@ class Race:
     def _try(self, contender: Contender, seconds: float) -> Measured | str:
         clients = self._given.clients if contender.peer.subject == "pictures" else self._given.state_clients
         try:
-            return measure(contender, self._assets, self._inputs, Load(seconds, clients))
+            return measure(contender, self._assets, self._inputs, clients, seconds)
         except subprocess.CalledProcessError as error:
-            said = str(error.stderr or error).strip().splitlines()
-            return said[-1][:200] if said else str(error)
-        except (Failed, MarinaError, OSError) as error:
+            lines = str(error.stderr or error).strip().splitlines()
+            return lines[-1][:200] if lines else str(error)
+        except (MarinaError, OSError) as error:
             return str(error)
 
     def _bare(self, entry: Entry, level: Level, number: int) -> None:
+        folder = self._assets.folder
         try:
-            pictures = self._assets.folder / "pictures"
-            with bare_workers(self._assets.folder / level, pictures, made.WORKERS) as workers:
+            with bare_workers(folder / level, folder / "pictures", made.WORKERS) as workers:
                 rate = workers.rate("loop", self._given.seconds)
-        except Failed as error:
+        except MeasurementError as error:
             entry.failed = str(error)
             return
-        entry.rounds[number] = Measured(rate, 0.0, 0.0, 0.0, 0.0)
+        entry.rounds[number] = Measured(rate)
         _log.info("round %d, %s, %s: %.1f/s", number + 1, level, entry.title, rate)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables; a ratio that is missed is a result and no failure."""
+    """Print the tables; a missed ratio is a result and no failure."""
     given = _parse(arguments)
-    document.check(given.write, SECTION)
-    peers = [peer for peer in discover() if given.only is None or peer.folder in {"marina", *given.only}]
+    peers = [peer for peer in PEERS if given.only is None or peer.folder in {"marina", *given.only}]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="marina-bench-") as folder:
-        text = _run(given, Path(folder), peers)
+        tables = _tables(given, Path(folder), peers)
     measured = (
         f"{given.rounds} rounds of {given.seconds:g} s in turn, each server started anew, medians and (least to most); "
         f"{given.clients} clients for pictures, {given.state_clients} for states; "
         f"{(time.monotonic() - began) / 60:.0f} min"
     )
-    text = f"{machine.heading(_command(arguments), measured)}\n\n{text}"
-    print(text)
-    document.write(given.write, SECTION, text)
+    heading = document.heading("bench.peers", arguments, measured)
+    document.publish(given.write, SECTION, "\n\n".join((heading, *tables)))
     return 0
 
 
-def _run(given: argparse.Namespace, folder: Path, peers: Sequence[Peer]) -> str:
+def _tables(given: argparse.Namespace, folder: Path, peers: Sequence[Peer]) -> list[str]:
     subjects = [subject for subject in SUBJECTS if subject in given.subjects]
     levels: tuple[Level, ...] = tuple(level for level in LEVELS if level in given.levels)
-    assets = made.make(folder, given.overrides, levels)
-    inputs = _inputs(folder, assets, with_states="states" in subjects)
-    race = Race(given, folder, assets, inputs)
+    assets = made.build_assets(folder, given.overrides, levels)
+    race = Race(given, assets, _inputs(folder, assets, with_states="states" in subjects))
     parts, entries = [], []
     for subject in subjects:
         for level in [each for each in levels if subject == "pictures" or each == "exact"]:
@@ -147,47 +142,39 @@ def _run(given: argparse.Namespace, folder: Path, peers: Sequence[Peer]) -> str:
                 continue
             found = race.run(subject, level, [p for p in peers if p.subject == subject and level in p.levels])
             entries += found if level == "exact" else []
-            parts.append(f"{head}\n\n{report.table(found, found[0])}")
+            parts.append(f"{head}\n\n{comparison.rates_table(found, found[0])}")
     if entries:
-        parts.append(f"### What each costs besides\n\n{report.burdens(entries, _burdens(entries))}")
-    return "\n\n".join(parts)
+        footprints = comparison.footprint_table(entries, _footprints(entries))
+        parts.append(f"### Memory, start, size on disk and lines\n\n{footprints}")
+    return parts
 
 
 def _inputs(folder: Path, assets: Assets, *, with_states: bool) -> Inputs:
-    pictures = made.variants(assets.pictures)
     if not with_states:
-        return Inputs(pictures, (), ())
-    made.make_policy(folder)
-    states = targets.states()[:STATES]
-    return Inputs(pictures, states, made.actions(folder, [sample.body for sample in states]))
+        return Inputs(assets.variants())
+    made.build_policy(folder)
+    states = samples.states()[:STATES]
+    return Inputs(assets.variants(), states, made.right_actions(folder, [sample.body for sample in states]))
 
 
-def _burdens(entries: Sequence[Entry]) -> dict[str, Burden]:
-    found = {}
+def _footprints(entries: Sequence[Entry]) -> dict[str, Footprint]:
+    found: dict[str, Footprint] = {}
     for entry in entries:
-        if entry.peer is None or entry.title in found or not entry.rounds:
-            continue
-        names = environment.kit_packages() if entry.peer.folder == "marina" else environment.packages(entry.peer)
-        size = environment.disk_mb(environment.python(entry.peer), names)
-        found[entry.title] = Burden(size, environment.lines(entry.peer))
+        if entry.peer is not None and entry.title not in found and entry.rounds:
+            found[entry.title] = Footprint(packages.disk_mb(entry.peer), packages.lines(entry.peer))
     return found
 
 
-def _command(arguments: Sequence[str]) -> list[str]:
-    return ["python", "-m", "bench.peers", *arguments]
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    folders = {peer.folder: None for peer in discover()}
-    parser = options.parser("bench.peers", SECTION, rounds=3, seconds=5.0)
+    parser = options.parser("bench.peers", SECTION, rounds=3, seconds=5.0, overrides="of Marina's settings")
     parser.add_argument("--clients", type=options.count, default=16, help="of pictures")
     parser.add_argument("--state-clients", type=options.count, default=64)
-    parser.add_argument("--only", type=options.some_of(folders), help=f"{','.join(folders)}; marina is always there")
+    named = f"{','.join(folders())}; marina is always there"
+    parser.add_argument("--only", type=options.some_of(folders()), help=named)
     parser.add_argument("--levels", type=options.some_of(LEVELS), default=list(LEVELS), help="of decoding: exact,fast")
     parser.add_argument("--subjects", type=options.some_of(SUBJECTS), default=list(SUBJECTS), help="pictures,states")
-    parser.add_argument("overrides", nargs="*", help="of Marina's settings")
     return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main, None, unwind=options.UNWOUND))
+    options.program(main)

@@ -32,13 +32,12 @@ OF_ANY_MAKER = {"engines/python/model_store.py": "archives of other makers, whos
 IMPORTS_OUT_OF_A_FOLDER = {
     "edge/reference_handler.py": "asked by edge/verify.py, which unpacks a trusted archive",
     "engines/python/loaded_handler.py": "of engines/python/model_store.py, whose bytes are those that were checked",
-    "bench/traced_worker.py": "started by bench/tracing.py, which unpacks a trusted archive",
+    "bench/worker_process.py": "of bench/tracing.py and bench/assets.py, which unpack trusted archives",
     "bench/peers/pipeline.py": "of bench/assets.py, which unpacks a trusted archive",
 }
 STARTS_PYTHON_WITH_A_PATH = {
     "bench/tracing.py": "as TorchServe does, with a trusted archive",
-    "bench/peers/measure.py": "this project",
-    "bench/peers/peer.py": "a folder of this project",
+    "bench/peers/launch.py": "this project and a folder of it",
     "serialize/formats/torchscript.py": "this project",
     "stack/ray_serve.py": "this project",
     "stack/torchserve.py": "none",

@@ -22,20 +22,18 @@ other
 """
 
 
-def test_a_section_is_replaced_and_nothing_else() -> None:
+def test_replaced_section_only_changes() -> None:
     changed = document.replaced(DOCUMENT, "a", "\nnew \\1 table\n\n")
     assert changed == DOCUMENT.replace("old\ntable", "new \\1 table")
 
 
-def test_a_second_run_replaces_the_first() -> None:
+def test_replaced_twice_keeps_the_second_text() -> None:
     once = document.replaced(DOCUMENT, "ab", "first")
     assert document.replaced(once, "ab", "second") == document.replaced(DOCUMENT, "ab", "second")
 
 
 @pytest.mark.parametrize("text", ["nothing", DOCUMENT + DOCUMENT, DOCUMENT.replace("<!-- /bench:a -->", "")])
-def test_a_document_without_exactly_one_such_section_is_refused_before_anything_is_measured(
-    text: str, tmp_path: Path
-) -> None:
+def test_check_document_without_exactly_one_section_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
     path.write_text(text)
     with pytest.raises(SystemExit, match="one section <!-- bench:a -->"):
@@ -43,20 +41,24 @@ def test_a_document_without_exactly_one_such_section_is_refused_before_anything_
     assert path.read_text() == text
 
 
-def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
+def test_publish_prints_and_leaves_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "performance.md"
     path.write_text(DOCUMENT)
-    document.write(path, "a", "new")
-    document.write(None, "a", "unseen")
+    document.publish(path, "a", "new")
+    document.publish(None, "a", "unseen")
     assert "new" in path.read_text()
+    assert "unseen" not in path.read_text()
+    assert capsys.readouterr().out == "new\nunseen\n"
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["handlers", "peers", "growth", "gateway", "edge", "tune"])
-def test_the_document_has_a_section_for_each_command(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["handlers", "peers", "growth", "gateway", "libraries", "edge", "engines", "swaps", "tune"]
+)
+def test_performance_document_has_a_section_for_each_command(name: str) -> None:
     document.check(ROOT / "docs" / "performance.md", name)
 
 
-def test_a_document_that_is_not_there_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+def test_check_missing_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"nowhere\.md: No such file"):
         document.check(tmp_path / "nowhere.md", "a")

@@ -1,4 +1,4 @@
-"""Options of the benchmarks' commands, and what is said of a wrong one."""
+"""Options of the benchmarks' commands, and messages for wrong values."""
 
 import argparse
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import options
-from bench.turns import turned
+from bench.driver import turned
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from bench.turns import turned
         (options.some_of(("a", "b")), "b,a", ["b", "a"]),
     ],
 )
-def test_an_option_is_read(type_: Callable[[str], object], text: str, value: object) -> None:
+def test_option_type_value_is_read(type_: Callable[[str], object], text: str, value: object) -> None:
     assert type_(text) == value
 
 
@@ -36,16 +36,25 @@ def test_an_option_is_read(type_: Callable[[str], object], text: str, value: obj
         (options.some_of(("a", "b")), "a,c", "there is no 'c', only a, b"),
     ],
 )
-def test_a_wrong_option_is_refused_in_words_that_name_it(type_: Callable[[str], object], text: str, said: str) -> None:
+def test_option_type_wrong_value_is_named(type_: Callable[[str], object], text: str, said: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=said):
         type_(text)
 
 
-def test_a_command_has_the_options_that_it_has_defaults_for() -> None:
-    given = options.parser("bench.it", "it", rounds=2).parse_args(["--write", "a.md"])
-    assert vars(given) == {"rounds": 2, "write": Path("a.md")}
+def test_parser_has_options_with_defaults_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("<!-- bench:it -->\n<!-- /bench:it -->\n")
+    given = options.parser("bench.it", "it", rounds=2).parse_args(["--write", str(path)])
+    assert vars(given) == {"rounds": 2, "write": path}
 
 
-def test_each_round_another_side_begins() -> None:
+def test_parser_document_without_the_section_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text("nothing")
+    with pytest.raises(SystemExit, match="one section <!-- bench:it -->"):
+        options.parser("bench.it", "it").parse_args(["--write", str(path)])
+
+
+def test_turned_each_round_begins_with_another_side() -> None:
     assert [turned("abc", number) for number in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
     assert turned("", 1) == []

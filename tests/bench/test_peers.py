@@ -10,7 +10,7 @@ from settings.load import ROOT
 
 
 @pytest.mark.slow
-def test_one_command_measures_a_peer_and_writes_the_section(tmp_path: Path) -> None:
+def test_peers_command_measures_a_peer_and_writes_the_section(tmp_path: Path) -> None:
     document = tmp_path / "performance.md"
     document.write_text("<!-- bench:peers -->\n<!-- /bench:peers -->\n")
     words = ("--rounds", "1", "--seconds", "1", "--only", "fastapi_policy", "--subjects", "states")

@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 import engines
-from bench.command import finished
-from bench.nodes import free_ports
+from bench.local_stack import completed, free_ports
 from demo import digits
 from engines.engine_profile import EngineProfile
 from engines.torchserve.auth import NAME as KEY_FILE
@@ -99,7 +98,7 @@ class Stack:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run one of the kit's programs to its end and return what it printed."""
-        done = finished(arguments, self.env, timeout_s=300)
+        done = completed(arguments, self.env, timeout_s=300)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -112,7 +111,7 @@ def unseen_digits() -> tuple[list[bytes], list[str]]:
 
 def new_stack(folder: Path, archives: Path) -> Stack:
     """A stack of its own ports and folders; nothing is started."""
-    env = {**os.environ, **dict(zip(PORTS, free_ports(len(PORTS)), strict=True))}
+    env = {**os.environ, **dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))}
     env |= {"MARINA_STATE": str(folder), "MARINA_ARCHIVES": str(archives), "MARINA_REPORTS": str(folder / "reports")}
     env |= {"MARINA_TUNED": "false"}  # what was tuned for this machine is no part of what is tested
     return Stack(env)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench.two_nodes import TwoNodes, two_nodes
+from bench.engine_nodes import NodeStack, two_nodes
 from settings.load import ROOT
 from stack import processes
 from stack.folders import Folders
@@ -58,7 +58,7 @@ sys.exit(upload_model.main(overrides))
 
 
 @pytest.fixture(scope="module")
-def nodes(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+def nodes(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeStack]:
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "built").mkdir()
     shutil.copy(archives / "cartpole.mar", folder / "built")
@@ -66,7 +66,7 @@ def nodes(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield made
 
 
-def program(nodes: TwoNodes, code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def program(nodes: NodeStack, code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
@@ -78,7 +78,7 @@ def program(nodes: TwoNodes, code: str, *arguments: str) -> "subprocess.Complete
     )
 
 
-def served(nodes: TwoNodes) -> dict[str, list[str]]:
+def served(nodes: NodeStack) -> dict[str, list[str]]:
     """Of each node the versions that are registered."""
     found: dict[str, list[str]] = {"a": [], "b": []}
     for row in nodes.run("-m", "delivery", "models").splitlines()[1:]:
@@ -87,23 +87,23 @@ def served(nodes: TwoNodes) -> dict[str, list[str]]:
     return found
 
 
-def other_delay(nodes: TwoNodes) -> str:
+def other_delay(nodes: NodeStack) -> str:
     [now] = {row.split()[8] for row in nodes.run("-m", "delivery", "models").splitlines()[1:]}
     return f"{DELAY}={int(now) + 1}"
 
 
-def ask(nodes: TwoNodes) -> str:
+def ask(nodes: NodeStack) -> str:
     answer = requests.post(f"{nodes.gateway}/models/cartpole/predict", json=STATE, timeout=30)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["version"])
 
 
-def in_traffic(nodes: TwoNodes) -> list[str]:
+def in_traffic(nodes: NodeStack) -> list[str]:
     text = requests.get(f"{nodes.gateway}/metrics", timeout=30).text
     return [name for name in "ab" if f'marina_gateway_node_in_traffic{{node="{name}"}} 1.0' in text]
 
 
-def test_both_nodes_are_shown_and_share_the_requests(nodes: TwoNodes) -> None:
+def test_both_nodes_are_shown_and_share_the_requests(nodes: NodeStack) -> None:
     shown = nodes.run("-m", "stack", "status")
     assert "node a      ready" in shown
     assert "node b      ready" in shown
@@ -117,7 +117,7 @@ def test_both_nodes_are_shown_and_share_the_requests(nodes: TwoNodes) -> None:
 
 
 @pytest.mark.parametrize(("where", "words"), [("check", "was not rolled out"), ("watch", "was taken back")])
-def test_what_fails_on_one_node_is_taken_back_on_all(nodes: TwoNodes, where: str, words: str) -> None:
+def test_what_fails_on_one_node_is_taken_back_on_all(nodes: NodeStack, where: str, words: str) -> None:
     before = served(nodes)
     done = program(nodes, FAILS, where, *QUICK, other_delay(nodes))
     assert done.returncode == 1
@@ -141,7 +141,7 @@ def test_what_fails_on_one_node_is_taken_back_on_all(nodes: TwoNodes, where: str
         ("b", "remove", True),
     ],
 )
-def test_what_is_killed_on_one_node_is_ended_on_all(nodes: TwoNodes, node: str, step: str, finished: bool) -> None:
+def test_what_is_killed_on_one_node_is_ended_on_all(nodes: NodeStack, node: str, step: str, finished: bool) -> None:
     before = served(nodes)
     changed = other_delay(nodes)
     assert program(nodes, KILLED, node, step, *QUICK, changed).returncode == -signal.SIGKILL
@@ -158,7 +158,7 @@ def test_what_is_killed_on_one_node_is_ended_on_all(nodes: TwoNodes, node: str, 
     wait_for(lambda: in_traffic(nodes) == ["a", "b"])
 
 
-def test_a_rollback_reaches_both(nodes: TwoNodes) -> None:
+def test_a_rollback_reaches_both(nodes: NodeStack) -> None:
     nodes.run("upload_model.py", *QUICK, other_delay(nodes))
     before = ask(nodes)
     printed = nodes.run("-m", "delivery", "rollback", *QUICK).splitlines()[-1]
@@ -168,8 +168,8 @@ def test_a_rollback_reaches_both(nodes: TwoNodes) -> None:
     assert printed == f"cartpole {after} serves again (a: {after}, b: {after}; {remark})"
 
 
-def test_a_node_that_hangs_costs_no_request(nodes: TwoNodes) -> None:
-    state = Path(nodes.second["MARINA_STATE"])
+def test_a_node_that_hangs_costs_no_request(nodes: NodeStack) -> None:
+    state = Path(nodes.engines[0].env["MARINA_STATE"])
     hung = processes.find("torchserve", Folders(state, state / "model_store", keeps_model_store=False))
     for process in hung:
         os.kill(process.pid, signal.SIGSTOP)

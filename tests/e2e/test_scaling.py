@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 import engines
-from bench.mixed_load import Load
+from bench.swaps import MixedLoad
 from deployments.serving import ServingRecord
 from engines.engine_profile import ModelVersion
 from settings import Settings, load
@@ -40,7 +40,7 @@ def serving(settings: Settings) -> ModelVersion:
 
 async def under_load(stack: Stack, clients: int, until: Callable[[], bool]) -> list[int]:
     """Statuses of everything that was asked until the condition held."""
-    running = Load(stack.gateway, clients, unseen_digits()[0][:50])
+    running = MixedLoad(stack.gateway, clients, unseen_digits()[0][:50])
     task = asyncio.create_task(running.run())
     deadline = time.monotonic() + 120
     try:

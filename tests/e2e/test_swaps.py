@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.power_cuts import PowerCuts
+from bench.engine_nodes import PowerCuts, two_nodes
 from bench.swaps import MODELS, measure
-from bench.two_nodes import two_nodes
 from tests.e2e.conftest import Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -19,7 +18,7 @@ def test_twenty_swaps_under_32_clients_lose_nothing(stack: Stack) -> None:
     assert len(measured.swaps) == 20
     assert len(measured.answers) >= 20_000
     assert measured.failed() == []
-    assert measured.strangers() == []
+    assert measured.misrouted() == []
     for model in ("digits", "cartpole"):
         stack.run("upload_model.py", f"served_model={model}")
 
@@ -33,10 +32,10 @@ def test_twenty_swaps_on_two_nodes_lose_nothing_while_one_is_killed_and_comes_ba
         shutil.copy(archives / f"{model}.mar", built)
     with two_nodes(tmp_path, built, MODELS) as nodes:
         cuts = PowerCuts(nodes)
-        measured = asyncio.run(measure(nodes.gateway, 20, nodes.env, ["rollout.watch_s=1"], cuts.go_on))
+        measured = asyncio.run(measure(nodes.gateway, 20, nodes.env, ["rollout.watch_s=1"], cuts.run))
     assert len(measured.swaps) == 20
     assert len(measured.answers) >= 20_000
     assert measured.failed() == []
-    assert measured.strangers() == []
+    assert measured.misrouted() == []
     assert cuts.kills >= 2
     assert cuts.returns == cuts.kills

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 import engines
-from bench.nodes import free_ports
+from bench.local_stack import free_ports
 from deployments.traffic import TrafficFile
 from engines.engine_profile import ModelVersion
 from gateway.apikey import new_key
@@ -62,7 +62,7 @@ class Locked:
 def locked(stack: Stack, tmp_path: Path) -> Iterator[Locked]:
     key_file = tmp_path / "delivery.key"
     key_file.write_text(KEY)
-    ports = dict(zip(("MARINA_GATEWAY_PORT", "MARINA_GATEWAY_GRPC_PORT"), free_ports(2), strict=True))
+    ports = dict(zip(("MARINA_GATEWAY_PORT", "MARINA_GATEWAY_GRPC_PORT"), map(str, free_ports(2)), strict=True))
     env = stack.env | ports | {"MARINA_API_KEY_FILE": str(key_file)}
     found = Locked(Stack(env), key_file, subprocess.Popen(["true"], text=True))
     found.start()

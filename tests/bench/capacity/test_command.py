@@ -1,4 +1,4 @@
-"""The file between measuring and planning, and the tables."""
+"""The file between measuring and planning, and the capacity_tables."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,24 +6,23 @@ from pathlib import Path
 import pytest
 
 from bench import document
-from bench.capacity import costs, tables
+from bench.capacity import capacity_tables, costs
 from bench.capacity.__main__ import SECTIONS, main
-from bench.capacity.limits import Ground
-from bench.capacity.plan import plan
+from bench.capacity.forecast import Assumptions, plan
 from bench.capacity.workloads import WORKLOADS
 from errors import ConfigError
 from settings.load import ROOT
-from tests.bench.capacity.made import COSTS, PICTURE, STATE
+from tests.bench.capacity.round_costs import COSTS, PICTURE, STATE
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_costs_written_file_is_read_again(tmp_path: Path) -> None:
     costs.write(tmp_path / "figures" / "costs.json", COSTS)
     assert costs.read(tmp_path / "figures" / "costs.json") == COSTS
     assert list((tmp_path / "figures").iterdir()) == [tmp_path / "figures" / "costs.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"workloads": {"a": {}}}', '{"workloads": 1, "checks": []}'])
-def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+def test_costs_damaged_file_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "costs.json").write_text(text)
     with pytest.raises(ConfigError, match=r"costs\.json is not what"):
         costs.read(tmp_path / "costs.json")
@@ -31,32 +30,31 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
         costs.read(tmp_path / "absent.json")
 
 
-def test_every_section_has_its_place_in_the_document() -> None:
-    for name in SECTIONS:
-        document.check(ROOT / "docs" / "scale.md", name)
+def test_scale_document_has_every_section() -> None:
+    document.check(ROOT / "docs" / "scale.md", *SECTIONS)
 
 
-def test_the_tables_say_what_was_found() -> None:
+def test_tables_have_the_figures() -> None:
     assert "| pictures, `digits` | 500 | 1,000 | 9,000 | 500 | 200.00 | 0.50 | 210.00 | 300 | 90 | 20.0 |" in (
-        tables.costs_table(COSTS)
+        capacity_tables.costs_table(COSTS)
     )
-    checked = tables.check_table(COSTS)
+    checked = capacity_tables.check_table(COSTS)
     assert "| pictures | 2 | engines | 80.0 | 80.0 (78.0 to 100.0) | +0% | 0.39 of 0.4 |" in checked
     assert "Largest error: **10%**" in checked
-    limits = tables.limits_table(COSTS, "pictures", Ground())
+    limits = capacity_tables.limits_table(COSTS, "pictures", Assumptions())
     assert limits.count("\n") == 8
-    asked = tables.plan_table([(PICTURE, plan(COSTS, PICTURE, Ground(), 1e6))], Ground())
+    asked = capacity_tables.plan_table([(PICTURE, plan(COSTS, PICTURE, Assumptions(), 1e6))], Assumptions())
     assert "| from clients | 1.60 Tbit/s |" in asked
     for text in (checked, limits, asked):
         assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
-def test_a_plan_is_asked_for_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_command_prints_the_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     named = dict(zip(WORKLOADS, (PICTURE, PICTURE, STATE), strict=True))
     costs.write(tmp_path / "costs.json", replace(COSTS, workloads=named))
     words = ["plan", "--model", "cartpole", "--costs", str(tmp_path / "costs.json")]
     assert main([*words, "--rate", "1e6"]) == 0
-    assert "cores, were it at the policy edge" in capsys.readouterr().out
+    assert "cores at the policy edge instead" in capsys.readouterr().out
     (tmp_path / "costs.json").write_text("{}")
     assert main([*words, "--rate", "1e6"]) == 1
     assert "make bench_capacity" in capsys.readouterr().err
@@ -73,7 +71,7 @@ def test_a_plan_is_asked_for_on_the_command_line(tmp_path: Path, capsys: pytest.
         ((), "required: --rate"),
     ],
 )
-def test_a_plan_for_nothing_is_refused(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_wrong_option_is_refused(words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["plan", "--model", "digits", *words])
     assert ended.value.code == 2

@@ -11,7 +11,7 @@ from bench.capacity.workloads import WORKLOADS
 pytestmark = pytest.mark.slow
 
 
-def test_what_is_measured_is_what_a_plan_is_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measured_costs_make_a_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = tmp_path / "scale.md"
     document.write_text("\n".join(f"<!-- bench:{name} -->\n<!-- /bench:{name} -->" for name in SECTIONS))
     file = tmp_path / "costs.json"

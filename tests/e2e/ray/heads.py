@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.nodes import free_ports
+from bench.local_stack import free_ports
 from tests.e2e.ray.nodes import MARK, wait_until
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -49,7 +49,7 @@ class Head:
 @contextmanager
 def head(token: str | None) -> Iterator[Head]:
     """A head on loopback until the block ends."""
-    port, for_clients = map(int, free_ports(2))
+    port, for_clients = free_ports(2)
     # A Unix socket's path has 107 bytes only.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     # Said in so many words: Ray would take a token that it finds in the home folder.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import requests
 
-from bench.mixed_load import Load
+from bench.swaps import MixedLoad
 from tests.e2e.conftest import Stack, unseen_digits
 from tests.e2e.ray.nodes import wait_until
 
@@ -18,10 +18,10 @@ PATIENT = ("gateway.deadline_ms=120000", "gateway.admission.max_wait_ms=120000")
 AWAY = 503
 
 
-def under_load(stack: Stack, steps: Callable[[Load], None]) -> Load:
+def under_load(stack: Stack, steps: Callable[[MixedLoad], None]) -> MixedLoad:
     """Mixed load from before the steps begin until they are done."""
     pictures, _ = unseen_digits()
-    load = Load(stack.gateway, 6, pictures[:50])
+    load = MixedLoad(stack.gateway, 6, pictures[:50])
 
     async def run() -> None:
         running = asyncio.create_task(load.run())
@@ -36,7 +36,7 @@ def under_load(stack: Stack, steps: Callable[[Load], None]) -> Load:
     return load
 
 
-def answers_come(load: Load, number: int = 20) -> None:
+def answers_come(load: MixedLoad, number: int = 20) -> None:
     """Wait for so many more answers of each model that are right."""
 
     def good(model: str) -> int:

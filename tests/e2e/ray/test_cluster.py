@@ -10,8 +10,7 @@ import pytest
 import requests
 
 import engines
-from bench.mixed_load import Load
-from bench.swaps import measure
+from bench.swaps import MixedLoad, measure
 from engines.torchserve.engine_client import EngineClient
 from settings import Settings, load
 from settings.schema import RayServeSettings
@@ -78,10 +77,10 @@ def cluster(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     assert not Path("/tmp/ray").exists()
 
 
-def under_load(cluster: Cluster, steps: Callable[[], None], clients: int = 6) -> Load:
+def under_load(cluster: Cluster, steps: Callable[[], None], clients: int = 6) -> MixedLoad:
     """Mixed load from before the steps begin until they are done."""
     pictures, _ = unseen_digits()
-    found = Load(cluster.stack.gateway, clients, pictures[:50])
+    found = MixedLoad(cluster.stack.gateway, clients, pictures[:50])
 
     def once_it_runs() -> None:
         wait_until(lambda: len(found.answers) >= 20, "the load runs")
@@ -128,7 +127,7 @@ def test_rollouts_fail_none_of_ten_thousand_requests(cluster: Cluster) -> None:
     while requests_seen < 10_000:
         measured = asyncio.run(measure(cluster.stack.gateway, 4, cluster.stack.env, ["rollout.watch_s=1"]))
         assert measured.failed() == []
-        assert measured.strangers() == []
+        assert measured.misrouted() == []
         requests_seen += len(measured.answers)
         rollouts += len(measured.swaps)
     assert rollouts >= 4

@@ -19,8 +19,8 @@ import pytest
 import requests
 import yaml
 
-from bench.mixed_load import Answer, Load
-from bench.nodes import free_ports
+from bench.local_stack import free_ports
+from bench.swaps import MixedLoad, TimedAnswer
 from engines.python.registry import Registration
 from settings import load
 from settings.load import ROOT
@@ -160,10 +160,10 @@ def answers(found: Declared, model: str) -> bool:
     return requests.post(url, json=state, timeout=180).status_code == 200
 
 
-def under_load(found: Declared, steps: Callable[[Load], None]) -> list[Answer]:
+def under_load(found: Declared, steps: Callable[[MixedLoad], None]) -> list[TimedAnswer]:
     """Mixed load from before the steps begin until they are done."""
     pictures, _ = unseen_digits()
-    load = Load(found.stack.gateway, 6, pictures[:50])
+    load = MixedLoad(found.stack.gateway, 6, pictures[:50])
 
     def once_it_runs() -> None:
         wait_until(lambda: len(load.answers) >= MANY, "the load runs")
@@ -183,7 +183,7 @@ def under_load(found: Declared, steps: Callable[[Load], None]) -> list[Answer]:
     return load.answers
 
 
-def last_versions(load: Load) -> set[str | None]:
+def last_versions(load: MixedLoad) -> set[str | None]:
     """The versions of the last answers of digits."""
     return {answer.version for answer in [each for each in list(load.answers) if each.model == "digits"][-50:]}
 
@@ -202,7 +202,7 @@ def test_a_new_version_takes_over_and_the_old_one_goes_with_no_failed_request(de
 
     switched: list[int] = []
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         declared.serve("deploy", os.fspath(declared.write("digits-1.1,1.0", "cartpole-1.0")))
         # Each Front takes over by itself.
         wait_until(lambda: last_versions(load) == {"1.1"}, "the new version alone answers")
@@ -224,7 +224,7 @@ def test_a_version_whose_workers_do_not_start_never_answers(declared: Declared) 
     # What the store has now is not what was declared.
     shutil.copy(declared.stack.archives / "digits-1.1.mar", declared.stack.archives / f"{name}.mar")
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         declared.serve("deploy", os.fspath(file))
         wait_until(lambda: declared.status("1.2") == "DEPLOY_FAILED", "its workers do not start")
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import requests
 
-from bench.mixed_load import Load
+from bench.swaps import MixedLoad
 from settings import load
 from settings.schema import RayServeSettings
 from stack import ray_serve
@@ -95,7 +95,7 @@ def test_two_fronts_follow_one_table_and_their_counts_are_one(node: tuple[Stack,
 def test_a_proxy_that_is_killed_is_back_by_itself(node: tuple[Stack, WorkerNode]) -> None:
     stack, other = node
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         killed = victims.kill(stack, "proxy")
         wait_until(lambda: bool(victims.pids(stack, "proxy") - killed), "the head's proxy is back")
         wait_until(lambda: doors(stack, other) == {"head", "a"}, "both nodes take requests again")

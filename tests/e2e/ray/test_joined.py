@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bench.nodes import free_ports
+from bench.local_stack import free_ports
 from tests.e2e.conftest import Stack, left_running, new_stack
 from tests.e2e.ray.heads import OLDER, OTHERS, Head, applications, head
 from tests.e2e.ray.serving import PATIENT

@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from bench.mixed_load import Load
+from bench.swaps import MixedLoad
 from tests.e2e.conftest import Stack
 from tests.e2e.ray import victims
 from tests.e2e.ray.nodes import wait_until
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 def test_a_part_that_is_killed_costs_no_answer(serving: Stack, part: str) -> None:
     before = registered(serving)
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         killed = victims.kill(serving, part)
         answers_come(load)
         wait_until(lambda: len(victims.pids(serving, part) - killed) >= len(killed), f"{part} is back")
@@ -29,7 +29,7 @@ def test_a_part_that_is_killed_costs_no_answer(serving: Stack, part: str) -> Non
 
 
 def test_one_of_two_fronts_that_is_killed_costs_no_answer_and_is_back_by_itself(serving: Stack) -> None:
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         before = victims.pids(serving, "front")
         assert len(before) == 2
         victims.found(serving, "front")[0].kill()
@@ -43,7 +43,7 @@ def test_one_of_two_fronts_that_is_killed_costs_no_answer_and_is_back_by_itself(
 def test_fronts_that_are_killed_all_at_once_are_back_by_themselves(serving: Stack) -> None:
     before = registered(serving)
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         killed = victims.kill(serving, "front")
         wait_until(lambda: bool(victims.pids(serving, "front") - killed), "the Front is back")
         answers_come(load)
@@ -57,7 +57,7 @@ def test_fronts_that_are_killed_all_at_once_are_back_by_themselves(serving: Stac
 def test_answers_go_on_without_a_manager_and_a_new_one_finds_everything(serving: Stack) -> None:
     before = registered(serving)
 
-    def steps(load: Load) -> None:
+    def steps(load: MixedLoad) -> None:
         killed = victims.kill(serving, "manager")
         answers_come(load)
         assert "make up" in serving.run("upload_model.py", "served_model=cartpole", status=1)
