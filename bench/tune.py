@@ -1,7 +1,7 @@
 """`python -m bench.tune [--model digits] [--seconds S] [--write docs/performance.md]`: the search beside the full grid.
 
-On a stack of its own, it rolls out and measures every candidate of a small grid. Then `make tune`'s search gets a quarter
-of the time that this took. At last the best candidates of both take turns, and a statistical test compares them.
+On a stack of its own, it rolls out and measures every candidate of a small grid. Then the search of `make tune` gets a
+quarter of that time. At last the best candidates of both take turns, and a statistical test compares them.
 """
 
 import asyncio
