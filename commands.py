@@ -34,7 +34,7 @@ def run(
     A reader that closes standard output early, as `| head` does, ends the program quietly.
     `usage` is None when the program's own parser answers `--help`. `overrides` turns the program's short words into
     Hydra overrides. `unwind` is the text after an interruption for programs that clean up then; SIGTERM unwinds them as
-    Ctrl-C does. `level` and `verbose` say how much is logged.
+    Ctrl-C does. `level` and `verbose` set how much is logged.
     """
     arguments = sys.argv[1:]
     logs.configure_command(level=level, verbose=verbose)

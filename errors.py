@@ -169,14 +169,14 @@ class OverCapacity(RequestError):
     """Too many requests wait already."""
 
     status, code, phrase = 429, "over_capacity", "Too Many Requests"
-    summary = "Too many requests wait already; Retry-After says when to come back"
+    summary = "Too many requests wait already; Retry-After says when to try again"
 
 
 class RateLimited(RequestError):
     """An API key sends more requests than it may."""
 
     status, code, phrase = 429, "rate_limited", "Too Many Requests"
-    summary = "This API key sends more requests than it may; Retry-After says when to come back"
+    summary = "This API key sends more requests than it may; Retry-After says when to try again"
 
 
 class NoWorker(RequestError):

@@ -22,7 +22,7 @@ from errors import StoreError
 
 _FULL = "free some space on its disk, then run the command again"
 _DENIED = "let this user read and write there"
-_IN_THE_WAY = "a file or folder of another kind is in the way; move it away"
+_IN_THE_WAY = "a file or folder of another kind has this name; move it away"
 _REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -52,7 +52,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def _at_fault(path: Path, error: OSError) -> Path:
-    """Return the path that the error names; of a draft, the file that it becomes, because that is the known name."""
+    """Return the path that the error names; for a draft, return the final file, whose name the user knows."""
     named = error.filename2 or error.filename
     found = Path(named) if isinstance(named, str) else path
     if _REMEDIES.get(error.errno or 0) == _IN_THE_WAY:

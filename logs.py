@@ -64,7 +64,7 @@ def configure_command(*, unattended: bool = False, level: int = logging.INFO, ve
     The loggers named in `verbose` log at INFO even where `level` is higher.
     """
     logging.basicConfig(format="%(message)s")
-    # Set apart, because basicConfig changes nothing when a program configures its log a second time.
+    # Set separately, because basicConfig does nothing when a program configures its log a second time.
     logging.getLogger().setLevel(level)
     for name in verbose:
         logging.getLogger(name).setLevel(logging.INFO)

@@ -142,7 +142,7 @@ class GatewayMetrics:
 
     @property
     def growth(self) -> Mapping[Series, float]:
-        """The growth of the counters since the first look."""
+        """The growth of the counters since the first reading."""
         return self._growth.counted
 
     @property
@@ -152,7 +152,7 @@ class GatewayMetrics:
 
     @property
     def counters(self) -> Mapping[Series, float]:
-        """The counters of the last look, summed over the gateways."""
+        """The counters of the last reading, summed over the gateways."""
         added: dict[Series, float] = {}
         for reading in self.latest.values():
             for series, value in reading.counters.items():
@@ -162,7 +162,8 @@ class GatewayMetrics:
     def look(self) -> bool:
         """Read every gateway once; return False, with the reason in `trouble`, for an error that may pass.
 
-        Raises MetricsError for an error that will not pass or lasts longer than `BLIND_S`, and at a failed first look.
+        Raises MetricsError for an error that will not pass or lasts longer than `BLIND_S`, and for a failed first
+        reading.
         """
         try:
             latest = {address: self._read(address) for address in addresses(self._gateway)}
@@ -178,7 +179,7 @@ class GatewayMetrics:
         return True
 
     def serves(self, model: str) -> bool:
-        """Return True when every gateway knew the model at the last look."""
+        """Return True when every gateway knew the model at the last reading."""
         return all(any(samples(reading.gauges, SERVED, model=model)) for reading in self.latest.values())
 
     def _read(self, address: str) -> MetricsReading:

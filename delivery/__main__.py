@@ -37,9 +37,9 @@ usage: python -m delivery COMMAND [hydra overrides]
   rollback         return to the version before (served_model=NAME)
   models           list the registered versions
   restore          make every engine host serve what is recorded, once
-  keep             stay, and restore whenever an engine has lost its models or missed a rollout
-  scale            stay, and give models the workers that their queues ask for
-  publish          put the built archive into the store under its own version, registered nowhere (served_model=NAME)
+  keep             run until stopped; restore whenever an engine has lost its models or missed a rollout
+  scale            run until stopped; give models the workers that their queues need
+  publish          put the built archive into the store under its own version, unregistered (served_model=NAME)
   declare NAMES    print Ray Serve's configuration for NAMES, such as digits-1.1,1.0: the first version answers
   doctor [--json]  list the open risks of the running deployment and the settings that close them; status 0: none
 """

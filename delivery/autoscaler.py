@@ -1,4 +1,4 @@
-"""The autoscaler: gives each model of `scaling.models` the workers that its queue asks for.
+"""The autoscaler: gives each model of `scaling.models` the workers that its queue needs.
 
 gateway figures ──ModelLoad──▶ WorkerScaler ──wanted workers──▶ resize
 
@@ -46,7 +46,10 @@ def frozen_gauge(port: int | None) -> Gauge:
     """Return the autoscaler's own gauge, and serve it at `port` of loopback. Raises ConfigError when that is taken."""
     registry = CollectorRegistry()
     gauge = Gauge(
-        "marina_scaler_frozen", "1 while a model keeps its workers for want of figures", ["model"], registry=registry
+        "marina_scaler_frozen",
+        "1 while a model keeps its workers because the figures cannot be read",
+        ["model"],
+        registry=registry,
     )
     if port is not None:
         try:
@@ -83,7 +86,7 @@ class WorkerScaler:
         return workers
 
     def reset(self) -> None:
-        """Begin again: the load before a change says nothing about the load after it."""
+        """Restart, because the load before a change says nothing about the load after it."""
         self._busy_since = self._calm_since = None
 
 
@@ -92,7 +95,7 @@ def _lasts(since: float | None, now: float, seconds: float) -> bool:
 
 
 class ScalingLoop:
-    """The scaled models, and the counts of each at the last look that could read them."""
+    """The scaled models, and the counts of each at the last successful reading."""
 
     def __init__(self, settings: Settings, frozen: Gauge) -> None:
         self._settings = settings
@@ -120,7 +123,7 @@ class ScalingLoop:
                 continue
             load = ModelLoad.between(before[1], counted, now - before[0])
             if adjust(model, scaler, load, now, self._settings):
-                # The change took a while, in which the gateway counted requests of the other models, too.
+                # During the change, the gateway went on counting requests of the other models.
                 for each in self._scalers:
                     self._before.pop(each, None)
                 return
@@ -151,7 +154,7 @@ class ScalingLoop:
 
 
 def adjust(model: str, scaler: WorkerScaler, load: ModelLoad, now: float, settings: Settings) -> bool:
-    """Change the number of workers if the load asks for it; return True if that was tried."""
+    """Change the number of workers if the load requires it; return True if a change was tried."""
     serving = serving_versions(model, settings)
     if not serving:
         return False

@@ -1,8 +1,8 @@
 """The checks of a new version before any request goes to it: the engine's copy of its archive, and its golden answers.
 
-Between the check of an archive and the engine's fetch, another writer of the store may have replaced it. So a version
-is registered without workers, which runs nothing. Then every file that the engine has unpacked must have the size and
-sha256 of the checked archive, and no other file may be there.
+Another writer of the store may replace an archive between its check and the engine's fetch. So a version is first
+registered without workers, which runs no code. Then every unpacked file must have the size and sha256 of the checked
+archive, and no other file may exist.
 """
 
 import base64
@@ -108,4 +108,4 @@ def _sha256(path: Path) -> str | None:
 
 
 def _not_comparable(reason: str) -> str:
-    return f"signing.required, but the engine's own copy cannot be compared with the checked archive: {reason}"
+    return f"signing.required is true, but the engine's own copy cannot be compared with the checked archive: {reason}"

@@ -1,6 +1,6 @@
 """Models that are declared to Ray Serve instead of rolled out.
 
-publish_only   model_mars/NAME.mar ──▶ NAME-VERSION.mar in the store, registered nowhere
+publish_only   model_mars/NAME.mar ──▶ NAME-VERSION.mar in the store, not registered
 declare        NAME-VERSION.mar, ... ──▶ Serve's configuration, for `serve deploy` or a RayService of KubeRay
 """
 

@@ -1,4 +1,4 @@
-"""The steps of a rollout in words, for a dry run."""
+"""Descriptions of the steps of a rollout, for a dry run."""
 
 from archive import Archive
 from delivery.hosts import EngineHosts, is_behind
@@ -40,7 +40,7 @@ def _rollout_steps(hosts: EngineHosts, archive: Archive, version: str) -> list[s
         f"start {params.initial_workers} workers, compare {len(archive.golden['samples'])} golden answers, warm them",
     ]
     if not old:
-        return [*steps, f"let {version} take the traffic, as the first version"]
+        return [*steps, f"send all traffic to {version}, the first version"]
     steps += trial_plan(settings, old, version)
     if only_tried_out(settings):
         return steps

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 def follow(model: str, version: str, archive: Path, settings: Settings) -> None:
     """Have a running edge of this model serve `archive`; do nothing where no edge was made.
 
-    The edge's own command decides and works, in a process of its own, because it loads torch. Raises EdgeError when the
+    The edge's own command does the work in a separate process, because it loads torch. Raises EdgeError when the
     edge keeps its old version while the engine serves the new one.
     """
     if not (Path(settings.paths.state) / "edge" / "nginx.conf").is_file():

@@ -1,4 +1,4 @@
-"""The gateway's figures in the terms of a rollout: answers of a model, versions on trial, load.
+"""The gateway's figures that a rollout uses: answers of a model, versions on trial, load.
 
 /metrics ──prometheus.GatewayMetrics──▶ counters and their growth ─┬─ AnswerCounts: the watch after a switch
                                                                    ├─ TrialFigures: a canary or shadow
@@ -19,7 +19,8 @@ SECONDS = "marina_gateway_version_seconds"
 COPIES = "marina_gateway_shadow_total"
 FALLBACKS = "marina_gateway_fallbacks_total"
 LARGEST = "marina_gateway_shadow_largest_change"
-# Wait in the gateway's queue, time in the engine (whose sum is the requests outstanding), and refused requests.
+# Wait in the gateway's queue, time in the engine (whose growth per second is the requests outstanding), and refused
+# requests.
 LOAD = ("queue_wait_seconds_sum", "queue_wait_seconds_count", "upstream_seconds_sum", "shed_total")
 
 
@@ -35,7 +36,7 @@ class AnswerCounts:
         """Count the answers in the figures; those of one host when `node` names it."""
         by_host = {} if node is None else {"node": node}
         calls = samples(figures, CALLS if node is None else HOST_CALLS, model=model, **by_host)
-        # The status of a version on trial has two words, as `200 canary`.
+        # The status of a version on trial has two parts, such as `200 canary`.
         own = [(labels["status"], int(number)) for labels, number in calls if " " not in labels["status"]]
         failed = sum(number for status, number in own if status == "lost" or status[0] == "5")
         return cls(sum(number for _, number in own), failed)
@@ -53,7 +54,7 @@ class AnswerCounts:
 
     def __str__(self) -> str:
         if self.answered == 0:
-            return "no request came while it was watched, so no answer of it was judged"
+            return "no request came while it was watched, so none of its answers was judged"
         return f"{self.failed} of its first {self.answered} answers failed"
 
 
@@ -97,7 +98,7 @@ class CopyCounts:
 
 
 class TrialFigures:
-    """The figures of two versions of a model, counted from the first `look` on."""
+    """The figures of two versions of a model, counted from the first call of `look` on."""
 
     def __init__(self, figures: GatewayMetrics, model: str) -> None:
         self._figures = figures
@@ -113,7 +114,7 @@ class TrialFigures:
         seconds: Counter[float] = Counter()
         for labels, number in self._grown(f"{SECONDS}_count", version, way=kind):
             answers[int(labels["status"])] += int(number)
-        # The time of a failed answer says nothing about the time of a good one.
+        # The latency of failed answers says nothing about that of good ones.
         for labels, number in self._grown(f"{SECONDS}_bucket", version, way=kind, status="200"):
             seconds[float(labels["le"])] += int(number)
         return VersionCounts(dict(answers), dict(seconds))
@@ -135,7 +136,7 @@ class TrialFigures:
 
 @dataclass(frozen=True)
 class ModelTotals:
-    """The gateways' counts for one model since the first look."""
+    """The gateways' counts for one model since the first reading."""
 
     waited_s: float = 0.0
     requests: float = 0.0
@@ -150,7 +151,7 @@ class ModelTotals:
 
 @dataclass(frozen=True)
 class ModelLoad:
-    """The load of one model between two looks: mean wait in ms, mean requests in the engine, refused requests."""
+    """The load of one model between two readings: mean wait in ms, mean requests in the engine, refused requests."""
 
     wait_ms: float
     outstanding: float

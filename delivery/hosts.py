@@ -1,7 +1,7 @@
 """The engine hosts that a model is rolled out to. A single engine is a list of one host.
 
 open_hosts ──▶ EngineHosts ── present: HostContext, HostContext, ...   answer, and take part
-                           └─ away: HostContext, ...                   get what the others have when they come back
+                           └─ away: HostContext, ...                   get the others' version when they return
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from settings import Settings
 
 @dataclass(frozen=True)
 class HostContext:
-    """One engine host for one model, and what the steps of a rollout on it use."""
+    """One engine host for one model, with everything that the steps of a rollout use."""
 
     settings: Settings
     engine: EngineClient
@@ -75,7 +75,7 @@ class EngineHosts:
         return EngineHosts(self.model, settings, present, away)
 
     def only(self, host: HostContext) -> "EngineHosts":
-        """Return one host of them."""
+        """Return a host by its name."""
         return EngineHosts(self.model, self.settings, (host,))
 
     def allow(self, versions: Collection[str]) -> None:
@@ -114,7 +114,7 @@ class EngineHosts:
 def open_hosts(settings: Settings, model: str) -> Iterator[EngineHosts]:
     """Connect to the engine hosts. Raises EngineError when none of several hosts answers.
 
-    A single host is not asked in advance: the first call that needs it raises the reason why it does not answer.
+    A single host is not checked in advance: the first call that needs it raises the reason why it does not answer.
     """
     store, record, traffic = open_store(settings), ServingRecord.of(settings), TrafficFile.of(settings)
     several = bool(settings.engine.nodes)
@@ -132,10 +132,10 @@ def open_hosts(settings: Settings, model: str) -> Iterator[EngineHosts]:
 
 
 def is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, several: bool) -> bool:
-    """Return True if the host lacks what is recorded as serving.
+    """Return True if the host does not serve the recorded version.
 
-    A single engine lacks a model when it has forgotten it: another version there belongs to a rollout under way. One of
-    several hosts may have missed rollouts, so it must serve exactly what is recorded, and no other version.
+    A single engine counts as behind only when it has lost the model: another version there belongs to a rollout under
+    way. One of several hosts may have missed rollouts, so it must serve exactly the recorded version.
     """
     found = engine.default(model)
     if found is None or not several:

@@ -1,4 +1,4 @@
-"""The keeper: registers again what should serve, after an engine has lost its models or has missed a rollout.
+"""The keeper: restores recorded models after an engine has lost them or has missed a rollout.
 
 `python -m delivery restore` does this once; `python -m delivery keep` and the stack's keeper repeat it.
 """
@@ -41,7 +41,7 @@ class ModelKeeper:
         self.pause_s = settings.engine.check_s if settings.engine.nodes else INTERVAL_S
 
     def turn(self) -> None:
-        """Check once, and restore what is missing. A problem is logged when it begins, and not at every turn."""
+        """Check once, and restore what is missing. A problem is logged when it begins, not on every turn."""
         problem = None
         heartbeat = Path(self._settings.paths.state) / HEARTBEAT
         try:
@@ -58,7 +58,7 @@ class ModelKeeper:
         self._logged = problem
 
     def _restored(self) -> Iterator[RolloutResult]:
-        """Restore each model that is behind; an error with one does not keep the others from it."""
+        """Restore each model that is behind; an error with one does not stop the others."""
         for model in list(models_behind(self._settings)):
             if self._paused.get(model, 0.0) > time.monotonic():
                 continue
@@ -101,5 +101,5 @@ def _is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, se
     except MarinaError:
         if not several:
             raise
-        # The host went away since it answered; the next turn finds out.
+        # The host stopped answering meanwhile; the next turn handles it.
         return False

@@ -1,4 +1,4 @@
-"""Archives in the store: which version number one gets, how it is published, and how it is read again.
+"""Archives in the store: their version numbers, how they are published, and how they are read again.
 
 next_free_version ──▶ publish: stamp a copy, check it, enter its number in versions.json, store it ──▶ published_archive
 
@@ -52,8 +52,8 @@ class PublishedVersions:
             return {model: {str(key): str(value) for key, value in found.items()} for model, found in content.items()}
         except (ValueError, AttributeError):
             raise StoreError(
-                f"{self._path} is damaged; restore it from a backup, or delete it: numbers whose archives are gone may"
-                " then come again"
+                f"{self._path} is damaged; restore it from a backup, or delete it: numbers of removed archives may"
+                " then be used again"
             ) from None
 
 
@@ -90,7 +90,7 @@ def publish(archive: Archive, version: str, store: Store, settings: Settings) ->
     """Store the archive, stamped with version and registration settings, and return the published one."""
     registration = settings.served_model.request_params.stamped
     with stamped_copy(archive, version, registration, settings) as copy:
-        # The number is entered first, so that a number that was visible once never belongs to another archive.
+        # The number is entered first, so that a published number never belongs to two archives.
         PublishedVersions.of(settings).put(archive.model_name, version, copy.sha256)
         store.put(copy.path, archive_file_name(archive.model_name, version))
         return copy
@@ -104,7 +104,7 @@ def stamped_copy(
 
     Only such a copy goes into a store: its container is written here, and it is the copy that was checked.
     """
-    # Not in the system's temporary folder: the next run clears what a killed one leaves here.
+    # Not in the system's temporary folder: here the next run clears the files of a killed one.
     folder, name = Path(settings.paths.state) / "rollouts", archive_file_name(archive.model_name, version)
     with explained(folder / name), staging_folder(folder, f"{archive.model_name}.stamp") as staging:
         target = staging / name

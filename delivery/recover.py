@@ -17,9 +17,9 @@ Interrupted = list[tuple[HostContext, JournalEntry]]
 
 
 def recover(hosts: EngineHosts) -> None:
-    """Leave no version, worker, split or file that belongs to no rollout.
+    """Remove every version, worker, split and file that belongs to no rollout.
 
-    The journals of hosts that are away are closed: what such a host serves is compared when it comes back.
+    The journals of hosts that are away are closed; such a host is compared with the record when it returns.
     """
     interrupted, lost = _interrupted(hosts.present), _interrupted(hosts.away)
     probe = find_probe(hosts, interrupted[0][1].new) if interrupted else None

@@ -3,8 +3,8 @@
 on each: verify ─▶ (try_out)    one by one: switch, watch      on each: finalize
 └─ a failure undoes it on all ─┘└─ a failure undoes it on all ┘└─ a failure is finished by the next rollout ┘
 
-Of several hosts, one that stops answering is left behind: the gateway sends it no requests, and it gets what the others
-have when it comes back.
+If one of several hosts stops answering, the rollout goes on without it: the gateway sends it no requests, and it gets
+the new version when it returns.
 """
 
 import logging
@@ -76,7 +76,7 @@ def try_out_only(hosts: EngineHosts, archive: Archive, entry: JournalEntry, publ
 
 
 class _Rollout:
-    """The hosts that still take part; `parts` is never empty."""
+    """The hosts that still take part in the rollout; `parts` is never empty."""
 
     def __init__(self, hosts: EngineHosts, entry: JournalEntry, *, watched: bool) -> None:
         self._hosts = hosts
@@ -121,7 +121,7 @@ class _Rollout:
             raise RolloutError(f"{self._entry.name} {failed}: {error}; {state}") from None
 
     def _failure(self) -> tuple[str, str]:
-        """Return what became of the new version, and which one serves on a single host."""
+        """Return the outcome for the new version, and the version that serves on a single host."""
         steps, old = {part.entry.step for part in self.parts}, self.parts[0].entry.old
         if old is None:
             return "was not rolled out", "no version serves"
@@ -138,7 +138,7 @@ class _Rollout:
                 remove_published(self._hosts.store, self._hosts.record, self._entry)
             self._hosts.allow(allowed)
         except MarinaError as error:
-            # The gateway may then use both versions, of which one is there. The first error is the one to report.
+            # The gateway may then use both versions, one of which exists. The first error is the one to report.
             log.warning("%s is not wholly removed: %s; the next rollout does it", self._entry.name, error)
 
 

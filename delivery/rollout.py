@@ -155,7 +155,7 @@ def _roll_back(model: str, settings: Settings) -> RolloutResult:
         recover(hosts)
         history = hosts.record.get(model)
         if history is None or not history.before:
-            raise RolloutError(f"{model}: there is no version before to go back to")
+            raise RolloutError(f"{model}: no earlier version exists to roll back to")
         after = history.rolled_back()
         target = after.serving
         archive = published_archive(target, hosts.store, settings)
@@ -186,7 +186,7 @@ def remove(model: str, settings: Settings) -> None:
         if not registered and (history is None or not hosts.several):
             raise RolloutError(f"{model} is not registered")
         probe = find_probe(hosts, history.serving) if history else None
-        # First, so that a host that comes back meanwhile does not get the model again.
+        # First, so that a host that returns meanwhile does not get the model again.
         hosts.record.forget(model)
         hosts.allow([])
         for host in registered:
@@ -202,7 +202,7 @@ def _unregister_all(host: HostContext, model: str, probe: PredictionInput | None
         return
     if probe is not None:
         host.engine.drain(current, probe, host.settings.rollout.drain_timeout_s)
-    # The default version can only go last.
+    # The default version must be removed last.
     for found in sorted(host.engine.versions(model), key=lambda each: each.version == current.version):
         host.engine.unregister(model, found.version)
 
@@ -238,7 +238,7 @@ def restore_model(model: str, settings: Settings) -> RolloutResult | None:
 def _restore_hosts(hosts: EngineHosts, history: VersionHistory | None) -> list[str]:
     """Bring the recorded version to each host that lacks it, and return their names.
 
-    An error on one host does not keep the others from it. Raises the first error when all hosts were tried.
+    An error on one host does not stop the others. Raises the first error after all hosts were tried.
     """
     brought, errors = [], []
     for host in hosts.present if history else ():
@@ -266,7 +266,7 @@ def _restore_host(hosts: EngineHosts, host: HostContext, history: VersionHistory
     if current is not None and current.version == serving.version:
         # The right number, but of another archive, with other settings or without a worker. It gets no traffic.
         engine.unregister(model, current.version)
-    # It has proven itself before. The gateway leaves this host out until then, so there is no traffic to watch.
+    # It has served before. The gateway sends this host no requests until then, so there is no traffic to watch.
     replace_version(hosts, archive, entry_for(model, serving, history.before), lambda: archive, watched=False)
 
 

@@ -131,19 +131,19 @@ class HostRollout:
     def undo(self, probe: PredictionInput | None) -> bool:
         """Give the traffic back to the old version, and remove the new one and its archive.
 
-        Returns False when the engine does not let it: the rest stays in the journal for the next run.
+        Returns False when the engine refuses: the rest stays in the journal for the next run.
         """
         name = self.entry.name
         try:
             self.host.journal.write(self.entry.at(Step.TAKE_BACK))
         except StoreError as error:
-            # The disk may be full. The journal has the step before, which the next run undoes just as well.
+            # The disk may be full. The journal still has the previous step, which the next run undoes in the same way.
             log.warning("%s is undone without its journal: %s", name, error)
         try:
-            # First, and without the engine, which may be the reason of the failure.
+            # First, and without the engine, which may have caused the failure.
             had_share = self.host.traffic.clear(self.entry.model)
         except StoreError as error:
-            # The share ends by itself, and until then the old version answers what the new one does not.
+            # The share ends by itself; until then the old version answers the requests that the new one does not.
             log.warning("%s keeps its share of the traffic until the end of the trial: %s", name, error)
             had_share = True
         try:

@@ -26,7 +26,8 @@ from settings import Settings
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-# The split outlives the trial, so that a slow last look still finds it. If the process is killed, the split ends then.
+# The split outlives the trial, so that a slow last reading still finds it. If the process is killed, the split ends
+# then.
 GRACE_S = 60
 
 
@@ -79,7 +80,7 @@ def run_trial(engine: EngineClient, traffic: TrafficFile, settings: Settings, en
 
 @dataclass
 class _Trial:
-    """A trial under way. `criteria` is its last judgement."""
+    """A trial under way. `criteria` is the last verdict."""
 
     engine: EngineClient
     settings: Settings
@@ -95,7 +96,7 @@ class _Trial:
             self._judge(final=False)
 
     def conclude(self) -> None:
-        """Judge by figures from after the trial's time. Raises as `look` does: without figures nothing is promoted."""
+        """Judge by figures from after the trial's time. Raises the errors of `look`."""
         check_workers(self.engine, self.entry.model, self.entry.new)
         while not self.figures.look():
             time.sleep(POLL_S)
@@ -142,7 +143,7 @@ class _Trial:
         try:
             write_atomic(target, json.dumps(report, indent=2))
         except StoreError as error:
-            # The result of the trial is what counts, and it was logged.
+            # The trial's result matters more than the report, and it is in the log.
             log.warning("no report of the trial is kept: %s", error)
         else:
             log.info("  report: %s", target)

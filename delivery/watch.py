@@ -1,7 +1,7 @@
-"""The watch after a switch: a new version that loses a worker or fails too many answers gives the traffic back.
+"""The watch after a switch: a new version that loses a worker or fails too many requests is rolled back.
 
 A rollout that cannot read the gateway's figures ends before it changes anything. A version whose figures can no longer
-be read gives the traffic back, too.
+be read is rolled back, too.
 """
 
 import time
@@ -14,7 +14,7 @@ from prometheus import GatewayMetrics
 from settings import Settings
 
 POLL_S = 0.25
-KNOWN_S = 10.0  # the gateway looks at its engines every two seconds
+KNOWN_S = 10.0  # the gateway surveys its engines every two seconds
 
 
 class TrafficWatch:
@@ -62,7 +62,7 @@ class TrafficWatch:
             if seen.failed >= limits.min_errors and seen.failed_share > most:
                 raise RolloutError(str(seen))
             check_workers(engine, self._model, new)
-            # The last look must begin after the watch's time and be able to read the figures.
+            # The last reading must begin after the end of the watch and succeed.
             if over and fresh:
                 return seen
             time.sleep(POLL_S)
@@ -70,7 +70,7 @@ class TrafficWatch:
     def _sees_model(self, figures: GatewayMetrics, *, patient: bool) -> bool:
         """Return True if the figures can be read and name the model."""
         try:
-            # An idle gateway looks at its engines only when a request comes, and this is one.
+            # An idle gateway surveys its engines only when a request comes, and this is one.
             return figures.look() and figures.serves(self._model)
         except MetricsError as error:
             if patient and error.passing:

@@ -1,6 +1,6 @@
-"""The files in the state folder that say what should serve. Delivery writes them; gateway and edge follow them.
+"""The files in the state folder that record which versions serve. Delivery writes them; gateway and edge read them.
 
-serving.py   serving.json        which version of each model serves, and which ones served before
-traffic.py   traffic.json        which share of the requests a version on trial gets
-             live/MODEL.json     which versions of a model may answer
+serving.py   serving.json        the version of each model that serves, and its predecessors
+traffic.py   traffic.json        the share of the requests that a version on trial gets
+             live/MODEL.json     the versions of a model that may answer
 """

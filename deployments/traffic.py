@@ -22,7 +22,7 @@ from settings.schema.rollout_settings import HeaderName, Share
 
 log = logging.getLogger(__name__)
 
-# A gateway reads the file every quarter of a second; the rest is for requests that were assigned just before.
+# A gateway reads the file every quarter of a second; the rest is a margin for requests that were assigned just before.
 FOLLOWED_S = 1.0
 
 AnsweringVersions = Mapping[str, frozenset[str]]

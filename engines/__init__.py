@@ -1,6 +1,6 @@
-"""Where models run: the client of an engine, and the engine in Python that Ray can place.
+"""The engines that run models: the client of an engine, and the engine in Python that Ray can place.
 
-    engine_profile   what an engine promises, and the types of its descriptions and responses
+    engine_profile   the properties of an engine, and the types of its descriptions and responses
     profiles         one row for each engine that `engine=` can name
     torchserve/      client of TorchServe's Inference and Management API, which every engine answers
     python/          an engine in Python: the same two APIs, batching, and workers that run TorchServe's handlers

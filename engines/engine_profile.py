@@ -1,4 +1,4 @@
-"""What an engine promises, and the types in which it describes what it serves.
+"""The properties of an engine, and the types in which it describes its models.
 
 Every engine answers the same two HTTP interfaces, TorchServe's Inference and Management API. The client for both is
 `engines.torchserve.engine_client.EngineClient`; an `EngineProfile` holds what differs from one engine to the next.
@@ -15,7 +15,7 @@ Interface = Literal["inference", "management"]
 
 @dataclass(frozen=True, slots=True)
 class MetricNames:
-    """Names of an engine's Prometheus counters, each by model: requests, and microseconds of waiting and working."""
+    """Names of an engine's Prometheus counters, each by model: requests, and microseconds of waiting and computing."""
 
     requests: str
     queue_us: str
@@ -27,9 +27,9 @@ class EngineProfile:
     """The properties in which engines differ.
 
     `part` is the engine's name in the stack. `worker_program` appears in the command line of each worker. `package` is
-    what a machine needs to run the engine, and `requirements` the file that pins it. `change_s` bounds how long a
-    switch or a removal takes until it has effect everywhere. An engine that `compares_archives` takes the sha256 of
-    the archive at registration and refuses any other archive.
+    what a machine needs to run the engine, and `requirements` the file that pins it. `change_s` is the longest time
+    until a switch or a removal takes effect everywhere. An engine that `compares_archives` gets the archive's sha256 at
+    registration and refuses any other archive.
     """
 
     title: str

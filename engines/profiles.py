@@ -26,7 +26,7 @@ RAY = replace(
     package="ray",
     requirements="requirements-ray.txt",
     worker_program=":Worker",  # Ray names a worker's process after its application and its deployment
-    change_s=180.0,  # the controller tells every node, and a removal waits for the last answer
+    change_s=180.0,  # the controller updates every node, and a removal waits for the last answer
     keeps_failed_fetches=False,
     compares_archives=True,
 )

@@ -22,7 +22,7 @@ from gateway.http.context import Headers, header
 from gateway.rate_limit import RateLimit
 from settings.schema import ApiKey
 
-# An orchestrator requests these without a key, and so does a reader of the documentation, which says how to send one.
+# Orchestrators probe these without a key; the documentation is open because it explains how to send one.
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 
 PREFIX = "marina_"
@@ -46,7 +46,7 @@ class ApiKeys:
         self._rates = {key.name: RateLimit(key.rate, key.name, folder) for key in keys if key.rate is not None}
 
     def check(self, scope: Scope) -> None:
-        """Raise Unauthorized or RateLimited for an HTTP request that needs a key and has none, or has sent too many."""
+        """Raise Unauthorized for a request without a valid key, and RateLimited for a key that exceeds its rate."""
         path: str = scope["path"]
         if not (path in OPEN or path.startswith("/docs/") or is_page_request(scope)):
             headers = scope["headers"]
@@ -55,7 +55,7 @@ class ApiKeys:
     def admit(self, authorization: str | None, api_key: str | None) -> None:
         """Count a request with these headers: `Authorization: Bearer KEY`, or `X-Api-Key: KEY`.
 
-        Raises Unauthorized without a known key, RateLimited when it is one request too many.
+        Raises Unauthorized without a known key, and RateLimited when the key exceeds its rate.
         """
         name = self._offered(authorization, api_key)
         if name is None:
@@ -71,14 +71,14 @@ class ApiKeys:
         """Return the name of the key's owner; None for an unknown key."""
         digest = hashlib.sha256(offered.encode("latin-1")).digest()
         found = None
-        # All are compared, each in constant time, so that the time says nothing about any key.
+        # Compare every key, each in constant time, so that timing reveals nothing about any of them.
         for known, name in self._keys:
             if hmac.compare_digest(digest, known):
                 found = name
         return found
 
     def count(self, name: str) -> None:
-        """Count one request of this owner. Raises RateLimited when it is one too many."""
+        """Count one request of this owner. Raises RateLimited when the owner exceeds the key's rate."""
         rate = self._rates.get(name)
         if rate is None or (wait_s := rate.wait_s()) == 0.0:
             return

@@ -67,7 +67,7 @@ def create_app(
         version=VERSION,
         description="PyTorch models and reinforcement-learning policies behind one HTTP interface.",
         lifespan=_lifespan(shared, control),
-        docs_url=None,  # FastAPI's own pages fetch their scripts from the internet; those of gateway.routes.docs do not
+        docs_url=None,  # FastAPI's own pages load scripts from the internet; gateway.routes.docs serves them locally
         redoc_url=None,
         redirect_slashes=False,  # `/predict` and `/predict/` are two routes
         exception_handlers={
@@ -77,7 +77,7 @@ def create_app(
         },
     )
     endpoints = _endpoints(shared.dialects)
-    # The framework's router gets a prediction only with another method than POST, and answers that.
+    # The framework's router sees a prediction path only for methods other than POST.
     app.router.routes.extend(Route(path, endpoint, methods=["POST"], name=path) for path, endpoint in endpoints.items())
     for room in (stats, page_files, docs, health, models, rest):
         app.include_router(room.router)
@@ -144,7 +144,7 @@ def _checks(gateway: GatewaySettings, keys: ApiKeys | None) -> list[RequestCheck
 
 
 async def _http_error(dialects: Dialects, request: Request, error: Exception) -> Response:
-    """Raise the framework's own error, for an unknown route or method, as one that the middleware answers."""
+    """Convert the framework's error for an unknown route or method into one that the middleware answers."""
     assert isinstance(error, HTTPException)
     raise _request_error(error, dialects.not_found(request.scope["path"])) from None
 
@@ -157,18 +157,18 @@ def _request_error(error: HTTPException, not_found: str | None) -> RequestError:
 
 
 async def _validation_error(_: Request, error: Exception) -> Response:
-    """Raise an error of parameters that the framework checks; their values are not repeated."""
+    """Convert the framework's validation error into InvalidFields, without the values of the parameters."""
     assert isinstance(error, RequestValidationError)
     found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
     raise InvalidFields(found)
 
 
 async def _pass_on(_: Request, error: Exception) -> Response:
-    """Raise any other error again, before the framework answers it: the middleware does."""
+    """Raise any other error again, so that the middleware answers it and not the framework."""
     try:
         raise error
     finally:
-        del error  # its traceback has this frame: left, they would wait for the garbage collector
+        del error  # break the cycle of error, traceback and frame, which only the garbage collector would free
 
 
 def _document(app: FastAPI, gateway: GatewaySettings) -> None:

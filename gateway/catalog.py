@@ -2,9 +2,9 @@
 
     engine ──▶ Survey.look: every model, version and card ──▶ Snapshot ──▶ Catalog.find
 
-A prediction uses the last snapshot and, when that is older than the time to live, starts the next look. Only a model
-that the snapshot lacks makes a request wait for a look that began after the request came. All such requests share it,
-and it begins no sooner than `PAUSE_S` after the one before, so that a flood of unknown names costs the engine no more
+A prediction uses the last snapshot and starts the next survey when that snapshot is older than the time to live. A
+request waits for a survey only when the snapshot lacks its model. All such requests share one survey, which begins
+after they arrived and at least `PAUSE_S` after the previous one. So a flood of unknown names costs the engine no more
 than one does.
 """
 
@@ -28,7 +28,7 @@ from logs import event, log_task_error
 class ServedVersion:
     """One version of a model. `pending` and `capacity` are requests; `max_batch_delay` is ms.
 
-    `archive` is the place that the engine loaded it from, for comparison only: clients never see it.
+    `archive` is the path or URL that the engine loaded, for comparison only: clients never see it.
     """
 
     model: str
@@ -136,7 +136,7 @@ def described(found: ModelVersion, *, default: bool, card: ModelCard) -> ServedV
 Fingerprint = tuple[str, tuple[str, ...]]
 Found = TypeVar("Found")
 
-# The description of a busy model waits in the queue of its worker; the catalog goes on without it after this time.
+# A description waits in the queue of a busy worker; the catalog goes on without it after this time.
 READ_S = 5.0
 THREADS = 16
 
@@ -144,8 +144,8 @@ THREADS = 16
 class Survey:
     """Describes everything that one engine host serves.
 
-    It reads a card once, and again when the version's archive or workers change, because a worker provides it. The
-    engine's client blocks, so the survey has threads of its own: a host that hangs delays no other.
+    A worker provides the card, so the survey reads it once and again when the version's archive or workers change. The
+    engine's client blocks, so each survey runs in its own threads: a host that hangs delays no other.
     """
 
     def __init__(self, client: EngineClient) -> None:
@@ -237,7 +237,7 @@ class Catalog:
         self._looking: asyncio.Task[None] | None = None
 
     async def find(self, name: str, version: str | None = None) -> ServedVersion:
-        """Return a version of a model, the default one for None, from an old snapshot while the engine does not answer.
+        """Return a version of a model, the default one for None; use an old snapshot while the engine does not answer.
 
         Raises UnknownModel, or NoWorker when the engine does not answer and the model was not known before.
         """
@@ -259,13 +259,13 @@ class Catalog:
         return found
 
     def known(self, name: str, version: str | None) -> ServedVersion | None:
-        """Return a version as the last look found it, and start no look; None when it did not find it."""
+        """Return a version from the last snapshot without starting a survey; None when the snapshot lacks it."""
         return None if self._snapshot is None else self._snapshot.find(name, version)
 
     def glance(self) -> tuple[bool | None, Snapshot | None]:
-        """Return whether the engine answered the last look (None before the first), and the snapshot, without a wait.
+        """Return whether the engine answered the last survey (None before the first), and the snapshot, at once.
 
-        An old snapshot starts the next look, so that a caller who polls sees changes.
+        An old snapshot starts the next survey, so that a caller who polls sees changes.
         """
         if _now() - self._finished > self._ttl_s:
             self._start_look()
@@ -280,21 +280,21 @@ class Catalog:
         return await self._since(_now())
 
     def forget(self) -> None:
-        """Start a new look, because the engine has just contradicted the last one."""
+        """Start a new survey, because the engine has just contradicted the snapshot."""
         if self._snapshot is not None:
             self._snapshot = Snapshot(self._snapshot.models, float("-inf"))
             self._start_look()
 
     async def close(self) -> None:
-        """Cancel a look that is under way."""
+        """Cancel a survey that is under way."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
     async def _since(self, moment: float) -> Snapshot:
-        """Return the snapshot of the first look that began no earlier than `moment`."""
+        """Return the snapshot of the first survey that began no earlier than `moment`."""
         while self._finished < moment:
-            # A waiter that is cancelled must not end the look that others wait for.
+            # A waiter that is cancelled must not end the survey that others wait for.
             await asyncio.wait({self._start_look()})
         if self._failure is not None or self._snapshot is None:
             raise NoWorker("the engine does not answer") from self._failure
@@ -315,11 +315,11 @@ class Catalog:
         except EngineError as error:
             self._fail(error)
         except (LookupError, TypeError, ValueError) as error:
-            # A description without the keys TorchServe documents; the cause goes to the log, not to a client.
+            # The description lacks keys that TorchServe documents; the log gets the cause, the client does not.
             event(_log, logging.ERROR, "engine_description_unreadable", exc_info=error)
             self._fail(EngineError("the engine describes its models in an unknown way"))
         except Exception:
-            # The task ends with it and logs it; the last snapshot may no longer be true.
+            # The task ends with this error and logs it; the last snapshot may be out of date.
             self._failure = EngineError("looking at the engine failed")
             raise
         finally:

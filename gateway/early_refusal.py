@@ -1,7 +1,7 @@
 """Predictions over capacity, refused from their head alone.
 
-A client that asks again at once takes processor time from the workers, which makes the engine slower for everyone. So
-the gateway spends as little as it can on a request that it must refuse: the connection drops the body as it comes.
+A client that retries at once takes processor time from the workers, which slows the engine down for everyone. So the
+gateway spends as little as it can on a request that it must refuse: the connection drops the body as it arrives.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class EarlyRefusal:
             refusal.headers.extend(self._common.of(request_id, headers))
             return refusal
         except RequestError:
-            return None  # its deadline cannot be read; the application says so
+            return None  # its deadline is invalid; the application reports that
         return None
 
     def _is_plain(self, headers: Headers) -> bool:

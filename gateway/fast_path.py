@@ -2,10 +2,10 @@
 
     head ──▶ FastPath.head: path, headers ──▶ body ──▶ FastPath.send: model, admission ──▶ batch ──▶ response
 
-A policy's answer costs the engine some microseconds, and an ASGI request costs Python a hundred. So the protocol hands
-over anything that is clearly one valid observation. Anything that needs more (another form, a deadline or key of its
-own, business logic, a cache, a trace) goes through the application, and so does anything that cannot be answered here.
-Both use the same dialects, admission control, batches, recorder and writer of responses.
+A policy's answer costs the engine some microseconds, and an ASGI request costs Python a hundred. So the protocol sends
+every clearly valid single observation here. Requests that need more (another form, their own deadline or key, business
+logic, a cache, a trace) go through the application, and so do requests that cannot be answered here. Both use the same
+dialects, admission control, batches, recorder and writer of responses.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class FastRequest:
         self._is_gone = False
 
     def start(self, response: "asyncio.Future[EngineResponse]") -> None:
-        """Wait for the response, and no longer than the deadline."""
+        """Wait for the response, but no longer than until the deadline."""
         self._response = response
         self._timer: TimerHandle = self._fast_path.loop.call_at(self._context.deadline, response.cancel)
         response.add_done_callback(self._done)
@@ -100,7 +100,7 @@ class FastRequest:
     def _response_of(self, found: "asyncio.Future[EngineResponse]") -> HttpResponse:
         if found.cancelled():
             return self._error(DeadlinePassed("no answer before the deadline"))
-        # Read and not raised: its traceback would lead to this future, which leads to the error.
+        # Read the error without raising it: its traceback would refer to this future, which refers to the error.
         error = found.exception()
         if error is None:
             try:
@@ -111,7 +111,7 @@ class FastRequest:
             self._fast_path.catalog.forget()
         if not isinstance(error, RequestError):
             event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=self._context.route)
-            error = Internal("something in the gateway broke; its log tells more under this request id")
+            error = Internal("the gateway failed on this request; its log has the cause under this request id")
         return self._error(error)
 
     def _error(self, error: RequestError) -> HttpResponse:
@@ -131,7 +131,7 @@ class FastPath:
         recorder: RequestRecorder,
         common: CommonHeaders,
     ) -> None:
-        # Kept: getting it costs a system call each time.
+        # Cached, because each lookup costs a system call.
         self.loop = asyncio.get_running_loop()
         self.dialects = dialects
         self.catalog = catalog
@@ -190,7 +190,7 @@ class FastPath:
         if split is None:
             sent.start(self._coalescer.batcher(found.model, path.version).join(request, values))
         else:
-            # While a version is under trial, each request has a task, which passes admission.
+            # While a version is on trial, each request needs a task, which passes admission.
             sent.start(asyncio.ensure_future(self._traffic.predict_split(self._admission, split, request)))
         return sent
 
@@ -205,7 +205,7 @@ class FastPath:
 
 
 def is_usable(gateway: GatewaySettings) -> bool:
-    """Return True when nothing is configured that every request must pass, and the fast path leaves out."""
+    """Return True unless the configuration has a stage that the fast path skips."""
     security = gateway.security
     passed = security.api_keys or security.cors_origins or gateway.access_log or gateway.tracing.endpoint
     return gateway.coalesce.enabled and gateway.cache.max_entries == 0 and not passed

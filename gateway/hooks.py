@@ -1,6 +1,6 @@
 """The types of business logic, which `business.py` at the top of the project is written in, and of predictors.
 
-A predictor answers predictions: the client of the engine does, and each stage in front of it is one around another.
+A predictor answers predictions. The client of the engine is one; each stage in front of it wraps another.
 """
 
 import math
@@ -14,23 +14,23 @@ from errors import Internal
 from gateway.model_card import Kind
 
 QueueKey = tuple[str, str | None]
-"""A model, and the version when it is one under trial."""
+"""A model, and the version if it is on trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionRequest:
-    """One request to a model. `dataclasses.replace` makes a changed one, for another model included.
+    """One request to a model. `dataclasses.replace` makes a changed copy, which may name another model.
 
     Attributes:
         model: name of the model.
-        version: the version asked for, None for the default one.
+        version: the requested version, None for the default one.
         kind: what the model reads, None for an archive that does not say.
         content_type: image/*, application/octet-stream or application/json.
         body: the picture's bytes, or the JSON as the client wrote it.
         request_id: the id that is in the client's response and in each log line.
-        deadline: seconds of the event loop's clock after which nobody waits for the response.
-        sticky: value of the header that keeps a client on one side of a canary, where one is named and sent.
-        trial: True when `version` is one under trial that the client did not ask for.
+        deadline: end of the client's wait, in seconds of the event loop's clock.
+        sticky: value of the header that keeps a client on one version of a canary, if one is configured and sent.
+        trial: True when `version` is on trial and the client did not request it.
 
     """
 
@@ -46,7 +46,7 @@ class PredictionRequest:
 
     @property
     def queue_key(self) -> QueueKey:
-        """The model under which the request is counted; a version under trial is counted apart from the serving one."""
+        """The key under which the request is counted; a version on trial is counted separately."""
         return (self.model, self.version if self.trial else None)
 
     def json(self) -> Any:
@@ -74,7 +74,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response that business logic makes by itself: JSON content and status. The client gets it unchanged."""
+    """A response from business logic: JSON content and status. The client gets it unchanged."""
 
     content: Any
     status: int = 200
@@ -86,10 +86,10 @@ After = Callable[[Prediction], Awaitable[Prediction | Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Business:
-    """Business logic by model name; "*" stands for every model that has none of its own.
+    """Business logic by model name; "*" is used for every model without its own entry.
 
     To refuse a request, raise an error of `errors.RequestError`. Any other exception is answered with 500.
-    The gateway passes the responses of a model without `after` on unread.
+    The gateway forwards the responses of a model without `after` unparsed.
     """
 
     before: Mapping[str, Before] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Every Prometheus series of the gateway, in a registry of its own.
+"""Every Prometheus series of the gateway, in the gateway's own registry.
 
 Metrics         requests and the calls to the engine
 TrialMetrics    a version on trial, beside the default one; delivery decides by these
@@ -89,7 +89,7 @@ class Metrics:
             buckets=BATCH_SIZES,
             registry=self.registry,
         )
-        # Looking a child up by its labels costs more than counting in it.
+        # Looking up a child by its labels costs more than incrementing it.
         self._request_child = lru_cache(maxsize=4096)(self._requests.labels)
         self._upstream_child = lru_cache(maxsize=4096)(self._upstream.labels)
         self._queue_child: Callable[[str], Histogram] = lru_cache(maxsize=1024)(self._queue.labels)
@@ -155,7 +155,7 @@ class Metrics:
 
     @contextmanager
     def business(self, model: str, stage: Literal["before", "after"]) -> Iterator[None]:
-        """Time business logic."""
+        """Time a hook of business logic."""
         started, status = perf_counter(), "error"
         try:
             yield
@@ -191,13 +191,13 @@ class Metrics:
 
 
 class _ServerStart(Collector):
-    """The start of the server of several gateway processes, since which their counts grow."""
+    """The start time of the server; the counts of its gateway processes grow from then on."""
 
     def __init__(self, server: int) -> None:
         self._server = server
 
     def collect(self) -> Iterator[Metric]:
-        """Return the start alone; the server's other figures are not the gateway's."""
+        """Return only the start time; the server's other figures do not describe the gateway."""
         families = ProcessCollector(pid=lambda: self._server, registry=None).collect()
         return (family for family in families if family.name == "process_start_time_seconds")
 
@@ -256,7 +256,7 @@ class TrialMetrics:
         self._fallbacks.labels(model, version).inc()
 
     def copied(self, model: str, version: str, result: CopyResult) -> None:
-        """Count a copy."""
+        """Count a copy by its result."""
         self._copies.labels(model, version, result).inc()
 
     def changed(self, model: str, version: str, change: float) -> None:
@@ -268,9 +268,9 @@ class TrialMetrics:
 
 
 def model_metrics(engine_answers: bool | None, snapshot: Snapshot | None) -> bytes:
-    """Return Prometheus' text of the models that the engine serves; of none while it does not answer.
+    """Return Prometheus' text about the models that the engine serves; without models while it does not answer.
 
-    TorchServe's own metrics lack these figures. Every gateway process sees the same engine, so they are not added up.
+    TorchServe's own metrics lack these figures. Every gateway process sees the same engine, so nothing is summed.
     """
     registry = CollectorRegistry()
     registry.register(_ServedModels(engine_answers, snapshot))

@@ -38,13 +38,13 @@ RequestCheck = Callable[[Scope], HttpResponse | None]
 
 @dataclass(slots=True)
 class Recording:
-    """The status of a request; the client counts as gone until a response is sent."""
+    """The status of a request: that of a client that left, until a response is sent."""
 
     status: int = CLIENT_GONE
 
 
 class RequestRecorder:
-    """Records each request, whichever protocol it came by: metrics, trace, access log and the bytes of its body."""
+    """Records each request of every protocol: metrics, trace, access log and the bytes of its body."""
 
     def __init__(self, metrics: Metrics, tracer: Tracer, budget: BodyBudget, *, access_log: bool) -> None:
         self._metrics = metrics
@@ -96,7 +96,7 @@ class RequestRecorder:
 
 
 class RequestMiddleware:
-    """Gives each request its context, sees that it gets exactly one response, and records it."""
+    """Gives each request its context, ensures that it gets exactly one response, and records it."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class RequestMiddleware:
             except ClientDisconnect:
                 event(_log, logging.INFO, "client_gone", model=request.model)
             except Exception as error:
-                # The edge of the process: a client gets a response and no stack trace, whatever broke.
+                # The edge of the process: whatever fails, the client gets a response without a stack trace.
                 if not isinstance(error, RequestError):
                     event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=path)
                     if sender.status:
@@ -150,12 +150,12 @@ class RequestMiddleware:
 
     async def _send_error(self, path: str, error: Exception, request: RequestContext, sender: ResponseSender) -> None:
         if not isinstance(error, RequestError):
-            error = Internal("something in the gateway broke; its log tells more under this request id")
+            error = Internal("the gateway failed on this request; its log has the cause under this request id")
         await send_response(sender, self._dialects.write_error(path, error, request.request_id))
 
 
 def _finish(scope: Scope, request: RequestContext) -> None:
     request.route = request.route or getattr(scope.get("route"), "path", "")
     if (extensions := scope.get("extensions")) is not None:
-        # They lead back to the scope: left in it, each request would wait for the garbage collector.
+        # They refer back to the scope: left there, only the garbage collector would free each request.
         extensions.clear()

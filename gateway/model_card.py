@@ -16,7 +16,7 @@ def kind_of(card: ModelCard) -> Kind | None:
 
 
 def registration(card: ModelCard) -> dict[str, int]:
-    """Return what an upload wrote into the archive: threads of a worker, most states in one request; often nothing."""
+    """Return the settings that an upload stamped into the archive: threads of a worker, most states in one request."""
     params = card.get("request_params")
     found = params if isinstance(params, Mapping) else {}
     return {key: found[key] for key in ("threads", "coalesce") if type(found.get(key)) is int and found[key] >= 1}
@@ -59,7 +59,7 @@ def _state_schema(observation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _array_schema(space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of nested lists; a picture may come as base64 of a file or of its bare bytes as well."""
+    """Return the schema of nested lists; a picture may also be base64 of a file or of its raw bytes."""
     lists = {"type": "array", "x-shape": space.get("shape"), "x-dtype": space.get("dtype")}
     if not is_picture(space):
         return lists

@@ -44,10 +44,10 @@ from logs import current_trace_id
 
 SERVICE = "marina-gateway"
 CLOSE_S = 5.0
-# A collector is near, or it is not there.
+# A nearby collector answers within this time.
 EXPORT_TIMEOUT_S = 3.0
 EXPORT_DELAY_MS = 500.0
-# Pause between log lines about a collector that is away.
+# Pause between log lines about an unreachable collector.
 LOG_PAUSE_S = 60.0
 
 _TIMING = re.compile(r"(\w+);dur=(\d+(?:\.\d+)?)", re.ASCII)

@@ -46,7 +46,7 @@ class Pipeline:
         self._metrics = metrics
 
     async def predict(self, request: PredictionRequest) -> EngineResponse | Reply:
-        """Return the engine's own bytes when no business logic changed them, or its reply in their place."""
+        """Return the engine's bytes unless business logic changed them or replied instead."""
         before = self._business.before_for(request.model)
         if before is not None:
             decided = await self._timed_before(before, request)
@@ -110,7 +110,7 @@ def build_stages(
 
 
 class _CatalogView:
-    """The facts about a model that stages need, from the catalog's last look."""
+    """The facts about a model that the stages need, from the catalog's last snapshot."""
 
     def __init__(self, catalog: Catalog, settings: GatewaySettings) -> None:
         self._catalog = catalog
@@ -118,7 +118,7 @@ class _CatalogView:
         self._readers: dict[tuple[str, str], tuple[ServedVersion, ObservationReader | None]] = {}
 
     def parallelism(self, key: QueueKey) -> int:
-        """Return how many requests keep the model's workers busy: a full batch each, and as many to follow."""
+        """Return the number of requests that keeps the model's workers busy: two full batches per worker."""
         found = self._catalog.known(*key)
         if found is None:
             return BATCHES_AHEAD

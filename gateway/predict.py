@@ -47,7 +47,7 @@ class PredictionEndpoint:
         version = path.get("version")
         found = await services.catalog.find(self.route.model or path["model"], version)
         request.model = found.model
-        # A refusal costs least before the body is read; the connection drops what is left of it.
+        # Refusing is cheapest before the body is read; the connection drops the rest of it.
         services.admission.check(found.model, request.deadline)
         body = await read_body(scope, receive, services.budget)
         payload = self.route.read(body, found.kind)
@@ -73,8 +73,8 @@ class PredictionEndpoint:
 class PredictionRouter:
     """Sends predictions to their endpoint and everything else to the web framework.
 
-    `endpoints` are those of all prediction routes by template. A router of the framework would try its routes one
-    after the other; it has the same ones, and answers other methods than POST.
+    `endpoints` are those of all prediction routes by template. The framework's router has the same routes and answers
+    methods other than POST, but it would try its routes one after the other.
     """
 
     def __init__(self, app: ASGIApp, dialects: Dialects, endpoints: Mapping[str, ASGIApp]) -> None:
@@ -83,7 +83,7 @@ class PredictionRouter:
         self._endpoints = endpoints
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Return what answers the request; as no coroutine of its own, this costs no call on the stack."""
+        """Return the awaitable that answers the request; not being a coroutine, this adds no call to the stack."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path = self._dialects.find(scope["path"])
             if path is not None:

@@ -1,4 +1,4 @@
-"""The folder that all processes of one gateway share, for everything that they count together.
+"""The folder that all processes of one gateway share for their common counts.
 
 Every process holds a numbered slot of the folder for as long as it lives, by a lock that ends with it. A process that
 takes over a slot continues its predecessor's files, so that no count is lost and no file is left over.
@@ -33,7 +33,7 @@ class ProcessSlot:
     folder: Path
     slot: int
     alone: bool
-    """True when no other process was there when this one came."""
+    """True when this process took the first slot."""
     _lock: int
 
     def bury(self) -> None:
@@ -44,7 +44,7 @@ class ProcessSlot:
                     _forget_gauges(self.folder, slot)
 
     def leave(self) -> None:
-        """Release the slot."""
+        """Release this process's slot."""
         with suppress(FileNotFoundError), _locked(self.folder.parent):
             os.close(self._lock)
             _forget_gauges(self.folder, self.slot)

@@ -47,10 +47,10 @@ class RateLimit:
         return self._words
 
     def wait_s(self) -> float:
-        """Count one request and return 0.0; return the seconds until there is room when it is one too many."""
+        """Count one request and return 0.0; over the rate, return the seconds until the next one may come."""
         if self._file is None:
             return self._hit()
-        # The lock ends with the process; it protects some stores into memory.
+        # The lock ends with the process; it protects a few writes to memory.
         fcntl.lockf(self._file, fcntl.LOCK_EX)
         try:
             return self._hit()

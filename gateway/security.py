@@ -1,4 +1,4 @@
-"""The checks of a gateway without API keys: only its own machine may use it, and no other site's page; and CORS.
+"""The checks of a gateway without API keys (only its own machine may use it, no other site's page), and CORS.
 
 A browser lets a page use its own site only, but the page's owner chooses which address that site has, 127.0.0.1
 included (DNS rebinding). What such a request cannot hide is the site's name in `Host`.
@@ -29,7 +29,7 @@ def is_loopback(host: str) -> bool:
 
 
 def loopback_only(scope: Scope) -> None:
-    """Raise Forbidden for a request that came over the network, on whatever host the server was started.
+    """Raise Forbidden for a request over the network, whatever host the server listens on.
 
     `uvicorn app:app --host 0.0.0.0` never reads the settings, but each connection has its local address; one over a
     Unix socket has none.

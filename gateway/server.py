@@ -1,4 +1,4 @@
-"""The options that uvicorn runs the gateway with, started by `app.py`, by itself or by gunicorn; checks of the host."""
+"""The options of uvicorn, whether `app.py`, uvicorn itself or gunicorn starts the gateway; checks of the host."""
 
 import gc
 import multiprocessing
@@ -18,7 +18,7 @@ from settings.schema import GatewaySettings
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-# Load generators and proxies keep idle connections for less time, so that they close first.
+# Longer than load generators and proxies keep idle connections, so that the client closes first.
 KEEP_ALIVE_S = 75
 
 

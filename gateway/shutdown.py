@@ -1,4 +1,4 @@
-"""A notice before the gateway stops, so that no request meets a connection that was closed a moment before.
+"""A notice period before the gateway stops, so that no request arrives on a connection that was just closed.
 
 After the first SIGTERM or SIGINT, /readyz answers 503 and every response closes its connection, but the gateway
 answers requests as before. After the notice the server stops as usual: it opens no connection and waits for requests.

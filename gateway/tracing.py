@@ -18,7 +18,7 @@ class RequestSpan(Protocol):
     """The span of a client's request."""
 
     def answered(self, context: RequestContext, status: int) -> None:
-        """Record the end: the context as it is known by now, and the status of the answer."""
+        """Record the end: the final context, and the status of the response."""
         ...
 
 
@@ -51,7 +51,7 @@ class Tracer(Protocol):
 
 
 class _NoSpan:
-    """A span of neither kind, which keeps nothing."""
+    """A request or call span that records nothing."""
 
     def answered(self, *_: object) -> None:
         """Do nothing."""

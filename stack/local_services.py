@@ -239,7 +239,7 @@ def check_ports(service: Service) -> None:
 def _taken(service: Service, port: Port, pid: int | None) -> str:
     # Only root sees the pids of other users.
     owner = f"pid {pid} ({_program_name(pid)})" if pid else "a process of another user"
-    return f"{service.name}: port {port.number} is taken by {owner}; move ours with {port.setting}=PORT"
+    return f"{service.name}: port {port.number} is taken by {owner}; set another port with {port.setting}=PORT"
 
 
 def _program_name(pid: int) -> str:

@@ -61,7 +61,7 @@ def test_write_atomic_mode_is_set_whatever_the_umask(tmp_path: Path) -> None:
 
 def test_write_atomic_error_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a folder should be")
-    with pytest.raises(StoreError, match=r"state: .*; a file or folder of another kind is in the way; move it away$"):
+    with pytest.raises(StoreError, match=r"state: .*; a file or folder of another kind has this name; move it away$"):
         write_atomic(tmp_path / "state" / "serving.json", "{}")
 
 

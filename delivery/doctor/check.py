@@ -40,7 +40,7 @@ def warning(words: str) -> Result:
 
 
 def not_checked(why: str) -> Result:
-    """Report that nothing could be seen from here."""
+    """Report that the check could not be made from here."""
     return Result(State.NOT_CHECKED, why)
 
 
@@ -67,7 +67,7 @@ Subject = TypeVar("Subject")
 class Check(Generic[Subject]):
     """One check: `look` examines the deployment and changes nothing; it may raise, or return `not_checked`.
 
-    Unless a check that `comes_first` is closed, the others of its part are skipped, because nothing would answer.
+    The other checks of a part run only when its check that `comes_first` is closed; otherwise nothing would answer.
     """
 
     hole: str

@@ -61,11 +61,11 @@ def find_engine_process(sockets: Sockets, management_url: str) -> EngineProcess:
         raise EngineError(f"TorchServe runs on another machine ({host}); run the doctor there")
     pid = sockets.owner(port)
     if pid is None:
-        raise EngineError(f"no process is visible on port {port}: there is none, or it is another user's")
+        raise EngineError(f"no process is visible on port {port}: none runs, or it belongs to another user")
     process = psutil.Process(pid)
     command = tuple(process.cmdline())
     if MAIN not in command:
-        raise EngineError(f"port {port} belongs to {process.name()} (pid {pid}), which is no TorchServe")
+        raise EngineError(f"port {port} belongs to {process.name()} (pid {pid}), which is not TorchServe")
     return EngineProcess(
         pid=pid,
         command=command,
@@ -122,13 +122,13 @@ class Deployment:
 
     @cached_property
     def hosts(self) -> tuple["ExaminedHost", ...]:
-        """All engine hosts."""
+        """The engine hosts of the deployment."""
         return tuple(ExaminedHost(self, node) for node in self.settings.engine.hosts)
 
 
 @dataclass(frozen=True)
 class ExaminedHost:
-    """One engine host; answers that several checks need are requested once."""
+    """One engine host; answers that several checks use are requested once."""
 
     deployment: Deployment
     node: EngineHostSettings
@@ -176,5 +176,5 @@ class ExaminedHost:
         return self.engine.keys.token("management")
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""
         self.engine.close()

@@ -51,7 +51,7 @@ def _queue(host: ExaminedHost) -> Result:
 def _log_level(host: ExaminedHost) -> Result:
     path = host.process.log_config
     if path is None:
-        return warning("its own default: a line and more for each request, 100 MB in seconds under load")
+        return warning("TorchServe's default: at least one line for each request, 100 MB in seconds under load")
     found = _LOGGER.findall(path.read_text())
     levels = {name or "root": level.lower() for name, level in found}
     loud = [name for name in ("root", "ACCESS_LOG", "TS_METRICS") if levels.get(name, levels["root"]) not in QUIET]
@@ -98,7 +98,7 @@ def compare_clocks(host: ExaminedHost, *, offset_s: float = 0.0) -> Result:
 
     def refused(left_s: float) -> bool:
         moment = int((time.time() + offset_s + left_s) * 1000)
-        # No picture and no state: nothing is computed, whatever the clock says.
+        # An invalid body, so nothing is computed, whatever the clock says.
         return host.infer(found, b"\xff", {"X-Deadline-At": str(moment)}).status_code == PASSED
 
     if refused(AHEAD_S):

@@ -112,7 +112,7 @@ def _grpc(host: ExaminedHost, port: int, method: str) -> Result:
 
 
 def _wants_key(status: int, text: str) -> bool:
-    """TorchServe refuses a key with 400 and its own exception; a proxy in front of it with 401 or 403."""
+    """Return True for a refused key: 400 with TorchServe's own exception, or 401 or 403 of a proxy in front of it."""
     return status in {401, 403} or (status == 400 and "InvalidKeyException" in text)
 
 
@@ -196,10 +196,10 @@ KEYS = (
     Check("keys that can be guessed", "engine.host=127.0.0.1, or a private network", _strength),
 )
 
-# Port 9 of the engine's own machine: a fetch that is allowed ends there, refused, and nothing is registered.
+# Port 9 of the engine's own machine refuses connections, so a fetch that is allowed fails and registers nothing.
 FOREIGN = ("http://127.0.0.1:9/{name}.{kind}", "https://127.0.0.1:9/{name}.{kind}", "file:///nowhere/{name}.{kind}")
 NOT_ALLOWED = "does not match any allowed URL"
-FIXED = (0, 11, 0)  # CVE-2023-43654 and -48299 are mended from 0.9.0 on, CVE-2024-35198 and -35199 from 0.11.0 on
+FIXED = (0, 11, 0)  # CVE-2023-43654 and -48299 are fixed since 0.9.0, CVE-2024-35198 and -35199 since 0.11.0
 
 
 def _model_urls(host: ExaminedHost) -> Result:
@@ -261,12 +261,12 @@ def _engine_version(host: ExaminedHost) -> Result:
         return not_checked("it does not report its version")
     version = tuple(map(int, found.groups()))
     if version < FIXED:
-        return is_open(f"{found[0]}: older than the last fixes that there are")
-    return closed(f"{found[0]}; archived upstream, so nothing newer comes")
+        return is_open(f"{found[0]}: older than the release with the last fixes")
+    return closed(f"{found[0]}; archived upstream, so no newer release will come")
 
 
 def _yaml_library(host: ExaminedHost) -> Result:
-    # SnakeYAML 2 refuses tags that name a class; this class of it decides which, and version 1 has none.
+    # SnakeYAML 2 refuses tags that name a class; this class decides which, and version 1 lacks it.
     safe = host.process.has_class("org/yaml/snakeyaml/inspector/TagInspector")
     if safe is None:
         return not_checked("its jar is not found on its command line")
@@ -298,7 +298,7 @@ ALLOWED = "use_env_allowed_urls=true in docker/config.properties; TS_ALLOWED_URL
 REGISTRATION = (
     Check("models from any address (CVE-2023-43654)", ALLOWED, _model_urls),
     Check("workflows from any address (CVE-2023-43654)", ALLOWED, _workflow_urls),
-    Check("a way round allowed_urls (CVE-2024-35198)", ALLOWED, _path_in_url),
+    Check("a bypass of allowed_urls (CVE-2024-35198)", ALLOWED, _path_in_url),
     Check("model control", "enable_model_api=true with tokens on, in docker/config.properties", _model_api),
     Check("paths in archives (CVE-2023-48299)", "torchserve==0.12.0 in requirements-engine.txt", _engine_version),
     Check("code in model-config.yaml (CVE-2022-1471)", "torchserve==0.12.0 in requirements-engine.txt", _yaml_library),

@@ -92,9 +92,9 @@ GATEWAY = (
     Check("it answers", "make up", _gateway_answers, comes_first=True),
     Check("ready", "what it names; make status", _ready),
     Check("its figures", "gateway.api_key_file, docs/keys.md", _metrics),
-    Check("strangers on other machines", KEYS, _other_machines),
-    Check("strangers over gRPC", f"{KEYS}, or gateway.grpc_port=null", _other_machines_rpc),
-    Check("keys in the clear", "gateway.host=127.0.0.1 and TLS in front, docs/tls.md", _encrypted),
+    Check("other machines without a key", KEYS, _other_machines),
+    Check("clients without a key over gRPC", f"{KEYS}, or gateway.grpc_port=null", _other_machines_rpc),
+    Check("keys sent unencrypted", "gateway.host=127.0.0.1 and TLS in front, docs/tls.md", _encrypted),
     Check("pages of other sites", "gateway.security.cors_origins=[]", _cors),
     Check("requests of any size", "gateway.max_body_bytes", _gateway_size),
     Check("models loaded by clients", "gateway.repository_control=false", _control),
@@ -120,6 +120,6 @@ def _edge_size(deployment: Deployment) -> Result:
 
 EDGE = (
     Check("it answers", "make edge MODEL=name", _edge_answers, comes_first=True),
-    Check("strangers on other machines", "edge.host=127.0.0.1, and a proxy with keys in front", _edge_reach),
+    Check("other machines without a key", "edge.host=127.0.0.1, and a proxy with keys in front", _edge_reach),
     Check("requests of any size", "edge.max_body_bytes", _edge_size),
 )

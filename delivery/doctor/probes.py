@@ -79,7 +79,7 @@ def call(address: str, method: str) -> grpc.StatusCode:
 
 
 def any_size(url: str, headers: Mapping[str, str] = NO_HEADERS) -> Result:
-    """Report a server that waits for a body beyond any limit."""
+    """Report a server that accepts a body beyond any limit."""
     status = announce("POST", url, headers)
     if status is None:
         return is_open("16 TiB are announced, and it waits for them")

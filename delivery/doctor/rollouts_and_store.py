@@ -79,11 +79,11 @@ def _is_held(lock: Path) -> bool:
 def _keeper(deployment: Deployment) -> Result:
     path = deployment.state / HEARTBEAT
     if not path.is_file():
-        return not_checked("no keeper has run here; `make up` restores the models of a stack of its own")
+        return not_checked("no keeper has run here; `make up` starts one for its own stack")
     age = time.time() - path.stat().st_mtime
     if age > STALE_S:
-        return warning(f"no sign of it for {age:.0f} s: models are not registered again when TorchServe restarts")
-    return closed(f"a sign of it {age:.0f} s ago")
+        return warning(f"no activity for {age:.0f} s: models are not registered again when TorchServe restarts")
+    return closed(f"active {age:.0f} s ago")
 
 
 def _state_writers(deployment: Deployment) -> Result:
@@ -191,7 +191,7 @@ def _trained(deployment: Deployment) -> Result:
 def _kept(deployment: Deployment) -> Result:
     folder = _folder(deployment)
     if folder is None:
-        return not_checked("a bucket is not listed; its own life-cycle rules clear it")
+        return not_checked("buckets are not listed; their own life-cycle rules clear them")
     known = {each.archive for each in _served(deployment)}
     old = [path for path in folder.glob("*.mar") if VERSIONED.fullmatch(path.name) and path.name not in known]
     if not old:
@@ -215,13 +215,14 @@ def _folder(deployment: Deployment) -> Path | None:
 
 ARCHIVES = (
     Check("archives that are gone", "restore the store from its back-up, or make upload_model again", _stored),
-    Check("archives of strangers", "signing.public_key, signing.required=true", _trusted),
+    Check("archives of unknown makers", "signing.public_key, signing.required=true", _trusted),
     Check("random weights", "make generate_mar with the trained checkpoint, make upload_model", _trained),
     Check("old archives", "remove them; rollout.keep_versions says how many are kept", _kept),
     Check("archive folder that others write", "chmod go-w on store.folder", _archive_writers),
 )
 
-# Waiting for the body, written, there already, too large: the server has not required a key before any of them.
+# These statuses mean: send the body, created, exists already, too large. The server gives them only without requiring a
+# key.
 TAKEN = {None, 200, 201, 204, 409, 413}
 NOT_SERVED = not_checked("a folder; nothing serves it")
 
@@ -285,5 +286,5 @@ STORE = (
     Check("archives for everybody", "store.host=127.0.0.1, or a private network", _readers),
     Check("uploads without a key", "store.accept_put=false, store.put_key_file; the policy of the bucket", _uploads),
     Check("its key, read by others", "chmod 600 on store.put_key_file, store.credentials", _store_key),
-    Check("archives in the clear", "store.endpoint=https://...", _encrypted),
+    Check("archives sent unencrypted", "store.endpoint=https://...", _encrypted),
 )

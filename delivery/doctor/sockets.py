@@ -80,10 +80,10 @@ class Sockets:
 def reach(sockets: Sockets, host: str, port: int, *, wide: Result) -> Result:
     """Return closed on loopback, `wide` when other machines reach the port, and not checked on another machine."""
     if not sockets.is_here(host):
-        return not_checked(f"{host} is another machine; ask there, or look at its firewall")
+        return not_checked(f"{host} is another machine; run the doctor there, or check its firewall")
     found = sockets.on(port)
     if not found:
-        return not_checked(f"nothing listens on port {port} that can be seen from here")
+        return not_checked(f"no listener on port {port} is visible from here")
     wider = [f"{listener.address}:{port}" for listener in found if not listener.is_loopback]
     return Result(wide.state, f"{', '.join(wider)}: {wide.words}") if wider else closed(f"port {port}, loopback only")
 

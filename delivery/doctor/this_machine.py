@@ -72,13 +72,13 @@ def _secrets(deployment: Deployment) -> Iterator[str]:
             case S3StoreSettings(credentials=path):
                 yield store_keys.read_s3_credentials(Path(path)).secret_key
             case _:
-                """A folder has no key."""
+                """Ignore a folder, which holds no key."""
     except MarinaError:
-        """A missing key is on no command line."""
+        """Ignore a missing key, which cannot be on a command line."""
 
 
 def _local_settings(_: Deployment) -> Result:
-    return others_read(LOCAL) if LOCAL.is_file() and "token" in LOCAL.read_text() else closed("no token in it")
+    return others_read(LOCAL) if LOCAL.is_file() and "token" in LOCAL.read_text() else closed("it holds no token")
 
 
 def _signing_key(deployment: Deployment) -> Result:

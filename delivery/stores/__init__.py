@@ -1,4 +1,4 @@
-"""Stores: the places from which the engine fetches archives. One interface, one file for each, chosen by `store=`."""
+"""Stores, from which the engine fetches archives: one interface, and one file for each store that `store=` can name."""
 
 from pathlib import Path
 

@@ -33,12 +33,12 @@ class FolderStore:
             return versions_in((path.name for path in self._folder.glob(f"{model}-*.mar")), model)
 
     def remove(self, name: str) -> None:
-        """Delete the file."""
+        """Delete the archive's file."""
         remove_from_folder(self._folder, name)
 
 
 def put_into_folder(source: Path, folder: Path, name: str) -> None:
-    """Copy `source` to `folder/name`; a reader sees the old file, the new one, or none, and never a part of one.
+    """Copy `source` to `folder/name`; a reader never sees a partial file.
 
     Raises StoreError for a name that no archive can have, and when the folder cannot be written.
     """
@@ -57,4 +57,4 @@ def remove_from_folder(folder: Path, name: str) -> None:
     with explained(folder / name):
         if staging_path(folder, name).exists():
             with staging_folder(folder, name):
-                """Entering clears the folder, leaving removes it."""
+                """Entering the block clears the folder, leaving it removes the folder."""

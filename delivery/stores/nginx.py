@@ -18,12 +18,12 @@ from files import explained, write_atomic
 from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 10.0
-UPLOAD_TIMEOUT_S = 120.0  # from the last byte sent to the answer: nginx moves the file into place
+UPLOAD_TIMEOUT_S = 120.0  # from the last byte sent to the answer, while nginx moves the file
 _REFUSED = {
     401: "the file browser does not accept the key",
-    405: "the file browser takes no uploads; it was started without store.put_key_file",
-    409: "an archive of this name is there already, and a published one is never replaced",
-    413: "the archive is larger than the file browser takes",
+    405: "the file browser accepts no uploads; it was started without store.put_key_file",
+    409: "an archive of this name exists already, and a published one is never replaced",
+    413: "the archive is larger than the file browser accepts",
     500: "the file browser could not write it; is its disk full?",
 }
 
@@ -36,7 +36,7 @@ class FileBrowserStore(FolderStore):
         self._store = store
 
     def put(self, source: Path, name: str) -> None:
-        """Store a file and check that nginx serves it, so that a wrong folder is found here and not in the engine."""
+        """Store a file and check that nginx serves it, so that a wrong folder is detected before the engine fetches."""
         super().put(source, name)
         size = (self._folder / name).stat().st_size
         try:

@@ -4,7 +4,7 @@
     POST /predictions/{model}[/{version}]      (PUT and GET as well, as in TorchServe)
     POST /explanations/{model}[/{version}]
 
-It is bare because a framework costs more processor time than everything here; a body is passed on as its bytes.
+It uses no framework, which would cost more processor time than everything here. Bodies are forwarded as bytes.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ class Frontend(ABC):
             else:
                 queues[entry.key] = self._open_queue(entry, self._limits.queue)
         gone = [each for key, each in self._queues.items() if queues.get(key) is not each or each.workers == 0]
-        # From here on, without an await between, requests see the new registry and nothing of the old one.
+        # There is no await from here on, so requests see either the old registry or the new one.
         self._registry, self._queues = registry, queues
         if self._address is not None and self._listener is None:
             self._listener = Listener(self._address, self.answer)

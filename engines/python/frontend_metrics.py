@@ -30,7 +30,7 @@ class Histogram:
     total: float = 0.0
 
     def add(self, value: float) -> None:
-        """Count one value."""
+        """Count one value in its bucket."""
         self.buckets[bisect_left(BUCKETS, value)] += 1
         self.total += value
 
@@ -164,7 +164,7 @@ def exposition(report: Report) -> bytes:
 
 
 def _with_own_name(line: str, counters: set[str]) -> str:
-    """Undo the `_total` that the library appends to the type of each counter: some of TorchServe's have none."""
+    """Remove the `_total` that the library adds to a counter's TYPE line; some of TorchServe's names lack it."""
     words = line.split(" ", 3)
     if line.startswith("#") and words[2].endswith("_total") and words[2] not in counters:
         words[2] = words[2].removesuffix("_total")

@@ -1,8 +1,7 @@
 """Loads and calls a handler as TorchServe's worker does: by the manifest's entry, with TorchServe's own context.
 
-The context comes from TorchServe's Python package and is not a copy of it, so a handler gets the classes that it
-imports from `ts`. Only the module that reads TorchServe's socket is left out, and with it torch, which an ONNX archive
-does not need.
+The context comes from TorchServe's own Python package, so a handler gets the classes that it imports from `ts`. Only
+the module that reads TorchServe's socket is left out, and with it torch, which an ONNX archive does not need.
 """
 
 import importlib
@@ -98,7 +97,7 @@ class LoadedHandler:
         except PredictionException as error:
             raise _of_prediction(error) from None
         except Exception as error:
-            # An edge: an exception of a handler fails its batch, as in TorchServe, and not its worker.
+            # An exception of a handler fails its batch and not its worker, as in TorchServe.
             log.warning("Invoking custom service failed.", exc_info=True)
             if "CUDA" in str(error):
                 raise OutOfResources("Out of resources") from None
@@ -159,7 +158,7 @@ class HeaderMap(dict[str, Any]):
         return super().__getitem__(name.lower())
 
     def __contains__(self, name: object) -> bool:
-        """Return whether there is such a header."""
+        """Return whether the header exists."""
         return isinstance(name, str) and super().__contains__(name.lower())
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -194,7 +193,7 @@ def _parameters(request: InferenceRequest) -> Iterator[tuple[str, str, Any]]:
 
 
 def _decoded(media_type: str, body: bytes) -> Any:
-    """Parse JSON and decode text as TorchServe does, which passes on as bytes what it fails to read."""
+    """Parse JSON and decode text as TorchServe does, which forwards unreadable bodies as bytes."""
     try:
         if media_type == "application/json":
             return json.loads(body.decode())

@@ -40,10 +40,10 @@ RouteFunction = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class ManagementApi:
-    """The routes.
+    """The routes of the Management API, and those of the metrics.
 
-    `job_queue_size` and `response_timeout_s` are those of the settings. A placement raises one of `placement_errors`
-    while it cannot be reached.
+    `job_queue_size` and `response_timeout_s` come from the settings. A placement raises one of `placement_errors` while
+    it cannot be reached.
     """
 
     manager: ModelManager

@@ -52,7 +52,7 @@ class Placement(Protocol):
         ...
 
     def publish(self, registry: ModelRegistry) -> None:
-        """Give the Frontends this registry; return when they follow it and have drained what is gone."""
+        """Give the Frontends this registry; return when they follow it and have drained the removed versions."""
         ...
 
     def run(self, entry: RegisteredVersion, timeout_s: float) -> None:
@@ -115,7 +115,7 @@ class ModelManager:
         self.registry = ModelRegistry()
 
     def start(self) -> None:
-        """Start the engine, or find what it runs already."""
+        """Start the engine, or recover the models that it runs already."""
         with self._publishing:
             self.registry = self._placement.start()
 

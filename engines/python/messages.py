@@ -1,14 +1,14 @@
-"""Requests and responses between Frontend and workers, and the error responses in TorchServe's words.
+"""Requests and responses between Frontend and workers, and TorchServe's error responses.
 
 ErrorResponse                              {"code", "type", "message"} under its status
 ├── BadRequestException               400  a parameter is missing or not a number
 ├── InvalidKeyException               400  the bearer token is wrong, expired or missing
 ├── InvalidModelException             400  the fetched file is no archive, or an unsafe one
-├── InvalidModelVersionException      403  a default version is the last to go
+├── InvalidModelVersionException      403  the default version must be removed last
 ├── ModelNotFoundException            404  no model has this name
 ├── ModelVersionNotFoundException     404  the model is registered, this version is not
 ├── ArchiveNotFound                   404  the URL is not one of the store, or nothing can be fetched there
-├── ResourceNotFoundException         404  no such path
+├── ResourceNotFoundException         404  no route has this path
 ├── MethodNotAllowedException         405  the path takes other methods
 ├── ConflictStatusException           409  the version is already registered
 ├── RequestEntityTooLargeException    413  the body is larger than `max_request_bytes`
@@ -105,7 +105,7 @@ class InvalidModelException(ErrorResponse):
 
 
 class InvalidModelVersionException(ErrorResponse):
-    """A default version is the last to go."""
+    """The default version must be removed last."""
 
     status, kind = 403, "InvalidModelVersionException"
 
@@ -135,7 +135,7 @@ class ArchiveNotFound(ErrorResponse):
 
 
 class ResourceNotFoundException(ErrorResponse):
-    """No such path."""
+    """No route has this path."""
 
     status, kind = 404, "ResourceNotFoundException"
 

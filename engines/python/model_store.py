@@ -1,4 +1,4 @@
-"""Fetches an archive from the store and from nowhere else, checks it before its code runs, and unpacks it once a node.
+"""Fetches an archive from the store only, checks it before its code runs, and unpacks it once per node.
 
 The Management API answers an archive that `archive.trust` refuses with 400.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:  # a worker fetches archives as well, and starts without setti
     from settings import Settings
 
 CHUNK = 1024 * 1024
-TIMEOUT_S = 60.0  # of silence, not of the whole download
+TIMEOUT_S = 60.0  # without data, not for the whole download
 IN_USE = ".in-use"
 
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """Where archives may come from: URLs that match `pattern` as a whole, and the files of `folder` if there is one."""
+    """The allowed sources of archives: URLs that match `pattern` as a whole, and the files of `folder` if it is set."""
 
     pattern: str
     folder: str | None

@@ -32,7 +32,7 @@ def log_program() -> None:
 
 def log_output() -> None:
     """Log everything that is printed from now on; Ray prints about dead workers, in colours."""
-    logging.raiseExceptions = False  # a handler's error would be printed, and so logged again
+    logging.raiseExceptions = False  # logging would print a handler's error, which would be logged again
     sys.stdout, sys.stderr = _LoggedLines(logging.INFO), _LoggedLines(logging.WARNING)
 
 
@@ -63,7 +63,7 @@ def log_replica(model: str | None = None, version: str | None = None) -> None:
     handler.setFormatter(JsonFormatter(model_context(model, version)))
     logging.getLogger().addHandler(handler)
     logging.captureWarnings(True)
-    # Serve leaves tasks of its own behind whenever a replica goes; our own tasks handle their errors.
+    # Serve abandons internal tasks whenever a replica ends; the engine's tasks handle their own errors.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
@@ -80,6 +80,6 @@ def keep_memory() -> None:
 
 
 def freeze_memory() -> None:
-    """Exclude everything that is loaded now from garbage collection, because it stays."""
+    """Exclude all present objects from garbage collection, because they live as long as the process."""
     gc.collect()
     gc.freeze()

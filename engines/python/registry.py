@@ -16,7 +16,7 @@ SEPARATOR = "@"
 
 @dataclass(frozen=True)
 class Registration:
-    """Everything that a worker is made from. `sha256` is that of the archive as it was checked at registration.
+    """Everything that a worker is made from. `sha256` is the checksum of the archive that was checked at registration.
 
     `max_batch_delay` is in ms. `handler` overrides the manifest's; None leaves it.
     """
@@ -54,7 +54,7 @@ class RegisteredVersion:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Model and version."""
+        """The model and the version."""
         return self.registration.model, self.registration.version
 
 

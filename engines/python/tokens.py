@@ -1,7 +1,7 @@
 """Bearer tokens that any process with the secret can check: a kind, an expiry, and an HMAC of both.
 
-TorchServe keeps its keys in one process. Here every Frontend checks them, on whichever machine it runs, so a token
-states its purpose and its expiry. Renewing a token does not invalidate the one before.
+TorchServe keeps its keys in one process. Here Frontends on several machines check them, so a token states its purpose
+and its expiry. Renewing a token does not invalidate the one before.
 """
 
 import hashlib

@@ -15,7 +15,7 @@ from engines.python.frontend_metrics import Counts
 from engines.python.messages import InferenceRequest, InferenceResponse, ServiceUnavailableException
 from engines.python.registry import RegisteredVersion
 
-# Full batches are worth more than the moment between two of them. With two at a worker, each would be half as large.
+# One batch per worker: full batches gain more than overlapping two of them, each of which would be half as large.
 BATCHES_PER_WORKER = 1
 
 
@@ -34,7 +34,7 @@ class PendingRequest:
     on_leave: Callable[[], None] | None = field(default=None, repr=False)
 
     def leave(self) -> None:
-        """Send nothing more for this request."""
+        """Stop working on this request."""
         self.gone = True
         if self.on_leave is not None:
             self.on_leave()
@@ -50,7 +50,7 @@ class VersionQueue:
     def __init__(
         self, version: RegisteredVersion, counts: Counts, batching: Callable[[int], Batching], queue_size: int
     ) -> None:
-        """Batch requests by what `batching` makes for a number of concurrent batches."""
+        """Batch requests with `batching`, which takes the number of concurrent batches."""
         self.version = version
         self.counts = counts
         self.inside = 0
@@ -69,7 +69,7 @@ class VersionQueue:
         """Take over another number of workers."""
         before, self.version = self._concurrent_batches(), version
         if self._concurrent_batches() != before:
-            # The requests in the previous batching are still answered from there.
+            # Requests in the previous batching still get their answers from it.
             self._batched = self._batching(self._concurrent_batches())
 
     async def answer(self, request: InferenceRequest) -> InferenceResponse:
@@ -104,6 +104,6 @@ class VersionQueue:
         return True
 
     def _concurrent_batches(self) -> int:
-        # Where workers follow the load, some batches more than workers: the placement scales by the waiting batches.
+        # With scaling, allow more batches than workers, because the placement scales by the waiting batches.
         more = self.version.max_workers if self.version.max_workers > self.version.min_workers else 0
         return max(1, BATCHES_PER_WORKER * self.version.max_workers + more)

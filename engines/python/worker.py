@@ -24,7 +24,7 @@ METRICS = Path(__file__).resolve().parents[2] / "docker" / "metrics.yaml"
 class Worker:
     """Answers batches one after the other, in a thread, so that its health can be checked while a network computes.
 
-    Its constructor returns when the handler has loaded. By then the project's handlers have met their golden answers
+    Its constructor returns when the handler has loaded. By then the project's handlers have passed their golden answers
     and are warm. The placement reports an error in the constructor as a failed start.
     """
 
@@ -78,7 +78,7 @@ class Worker:
 def _threads(folder: Path) -> int:
     """Return the threads stamped into the manifest, else the cores divided by the workers of the archive's card.
 
-    An archive without a card, as one that the project did not build, gets all cores.
+    An archive without a card, which another tool built, gets all cores.
     """
     if stamped := unpacked_manifest(folder)["model"].get("threads"):
         return int(stamped)

@@ -1,6 +1,6 @@
 """`python -m engines.ray [overrides]`: joins a Ray cluster and runs the manager there, until SIGTERM.
 
-Its deployments run on without it, because requests go to the Frontends. A new manager finds what is registered.
+Its deployments keep running without it, because requests go to the Frontends. A new manager finds what is registered.
 """
 
 import logging
@@ -26,7 +26,7 @@ from settings.schema import RayServeSettings
 
 log = logging.getLogger(__name__)
 
-JOIN_S = 20.0  # for a cluster that runs already, according to the settings
+JOIN_S = 20.0  # according to the settings, the cluster runs already
 
 USAGE = "usage: python -m engines.ray engine=ray [hydra overrides]\n\n  run the manager of engine=ray until SIGTERM\n"
 
@@ -67,7 +67,7 @@ def _run(loaded: Settings, engine: RayServeSettings) -> None:
 
 
 def _end_with(address: str) -> None:
-    """End this process with its head; Ray itself would wait for a minute, in which no change is possible."""
+    """End this process with its head; Ray itself would wait for a minute, during which no change is possible."""
     from engines.ray.connect import wait_until_gone
 
     wait_until_gone(address)
@@ -85,7 +85,7 @@ def _manage(loaded: Settings, engine: RayServeSettings) -> None:
     from engines.python.model_store import ArchiveSource
     from engines.ray.cluster import Cluster
 
-    # Once more: Ray's import has set up loggers of its own.
+    # Again, because Ray's import has set up its own loggers.
     log_program()
     keys = ROOT / engine.key_file
     secret = tokens.own_secret(keys.with_name("secret"))

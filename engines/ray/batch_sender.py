@@ -1,11 +1,11 @@
-"""Sends a batch to a worker: it is tried twice, then split when its workers are lost, then given up.
+"""Sends a batch to a worker: tries twice, then sends each request alone when workers are lost, then gives up.
 
     send ──▶ the worker that Ray finds the freest ──▶ a response for each request
               └── lost: tried once more ── lost again: each request by itself, once ── lost: WorkerDied
 
 A worker answers one batch at a time, and Serve itself sends a batch elsewhere when no worker had accepted it. So a loss
-here happened while a worker had this very batch. A request that ends its worker costs three workers at most, and the
-others of its batch get their responses. Predictions change nothing, so sending them again is safe.
+here happened while a worker had this batch. A request that ends its worker costs three workers at most, and the others
+of its batch get their responses. Predictions change nothing, so sending them again is safe.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class BatchSender:
 
         async def send(rows: list[PendingRequest]) -> list[InferenceResponse | None]:
             await self.send(rows)
-            # A request without a response has no client any more, and nobody takes it.
+            # A request without a response has no client any more; Serve ignores the value.
             return [each.response for each in rows]
 
         batched: Batching = serve.batch(

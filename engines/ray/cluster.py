@@ -41,8 +41,8 @@ class Cluster:
     def start(self) -> ModelRegistry:
         """Start Serve and the Frontends where they do not run yet, and return what is registered.
 
-        The remains of an interrupted change are undone. Raises InternalServerException where another Serve is in the
-        way.
+        The remains of an interrupted change are undone. Raises InternalServerException where another Serve uses the
+        cluster.
         """
         serve.start(**instance_config(self._settings))
         self._check_proxy()
@@ -67,7 +67,7 @@ class Cluster:
             raise InternalServerException(message)
 
     def publish(self, registry: ModelRegistry) -> None:
-        """Give the Frontends this registry; return when they follow it and have drained what is gone."""
+        """Give the Frontends this registry; return when they follow it and have drained the removed versions."""
         settings = self._settings
         direct = settings.proxies == "none"
         frontend = deployments.frontend_deployment(settings.fronts, on_head=direct).options(
@@ -127,8 +127,8 @@ class Cluster:
     def report(self) -> dict[str, Any]:
         """Return the Frontends' registry, as `table`, and their merged counts, as `lines`.
 
-        Raises InternalServerException when no Frontend answers. One that takes over a new registry does not answer for
-        that moment.
+        Raises InternalServerException when no Frontend answers. A Frontend does not answer while it takes over a new
+        registry.
         """
         deadline = time.monotonic() + REPORT_S
         while True:

@@ -1,7 +1,8 @@
 """Joins a Ray cluster after a first contact without Ray.
 
-Ray itself waits for minutes where no cluster is, and does not name a wrong token. A cluster may or may not require a
-token, and Ray must know which before it is imported, so nothing here imports Ray until the cluster has answered.
+Ray itself waits for minutes where no cluster answers, and does not report a wrong token. A cluster may or may not
+require a token, and Ray must know which before it is imported, so nothing here imports Ray until the cluster has
+answered.
 """
 
 import logging

@@ -3,7 +3,7 @@
     engines.ray.declared:front    one application: the Frontends, with their registry as `user_config`
     engines.ray.declared:worker   one for each version: its workers, from an archive of the store
 
-`engines.ray.serve_config` writes their arguments. They deploy what the Cluster deploys. But nobody waits for workers
+`engines.ray.serve_config` writes their arguments. They build what the Cluster deploys. Nothing waits for workers
 between two steps of a declaration, so this Frontend does.
 """
 
@@ -52,7 +52,7 @@ class DeclaredFrontend(ServeFrontend):
         if self._following is None:
             await self._update(declared)
         else:
-            # It may be waiting for the last requests to what the previous declaration removed.
+            # It may be waiting for the last requests to versions that the previous declaration removed.
             self._following.cancel()
         self._following = asyncio.create_task(self._follow(declared))
 
@@ -61,7 +61,7 @@ class DeclaredFrontend(ServeFrontend):
             try:
                 await self._update(declared)
             except (RayError, RayServeException) as error:
-                log.warning("Serve does not tell what runs: %s", type(error).__name__)
+                log.warning("Serve does not report what runs: %s", type(error).__name__)
             await asyncio.sleep(POLL_S)
 
     async def _update(self, declared: ModelRegistry) -> None:

@@ -22,7 +22,7 @@ from engines.ray.batch_sender import BatchSender
 
 HEAD = {"node:__internal_head__": 0.001}
 """Ray's resource name of the head node: a process there ends only with the whole cluster."""
-POLL_S = 0.05  # Serve's own waiting polls once a second, and a rollout has some ten steps
+POLL_S = 0.05  # Serve itself polls once a second, which would delay each of a rollout's ten steps
 END_S = 120.0
 
 

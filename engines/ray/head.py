@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     except KeyboardInterrupt:
         status = 0
     except Exception:
-        # An edge: whatever keeps Ray from starting ends this process.
+        # The edge of the process: any error while Ray starts ends it.
         log.exception("Ray does not start")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -98,7 +98,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument(
-        "--folder", required=True, help="folder of its sessions; a short path, because sockets lie in it"
+        "--folder", required=True, help="folder of its sessions; use a short path, because it contains sockets"
     )
     parser.add_argument("--object-store-bytes", required=True, type=int)
     parser.add_argument("--cpus", type=float, help="cores that it offers; all of the machine by default")

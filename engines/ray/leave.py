@@ -42,7 +42,7 @@ def _leave(secret: str) -> None:
     try:
         found = deployments.application_details()
     except RayServeException:
-        return  # no Serve, so nothing of ours
+        return  # no Serve, so no models of this stack
     if recorded_secret(found) != secret:
         return
     ours = [name for name in found if name == FRONTEND or is_ours(name)]
@@ -56,5 +56,5 @@ def _leave(secret: str) -> None:
 if __name__ == "__main__":
     status = main(sys.argv[1:])
     sys.stderr.flush()
-    # As in the manager: Ray's own exit waits for threads that have no more use.
+    # As in the manager: Ray's own exit waits for threads that nobody needs.
     os._exit(status)

@@ -1,4 +1,4 @@
-"""`python leftovers.py`: takes the place of a raylet's dashboard agent, and ends the children of a killed raylet.
+"""`python leftovers.py`: replaces a raylet's dashboard agent, and ends the children of a killed raylet.
 
 A raylet does not run without that agent, but checks only that the process is alive. Its children end by themselves
 without it, some of them only after a minute of searching for it.

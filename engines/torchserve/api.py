@@ -1,6 +1,6 @@
 """TorchServe 0.12's Inference and Management API: paths, queries and descriptions, each written once.
 
-Two things are missing in TorchServe's documentation: `/models/NAME/all` lists all versions, and a version is deleted by
+TorchServe's documentation omits two things: `/models/NAME/all` lists all versions, and a version is deleted by
 its path, because TorchServe ignores a `model_version` query there.
 """
 
@@ -35,7 +35,7 @@ def versions_path(name: str) -> str:
 
 
 def card_path(name: str, version: str) -> str:
-    """Return the path of a version's description with what its handler adds, for which the engine asks a worker."""
+    """Return the path of a version's description with the handler's part, which the engine requests from a worker."""
     return f"{model_path(name, version)}?customized=true"
 
 

@@ -2,7 +2,8 @@
 
 TorchServe writes `key_file.json` when it starts and again at each renewal. The file holds a management key and an
 inference key, both with an expiry, and an API key that renews them and lasts as long as the process. Other programs
-renew the tokens too, and each renewal invalidates the token before it, so a refused token is first read again.
+renew the tokens too, and each renewal invalidates the token before it, so after a refusal the key file is read again
+first.
 
 No key appears in a log line, an exception or a representation.
 """
@@ -30,10 +31,10 @@ log = logging.getLogger(__name__)
 
 NAME = "key_file.json"  # in the folder where TorchServe was started
 
-# TorchServe rewrites the file in place, so a reader can meet half of it. A write takes well under a second.
+# TorchServe rewrites the file in place, so a reader can see half of it. A write takes well under a second.
 READ_TIMEOUT_S = 1.0
 READ_PAUSE_S = 0.02
-RETRY_S = 1.0  # pause after a renewal, so that a failing one is not repeated by every request that follows
+RETRY_S = 1.0  # pause after a renewal, so that not every request repeats a failing one
 RENEWAL_TIMEOUT_S = 5.0
 
 
@@ -111,7 +112,7 @@ class KeyRing:
 
     @property
     def source(self) -> str:
-        """The place of the keys, for a message."""
+        """The source of the keys, for a message."""
         return "the settings" if self._fixed is not None else str(self._file)
 
     def current(self, interface: Interface) -> str | None:
@@ -157,7 +158,7 @@ class KeyRing:
             return self._differs(interface, refused)
 
     def reread(self) -> None:
-        """Read the file again before the next token, which another program may have renewed."""
+        """Read the file again before the next use, because another program may have renewed the token."""
         self._keys = None
 
     def every_key(self) -> set[str]:

@@ -1,8 +1,8 @@
 """Reaches every worker of one version: to warm it up, and to prove that it holds no request from before.
 
-TorchServe gives a request to whichever worker is free and tells nobody what a worker still holds. A worker takes its
-next batch only after it has returned the responses of the one before, and the queue is first in, first out. So a
-version holds nothing from before a moment once each of its workers has answered a request that was sent after it. The
+TorchServe gives a request to whichever worker is free and does not report what a worker still holds. A worker takes its
+next batch only after it has returned the responses of the one before, and the queue is first in, first out. So once
+each worker has answered a request that was sent after a moment, the version holds no request from before it. The
 project's handlers name their worker in `x-worker-pid`; the Management API lists the same process ids.
 """
 
@@ -25,7 +25,7 @@ POLL_S = 0.1
 
 
 class NoWorkerAnswers(EngineError):
-    """The version answers with nothing but errors."""
+    """The version answers with errors only."""
 
 
 class WorkerNotNamed(EngineError):

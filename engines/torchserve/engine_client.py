@@ -69,7 +69,7 @@ class EngineClient:
             session.close()
 
     def is_alive(self) -> bool:
-        """Return within a few seconds whether the host answers, without a key and at next to no cost for the host."""
+        """Return within a few seconds whether the host answers; this needs no key and costs the host almost nothing."""
         with contextlib.suppress(requests.RequestException):
             answer = self._session.get(self.node.inference_url + api.PING, timeout=PING_S)
             return answer.status_code < 500

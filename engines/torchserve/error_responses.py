@@ -1,8 +1,8 @@
 """Translates an engine's error responses into the errors that the gateway's clients get.
 
 A handler answers for one bad item with its own status and {"error", "detail"}; clients get that response unchanged.
-TorchServe's own errors, {"code", "type", "message"}, name Java classes and worker states; clients get the project's
-words for them. No error response ever becomes a success.
+TorchServe's own errors, {"code", "type", "message"}, name Java classes and worker states; clients get a plain text
+instead. No error response ever becomes a success.
 """
 
 from collections.abc import Callable, Mapping

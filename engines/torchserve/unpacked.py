@@ -29,7 +29,7 @@ def unreadable(folder: str | None, setting: str) -> str | None:
 
 @contextmanager
 def one_registration(parent: Path) -> Iterator[Callable[[], ArchiveCopy]]:
-    """Hold off other registrations, and yield a function that returns the folder of this one."""
+    """Block other registrations, and yield a function that returns the folder of this one."""
     descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

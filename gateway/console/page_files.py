@@ -24,8 +24,8 @@ PREFIX = "/console/"
 _MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _HEALTHY = {"status": "healthy", "message": "Marina is running; see /docs"}
 
-# Scripts and styles come from files alone, and an image that is dropped is a blob. The last two directives keep text
-# from being read as HTML, whatever a model is called.
+# Scripts and styles come from files only; an image that the user drops is a blob. The last two directives keep text,
+# such as a model's name, from being parsed as HTML.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
@@ -44,7 +44,7 @@ class PageFile:
     def response(self, if_none_match: str | None, headers: Mapping[str, str]) -> Response:
         """Return the file, or 304 for a browser that has it.
 
-        Browsers check each time, so that an upgrade never mixes old files with new ones.
+        Browsers revalidate each time, so that an upgrade never mixes old files with new ones.
         """
         headers = {"etag": self.etag, "cache-control": "no-cache", **headers}
         if if_none_match is not None:
@@ -79,7 +79,7 @@ def _accepts_html(accept: str | None) -> bool:
 
 @router.get("/", responses=responses(_HEALTHY), tags=["operation"])
 async def home(request: Request) -> Response:
-    """Healthy; a browser gets the console: models, live figures, and inputs to try."""
+    """Answer that the gateway is healthy; a browser gets the console with models, live figures and inputs to try."""
     headers = {"vary": "accept"}
     if not _accepts_html(request.headers.get("accept")):
         return json_response(_HEALTHY, headers=headers)

@@ -26,7 +26,7 @@ from handlers import outputs
 
 router = APIRouter()
 
-# The document is made at most this often, however many pages are open.
+# The document is rebuilt at most this often, however many pages are open.
 KEPT_S = 1.0
 
 
@@ -53,7 +53,7 @@ class ModelCounts:
 
 
 class ConsoleStats:
-    """Makes the document; one object a process."""
+    """The builder of the document; one object per process."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -70,7 +70,7 @@ class ConsoleStats:
         if now - self._made >= KEPT_S:
             content = self._content(now)
             self._document = orjson.dumps(content)
-            if content["engine_answers"] is not None:  # before the first look at the engine, nothing is worth keeping
+            if content["engine_answers"] is not None:  # before the first survey, nothing is worth caching
                 self._made = now
         return self._document
 
@@ -130,7 +130,7 @@ def _split(split: TrafficSplit, counts: ModelCounts) -> dict[str, Any]:
 
 
 def covers_all_processes(slot: ProcessSlot | None) -> bool:
-    """Return whether the counts are those of every process: they are shared, or there is only this one.
+    """Return whether the counts cover every process: they are shared, or this is the only one.
 
     A server other than uvicorn and gunicorn may start several processes, which the gateway cannot know.
     """

@@ -33,10 +33,10 @@ class DialectRoute:
 
     Attributes:
         template: template of its path.
-        read: makes a body, for a model of this kind, into the engine's payload.
-        write: makes the engine's response into the client's.
+        read: converts a body, for a model of this kind, into the engine's payload.
+        write: converts the engine's response into the client's.
         model: the model that answers; None when the path names it.
-        is_state: tells whether a JSON body may be one observation, which the fast path answers; None if it never is.
+        is_state: checks whether a JSON body may be one observation, which the fast path answers; None if it never is.
 
     """
 
@@ -86,5 +86,5 @@ def with_version(response: HttpResponse, version: str | None) -> HttpResponse:
 
 
 def reply_response(reply: Reply) -> HttpResponse:
-    """Return the response that business logic made by itself; it is the same in every dialect."""
+    """Return the response that business logic created; it is the same in every dialect."""
     return whole_response(orjson.dumps(reply.content), reply.status)

@@ -1,4 +1,4 @@
-"""The gateway's own dialect: any form of request that the model reads, and the model's response as it is."""
+"""The gateway's own dialect: every request form that the model reads, and the model's response unchanged."""
 
 from functools import partial
 

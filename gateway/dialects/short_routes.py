@@ -20,13 +20,13 @@ ResponseForm = Callable[[Mapping[str, Any]], Any]
 
 
 def probabilities(prediction: Mapping[str, Any]) -> dict[str, float]:
-    """Return {class: probability}, as many classes as the model gives."""
+    """Return {class: probability} for every class that the model returns."""
     found: dict[str, float] = prediction["probabilities"]
     return found
 
 
 def action(prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {"action": ...}."""
+    """Return {"action": ...} of a policy."""
     return {"action": prediction["action"]}
 
 
@@ -59,7 +59,7 @@ def dialect(aliases: Sequence[Alias]) -> Dialect:
 def single(content: Mapping[str, Any], form: ResponseForm) -> Any:
     """Return the one prediction of a response in a short route's form.
 
-    Raises Internal when the model of the route answers in another form than the route promises.
+    Raises Internal when the model's response does not have the form that the route promises.
     """
     predictions = content["predictions"]
     try:

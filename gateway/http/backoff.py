@@ -1,9 +1,9 @@
-"""Clients that return before the time of Retry-After, again and again: their next request is read later.
+"""Clients that repeatedly return before Retry-After has passed: the gateway delays reading their next request.
 
     refusal ──▶ EarlyReturns.refused     next request, too early ──▶ EarlyReturns.hold_s ──▶ HeldRequest
 
-Only some refusals in a row are quick. From then on the connection is read at the time that Retry-After named, and
-later each time that it is refused again.
+The first refusals in a row are immediate. After them, the gateway reads the connection only when Retry-After has
+passed, and later after each further refusal.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from gateway.http.context import Headers, header
 
-# In a row, on one connection: some clients try again at once before they heed Retry-After.
+# Refusals in a row on one connection: some clients retry at once before they heed Retry-After.
 QUICK_REFUSALS = 2
-# No connection is kept waiting for longer, however often it returns.
+# The longest delay, however often a client returns.
 LONGEST_HOLD_S = 10.0
-# A proxy's connection carries requests of many clients, who know nothing of each other's refusals.
+# A proxy's connection carries requests of many clients, which do not know of each other's refusals.
 PROXIED = frozenset({b"x-forwarded-for", b"forwarded", b"via"})
 
 
@@ -36,7 +36,7 @@ class EarlyReturns:
         self._request_line = b"%b %b " % (method, url)
 
     def hold_s(self, data: bytes, now: float) -> float:
-        """Return for how many seconds the request that `data` begins stays unread; 0.0 to read it at once."""
+        """Return the seconds to delay the request that begins with `data`; 0.0 to read it at once."""
         if now >= self._not_before:
             self._refusals = 0
             return 0.0
@@ -59,7 +59,7 @@ class HeldRequest:
         self._timer = loop.call_later(seconds, self.release)
 
     def release(self) -> None:
-        """Read it now."""
+        """Pass the held bytes to `read` now."""
         self._timer.cancel()
         self._read(self._data)
 

@@ -1,6 +1,6 @@
-"""A request's body: read once, no further than its own limit and the budget of all bodies together.
+"""A request's body, read once, within its own limit and the shared budget of all bodies.
 
-packets ──▶ WholeBody (our own protocol)  ──┐
+packets ──▶ WholeBody (the gateway's protocol)  ──┐
 ASGI messages (another server)            ──┴──▶ read_body ──▶ Body
 """
 
@@ -34,11 +34,11 @@ class BodyBudget:
         self.limit = limit
 
     def fits(self, size: int) -> bool:
-        """Return True when a body of this size may still come."""
+        """Return True when the budget has room for a body of this size."""
         return self.held + size <= self.limit
 
     def take(self, size: int) -> bool:
-        """Count bytes that came; return False, and count nothing, when they are too many."""
+        """Count bytes that arrived; return False, and count nothing, when they exceed the budget."""
         held = self.held + size
         if held > self.limit:
             return False
@@ -46,7 +46,7 @@ class BodyBudget:
         return True
 
     def give_back(self, size: int) -> None:
-        """Count these bytes no longer."""
+        """Release these bytes from the budget."""
         self.held -= size
 
 
@@ -74,8 +74,8 @@ class WholeBody:
     async def read(self, budget: BodyBudget) -> bytes | None:
         """Return the body, cut off beyond the largest size; None when the client disconnects before its end.
 
-        Afterwards `size` bytes of it are counted in the budget, however this ends. Raises OverCapacity when they
-        would be too many.
+        Afterwards the budget counts `size` bytes of it, even after an error. Raises OverCapacity when the budget is
+        exceeded.
         """
         self._budget = budget
         self._waiter: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
@@ -93,7 +93,7 @@ class WholeBody:
             self._waiter.cancel()
 
     def add(self, piece: bytes) -> bool:
-        """Add a piece; return False when no more is wanted, because it is too much or nobody waits."""
+        """Add a piece; return False when no more is needed: the body is too large, or nobody waits for it."""
         if self._waiter.done():
             return False
         if not self._budget.take(len(piece)):
@@ -107,7 +107,7 @@ class WholeBody:
         return True
 
     def end(self) -> None:
-        """Complete the body."""
+        """Mark the body as complete."""
         if not self._waiter.done():
             self._waiter.set_result(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
 

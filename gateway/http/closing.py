@@ -18,8 +18,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Linger:
     """Closes a connection whose client still sends.
 
-    It closes the sending half behind the response, and drops the bytes that still come: unread bytes make the kernel
-    reset a closed connection, and a reset overtakes the response.
+    It closes the sending half after the response and drops the bytes that still arrive. Unread bytes would make the
+    kernel reset the closed connection, and a reset can overtake the response.
     """
 
     __slots__ = ("_left", "_timer", "_transport")
@@ -45,10 +45,10 @@ class Linger:
 
 
 class HalfClosed:
-    """Finds out if a client that sends no more waits for its response or has left: both look the same.
+    """Detects whether a client that has stopped sending still waits for its response or has left.
 
-    Bytes to a client that left are answered by a reset. So this sends what every client of HTTP/1.1 ignores: the
-    interim response 100. A client of HTTP/1.0 does not know that one, and counts as waiting.
+    The machine of a client that has left answers bytes with a reset. So the probe sends the interim response 100, which
+    every HTTP/1.1 client ignores. An HTTP/1.0 client does not know that response, and counts as waiting.
     """
 
     __slots__ = ("_loop", "_pause_s", "_timer", "_transport")
@@ -60,7 +60,7 @@ class HalfClosed:
         self._timer: asyncio.TimerHandle = loop.call_later(FIRST_PROBE_S, self._probe)
 
     def end(self) -> None:
-        """Stop the probes."""
+        """Stop sending probes."""
         self._timer.cancel()
 
     def _probe(self) -> None:

@@ -37,14 +37,14 @@ class ConnectionServices:
 
 
 class _NoEvent:
-    """An event that nobody waits for."""
+    """A no-op event that nobody waits for."""
 
     def set(self) -> None:
-        """Do nothing."""
+        """Do nothing, because nobody waits."""
 
 
 class FastCycle:
-    """Stands for uvicorn's cycle of a request that is answered without the application."""
+    """A substitute for uvicorn's request cycle when the application does not answer the request."""
 
     __slots__ = (
         "disconnected", "keep_alive", "message_event", "more_body", "on_response", "response_complete",
@@ -72,7 +72,7 @@ class RespondingConnection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._services: ConnectionServices = self.app_state["connection"]
-        self._has_begun = False  # the application has the request whose bytes arrive
+        self._has_begun = False  # True when the arriving bytes belong to a request of the application
         self._whole: WholeBody | None = None
         self._early_returns: EarlyReturns | None = None
         self._is_refused = False
@@ -82,7 +82,7 @@ class RespondingConnection(HttpToolsProtocol):
         self._disconnect = Disconnect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the work for a client that is gone, and drop what leads back to the connection."""
+        """Stop the work for a client that is gone, and drop references back to the connection."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._report_disconnect()
@@ -112,7 +112,7 @@ class RespondingConnection(HttpToolsProtocol):
             self._close(sending=self._is_refused)
 
     def _respond(self, cycle: Cycle, response: HttpResponse) -> None:
-        """Write a whole response at once, where uvicorn's two messages would be two packets."""
+        """Write a whole response at once; uvicorn's two messages would become two packets."""
         if cycle.disconnected or self.parser is None:
             return
         self._note_refusal(response)
@@ -147,7 +147,7 @@ class RespondingConnection(HttpToolsProtocol):
             self._early_returns = None
 
     def _refuse(self, error: HeadError) -> None:
-        """Answer in place of the application, which never got a whole request, and close the connection."""
+        """Answer instead of the application, which never got a whole request, and close the connection."""
         if self._is_refused:
             return
         self._is_refused = True
@@ -195,7 +195,7 @@ class RespondingConnection(HttpToolsProtocol):
         return not cycle.more_body
 
     def _report_disconnect(self) -> None:
-        """Tell the work for a request of this connection that nobody waits for it."""
+        """Signal to the work for this connection's requests that the client is gone."""
         if self._whole is not None:
             self._whole.lost()
             self._whole = None
@@ -203,7 +203,7 @@ class RespondingConnection(HttpToolsProtocol):
         self._disconnect.callback = None
 
     def _close(self, *, sending: bool) -> None:
-        """Close once everything written has left; `sending` while the client may still send."""
+        """Close once all output is sent; `sending` is True while the client may still send."""
         if self._linger is not None or self.transport.is_closing():
             return
         if not sending or self._has_eof:
@@ -215,7 +215,7 @@ class RespondingConnection(HttpToolsProtocol):
 
 
 def _is_undecided(cycle: Cycle) -> bool:
-    """Return True when a client that waits for `100 Continue` may or may not send its body after the response."""
+    """Return True when a client waits for `100 Continue` and may still send its body after the response."""
     return cycle.waiting_for_100_continue and cycle.more_body
 
 

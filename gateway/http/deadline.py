@@ -23,7 +23,7 @@ class ClientDisconnect(Exception):
 class Disconnect:
     """The end of one connection; costs less than a task that waits for it.
 
-    `callback` is called when the client disconnects.
+    It calls `callback` when the client disconnects.
     """
 
     __slots__ = ("callback", "happened")
@@ -77,19 +77,19 @@ class CancelScope:
             self._timer.cancel()
         if self._disconnect is not None:
             self._disconnect.callback = None
-        # Another scope around this one, or the task's own end, may have cancelled it as well: that one decides then.
+        # An outer scope, or the task's own end, may have cancelled it as well: then that cancellation decides.
         is_last = self._error is not None and self._task is not None and self._task.uncancel() == 0
         if is_last and kind is asyncio.CancelledError:
             raise self._taken() from None
 
     def _taken(self) -> Exception:
-        # The error's traceback leads to this scope, so the scope must not lead back to the error.
+        # The error's traceback refers to this scope, so the scope must not refer to the error.
         error, self._error = self._error, None
         assert error is not None
         return error
 
     def move(self, deadline: float) -> None:
-        """Set another deadline."""
+        """Replace the deadline."""
         self._deadline = deadline
         if self._timer is not None:
             self._timer.cancel()
@@ -110,9 +110,9 @@ class CancelScope:
 
 
 def disconnect_of(scope: Scope) -> Disconnect:
-    """Return the disconnect of the request's connection; under another server than ours, one for `watching` to report.
+    """Return the disconnect of the request's connection; under another server, one that `watching` reports to.
 
-    There, only a task that waits for the server's message notices a client that leaves.
+    Under such a server, only a task that waits for the server's message notices that a client left.
     """
     found = scope.get("extensions", {}).get(DISCONNECT)
     return found if isinstance(found, Disconnect) else Disconnect()

@@ -13,9 +13,9 @@ from gateway.http.body import Body
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# More parts than any form here has; beyond it the body is an attack on the parser, not a form.
+# More parts than any valid form has; a body beyond it is an attack on the parser.
 MAX_PARTS = 64
-# The head of a part as programs write it; a longer one is left to the parser.
+# The largest head of a part that programs usually write; a longer one goes to the parser.
 SHORT_HEAD = 512
 
 
@@ -29,7 +29,7 @@ class FormFile:
 
 
 def one_file(body: Body, field_name: str | None = None) -> FormFile:
-    """Return the only file of the form; when `field_name` is given, the file must be in that field.
+    """Return the only file of the form, which must be in the field `field_name` if that is given.
 
     Raises UnreadableInput when the form cannot be parsed or its file is empty, InvalidFields when it does not hold
     exactly one file in the right field.
@@ -38,7 +38,7 @@ def one_file(body: Body, field_name: str | None = None) -> FormFile:
     if len(files) != 1:
         raise InvalidFields(f"the form must hold exactly one file, it holds {len(files)}")
     if field_name is not None and files[0].field_name != field_name:
-        raise InvalidFields(f"the picture must stand in the form field `{field_name}`")
+        raise InvalidFields(f"the picture must be in the form field `{field_name}`")
     if not files[0].data:
         raise UnreadableInput("the file in the form is empty")
     return files[0]
@@ -66,7 +66,7 @@ def _files(body: Body) -> list[FormFile]:
 def _alone(data: bytes, boundary: bytes) -> FormFile | None:
     """Return the file of a form that has nothing else: the most common form, read without a parser's state machine.
 
-    None for any other form, and for one with anything unusual about it.
+    Return None for any other form.
     """
     opening, between = b"--%b\r\n" % boundary, b"\r\n--%b" % boundary
     start = len(opening)

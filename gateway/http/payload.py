@@ -1,6 +1,6 @@
-"""The request forms: each makes a body into the one payload that goes to the engine.
+"""The request forms: each converts a body into the payload for the engine.
 
-The engine gets pictures as raw bytes, whatever form they came in: TorchServe's own multipart parser costs more than
+The engine gets pictures as raw bytes, whatever form the client sent: TorchServe's own multipart parser costs more than
 twice the processor time of a raw body.
 """
 
@@ -72,7 +72,7 @@ def state(body: Body, kind: Kind | None) -> Payload:
     """Read a JSON object of named fields: one observation."""
     _refuse_kind(kind, "vision", "states")
     content = _json_only(body)
-    # A part of an observation may be called `instances`; beside nothing but options it holds many of them.
+    # An observation may have a part named `instances`. If all other fields are options, it holds many observations.
     if not isinstance(content, dict) or ("instances" in content and content.keys() <= MANY):
         raise InvalidFields("the body must be one state: an object of named fields")
     return Payload(JSON, body.data, content)
@@ -127,7 +127,7 @@ def _parsed(body: Body) -> Any:
     try:
         return orjson.loads(body.data)
     except orjson.JSONDecodeError as error:
-        # The parser's own message repeats nothing of the body, and its position helps the client.
+        # The parser's message quotes nothing of the body, and its position helps the client.
         raise UnreadableInput(f"the body is not valid JSON: {error.msg} (at {error.pos})") from error
 
 
@@ -156,8 +156,8 @@ def from_base64(text: str) -> tuple[str, bytes]:
 def check_limits(payload: Payload, card: ModelCard) -> None:
     """Raise TooLarge when the request holds more instances or pixels than the model's card allows.
 
-    For a model without a card, only single pictures are checked: its handler alone knows what its JSON means. The
-    worker checks the same limits again.
+    Without a card, only single pictures are checked, because only the handler knows how to read its JSON. The worker
+    checks the same limits again.
     """
     found = request_limits.of_card(card)
     if payload.content_type == JSON and found.kind is None:

@@ -65,7 +65,7 @@ class ClientConnection(RespondingConnection):
         self._extensions = {}
 
     def shutdown(self) -> None:
-        """Answer what is held, and end as uvicorn does."""
+        """Answer the held request, and shut down as uvicorn does."""
         if self._held is not None:
             self._held.release()
         super().shutdown()
@@ -100,14 +100,14 @@ class ClientConnection(RespondingConnection):
             self._refuse(UNREADABLE)
             return
         if self._fast_head is not None:
-            self._leave_fast_path()  # only part of the body is here, and the application can wait for the rest
+            self._leave_fast_path()  # only part of the body has arrived, and the application can wait for the rest
         if self._in_head and self._head_timer is None and not self._is_refused:
             self._expect_head()
 
     def _parse(self, data: bytes) -> None:
-        """Parse bytes. A request for another protocol is parsed anew without that wish.
+        """Parse bytes. A request to switch the protocol is parsed again without its `Upgrade` header.
 
-        The parser itself takes all that follows such a head for the other protocol.
+        The parser itself treats all bytes after such a head as the other protocol.
         """
         rest = memoryview(data)
         while not self._is_refused:
@@ -117,7 +117,7 @@ class ClientConnection(RespondingConnection):
             except httptools.HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
             if not self._is_upgrading:
-                return  # CONNECT, which was refused
+                return  # CONNECT was refused
             self._is_upgrading = False
             method, version = self.parser.get_method(), self.parser.get_http_version()
             head = without_upgrade(method, self.url, version, self.headers)
@@ -127,7 +127,7 @@ class ClientConnection(RespondingConnection):
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Start a new request."""
         super().on_message_begin()
         self._head = RequestHead(self._max_head)
         self._in_head = self._in_message = True
@@ -148,7 +148,7 @@ class ClientConnection(RespondingConnection):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Choose what answers the request; `Upgrade` is dealt with by `_parse`."""
+        """Choose who answers the request; `_parse` handles `Upgrade`."""
         self._in_head = False
         self._stop_head_timer()
         if self._is_refused or not self._accepts(self._head):
@@ -175,7 +175,7 @@ class ClientConnection(RespondingConnection):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Complete the request."""
+        """Finish reading the request."""
         self._in_message = False
         if self._is_upgrading:
             return
@@ -243,8 +243,8 @@ class ClientConnection(RespondingConnection):
         self._extensions[WHOLE_BODY] = WholeBody(partial(self._begin_body, cycle))
 
     def _begin_body(self, cycle: RequestResponseCycle, whole: WholeBody) -> bytes | None:
-        """Deliver the cycle's body to `whole` from here on; return it at once when all of it has arrived."""
-        # The cycle gives its part away: it lives as long as its connection waits for the next request.
+        """Deliver the cycle's body to `whole` from now on; return it at once when all of it has arrived."""
+        # Clear the cycle's copy, because the cycle lives until the connection's next request.
         body, cycle.body = bytes(cycle.body), bytearray()
         if cycle.disconnected:
             whole.lost()
@@ -265,7 +265,7 @@ class ClientConnection(RespondingConnection):
         if sent is None:
             return False
         self._fast_body = b""
-        # Uvicorn treats it as any request: it waits for it at a shutdown, and pipelined requests wait behind it.
+        # Uvicorn treats it like any request: a shutdown waits for it, and so do pipelined requests.
         self.cycle = cycle  # type: ignore[assignment]
         self._disconnect.callback = sent.disconnected
         return True
@@ -284,7 +284,7 @@ class ClientConnection(RespondingConnection):
             return False
         cycle = self._fast_cycle()
         cycle.more_body = True
-        self.cycle = cycle  # type: ignore[assignment]  # all that uvicorn needs of one
+        self.cycle = cycle  # type: ignore[assignment]  # it has everything that uvicorn uses
         self._respond(cycle, refusal)
         return True
 

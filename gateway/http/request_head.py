@@ -1,4 +1,4 @@
-"""The rules for a request's head: its size, its Host, and its wishes for the connection."""
+"""The rules for a request's head: its size, its Host, and its connection headers."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 import httptools
 
 REQUEST_LINE_ROOM = 16  # method, spaces and version beside the path
-# Headers that ask for another protocol on the connection. None is offered, so they are ignored.
+# Headers that request another protocol. The gateway offers none and ignores them.
 UPGRADING = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 
@@ -68,7 +68,7 @@ class RequestHead:
 
 
 def use_authority(url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Replace the Host header by the host of a request line with a whole URL, which counts instead."""
+    """Replace the Host header with the host of an absolute URL in the request line, which takes precedence."""
     with suppress(httptools.HttpParserInvalidURLError):
         found = httptools.parse_url(url)
         if found.host is not None:
@@ -77,7 +77,7 @@ def use_authority(url: bytes, headers: list[tuple[bytes, bytes]]) -> None:
 
 
 def without_upgrade(method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return a head without the wish for another protocol."""
+    """Return a head without the headers that request another protocol."""
     lines = [method, b" ", url, b" HTTP/", version.encode(), b"\r\n"]
     for name, value in headers:
         if name == b"connection" and b"close" in value.lower():

@@ -1,6 +1,6 @@
 """The one writer of responses and errors.
 
-HttpResponse     a whole response: every answer and every error is made into one
+HttpResponse     a whole response; every answer and every error becomes one
 CommonHeaders    the headers that each response carries: request id, nosniff, CORS
 ResponseSender   sends a response through ASGI, in one write where the server can do that
 response_head    the bytes of a response's head, for a connection that writes by itself
@@ -76,9 +76,9 @@ async def send_response(send: Send, response: HttpResponse) -> None:
 
 
 class CommonHeaders:
-    """The headers that each response carries; which other sites' pages may read it (CORS) is one of them.
+    """The headers that each response carries, CORS included.
 
-    `origins` are the sites that may, `*` is every one; without any, CORS is off.
+    `origins` are the sites whose pages may read responses, `*` for every site; without any, CORS is off.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
@@ -131,7 +131,7 @@ class ResponseSender:
                 respond(HttpResponse(start["status"], start["headers"], message["body"]))
                 return
             if self._scope["http_version"] == "1.0":
-                start["headers"].append(_CLOSE)  # an old client knows the end of a streamed body by it
+                start["headers"].append(_CLOSE)  # an HTTP/1.0 client detects the body's end by it
             await self._send(start)
         await self._send(message)
 

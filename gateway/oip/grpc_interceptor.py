@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Calls that an orchestrator makes without a key.
+# Orchestrators make these calls without a key.
 OPEN_CALLS = frozenset({"ServerLive", "ServerReady"})
 
-# For what its configuration forbids, Triton itself answers UNAVAILABLE.
+# Triton itself answers UNAVAILABLE for calls that its configuration forbids.
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -61,7 +61,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(self._unary(_not_offered(path), path, ""))
         codec = (handler.request_deserializer, handler.response_serializer)
         if not self._budget.fits(1):
-            # Its message is not read yet, and a handler of streams that reads none leaves it there.
+            # Its message is still unread, and a stream handler that reads none leaves it unread.
             return grpc.stream_unary_rpc_method_handler(self._unary(_refuse, path, path), *codec)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, path, path), *codec)
@@ -81,15 +81,15 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
                     recording.status = CLIENT_GONE
                     raise
                 except Exception:
-                    # The edge of the process: the client gets a status and no stack trace, whatever broke.
+                    # The edge of the process: whatever fails, the client gets a status without a stack trace.
                     recording.status = Internal.status
                     logger.exception("unexpected_error", extra={"fields": {"path": path}})
-                    await context.abort(grpc.StatusCode.INTERNAL, "something in the gateway broke")
+                    await context.abort(grpc.StatusCode.INTERNAL, "the gateway failed on this request")
 
         return answer
 
     def _stream(self, call: StreamCall, path: str) -> UnaryCall:
-        # Not a generator: gRPC ends one whose client left later, in another context than its span's.
+        # Not a generator: when a client leaves, gRPC closes the generator later and outside the span's context.
         async def answer(messages: Any, context: Any) -> None:
             with self._recorded(context, path, path, "") as (_, recording):
                 try:

@@ -39,7 +39,7 @@ async def grpc_server(
     if gateway.grpc_port is None:
         yield
         return
-    # Imported here: a gateway without gRPC does not pay for it.
+    # Imported here, so that a gateway without gRPC does not load it.
     import grpc
 
     from gateway.oip.grpc_interceptor import RequestInterceptor
@@ -100,6 +100,6 @@ def _options(gateway: GatewaySettings, *, shared: bool) -> list[tuple[str, int]]
 
 def _port_in_use(gateway: GatewaySettings) -> PortInUse:
     return PortInUse(
-        f"gateway: port {gateway.grpc_port} on {gateway.host} cannot be listened on, another process may have it; "
-        "move ours with gateway.grpc_port=PORT"
+        f"gateway: port {gateway.grpc_port} on {gateway.host} cannot be opened; another process may use it; "
+        "set another port with gateway.grpc_port=PORT"
     )

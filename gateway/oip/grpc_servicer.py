@@ -176,7 +176,7 @@ class InferStreams:
             while (current := await started.get()) is not None:
                 yield await current
         finally:
-            # A client that left waits for none of the responses that are still to come.
+            # A client that left does not wait for the remaining responses.
             self._readers.discard(reader)
             reader.cancel()
             for task in (current, *_left(started)):
@@ -203,9 +203,9 @@ class InferStreams:
         except RequestError as error:
             text = error.detail
         except Exception:
-            # The edge of the process: one inference that breaks must not end the others of its stream.
+            # The edge of the process: one inference that fails must not end the others of its stream.
             logger.exception("unexpected_error", extra={"fields": {"path": "ModelStreamInfer"}})
-            text = "something in the gateway broke"
+            text = "the gateway failed on this request"
         failed = pb.ModelInferResponse(model_name=message.model_name, id=message.id)
         return pb.ModelStreamInferResponse(error_message=text, infer_response=failed)
 

@@ -1,4 +1,4 @@
-"""The protocol's statistics by model and version, which count inferences over this protocol alone.
+"""The protocol's statistics by model and version; they count only inferences over this protocol.
 
 They are among the gateway's metrics, so that all of its processes count together.
 """

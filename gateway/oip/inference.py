@@ -1,4 +1,4 @@
-"""One inference: tensors are checked and sent through the pipeline, and predictions become tensors again."""
+"""One inference: check its tensors, send them through the pipeline, and convert the predictions into tensors."""
 
 import asyncio
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class InferenceRunner:
             self._services.catalog.forget()
             raise
         except BaseException:
-            # Everything counts, a client that left included.
+            # Count every failure, including a client that left.
             self._statistics.failed(version.model, version.version, timer)
             raise
         self._statistics.succeeded(version.model, version.version, timer, count)
@@ -65,7 +65,7 @@ class InferenceRunner:
         if len(content["predictions"]) != count:
             raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
         outputs = tuple(_tensor(output, wanted, content["predictions"]) for output, wanted in requested)
-        # Random weights are named in every response.
+        # Every response says when the weights are random.
         parameters = {"weights": content["weights"]} if "weights" in content else {}
         answered_by = str(content.get("version") or version.version)
         return InferResponse(version.model, answered_by, request.id, outputs, parameters), count
@@ -98,7 +98,7 @@ def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
     content = answer.content
     if answer.status < 400 and isinstance(content, dict) and isinstance(content.get("predictions"), list):
         return content
-    error = RequestError("business logic answered this request itself, not in tensors")
+    error = RequestError("business logic replied to this request itself and returned no tensors")
     error.status = answer.status if answer.status >= 400 else 500
     raise error
 

@@ -50,7 +50,7 @@ class RepositoryControl(Protocol):
 
 
 class ModelRepository:
-    """Answers the protocol's questions about server and models; without `control`, nothing is loaded or unloaded."""
+    """Answers requests about the server and its models; without `control`, it loads and unloads nothing."""
 
     def __init__(self, services: Services, statistics: InferStatistics, control: RepositoryControl | None) -> None:
         self._services = services
@@ -58,7 +58,7 @@ class ModelRepository:
         self._control = control
 
     async def missing(self) -> list[str]:
-        """Return what keeps the server from being ready, in words; empty when it is ready."""
+        """Return the reasons why the server is not ready; empty when it is ready."""
         return await missing_models(self._services)
 
     async def is_ready(self, model: str, version: str | None) -> bool:

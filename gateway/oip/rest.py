@@ -3,7 +3,7 @@
     POST /v2/models/{model}/infer ─▶ InferEndpoint ─▶ json_codec ─▶ InferenceRunner ─▶ json_codec
     the other routes              ─▶ router        ─▶ ModelRepository
 
-Inference takes no part of the web framework.
+Inference does not use the web framework.
 """
 
 import asyncio
@@ -102,13 +102,13 @@ async def get_server_metadata(request: Request) -> Response:
 
 @router.get("/health/live", responses=oip_responses({"live": True}))
 async def server_live() -> Response:
-    """The gateway itself runs; says nothing about the engine."""
+    """Answer that the gateway itself runs; the engine is not checked."""
     return json_response({"live": True})
 
 
 @router.get("/health/ready", responses=oip_responses({"ready": True}, 503))
 async def server_ready(repository: Repository) -> Response:
-    """Every model that a short route or default names has a worker; 503 names what is not ready."""
+    """Answer 200 when every model that a short route or default names has a worker; 503 names what is not ready."""
     missing = await repository.missing()
     if missing:
         return json_response({"ready": False, "error": "not ready: " + "; ".join(missing)}, 503)
@@ -122,7 +122,7 @@ async def all_statistics(repository: Repository) -> Response:
 
 
 async def model_metadata(repository: ModelRepository, model: str, version: str | None) -> Response:
-    """A model's versions and its tensors: all that a request is made of."""
+    """Return a model's versions and its tensors, from which a client builds a request."""
     return json_response(await repository.metadata(model, version))
 
 
@@ -184,7 +184,7 @@ async def repository_index(repository: Repository, request: Request) -> Response
     openapi_extra=optional_body({"parameters": {}}),
 )
 async def load_model(repository: Repository, model: str, request: Request) -> Response:
-    """Rolls the model's archive out: it serves when this is answered. Needs gateway.repository_control=true."""
+    """Roll out the model's archive; it serves when the response arrives. Needs gateway.repository_control=true."""
     await repository.load(model, parameters_of(await _content(request)))
     return json_response({"name": model, "state": "READY"})
 
@@ -195,7 +195,7 @@ async def load_model(repository: Repository, model: str, request: Request) -> Re
     openapi_extra=optional_body({"parameters": {}}),
 )
 async def unload_model(repository: Repository, model: str, request: Request) -> Response:
-    """Takes the model away, after what waits for it is answered. Needs gateway.repository_control=true."""
+    """Remove the model after its waiting requests are answered. Needs gateway.repository_control=true."""
     await repository.unload(model, parameters_of(await _content(request)))
     return json_response({"name": model, "state": "UNAVAILABLE"})
 

@@ -27,7 +27,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """The input tensors of a model; `payload` makes checked tensors into the engine's request."""
+    """The input tensors of a model; `payload` converts checked tensors into the engine's request."""
 
     metadata: tuple[TensorMetadata, ...]
     payload: Callable[[Sequence[Tensor]], Payload]
@@ -66,7 +66,7 @@ def inputs_of(card: ModelCard) -> ModelInputs | None:
 
 
 def _observation(name: str, space: Mapping[str, Any]) -> TensorMetadata:
-    # As the networks are exported: they scale pictures themselves, so these stay bytes; all else is 32-bit floats.
+    # The exported networks scale pictures themselves, so these stay bytes; all other inputs are 32-bit floats.
     return TensorMetadata(name, "UINT8" if is_picture(space) else "FP32", (-1, *space.get("shape", ())))
 
 
@@ -113,7 +113,7 @@ def _pictures(tensors: Sequence[Tensor]) -> Payload:
 def _base64(picture: str | bytes) -> str:
     if isinstance(picture, str):
         return picture
-    # A worker reads bytes that are text as what they say, so they stay as they are.
+    # Bytes that are text pass through unchanged, because a worker parses them as text.
     return picture.decode("latin-1") if encoded_image.is_text(picture) else base64.b64encode(picture).decode()
 
 

@@ -23,7 +23,7 @@ PAGE = (
     '<script src="docs/swagger-ui-bundle.js"></script><script src="docs/start.js"></script></body></html>'
 )
 
-# Without the validator, an internet service that would receive the address of this gateway.
+# No validator: that internet service would receive the address of this gateway.
 START = (
     'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null, '
     "displayRequestDuration: true})"
@@ -34,7 +34,7 @@ _MEDIA_TYPES = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/java
 
 @router.get("/docs")
 async def docs() -> Response:
-    """Return the page."""
+    """Return the page of Swagger UI."""
     return HTMLResponse(PAGE, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
 

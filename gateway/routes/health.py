@@ -22,13 +22,13 @@ _METRICS = {"content": {"text/plain": {"example": "marina_gateway_requests_in_fl
 
 @router.get("/healthz", responses=responses({"status": "alive"}))
 async def liveness() -> Response:
-    """The gateway itself runs; says nothing about the engine."""
+    """Answer that the gateway itself runs; the engine is not checked."""
     return json_response({"status": "alive"})
 
 
 @router.get("/readyz", responses=responses({"status": "ready"}, 503))
 async def readiness(services: ServicesDep) -> Response:
-    """Every model that a short route or default names has a worker; 503 names what is not ready."""
+    """Answer 200 when every model that a short route or default names has a worker; 503 names what is not ready."""
     missing = await missing_models(services)
     if missing:
         raise NoWorker("not ready: " + "; ".join(missing))
@@ -37,15 +37,15 @@ async def readiness(services: ServicesDep) -> Response:
 
 @router.get("/metrics", responses={200: _METRICS}, response_class=Response)
 async def metrics(services: ServicesDep) -> Response:
-    """Prometheus metrics, with latency histograms; of models as the gateway last saw them in the engine."""
+    """Return Prometheus metrics, with latency histograms; figures of models are those of the gateway's last survey."""
     models = model_metrics(*services.catalog.glance())
     return Response(services.metrics.text() + models, media_type=CONTENT_TYPE_LATEST)
 
 
 async def missing_models(services: Services) -> list[str]:
-    """Return why the gateway cannot answer what it promises, a phrase each; empty when it is ready.
+    """Return the reasons why the gateway is not ready, one phrase each; empty when it is ready.
 
-    A gateway that shuts down is not ready, whatever the engine says, so that balancers turn elsewhere in time.
+    A gateway that shuts down is never ready, so that load balancers use other gateways in time.
     """
     if services.shutdown.requested:
         return ["the gateway is about to stop"]

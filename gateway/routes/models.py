@@ -18,7 +18,7 @@ router = APIRouter(tags=["models"])
 
 @router.get("/models", responses=responses({"models": [MODEL]}, 503))
 async def list_models(services: ServicesDep) -> Response:
-    """All models: versions, workers, queue, labels, input schema, batch settings."""
+    """Return all models: versions, workers, queue, labels, input schema, batch settings."""
     snapshot = await services.catalog.current()
     breakers = services.metrics.breakers()
     return json_response({"models": [_entry(model, breakers) for _, model in sorted(snapshot.models.items())]})
@@ -26,7 +26,7 @@ async def list_models(services: ServicesDep) -> Response:
 
 @router.get("/models/{model}", responses=responses(MODEL, 404, 503))
 async def describe_model(model: str, services: ServicesDep) -> Response:
-    """One model, as in the list of all."""
+    """Return one model, as in the list of all models."""
     found = (await services.catalog.current()).models.get(model)
     if found is None:
         raise UnknownModel(f"no model {model[:200]} is registered")

@@ -18,9 +18,9 @@ from settings.schema import AdmissionSettings
 
 # Long enough for several batches, short enough to follow a change.
 MEMORY_S = 2.0
-# A slow model takes longer for enough answers to measure it, so the memory of it is that long.
+# Measuring a slow model takes more answers' time, so the measurement remembers this long.
 LEAST_ANSWERS = 8
-# Fewer answers are no measurement, unless they took MEMORY_S: the first one of a worker is far slower than the next.
+# Fewer answers do not count as a measurement unless they took MEMORY_S: a worker's first answer is far slower.
 ENOUGH_ANSWERS = 32
 # Less saturated time than this is no measurement either.
 ENOUGH_S = 0.25
@@ -31,9 +31,9 @@ BEST_S = 30.0
 class Speed:
     """The rate at which a model answers while it is saturated; older answers count less and less.
 
-    A model that waits for requests would look as slow as they come. And a gateway busy with refusals takes processor
-    time from the workers, which answer less meanwhile than they can. So the best rate counts until it has faded, and
-    it fades in saturated time only.
+    An idle model answers only as fast as requests arrive, so only saturated time is measured. A gateway busy with
+    refusals takes processor time from the workers, which then answer more slowly than they can. So the best rate counts
+    until it has faded, and it fades in saturated time only.
     """
 
     __slots__ = ("_answers", "_best", "_last", "_parallel", "_seconds", "_seen", "_seen_s", "is_saturated")
@@ -47,7 +47,7 @@ class Speed:
 
     @property
     def per_second(self) -> float | None:
-        """Answers a second; None while the measurement is too short."""
+        """Answers per second; None while the measurement is too short."""
         if self._seen == 0 or self._seen_s < ENOUGH_S:
             return None
         if self._seen < ENOUGH_ANSWERS and self._seen_s < MEMORY_S:
@@ -55,10 +55,10 @@ class Speed:
         return max(self._answers / self._seconds, self._best)
 
     def look(self, now: float, inside: int, parallel: int) -> None:
-        """Count the time up to `now`, and note if the model is saturated from now on.
+        """Count the time up to `now`, and note whether the model is saturated from now on.
 
-        It is when more requests are `inside` than its workers can process at once (`parallel`). When that number
-        changes, the workers have changed, and the measurement starts anew.
+        The model is saturated when more requests are `inside` than its workers can process at once (`parallel`). When
+        `parallel` changes, the workers have changed, and the measurement restarts.
         """
         if parallel != self._parallel:
             self._parallel = parallel
@@ -69,7 +69,7 @@ class Speed:
         self.is_saturated = inside > parallel
 
     def answered(self) -> None:
-        """Count one answer."""
+        """Count one answer of the model."""
         if self.is_saturated:
             self._answers += 1
             self._seen += 1
@@ -83,7 +83,7 @@ class Speed:
         self._answers *= fade
         self._seen_s += passed
         self._best *= math.exp(-passed / BEST_S)
-        # Answers come in batches: over a shorter time their rate swings, and its peaks are no speed.
+        # Answers come in batches, so a rate over a shorter time fluctuates and its peaks are meaningless.
         if self._seen_s >= MEMORY_S:
             self._best = max(self._best, self._answers / self._seconds)
 
@@ -95,7 +95,7 @@ class Speed:
 # The share of its deadline that a request may wait; the rest is for the engine and the response.
 SHARE_OF_DEADLINE = 0.6
 
-# The longest Retry-After: nobody knows the load of a later time.
+# The longest Retry-After, because the load further ahead is unknown.
 LONGEST_RETRY_S = 10
 # The most refused clients that are remembered, with the time at which each may return.
 MOST_RETURNING = 50_000

@@ -3,9 +3,8 @@
     requests ──▶ batch of (model, version) ── the one before is back, or max_delay_ms ──▶ {"instances": [...]} ──▶ split
 
 The first request goes at once, so a lone client waits for nobody, and a batch of one is sent as it came. Only
-observations that the model's card accepts beyond any doubt are batched; any other goes alone, so that the handler
-judges it and no other request suffers. When a batch is refused, its members are sent one by one, and each gets its own
-response.
+observations that the model's card accepts beyond any doubt are batched; any other is sent alone, so that an invalid one
+affects no other request. When a batch is refused, its members are sent one by one, and each gets its own response.
 
 Logs and traces know a task by its context. Each member's own is kept, because the last one to join sends all of them.
 """
@@ -147,7 +146,7 @@ def _pieces(text: str, position: int, count: int) -> tuple[list[str] | None, int
 
 
 FindReader = Callable[[str, str | None], ObservationReader | None]
-"""Model and version → what reads its observations; None when they go alone."""
+"""Model and version → the reader of its observations; None when they are sent alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ class _Member:
 
 
 class Coalescer:
-    """Sorts observations into batches and passes other requests on."""
+    """Puts observations into batches and forwards other requests."""
 
     def __init__(
         self, engine: Predictor, settings: CoalesceSettings, find_reader: FindReader, metrics: Metrics, tracer: Tracer
@@ -181,7 +180,7 @@ class Coalescer:
         return self.batcher(request.model, request.version).join(request, values)
 
     def values_of(self, request: PredictionRequest) -> list[float] | None:
-        """Return the observation's numbers; None when it goes alone."""
+        """Return the observation's numbers; None when it is sent alone."""
         reader = self._find_reader(request.model, request.version)
         return None if reader is None else reader.read(request.body)
 
@@ -270,7 +269,7 @@ class Batcher:
             else:
                 await self._send_one_by_one(members)
         finally:
-            # Something unforeseen goes to the log; members that still wait then must not wait for ever.
+            # The log gets an unexpected error; members that still wait must not wait for ever.
             _fail(members, None)
 
     def _members_of(self, batch: list[_Member]) -> list[_Member]:

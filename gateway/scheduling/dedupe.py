@@ -18,7 +18,7 @@ from settings.schema import CacheSettings
 SHORT = 256
 _PIECE = 64
 
-# None tells a follower that the request it waited for was given up.
+# None means that the request which the follower waited for was given up.
 _Follower = asyncio.Future[EngineResponse | None]
 
 ArchiveMark = Callable[[str, str | None], str | None]
@@ -74,8 +74,8 @@ class _InFlight:
 class Deduplicator:
     """Computes identical requests that are in flight at the same time once.
 
-    The first one asks the engine within its own task; those that come meanwhile wait for its response. When the first
-    one is given up, because its client left or its deadline passed, the next one asks the engine in its place.
+    The first one calls the engine in its own task; those that arrive meanwhile wait for its response. When the first
+    one is given up, because its client left or its deadline passed, the next one calls the engine instead.
     """
 
     def __init__(self, engine: Predictor, metrics: Metrics) -> None:
@@ -102,7 +102,7 @@ class Deduplicator:
             self._finish(key, leading, error=error)
             raise
         except BaseException:
-            # Cancelled, or broken by something unforeseen: only this request fails, the others try for themselves.
+            # Cancelled, or failed unexpectedly: only this request fails, and the others try again themselves.
             self._finish(key, leading)
             raise
         self._finish(key, leading, response)
@@ -139,7 +139,7 @@ async def _shared(leading: _InFlight) -> EngineResponse | None:
 class ResponseCache:
     """Keeps responses by the content of their requests: bounded, least recently used first out, with a time to live.
 
-    It answers only with what the very version made that would answer now.
+    It returns a response only if the archive that made it is the one that would answer now.
     """
 
     def __init__(self, engine: Predictor, settings: CacheSettings, mark: ArchiveMark, metrics: Metrics) -> None:

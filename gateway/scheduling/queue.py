@@ -1,4 +1,4 @@
-"""The queue in the gateway: requests that are given up or too late while they wait here never reach a worker."""
+"""The queue in the gateway: a request that is cancelled or too late while it waits here never reaches a worker."""
 
 import asyncio
 from collections import deque
@@ -41,7 +41,7 @@ class RequestQueue:
         self._lines: dict[QueueKey, _Line] = {}
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
-        """Return the engine's response, when it is this request's turn. Raises DeadlinePassed when that is too late."""
+        """Wait for the request's turn and return the engine's response. Raises DeadlinePassed if that is too late."""
         clock = asyncio.get_running_loop().time
         key = request.queue_key
         line = self._lines.get(key)
@@ -67,7 +67,7 @@ class RequestQueue:
         try:
             await turn
         except asyncio.CancelledError:
-            # The turn may have come in the same moment in which the request was cancelled.
+            # The turn may have come at the very moment of the cancellation.
             if turn.done() and not turn.cancelled():
                 line.leave()
             raise

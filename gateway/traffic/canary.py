@@ -1,4 +1,4 @@
-"""Chooses the version that answers a request while another one is on trial, before anything else is done with it.
+"""Chooses the version that answers a request while another one is on trial; the first stage of the pipeline.
 
     no version named, model on trial ──▶ its share (weight) ──▶ the version on trial ──▶ its answer
                                      │                                  │ refused, failed, too slow
@@ -26,7 +26,7 @@ from gateway.metrics import TrialMetrics
 from gateway.traffic.shadow import ShadowTraffic
 from gateway.traffic.splits import TrafficSplits
 
-# Steps of this length around a circle of length 1 spread most evenly, and never keep time with a client.
+# Steps of this length around a circle of length 1 spread most evenly, and never fall into step with a client.
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 TRIAL_SHARE_OF_TIME = 0.5
 
@@ -53,7 +53,7 @@ class CanaryRouter:
         self._splits = splits
         self._shadow = shadow
         self._metrics = metrics
-        # Each gateway process begins elsewhere.
+        # Each gateway process starts at a different point.
         start = random.SystemRandom()
         self._canaries, self._copies = EvenSample(start.random()), EvenSample(start.random())
 
@@ -78,7 +78,7 @@ class CanaryRouter:
     async def predict_split(
         self, predictor: Predictor, split: TrafficSplit, request: PredictionRequest
     ) -> EngineResponse:
-        """Return the same from another predictor, for a request whose split is known."""
+        """Answer as `predict` does, by another predictor, for a request whose split is known."""
         if self._is_canary(split, request):
             answer = await self._from_canary(predictor, split, request)
             if answer is not None:
@@ -91,7 +91,7 @@ class CanaryRouter:
     def _is_canary(self, split: TrafficSplit, request: PredictionRequest) -> bool:
         if split.sticky_header is None:
             return self._canaries.take(split.weight)
-        # A client that sends no value cannot be kept on one side, so it stays with the default version.
+        # A client that sends no value cannot be pinned to a version, so it stays with the default one.
         return request.sticky is not None and sticky_position(split.trial, request.sticky) < split.weight
 
     async def _from_canary(
@@ -134,6 +134,6 @@ class CanaryRouter:
 
 @lru_cache(maxsize=4096)
 def sticky_position(version: str, value: str) -> float:
-    """Return a number from 0 to 1 for a header value; it differs by trial, so that clients take turns."""
+    """Return a number from 0 to 1 for a header value; it differs by trial, so that each trial selects other clients."""
     digest = blake2b(f"{version}\0{value}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -1,7 +1,7 @@
 """Sends copies of answered requests to a version on trial, compares the answers and drops them.
 
-A copy starts after its client's answer is there. It passes neither deduplication nor admission, and is dropped when too
-many are under way.
+A copy starts after its client has been answered. It skips deduplication and admission, and is dropped when too many
+copies are under way.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class ShadowTraffic:
         if len(self._under_way) >= split.max_copies:
             self._metrics.copied(request.model, split.trial, "dropped")
             return
-        # In a context of its own: a copy is no part of its client's request, neither in logs nor in traces.
+        # In a separate context, because a copy must not appear in its client's logs and traces.
         task = asyncio.get_running_loop().create_task(self._compare(split, request, answer), context=Context())
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)

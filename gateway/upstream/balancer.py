@@ -1,10 +1,10 @@
 """The engine's hosts, one or several, as one engine.
 
-    look      every host in traffic ──▶ merged for the catalog
+    survey every host in traffic ──▶ merged for the catalog
     predict   in traffic, has the model, fewest outstanding ──▶ lost? another one
 
-A host that is checked leaves the traffic when it does not answer, and while it does not serve the versions that may
-answer. A single host without a name is not checked: there is no other one to answer in its place.
+A checked host gets no requests while it does not answer, or does not serve the versions that may answer. A single host
+without a name is not checked, because no other host could answer instead.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
-# One late answer is a busy machine, two in a row are a host that hangs.
+# One late answer means a busy machine, two in a row mean a host that hangs.
 MISSES = 2
 
 Ping = Callable[[], Awaitable[bool]]
@@ -68,7 +68,7 @@ class EngineHost:
 
     @property
     def is_checked(self) -> bool:
-        """True for a host that may leave the traffic."""
+        """True for a host that may be taken out of the traffic."""
         return self._answering is not None
 
     @property
@@ -82,7 +82,7 @@ class EngineHost:
         return len(self._running)
 
     def has(self, request: PredictionRequest) -> bool:
-        """Return True when it had a worker for this request at the last look."""
+        """Return True when it had a worker for this request at the last check."""
         model = self.models.get(request.model)
         version = None if model is None else model.version(request.version)
         return version is not None and version.workers_ready > 0
@@ -98,7 +98,7 @@ class EngineHost:
                 self._running.discard(scope)
 
     async def check(self) -> None:
-        """Take the host out of the traffic when it does not answer; look whether it may come back when it does."""
+        """Take the host out of the traffic when it does not answer; check whether it may return when it does."""
         if await self._ping():
             self._misses = 0
             if not self._in_traffic:
@@ -120,7 +120,7 @@ class EngineHost:
             return
         before = self._answering()
         self.models = await self._look()
-        # Staying needs the right versions only: a worker that restarts is no reason to lose the other models.
+        # To stay in traffic, a host needs only the right versions: a restarting worker must not cost the other models.
         answering = overlapping(before, self._answering())
         self.serves_right = serves(self.models, answering, workers=not self._in_traffic)
         if self.serves_right:
@@ -129,7 +129,7 @@ class EngineHost:
             self.leave("it does not serve the versions that it should")
 
     def leave(self, reason: str) -> None:
-        """Send it no new requests until a look finds it right again."""
+        """Send it no new requests until a check passes again."""
         if not self.is_checked:
             return
         if self._in_traffic:
@@ -138,7 +138,7 @@ class EngineHost:
         self._metrics.node_in_traffic(self.name, ready=False)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the host's connections."""
         if self._close is not None:
             self._close()
 
@@ -150,7 +150,7 @@ class EngineHost:
 
 
 def overlapping(one: AnsweringVersions, other: AnsweringVersions) -> AnsweringVersions:
-    """Merge two readings: reading what a host serves takes a moment, in which a rollout may have gone on."""
+    """Merge two readings, because a rollout may proceed while a host's models are being read."""
     both = one.keys() & other.keys()
     return {model: one[model] | other[model] for model in both}
 
@@ -209,7 +209,7 @@ class LoadBalancer:
     async def look(self) -> Mapping[str, ServedModel]:
         """Return what the hosts in traffic serve together. Raises EngineError when there is none."""
         known = [host for host in self._hosts if host.in_traffic]
-        # One that hangs would hold up the look at all; its own check notices when it comes back.
+        # A host that hangs would delay the whole survey; its own check notices when it returns.
         looks = await asyncio.gather(*(host.look() for host in known or self._hosts), return_exceptions=True)
         errors = [found for found in looks if isinstance(found, BaseException)]
         unforeseen = [error for error in errors if not isinstance(error, EngineError)]
@@ -221,7 +221,7 @@ class LoadBalancer:
         return merged(models)
 
     def _candidates(self) -> list[EngineHost]:
-        # With none in traffic, one that only seemed to be lost may still be there: better tried than refused.
+        # With no host in traffic, try one that may only seem lost, rather than refuse the request.
         return [host for host in self._hosts if host.in_traffic] or [host for host in self._hosts if host.serves_right]
 
     def _choose(self, request: PredictionRequest, tried: Sequence[EngineHost]) -> EngineHost:
@@ -242,7 +242,7 @@ class LoadBalancer:
             except (EngineError, LookupError, TypeError, ValueError):
                 pass  # no answer, or a description that cannot be read: it stays out, as the catalog logs
             except Exception:
-                # The edge of a task: whatever one check breaks on, the host must be checked again.
+                # The edge of a task: whatever error one check raises, the host must be checked again.
                 logger.exception("node_check_failed", extra={"fields": {"node": host.name}})
             await asyncio.sleep(self._check_s)
 

@@ -1,4 +1,4 @@
-"""Circuit breaker: a model whose engine fails again and again is refused for a while, and then tried by one request.
+"""Circuit breaker: after repeated failures, requests to a model are refused for a while, and then one request tries it.
 
 A lost request is sent once more: a prediction changes nothing in the engine, so that is safe.
 
@@ -36,7 +36,7 @@ class _Circuit:
 
 
 class CircuitBreaker:
-    """Keeps requests from a model that does not answer. Only NoWorker counts: it is the engine's fault."""
+    """Refuses requests to a model that does not answer. Only NoWorker counts, because the engine caused it."""
 
     def __init__(self, engine: Predictor, settings: BreakerSettings, metrics: Metrics) -> None:
         self._engine = engine
@@ -72,7 +72,7 @@ class CircuitBreaker:
         return response
 
     def _may_try(self, key: QueueKey, circuit: _Circuit) -> bool:
-        """Return True for the one request that tries; raise NoWorker for all others."""
+        """Return True for the one request that tries the model; raise NoWorker for all others."""
         left = circuit.opened + self._settings.open_ms / 1000 - asyncio.get_running_loop().time()
         if circuit.is_trying or left > 0:
             after = {"retry-after": str(max(1, math.ceil(left)))}

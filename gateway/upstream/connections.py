@@ -21,7 +21,7 @@ Connect = Callable[[Callable[[], "Connection"]], Awaitable["Connection"]]
 
 
 class ConnectFailedError(Exception):
-    """Nobody listens there, or not in time: no byte of the request was sent."""
+    """No connection could be opened in time, so no byte of the request was sent."""
 
 
 class ConnectionBrokeError(Exception):
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
+        """Keep the transport for requests."""
         # uvloop's transports are no subclass of it, but have all its methods.
         self._transport = cast("asyncio.Transport", transport)
 
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         """Fail the request that waits, and leave the pool."""
         self._fail("closed" if exc is None else type(exc).__name__)
         self._lost(self)
-        # Each leads back here: left, they would wait for the garbage collector.
+        # Each refers back to this object: left, only the garbage collector would free them.
         self._parser = self._transport = None
 
     def _fail(self, reason: str) -> None:
@@ -169,7 +169,7 @@ class ConnectionPool:
         self._hand_on()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections of the pool."""
         for connection in list(self._open):
             connection.close()
 
@@ -204,7 +204,7 @@ class ConnectionPool:
         try:
             await turn
         except asyncio.CancelledError:
-            # The turn may have come in the same moment in which the request was cancelled.
+            # The turn may have come at the very moment of the cancellation.
             if turn.done() and not turn.cancelled():
                 self._hand_on()
             raise

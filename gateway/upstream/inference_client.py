@@ -56,7 +56,8 @@ class InferenceClient:
     async def predict(self, request: PredictionRequest) -> EngineResponse:
         """Send one prediction. Raises the RequestError that the engine's refusal means.
 
-        That is NoWorker when the engine is not there, WorkerLost when the request was lost on its way.
+        That is NoWorker when the engine cannot be reached, and WorkerLost when the connection broke after the request
+        was sent.
         """
         token = self._keys.current("inference") or await self._read_token()
         may_renew = True
@@ -76,7 +77,7 @@ class InferenceClient:
                 return _engine_response(response)
             if not is_key_refused(response.status, response.body):
                 raise error_from_response(response.status, response.body, request.model)
-            # Once more, when there is another token than the one that the engine refused.
+            # Retry once if there is another token than the one that the engine refused.
             if not (may_renew and await asyncio.to_thread(self._keys.replace, "inference", token)):
                 raise NoWorker("the engine does not accept the gateway's key")
             token, may_renew = self._keys.current("inference") or await self._read_token(), False
@@ -107,7 +108,7 @@ class InferenceClient:
             event(_log, logging.INFO, "connection_lost", model=request.model, reason=str(error))
             raise WorkerLost("the connection to the engine was lost") from error
         finally:
-            # Apart from the others: the errors of a version under trial say nothing about the one that serves.
+            # Counted separately: errors of a version on trial say nothing about the serving one.
             status = f"trial {call.status}" if request.trial else call.status
             self._metrics.upstream(request.model, status, clock() - started)
             if self._node is not None:
@@ -118,9 +119,9 @@ class InferenceClient:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
         head = "\r\n".join(lines)
-        # Business logic may have set the content type or the id: neither may smuggle in a header of its own.
+        # Business logic may have set the content type or the id; neither may inject a header.
         if head.count("\n") != len(lines) + 2:
-            raise Internal("a line break stands in the request's content type or id")
+            raise Internal("the request's content type or id contains a line break")
         return head.encode("latin-1")
 
 
@@ -136,7 +137,7 @@ def _headers(request: PredictionRequest, token: str | None) -> dict[str, str]:
     if request.deadline < math.inf:
         left = request.deadline - asyncio.get_running_loop().time()
         headers["X-Deadline-Ms"] = str(max(1, int(left * 1000)))
-        # A worker cannot know how long a request stood in the engine's queue, so it gets the absolute deadline, too.
+        # A worker cannot know how long a request waited in the engine's queue, so it also gets the absolute deadline.
         headers["X-Deadline-At"] = str(int((time.time() + left) * 1000))
     return headers
 

@@ -20,7 +20,7 @@ def test_plan_first_version(any_scene: Scene) -> None:
     assert steps[0].startswith("publish toy-1.0.mar (")
     assert steps[1].startswith(f"register it without traffic{on}: batch_size ")
     assert steps[1].endswith("max_batch_delay 3 ms")
-    assert steps[-1] == "let 1.0 take the traffic, as the first version"
+    assert steps[-1] == "send all traffic to 1.0, the first version"
 
 
 def test_plan_next_version_switches_and_removes_the_old_one(any_scene: Scene) -> None:

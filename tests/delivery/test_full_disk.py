@@ -182,7 +182,7 @@ def test_what_is_in_the_way_is_named_and_runs_nothing(
     line = str(caught.value)
     assert "\n" not in line
     assert f"{scene.folder / place}: " in line
-    assert "is in the way; move it away" in line
+    assert "has this name; move it away" in line
     assert scene.serving() == {"1.0"}
     assert len(scene.hosts["engine"].ran) == 1
 

@@ -36,7 +36,7 @@ def test_upload_with_key_publishes_once_with_description(running: Running, tmp_p
     sender.upload(source, "toy-1.0.mar")
     assert running.get("/files/toy-1.0.mar").body == source.read_bytes()
     assert json.loads(running.get("/files/toy-1.0.json").body)["version"] == "1.0"
-    with pytest.raises(StoreError, match="is there already, and a published one is never replaced"):
+    with pytest.raises(StoreError, match="exists already, and a published one is never replaced"):
         sender.upload(source, "toy-1.0.mar")
 
 

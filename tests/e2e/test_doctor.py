@@ -54,7 +54,7 @@ EVERY_ENGINES = {
     "Management API beyond this machine",
     "models from any address (CVE-2023-43654)",
     "workflows from any address (CVE-2023-43654)",
-    "a way round allowed_urls (CVE-2024-35198)",
+    "a bypass of allowed_urls (CVE-2024-35198)",
     "key file that others read",
     "keys that are not accepted",
     "requests of any size",
@@ -105,7 +105,7 @@ def test_the_table_has_a_line_for_each_hole_and_the_setting_that_closes_it(stack
     assert lines[0] == "engine"
     assert {"rollouts", "archives", "store", "gateway", "edge", "machine"} <= set(lines)
     assert " closed" in lines[-1]
-    [signing] = [line for line in lines if "archives of strangers" in line]
+    [signing] = [line for line in lines if "archives of unknown makers" in line]
     assert signing.split()[0] == "warning"
     assert signing.endswith("-> signing.public_key, signing.required=true")
 
@@ -117,7 +117,7 @@ def deployment(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Deployment:
 
 
 def test_a_file_that_a_worker_runs_beside_and_nobody_published_shows(deployment: Deployment) -> None:
-    look = next(check.look for check in rollouts_and_store.ARCHIVES if check.hole == "archives of strangers")
+    look = next(check.look for check in rollouts_and_store.ARCHIVES if check.hole == "archives of unknown makers")
     [host] = deployment.hosts
     try:
         versions = host.versions
@@ -180,7 +180,7 @@ def test_an_open_torchserve_is_called_open_and_missing_parts_missing(tmp_path: P
         "gRPC Inference API (CVE-2024-35199)",
         "models from any address (CVE-2023-43654)",
         "workflows from any address (CVE-2023-43654)",
-        "a way round allowed_urls (CVE-2024-35198)",
+        "a bypass of allowed_urls (CVE-2024-35198)",
         "model control",
         "packages out of archives",
         "pages of other sites",

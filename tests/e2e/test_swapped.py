@@ -117,7 +117,7 @@ def test_an_engine_whose_copies_cannot_be_read_is_told_or_refused(
     places = (f"paths.archives={signed}", f"store.folder={stack.archives}", f"engine.unpacked={tmp_path / 'nowhere'}")
     words = ("upload_model.py", "served_model=cartpole", *QUICK, *places, f"{DELAY}=71")
     line = stack.run(*words, *signing, status=1).strip().splitlines()[-1]
-    assert "signing.required, but the engine's own copy cannot be compared with the checked archive" in line
+    assert "signing.required is true, but the engine's own copy cannot be compared with the checked archive" in line
     assert "name it as engine.unpacked" in line
     assert registered(settings) == [before]
     printed = stack.run(*words)

@@ -263,7 +263,7 @@ def test_server_whose_grpc_port_another_program_has_ends_with_one_line(
         with started(given, tmp_path, command, grpc_port=taken) as server:
             server.process.wait(60)
     log = server.log.read_text()
-    assert f"gateway: port {taken} on 127.0.0.1 cannot be listened on" in log
+    assert f"gateway: port {taken} on 127.0.0.1 cannot be opened" in log
     assert "Traceback" not in log
 
 
