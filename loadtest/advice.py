@@ -28,9 +28,12 @@ class Advice:
 
 
 def advise(report: LoadReport) -> Advice | None:
-    """Return the values to try next; None when nothing was answered or the batch settings are unknown."""
+    """Return the values to try next.
+
+    Returns None for an open loop, when nothing was answered, and when the batch settings are unknown.
+    """
     batching, rate, latency = report.plan.target.batching, report.rate, report.latency_ms
-    if batching is None or rate is None or latency is None or rate.mean <= 0:
+    if report.plan.stress.rate is not None or batching is None or rate is None or latency is None or rate.mean <= 0:
         return None
     per_worker = max(1, report.plan.stress.clients // batching.workers)
     batch_size, why_batch_size = _batch_size(batching, report.plan.stress.clients, per_worker)

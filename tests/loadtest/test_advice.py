@@ -10,9 +10,12 @@ from loadtest.target import Batching, LoadTarget
 from tests.loadtest.reports import stress_settings
 
 
-def _report(batching: Batching | None, *, clients: int, rate: float, latency_ms: float) -> LoadReport:
+def _report(
+    batching: Batching | None, *, clients: int, rate: float, latency_ms: float, send_rate: float | None = None
+) -> LoadReport:
     target = LoadTarget("http://gateway", "digits", "1.0", "vision", "trained", None, batching)
-    plan = LoadPlan(stress_settings(clients=clients, requests=100, rounds=1), (target,), (), "none")
+    stress = stress_settings(clients=clients, requests=100, rounds=1, rate=send_rate)
+    plan = LoadPlan(stress, (target,), (), "none")
     one = RoundResult(100 / rate, 100, (latency_ms,) * 100, (), complete=True)
     return LoadReport(plan, datetime.now(UTC), None, (one,), interrupted=False)
 
@@ -79,3 +82,8 @@ def test_advise_never_returns_present_delay(delay: int) -> None:
 
 def test_advise_unknown_batching_returns_none() -> None:
     assert advise(_report(None, clients=8, rate=100.0, latency_ms=80.0)) is None
+
+
+def test_advise_open_loop_returns_none() -> None:
+    """Its clients do not limit the requests in flight, and the rules need that limit."""
+    assert advise(_report(Batching(8, 5, 1), clients=8, rate=100.0, latency_ms=80.0, send_rate=100.0)) is None

@@ -139,6 +139,13 @@ def test_run_page_escapes_values_and_loads_nothing() -> None:
     assert "url(" not in page
 
 
+def test_comparison_page_escapes_values(tmp_path: Path) -> None:
+    first, second = (_write(tmp_path, [100.0] * 4, model=model) for model in ("<script>", "<em>"))
+    page = write_page(compare_files(first, second), tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "the models differ: &lt;script&gt; and &lt;em&gt;" in page
+
+
 def test_run_page_without_answers_is_drawn() -> None:
     page = run_page(report_document(report([])))
     assert "no answer" in page

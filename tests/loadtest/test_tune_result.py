@@ -16,7 +16,7 @@ from loadtest.tune.search import SearchEnd
 from loadtest.tune.space import Candidate
 
 BEST, SLOW = Candidate(2, 1, 8, 5, None), Candidate(1, 2, 4, 0, None)
-OUTCOME = SearchResult(
+RESULT = SearchResult(
     model="digits",
     unit="imgs",
     goal=LatencyGoal.of("p99:80ms"),
@@ -35,24 +35,24 @@ OUTCOME = SearchResult(
 
 def test_write_settings_names_goal_and_replaces_file(tmp_path: Path) -> None:
     path = tmp_path / "served_model" / "digits.tuned.yaml"
-    write_settings(OUTCOME, path)
+    write_settings(RESULT, path)
     assert yaml.safe_load(path.read_text()) == {
         "request_params": {"initial_workers": 2, "threads": 1, "batch_size": 8, "max_batch_delay": 5}
     }
     assert "p99 of at most 80 ms" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    write_settings(replace(OUTCOME, end=SearchEnd(SLOW, reached=True, reason="x")), path)
+    write_settings(replace(RESULT, end=SearchEnd(SLOW, reached=True, reason="x")), path)
     assert yaml.safe_load(path.read_text())["request_params"]["initial_workers"] == 1
     assert [each.name for each in path.parent.iterdir()] == ["digits.tuned.yaml"]
 
 
 def test_write_settings_unwritable_file_raises() -> None:
     with pytest.raises(LoadError, match="not written"):
-        write_settings(OUTCOME, Path("/proc/none/digits.tuned.yaml"))
+        write_settings(RESULT, Path("/proc/none/digits.tuned.yaml"))
 
 
 def test_search_page_shows_front_and_costs() -> None:
-    page = search_page(OUTCOME)
+    page = search_page(RESULT)
     assert page.count("<circle") == 2
     for word in ("workers 2, threads 1, batch 8, delay 5", "512 MiB", "misses the goal", "best, front", "before"):
         assert word in page
@@ -61,14 +61,21 @@ def test_search_page_shows_front_and_costs() -> None:
 
 def test_search_page_missed_goal_is_at_top() -> None:
     page = search_page(
-        replace(OUTCOME, goal=LatencyGoal.of("p99:5ms"), end=SearchEnd(BEST, reached=False, reason="time"))
+        replace(RESULT, goal=LatencyGoal.of("p99:5ms"), end=SearchEnd(BEST, reached=False, reason="time"))
     )
     assert page.index("The goal was not reached") < page.index("<svg")
     assert "The closest: workers 2" in page
 
 
+def test_search_page_escapes_values() -> None:
+    page = search_page(replace(RESULT, model="<script>", load="<i>"))
+    assert "<script" not in page
+    assert "Tuned &lt;script&gt;: workers 2" in page
+    assert "&lt;i&gt; · 2026-11-21" in page
+
+
 def test_search_document_is_json() -> None:
-    content = json.loads(json.dumps(search_document(OUTCOME), allow_nan=False))
+    content = json.loads(json.dumps(search_document(RESULT), allow_nan=False))
     assert content["best"]["batch_size"] == 8
     assert [trial["front"] for trial in content["trials"]] == [True, False]
 
