@@ -30,13 +30,13 @@ class RunObserver(Protocol):
     """A receiver of the progress of a run."""
 
     def planned(self, plan: LoadPlan) -> None:
-        """The load is about to start."""
+        """Receive the plan before the load starts."""
 
     def answered(self) -> None:
-        """One more request of a round has its result."""
+        """Receive the end of one more request."""
 
     def measured(self, one: RoundResult) -> None:
-        """A round has ended."""
+        """Receive a finished round."""
 
 
 @dataclass(frozen=True)

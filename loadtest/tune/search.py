@@ -40,10 +40,10 @@ class SearchObserver(Protocol):
     """A receiver of the progress of a search."""
 
     def evaluating(self, candidate: Candidate, number: int, purpose: str) -> None:
-        """An evaluation begins."""
+        """Receive the start of an evaluation."""
 
     def evaluated(self, evaluation: Evaluation, best: Candidate | None) -> None:
-        """An evaluation has ended; `best` is the best candidate so far."""
+        """Receive a finished evaluation, and the best candidate so far."""
 
 
 @dataclass(frozen=True)
