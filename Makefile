@@ -27,13 +27,13 @@ ONE := $(if $(MODEL),served_model=$(MODEL))
   bench bench_handlers bench_growth bench_gateway bench_tracing bench_swaps bench_edge bench_tune bench_capacity \
   bench_engines kubernetes_render kubernetes_apply
 
-help: ## this list
+help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / { printf "%-24s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## .venv with the pinned requirements, Java among them; Debian's nginx when it is missing
 	@$(PYTHON) -m stack.setup
 
-demo: setup ## the whole main job: train, pack, serve, predict
+demo: setup ## train, pack, serve and predict with two demo models
 	$(PY) -m demo train
 	$(PY) -m serialize served_model=digits $(ARGS)
 	$(PY) -m serialize served_model=cartpole $(ARGS)
@@ -42,13 +42,13 @@ demo: setup ## the whole main job: train, pack, serve, predict
 	$(PY) upload_model.py served_model=cartpole $(ARGS)
 	$(PY) -m demo predict $(ARGS)
 
-test: lint ## everything the project tests
+test: lint ## lint and tests, some 12 minutes
 	$(PY) -m pytest -n 2 $(ARGS)
 
-test_slow: setup ## what takes longer: a kill -9 at every step of a rollout, twenty swaps under load
+test_slow: setup ## longer tests: a kill -9 at every step of a rollout, swaps under load
 	$(PY) -m pytest -m slow $(ARGS)
 
-test_ray: setup ## engine=ray: the main job's tests, a cluster of three nodes, a node that dies; installs Ray when it is missing
+test_ray: setup ## tests of engine=ray, on a cluster of three nodes too; installs Ray if it is missing
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	MARINA_ENGINE=ray $(PY) -m pytest tests/e2e $(ARGS)
 	MARINA_ENGINE=ray $(PY) -m pytest -m ray $(ARGS)
@@ -58,10 +58,10 @@ lint: setup ## ruff, mypy, and hadolint over the Dockerfiles
 	$(PY) -m mypy .
 	.venv/bin/hadolint docker/Dockerfile.*
 
-train_demo: setup ## train the two demo models, from data that needs no download
+train_demo: setup ## train the two demo models; needs no download
 	$(PY) -m demo train $(ARGS)
 
-download_weights: setup ## MODEL=name: fetch the checkpoint, check its sha256, resume what was interrupted
+download_weights: setup ## MODEL=name: download the checkpoint and check its sha256; resumes an interrupted download
 	$(PY) -m serialize.download $(or $(ONE),--all) $(ARGS)
 
 generate_mar: setup ## MODEL=name (default: all): checkpoint -> artifact -> model_mars/<name>.mar
@@ -70,10 +70,10 @@ generate_mar: setup ## MODEL=name (default: all): checkpoint -> artifact -> mode
 up: setup ## start TorchServe, file browser and gateway in the background; returns when all are ready
 	$(PY) -m stack up $(ARGS)
 
-down: setup ## stop them; nothing is left running
+down: setup ## stop the stack
 	$(PY) -m stack down $(ARGS)
 
-status: setup ## which part runs, and where
+status: setup ## print which parts run, and where
 	$(PY) -m stack status $(ARGS)
 
 logs: setup ## follow the logs of all parts
@@ -97,10 +97,10 @@ upload_model: setup ## MODEL=name: roll the archive out to TorchServe
 rollback: setup ## MODEL=name: back to the version before
 	$(PY) -m delivery rollback $(ONE) $(ARGS)
 
-models: setup ## what is registered: versions, weights, workers, queue, batch settings, age
+models: setup ## list registered versions: weights, workers, queue, batch settings, age
 	$(PY) -m delivery models $(ARGS)
 
-doctor: setup ## what is open on the running deployment, and the setting that closes it
+doctor: setup ## list the open risks of the running deployment and the settings that close them
 	$(PY) -m delivery doctor $(ARGS)
 
 edge: setup ## MODEL=name: compile a policy into nginx and serve it on port 5005
@@ -119,7 +119,7 @@ run_edge: setup ## MODEL=name: the policy edge in its container, on port 5005; a
 	  --read-only --tmpfs /run/marina --cap-drop ALL --security-opt no-new-privileges \
 	  -v "$(CURDIR)/.marina/edge_image:/srv/edge:ro" marina-edge
 
-run_stress: setup ## MODEL=name: put load on the running stack and report
+run_stress: setup ## MODEL=name: load the running stack and write a report
 	$(PY) stress.py $(ONE) $(ARGS)
 
 tune: setup ## MODEL=name slo=p99:80ms: find workers, threads and batch settings for a latency goal
@@ -137,14 +137,14 @@ build_ray: ## image of engine=ray for a cluster; TORCH_INDEX= as above, ARGS="--
 build_images: ## every image that docker/compose.yaml builds, TorchServe's for CPUs
 	$(COMPOSE) --profile edge build $(ARGS)
 
-sbom: ## what is in each image, as SPDX files in sbom/; needs syft
+sbom: ## list the contents of each image as SPDX files in sbom/; needs syft
 	@mkdir -p sbom
 	for image in torchserve:cpu gateway delivery filebrowser edge; do syft -q -o spdx-json "marina-$$image" >"sbom/$${image%%:*}.spdx.json" || exit 1; done
 
-compose_secrets: setup ## passwords, keys and folders for the stack in containers; keeps what is there
+compose_secrets: setup ## make passwords, keys and folders for the stack in containers; existing ones are kept
 	$(PY) -m stack.compose
 
-compose_up: compose_secrets ## the stack in containers; PROFILES=core,s3,observability,edge or gpu,...; returns when all are well
+compose_up: compose_secrets ## start the stack in containers; PROFILES=core,s3,observability,edge or gpu,...; returns when all parts are healthy
 	$(COMPOSE) up -d --wait $(ARGS)
 
 compose_down: ## stop it; data stays in docker/data
@@ -164,7 +164,7 @@ compose_edge: setup ## MODEL=name: compile the policy for the edge that runs in 
 kubernetes_render: ## OVERLAY=core, s3, gpu, upload, ray, rayservice: the manifests, after `make compose_secrets`; needs kubectl
 	@$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY)
 
-kubernetes_apply: compose_secrets ## the same, into the cluster that kubectl speaks to
+kubernetes_apply: compose_secrets ## apply these manifests to the cluster of kubectl
 	$(KUSTOMIZE) --load-restrictor LoadRestrictionsNone docker/kubernetes/overlays/$(OVERLAY) | kubectl apply -f -
 
 run_ts_cpu: ## TorchServe in its container, in place of `make run_ts`
@@ -175,35 +175,35 @@ run_ts_cuda: ## the same with every GPU of this machine
 	mkdir -p .marina/torchserve/model_store
 	$(IN_CONTAINER) --gpus all marina-torchserve:cuda
 
-bench_tune: setup ## the search of make tune beside the full grid
+bench_tune: setup ## measure the search of make tune beside the full grid
 	$(PY) -m bench.tune --write docs/performance.md $(ARGS)
 
-bench: setup ## Marina beside its peers; --only NAME,... and --rounds N in ARGS
+bench: setup ## measure Marina beside its peers; --only NAME,... and --rounds N in ARGS
 	$(PY) -m bench.peers --write docs/performance.md $(ARGS)
 
-bench_handlers: setup ## TorchServe with Marina's handlers, with its own, and no server at all
+bench_handlers: setup ## measure TorchServe with Marina's handlers, with its own, and without a server
 	$(PY) -m bench.handlers --write docs/performance.md $(ARGS)
 
-bench_growth: setup ## what more clients, larger pictures, more models and larger batches cost
+bench_growth: setup ## measure the cost of more clients, larger pictures, more models and larger batches
 	$(PY) -m bench.growth --write docs/performance.md $(ARGS)
 
-bench_gateway: setup ## the gateway's figures beside TorchServe's
+bench_gateway: setup ## measure the gateway beside TorchServe alone
 	$(PY) -m bench.gateway --write docs/performance.md $(ARGS)
 
-bench_tracing: train_demo ## what traces cost a worker: off, on, and on for a request that is not sampled
+bench_tracing: train_demo ## measure the cost of traces in a worker
 	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.tracing --write docs/observability.md $(ARGS)
 
-bench_swaps: setup ## twenty swaps under load, on the running stack with both demo models
+bench_swaps: setup ## measure twenty swaps under load, on the running stack with both demo models
 	$(PY) -m bench.swaps --write docs/performance.md $(ARGS)
 
-bench_edge: train_demo ## the policy edge beside nginx, Rust, TorchServe and FastAPI
+bench_edge: train_demo ## measure the policy edge beside nginx, Rust, TorchServe and FastAPI
 	$(PY) -m serialize served_model=cartpole
 	$(PY) -m bench.edge --write docs/performance.md $(ARGS)
 
-bench_capacity: setup ## what a request costs each part, and how many machines a load needs, into docs/scale.md
+bench_capacity: setup ## measure the cost of a request in each part, for docs/scale.md
 	$(PY) -m bench.capacity measure --costs docs/figures/capacity.json --write docs/scale.md $(ARGS)
 
-bench_engines: setup ## engine=ray beside engine=torchserve; installs Ray when it is missing
+bench_engines: setup ## measure engine=ray beside engine=torchserve; installs Ray if it is missing
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	$(PY) -m bench.engines --write docs/performance.md $(ARGS)

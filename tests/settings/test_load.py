@@ -163,7 +163,7 @@ def test_torchserve_may_fetch_from_the_store_only() -> None:
 
 
 def test_light_modules_import_neither_torch_nor_numpy() -> None:
-    program = "import sys, settings, stack.control, delivery.rollout, gateway, loadtest; print(*sys.modules)"
+    program = "import sys, settings, stack.lifecycle, delivery.rollout, gateway, loadtest; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert {"torch", "numpy", "torchvision"}.isdisjoint(done.stdout.split())
 
