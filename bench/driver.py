@@ -56,8 +56,7 @@ def checked(result: Result, *tolerated: str) -> Result:
 
 def rate(job: Job, *tolerated: str) -> float:
     """Return right answers a second. Raises MeasurementError for an answer that is not right."""
-    result = checked(run(job), *tolerated)
-    return result.good / result.seconds
+    return checked(run(job), *tolerated).rate
 
 
 def warmed(job: Job) -> Callable[[], float]:
@@ -71,20 +70,25 @@ def small_rate(job: Job) -> float:
 
     wrk judges statuses only. Raises MeasurementError.
     """
-    wrk = shutil.which("wrk")
-    if wrk is None:
+    if shutil.which("wrk") is None:
         return rate(job)
+    wanted = ",".join(_lua_string(base64.b64decode(each).decode()) for each in job.requests)
+    script = f"local r = {{{wanted}}}\nlocal n = 0\n{_LUA}"
+    return wrk(script, f"http://{job.host}:{job.port}/", job.clients, job.seconds)[0]
+
+
+def wrk(script: str, url: str, clients: int, seconds: float, prefix: Sequence[str] = ()) -> tuple[float, int]:
+    """Run wrk with a Lua script; return requests a second and their number. Raises MeasurementError for an error."""
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "requests.lua"
-        wanted = [base64.b64decode(each).decode() for each in job.requests]
-        script.write_text(f"local r = {{{','.join(_lua_string(each) for each in wanted)}}}\nlocal n = 0\n" + _LUA)
-        url = f"http://{job.host}:{job.port}/"
-        command = [wrk, "-t1", f"-c{job.clients}", f"-d{max(1, round(job.seconds))}s", "--timeout", "20s"]
-        printed = subprocess.run([*command, "-s", str(script), url], check=True, capture_output=True, text=True).stdout
-    found = re.search(r"Requests/sec:\s*([\d.]+)", printed)
-    if found is None or "Non-2xx" in printed or "Socket errors" in printed:
-        raise MeasurementError(printed)
-    return float(found[1])
+        path = Path(folder) / "requests.lua"
+        path.write_text(script)
+        options = ("-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "20s", "-s", str(path))
+        command = [*prefix, "wrk", *options, url]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found, count = re.search(r"Requests/sec:\s*([\d.]+)", printed), re.search(r"(\d+) requests in", printed)
+    if found is None or count is None or "Non-2xx" in printed or "Socket errors" in printed:
+        raise MeasurementError(f"{url}: {printed}")
+    return float(found[1]), int(count[1])
 
 
 _LUA = "request = function() n = n + 1; return r[n % #r + 1] end\n"
@@ -103,11 +107,16 @@ def turned(sides: Sequence[Side], number: int) -> list[Side]:
     return [*sides[at:], *sides[:at]]
 
 
-def take_turns(sides: Mapping[str, Callable[[], float]], rounds: int, log: logging.Logger) -> dict[str, list[float]]:
-    """Measure each side once a round; return each side's figures, and log them as they come."""
+def take_turns(
+    sides: Mapping[str, Callable[[], float]], rounds: int, log: logging.Logger | None = None, *, warm: int = 0
+) -> dict[str, list[float]]:
+    """Measure each side once a round, after `warm` rounds that do not count; return each side's figures."""
     found: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds):
+    for number in range(rounds + warm):
         for name in turned(list(sides), number):
-            found[name].append(sides[name]())
-            log.info("round %d, %s: %.4g", number + 1, name, found[name][-1])
+            value = sides[name]()
+            if number >= warm:
+                found[name].append(value)
+            if log is not None:
+                log.info("round %d, %s: %.4g", number + 1, name, value)
     return found

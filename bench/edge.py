@@ -11,13 +11,11 @@ import json
 import logging
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,13 +23,13 @@ import requests
 
 import settings
 from archive import TrustedArchive, stamp, stamped
-from bench import document, options
+from bench import document, driver, options
 from bench.assets import write_weights
 from bench.driver import turned
 from bench.local_stack import free_ports
 from bench.peers import launch
 from bench.peers.launch import Start
-from bench.server_process import MeasurementError
+from bench.server_process import MeasurementError, processor_s, serving
 from bench.tables import median_ratio, table
 from edge.compiler import nginx_program
 from edge.edge_policy import read_edge_policy
@@ -48,9 +46,9 @@ CLIENTS = 64
 SECTION = "edge"
 LEAST_CORES = 3
 SCRIPT = 'wrk.method = "POST"\nwrk.body = [==[%s]==]\nwrk.headers["Content-Type"] = "application/json"\n'
-NGINX = """daemon off; worker_processes 1; pid {folder}/constant.pid; error_log stderr error;
+NGINX = """daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
 events {{ worker_connections 4096; }}
-http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/constant;
+http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {folder}/b;
   proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{ listen 127.0.0.1:{port} backlog=4096;
     location / {{ default_type application/json; return 200 '{{"action":1}}'; }} }} }}
@@ -86,9 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         runs: dict[str, list[Run]] = {name: [] for name in loads}
         for number in range(given.rounds):
             for name, load in turned(list(loads.items()), number):
-                with _running(load, Path(folder)) as server:
-                    _check(load)
-                    found = _measure(load, server, Path(folder), given.seconds)
+                found = _round(load, Path(folder) / "server", given.seconds)
                 runs[name].append(found)
                 each = found.processor * 1e6
                 _log.info("round %d, %s: %.0f observations/s, %.2f µs each", number + 1, name, found.rate, each)
@@ -121,7 +117,7 @@ def _loads(folder: Path, overrides: list[str]) -> dict[str, EdgeLoad]:
         return EdgeLoad(start, f"http://127.0.0.1:{port}{path}", one)
 
     loads = {
-        "nginx, constant": peer(port + 3, _constant(port + 3, folder)),
+        "nginx, constant": peer(port + 3, _constant(port + 3, folder / "constant")),
         "edge": edge,
         "TorchServe, stock": peer(port + 10, _torchserve(port + 10, built.archive, folder), f"/predictions/{model}"),
         "FastAPI + PyTorch": peer(port + 4, launch.fastapi_policy(sys.executable, port + 4, weights)),
@@ -150,9 +146,9 @@ def _shared(load: EdgeLoad) -> EdgeLoad:
 
 def _constant(port: int, folder: Path) -> Start:
     """Start the same nginx with a constant answer."""
-    (folder / "constant.conf").write_text(NGINX.format(folder=folder, port=port))
-    user = ("-g", "user root;") if os.getuid() == 0 else ()
-    return Start((nginx_program(), "-e", "stderr", "-p", str(folder), "-c", str(folder / "constant.conf"), *user))
+    folder.mkdir()
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
+    return Start(nginx_command(nginx_program(), folder))
 
 
 def _torchserve(port: int, archive: TrustedArchive, folder: Path) -> Start:
@@ -164,37 +160,24 @@ def _torchserve(port: int, archive: TrustedArchive, folder: Path) -> Start:
     return launch.torchserve_around(sys.executable, port, folder, path)
 
 
-@contextlib.contextmanager
-def _running(load: EdgeLoad, folder: Path) -> Iterator[int]:
-    """Start the server in a session of its own, wait for its answer, and yield the id of the session."""
-    command, env = load.start.command, load.start.env
-    with (folder / "servers.log").open("ab") as log:
-        process = subprocess.Popen(
-            ["taskset", "-c", load.server_cores, *command],
-            env={**os.environ, **env},
-            cwd=folder if env else None,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(requests.RequestException):
-                if requests.post(load.url, json=STATE, timeout=5).status_code == 200:
-                    break
-            if time.monotonic() > deadline or process.poll() is not None:
-                log_end = (folder / "servers.log").read_text()[-2000:]
-                raise MeasurementError(f"{load.url} does not answer: {log_end}")
-            time.sleep(0.2)
-        yield process.pid
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+def _round(load: EdgeLoad, folder: Path, seconds: float) -> Run:
+    """Start the server, check its answers and run wrk. Raises MeasurementError for a run with errors."""
+    prefix = ("taskset", "-c", load.client_cores)
+    script = SCRIPT % load.body
+    with serving(("taskset", "-c", load.server_cores, *load.start.command), load.start.env, folder) as server:
+        server.wait(lambda: _answers(load))
+        _check(load)
+        driver.wrk(script, load.url, CLIENTS, 1, prefix)  # warm
+        before = processor_s(server.processes())
+        rate, count = driver.wrk(script, load.url, CLIENTS, seconds, prefix)
+        spent = processor_s(server.processes()) - before
+    return Run(rate * load.observations, spent / (count * load.observations))
+
+
+def _answers(load: EdgeLoad) -> bool:
+    with contextlib.suppress(requests.RequestException):
+        return requests.post(load.url, json=STATE, timeout=5).status_code == 200
+    return False
 
 
 def _check(load: EdgeLoad) -> None:
@@ -203,34 +186,6 @@ def _check(load: EdgeLoad) -> None:
     found = re.findall(r'"action":\s*(\d)', answer.text)
     if answer.status_code != 200 or len(found) != load.observations or len(set(found)) != 1:
         raise MeasurementError(f"{load.url} answers {answer.status_code}: {answer.text[:200]}")
-
-
-def _measure(load: EdgeLoad, server: int, folder: Path, seconds: float) -> Run:
-    """Run wrk once. Raises MeasurementError for a run with errors."""
-    script = folder / "post.lua"
-    script.write_text(SCRIPT % load.body)
-    base = ["taskset", "-c", load.client_cores, "wrk", "-t1", f"-c{CLIENTS}", "-s", str(script)]
-    subprocess.run([*base, "-d1s", load.url], check=True, capture_output=True)  # warm
-    before = _processor_s(server)
-    printed = subprocess.run(
-        [*base, f"-d{max(1, round(seconds))}s", load.url], check=True, capture_output=True, text=True
-    ).stdout
-    spent = _processor_s(server) - before
-    rate, count = re.search(r"Requests/sec:\s+([\d.]+)", printed), re.search(r"(\d+) requests in", printed)
-    if rate is None or count is None or "Non-2xx" in printed or "Socket errors" in printed:
-        raise MeasurementError(f"{load.url}: {printed}")
-    return Run(float(rate[1]) * load.observations, spent / (int(count[1]) * load.observations))
-
-
-def _processor_s(session: int) -> float:
-    """Return the processor time of all processes of a session, in user and system mode."""
-    ticks = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended meanwhile
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 WANTED = (

@@ -19,6 +19,7 @@ from bench.engine_nodes import kit_scaler
 from bench.load_generator import Job
 from bench.local_stack import LocalStack, local_stack
 from bench.samples import JPEG, JSON
+from bench.server_process import processor_s
 from bench.tables import Row, figures, median_ratio, missed, ratio_row, spread
 from bench.targets import Target
 from settings import Settings
@@ -61,13 +62,12 @@ class Side:
 
     def processor_s(self) -> float:
         """Return the processor time of all its processes so far."""
-        total = 0.0
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("MARINA_STACK") == self.stack.env["MARINA_STATE"]:
-                    times = process.cpu_times()
-                    total += times.user + times.system
-        return total
+        return processor_s(filter(self._runs, psutil.process_iter()))
+
+    def _runs(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return process.environ().get("MARINA_STACK") == self.stack.env["MARINA_STATE"]
+        return False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -112,7 +112,7 @@ def _measured(sides: Sequence[Side], given: argparse.Namespace) -> Found:
 def _round(side: Side, job: Job) -> tuple[float, float]:
     before = side.processor_s()
     result = driver.checked(driver.run(job))
-    return result.good / result.seconds, (side.processor_s() - before) / result.good
+    return result.rate, (side.processor_s() - before) / result.good
 
 
 def _jobs(load_: str, sides: Sequence[Side], seconds: float) -> Iterator[tuple[Side, Job]]:

@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 import settings
 from archive import TrustPolicy, open_trusted
 from bench import options
+from bench.driver import take_turns
 from bench.local_stack import LocalStack
 from bench.tables import Row, figures, median_ratio, missed, spread
 from demo.digits import load_split
@@ -57,7 +59,8 @@ def _measure(stack: LocalStack, folder: Path, network: str) -> list[Row]:
     pictures = _unseen(overrides)
     wide, small = (_answers(forward, pictures) for forward in forwards.values())
     top1 = float(np.mean(wide.argmax(axis=1) == small.argmax(axis=1)))
-    times = _in_turns(list(forwards.values()), pictures[:BATCH])
+    sides = {form: partial(_cpu_s, forward, pictures[:BATCH]) for form, forward in forwards.items()}
+    times = list(take_turns(sides, ROUNDS, warm=1).values())
     speed = median_ratio(*times)
     measured = f"{ROUNDS} rounds of {BATCH}, ms CPU: float {_ms(times[0])}, int8 {_ms(times[1])}"
     fast = speed >= WANTED_SPEED
@@ -104,15 +107,11 @@ def _answers(forward: Forward, pictures: NDArray[np.uint8]) -> NDArray[np.float3
     return np.concatenate([forward(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)])
 
 
-def _in_turns(forwards: Sequence[Forward], batch: NDArray[np.uint8]) -> list[list[float]]:
-    times: list[list[float]] = [[] for _ in forwards]
-    for round_number in range(ROUNDS + 1):
-        for forward, found in zip(forwards, times, strict=True):
-            started = time.process_time()
-            forward(batch)
-            if round_number:  # the first one allocates
-                found.append(time.process_time() - started)
-    return times
+def _cpu_s(forward: Forward, batch: NDArray[np.uint8]) -> float:
+    """Return the CPU time of one batch."""
+    started = time.process_time()
+    forward(batch)
+    return time.process_time() - started
 
 
 def _ms(times: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from bench.load_generator import Job
 from bench.local_stack import LocalStack, local_stack
 from bench.samples import JPEG, Sample
 from bench.server_process import MeasurementError
-from bench.tables import cell, percentile, table
+from bench.tables import cell, table
 from bench.targets import Target
 
 _log = logging.getLogger("bench.growth")
@@ -102,9 +102,8 @@ class Growth:
             result = driver.checked(driver.run(stamped))
         except MeasurementError as error:
             return Point(x, failed=str(error))
-        latencies, rate = result.latencies["200"], result.good / result.seconds
-        _log.info("%g: %.1f/s", x, rate)
-        return Point(x, rate, percentile(latencies, 50), percentile(latencies, 99))
+        _log.info("%g: %.1f/s", x, result.rate)
+        return Point(x, result.rate, result.latency(50), result.latency(99))
 
 
 def clients(growth: Growth) -> list[Point]:

@@ -18,6 +18,8 @@ from typing import cast
 import httptools
 import uvloop
 
+from bench.tables import percentile
+
 # The longest wait for answers after the last request left.
 PATIENCE_S = 20.0
 
@@ -67,6 +69,15 @@ class Result:
     def good(self) -> int:
         """The number of right answers."""
         return self.statuses.get("200", 0) - self.wrong
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return self.good / self.seconds
+
+    def latency(self, percent: float, status: str = "200") -> float:
+        """Return a percentile of the latencies in ms."""
+        return percentile(self.latencies[status], percent)
 
     @property
     def failed(self) -> int:

@@ -23,7 +23,7 @@ import aiohttp
 import settings
 from bench import document, options
 from bench.engine_nodes import PowerCuts, two_nodes
-from bench.tables import table
+from bench.tables import percentile, table
 from demo import digits
 from errors import MarinaError
 from settings.load import ROOT
@@ -200,17 +200,13 @@ def report(measured: SwapsUnderLoad) -> str:
 def _row(measured: SwapsUnderLoad, model: str) -> tuple[str, ...]:
     rest = _seconds(measured, model, measured.rests)
     during = _seconds(measured, model, [(swap.began, swap.ended) for swap in measured.swaps])
-    cells = [f"{1000 * _at(values, share):.1f} ms" for share in (0.5, 0.99) for values in (rest, during)]
-    return (model, *cells, f"{_at(during, 0.99) / _at(rest, 0.99):.2f}", f"≤ {WANTED_RATIO:g}")
+    cells = [f"{1000 * percentile(values, percent):.1f} ms" for percent in (50, 99) for values in (rest, during)]
+    return (model, *cells, f"{percentile(during, 99) / percentile(rest, 99):.2f}", f"≤ {WANTED_RATIO:g}")
 
 
 def _seconds(measured: SwapsUnderLoad, model: str, windows: Sequence[tuple[float, float]]) -> list[float]:
     inside = [a for a in measured.answers if a.model == model and any(w[0] <= a.sent < w[1] for w in windows)]
-    return sorted(answer.came - answer.sent for answer in inside)
-
-
-def _at(values: Sequence[float], share: float) -> float:
-    return values[min(len(values) - 1, int(share * len(values)))]
+    return [answer.came - answer.sent for answer in inside]
 
 
 def main(arguments: Sequence[str]) -> int:

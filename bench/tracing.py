@@ -11,12 +11,14 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import settings
 from archive import TrustPolicy, open_trusted
 from bench import document, options
+from bench.driver import take_turns
 from bench.server_process import LineProcess, MeasurementError
 from bench.tables import Row, figures, ratio_row
 
@@ -47,18 +49,24 @@ def _worker(folder: Path, endpoint: str) -> LineProcess:
 
 def measure(folder: Path, endpoint: str, rounds: int, requests: int) -> list[Row]:
     """Return all rows; in each round the three workers take turns."""
-    found: list[list[float]] = [[], [], []]
     with ExitStack() as opened:
-        workers = [opened.enter_context(closing(_worker(folder, each))) for each in ("", endpoint, endpoint)]
-        if len({worker.receive()["answer"] for worker in workers}) != 1:
+        off, unsampled, sampled = (
+            opened.enter_context(closing(_worker(folder, each))) for each in ("", endpoint, endpoint)
+        )
+        if len({worker.receive()["answer"] for worker in (off, unsampled, sampled)}) != 1:
             raise MeasurementError("the workers do not answer the same")
-        for number in range(rounds + 1):
-            for worker, flag, values in zip(workers, ("01", "00", "01"), found, strict=True):
-                worker.send(f"{flag} {requests}")
-                value = float(worker.receive())
-                if number:  # the first round warms up
-                    values.append(value)
-    return [*_loading(folder, endpoint, rounds), *_requests(*found)]
+        sides = {
+            "off": partial(_microseconds, off, f"01 {requests}"),
+            "not sampled": partial(_microseconds, unsampled, f"00 {requests}"),
+            "sampled": partial(_microseconds, sampled, f"01 {requests}"),
+        }
+        found = take_turns(sides, rounds, warm=1)
+    return [*_loading(folder, endpoint, rounds), *_requests(*found.values())]
+
+
+def _microseconds(worker: LineProcess, line: str) -> float:
+    worker.send(line)
+    return float(worker.receive())
 
 
 def _loading(folder: Path, endpoint: str, rounds: int) -> Iterator[Row]:

@@ -21,7 +21,6 @@ from bench.driver import turned
 from bench.engine_nodes import NodeStack, node_stack
 from bench.local_stack import run
 from bench.samples import Sample
-from bench.tables import percentile
 from errors import MarinaError
 
 _log = logging.getLogger("bench.capacity")
@@ -194,9 +193,8 @@ class _OneStack:
             spent = used(before, self._parts.seconds())
             each = {part: max(0.0, spent[part] - self._idle[part] * took) / result.good for part in spent}
             other = {"client": result.cpu_s, "bytes": carried}
-            rate = result.good / result.seconds
-            rounds.append({**each, **{key: value / result.good for key, value in other.items()}, "rate": rate})
-            _log.info("%s, one engine: %.1f/s, %s", name, rate, _microseconds(each))
+            rounds.append({**each, **{key: value / result.good for key, value in other.items()}, "rate": result.rate})
+            _log.info("%s, one engine: %.1f/s, %s", name, result.rate, _microseconds(each))
         median = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
         request, answer = exchanged_bytes(workload.target(self._stack), self._sent[name][0], workload.content_type)
         calm = driver.checked(driver.run(replace(job, rate=median["rate"] / 2)))
@@ -211,7 +209,7 @@ class _OneStack:
             worker_s=median[WORKER],
             client_s=median["client"],
             worker_mb=self._parts.memory_mb(WORKER),
-            calm_ms=percentile(calm.latencies["200"], 50),
+            calm_ms=calm.latency(50),
             rate=median["rate"],
         )
 
@@ -241,7 +239,7 @@ class _OneStack:
         before = self._parts.seconds()
         result = driver.checked(driver.run(job))
         spent = used(before, self._parts.seconds())
-        return Round(result.good / result.seconds, (spent[FRONTEND] + spent[WORKER]) / result.seconds / count)
+        return Round(result.rate, (spent[FRONTEND] + spent[WORKER]) / result.seconds / count)
 
     def _edge(self) -> float:
         """Return the processor seconds of the policy edge for one state."""

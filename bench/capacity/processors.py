@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from bench.engine_nodes import NodeStack
+from bench.server_process import processor_s
 from stack import processes
 
 GATEWAY, FRONTEND, WORKER, EDGE = "gateway", "frontend", "worker", "edge"
@@ -41,7 +42,7 @@ class Parts:
 
     def seconds(self) -> dict[str, float]:
         """Return the processor seconds of each part so far, user and system."""
-        return {part: sum(map(_seconds, each)) for part, each in self.processes.items()}
+        return {part: processor_s(each) for part, each in self.processes.items()}
 
     def memory_mb(self, part: str) -> float:
         """Return the mean memory of its processes; those that share a page count it in equal parts (PSS)."""
@@ -61,11 +62,6 @@ def loopback_bytes() -> int:
         if name.strip() == "lo":
             return int(numbers.split()[0])
     return 0
-
-
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 class Unavailable(Exception):

@@ -66,7 +66,7 @@ def _row(name: str, server: str, chain: Chain) -> Row:
 
 
 class _CountingLoop(asyncio.SelectorEventLoop):
-    """An event loop that carries the calls on the stack along to each task and callback, and reads them at a write."""
+    """An event loop that passes the calls on the stack to each task and callback, and records them at a write."""
 
     def __init__(self, found: list[Chain]) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -23,7 +24,7 @@ import python_multipart
 import uvloop
 
 from bench import samples
-from bench.driver import turned
+from bench.driver import take_turns, turned
 from bench.local_stack import run
 from bench.samples import FORM, JPEG, JSON, Sample
 from bench.server_process import MeasurementError
@@ -91,19 +92,19 @@ async def _posts(port: int, body: bytes, content_type: str) -> dict[str, list[fl
         sides = {"own": own, "library": library}
         for number in range(ROUNDS + 1):
             for name in turned(list(sides), number):
-                spent = await _processor_us(sides[name], POSTS, ANSWER)
+                spent = await _processor_us(sides[name])
                 if number:  # the first round opens the connections
                     found[name].append(spent)
     pool.close()
     return found
 
 
-async def _processor_us(call: Callable[[], Awaitable[bytes]], count: int, right: bytes) -> float:
+async def _processor_us(call: Callable[[], Awaitable[bytes]]) -> float:
     began = time.thread_time()
-    for _ in range(count):
-        if await call() != right:
+    for _ in range(POSTS):
+        if await call() != ANSWER:
             raise MeasurementError("an HTTP client returns another body than the server sent")
-    return 1e6 * (time.thread_time() - began) / count
+    return 1e6 * (time.thread_time() - began) / POSTS
 
 
 class _Answering(asyncio.Protocol):
@@ -235,17 +236,16 @@ def _whole_test() -> Row:
 
 def _in_turn(sides: Mapping[str, Callable[[], T]], count: int, right: Callable[[T], bool]) -> dict[str, list[float]]:
     """Return the processor time of a call of each side, in µs, for each round."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(ROUNDS + 1):
-        for name in turned(list(sides), number):
-            began = time.thread_time()
-            answers = [sides[name]() for _ in range(count)]
-            spent = 1e6 * (time.thread_time() - began) / count
-            if not all(map(right, answers)):
-                raise MeasurementError(f"own code and library answer differently: {answers[0]!r:.200}")
-            if number:  # the first round warms up
-                found[name].append(spent)
-    return found
+    return take_turns({name: partial(_call_us, call, count, right) for name, call in sides.items()}, ROUNDS, warm=1)
+
+
+def _call_us(call: Callable[[], T], count: int, right: Callable[[T], bool]) -> float:
+    began = time.thread_time()
+    answers = [call() for _ in range(count)]
+    spent = time.thread_time() - began
+    if not all(map(right, answers)):
+        raise MeasurementError(f"own code and library answer differently: {answers[0]!r:.200}")
+    return 1e6 * spent / count
 
 
 def _size(sample: Sample) -> str:

@@ -49,10 +49,10 @@ class Race:
         """Measure every peer in every round, each round in another order."""
         chosen = {}
         for peer in peers:
-            entry = Entry(peer.title, subject, level, peer.wanted, peer)
+            entry = Entry(peer.title, peer.wanted, peer)
             chosen[peer.title] = (entry, self._shaped(peer, level, entry))
         entries = [entry for entry, _ in chosen.values()]
-        bare = Entry(BARE, subject, level, BARE_WANTED)
+        bare = Entry(BARE, BARE_WANTED)
         for number in range(self._given.rounds):
             for entry, contender in turned(list(chosen.values()), number):
                 if contender is not None and not entry.failed:

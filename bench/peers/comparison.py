@@ -4,9 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bench.assets import Level
 from bench.peers.contest import Measured
-from bench.peers.table import Peer, Subject
+from bench.peers.table import Peer
 from bench.tables import VERDICT, cell, spread, table
 
 BARE = "decode + forward, no server"
@@ -18,8 +17,6 @@ class Entry:
     """All rounds of one row; `failed` is the reason why there are none, or no more."""
 
     title: str
-    subject: Subject
-    level: Level
     wanted: float | None
     peer: Peer | None = None
     shape: str = ""

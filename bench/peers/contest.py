@@ -12,7 +12,6 @@ from bench.peers.launch import Site, launched
 from bench.peers.table import Peer
 from bench.samples import JPEG, JSON, Sample
 from bench.server_process import MeasurementError, ServerProcess, WrongAnswer
-from bench.tables import percentile
 from bench.targets import Target
 
 # A runtime that compiles as it goes, Java above all, takes this long to reach its speed.
@@ -114,6 +113,4 @@ def _under_load(check: _Check, server: ServerProcess, clients: int, seconds: flo
     time.sleep(seconds * 0.6)
     memory_mb = server.memory_mb()
     result = driver.checked(driver.finish(process))
-    latencies = result.latencies["200"]
-    rate = result.good / result.seconds
-    return Measured(rate, percentile(latencies, 50), percentile(latencies, 99), cold_s, memory_mb)
+    return Measured(result.rate, result.latency(50), result.latency(99), cold_s, memory_mb)

@@ -1,6 +1,6 @@
-"""`python disk.py NAME ...`: bytes on disk of these packages and of all that they need, in this environment.
+"""`python disk.py NAME ...`: bytes on disk of these packages and of all that they require, in this environment.
 
-Runs in a peer's environment, so it needs nothing but Python.
+It runs in a peer's environment, so it needs only Python.
 """
 
 import importlib.metadata
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def closure(names: list[str]) -> dict[str, importlib.metadata.Distribution]:
-    """Every installed package that is reached from `names`; what is for an extra or another machine is not there."""
+    """Return all installed packages that `names` require, without extras and packages of other platforms."""
     found: dict[str, importlib.metadata.Distribution] = {}
     waiting = list(names)
     while waiting:
@@ -30,7 +30,7 @@ def closure(names: list[str]) -> dict[str, importlib.metadata.Distribution]:
 
 
 def size(distribution: importlib.metadata.Distribution) -> int:
-    """Bytes of its files; what is shared with another package counts for both."""
+    """Return the bytes of its files; a file that two packages share counts for both."""
     paths = (Path(str(distribution.locate_file(each))) for each in distribution.files or [])
     return sum(path.stat().st_size for path in paths if path.is_file())
 

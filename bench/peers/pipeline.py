@@ -1,6 +1,6 @@
-"""The archive's own handler without a server around it: what mosec, LitServe, Ray Serve and the others are given.
+"""The archive's own handler without a server, for mosec, LitServe, Ray Serve and BentoML.
 
-`decode + forward` is then the same code in each of them, and what is compared is the serving. Runs in a peer's own
+Decode and forward are then the same code in each of them, and only the serving differs. It runs in a peer's own
 environment, which has numpy, onnxruntime, simplejpeg and Pillow, but neither torch nor TorchServe.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-# What the handlers import of TorchServe; decode and forward use none of it.
+# The handlers import these names of TorchServe; decode and forward use none of them.
 TORCHSERVE = {
     "ts": (),
     "ts.metrics": (),
@@ -22,7 +22,7 @@ TORCHSERVE = {
 
 
 class Pipeline:
-    """A loaded archive: pictures or states in, predictions out."""
+    """A loaded archive that turns pictures or states into predictions."""
 
     def __init__(self, folder: Path, batch_size: int = 8) -> None:
         _stand_in_for_torchserve()
@@ -40,19 +40,19 @@ class Pipeline:
         self._numpy: Any = importlib.import_module("numpy")
 
     def read(self, body: bytes, media_type: str = "image/jpeg") -> Any:
-        """Decode one request to the network's inputs [k, ...]."""
+        """Return one decoded request: the network's inputs [k, ...]."""
         return self.handler.read(body, media_type)
 
     def forward(self, inputs: Sequence[Any]) -> Any:
-        """Run the network once over all inputs; its named outputs."""
+        """Run the network once over all inputs, and return its named outputs."""
         return self.handler.forward(self._numpy.concatenate(inputs))
 
     def predict(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-        """Run the network and word its answers."""
+        """Run the network and return its predictions."""
         return list(self.handler.card.predictions(self.forward(inputs)))
 
     def answer(self, bodies: Sequence[bytes]) -> list[dict[str, Any]]:
-        """The whole way for one batch of encoded pictures."""
+        """Decode one batch of pictures and return their predictions."""
         return self.predict([self.read(body) for body in bodies])
 
 

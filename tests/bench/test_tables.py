@@ -36,7 +36,7 @@ def measured(rate: float) -> Measured:
 
 
 def entry(title: str, wanted: float | None, *rates: float, failed: str = "") -> Entry:
-    return Entry(title, "pictures", "exact", wanted, None, "", dict(enumerate(map(measured, rates))), failed)
+    return Entry(title, wanted, None, "", dict(enumerate(map(measured, rates))), failed)
 
 
 def test_rates_table_faster_peer_keeps_its_row() -> None:

@@ -11,12 +11,12 @@ from bench.peers.pipeline import Pipeline
 
 @bentoml.service(workers=int(os.environ["WORKERS"]), traffic={"timeout": 60})
 class Classify:
-    """A file of a form in, its label out."""
+    """A service that takes a file of a form and returns its label."""
 
     def __init__(self) -> None:
         self.pipeline = Pipeline(Path(os.environ["MODEL"]))
 
     @bentoml.api
     def classify(self, data: Path) -> dict[str, Any]:
-        """One picture."""
+        """Classify one picture."""
         return self.pipeline.answer([data.read_bytes()])[0]

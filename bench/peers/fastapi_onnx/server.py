@@ -29,7 +29,7 @@ class Picture(BaseModel):
 
 @app.post("/predict")
 def predict(body: Picture) -> dict[str, Any]:
-    """Decode, resize and cut with Pillow; the graph normalises."""
+    """Classify one picture; Pillow decodes, resizes and crops, the graph normalises."""
     picture: Image.Image = Image.open(io.BytesIO(base64.b64decode(body.image)))
     if os.environ["LEVEL"] == "fast":
         picture.draft("RGB", (256, 256))

@@ -24,7 +24,7 @@ class State(BaseModel):
 
 
 def network(weights: Path) -> torch.nn.Sequential:
-    """4-64-64-2 with Tanh between."""
+    """Return the network: 4-64-64-2 with Tanh between."""
     values, modules = torch.from_numpy(np.fromfile(weights, dtype=np.float32)), []
     for inputs, outputs in pairwise((4, 64, 64, 2)):
         layer = torch.nn.Linear(inputs, outputs)

@@ -26,7 +26,7 @@ prepare = transforms.Compose(
 
 @app.post("/predict")
 async def predict(data: UploadFile) -> dict[str, Any]:
-    """One picture."""
+    """Classify one picture."""
     picture = Image.open(io.BytesIO(await data.read()))
     if os.environ["LEVEL"] == "fast":
         picture.draft("RGB", (256, 256))

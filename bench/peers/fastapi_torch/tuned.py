@@ -27,7 +27,7 @@ prepare = transforms.Compose(
 
 @app.post("/predict")
 def predict(data: UploadFile) -> dict[str, Any]:
-    """One picture, in a thread of FastAPI's pool."""
+    """Classify one picture, in a thread of FastAPI's pool."""
     picture = Image.open(io.BytesIO(data.file.read()))
     if os.environ["LEVEL"] == "fast":
         picture.draft("RGB", (256, 256))
@@ -39,5 +39,5 @@ def predict(data: UploadFile) -> dict[str, Any]:
 
 if __name__ == "__main__":
     workers = int(os.environ["WORKERS"])
-    place: dict[str, Any] = {"host": "127.0.0.1", "port": int(os.environ["PORT"])}
-    uvicorn.run("tuned:app", **place, workers=workers, access_log=False, timeout_worker_healthcheck=60)
+    address: dict[str, Any] = {"host": "127.0.0.1", "port": int(os.environ["PORT"])}
+    uvicorn.run("tuned:app", **address, workers=workers, access_log=False, timeout_worker_healthcheck=60)

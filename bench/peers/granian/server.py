@@ -28,7 +28,7 @@ LAYERS = _layers()
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """One state a request."""
+    """Answer one state."""
     if scope["type"] != "http":
         return
     body, more = b"", True

@@ -23,19 +23,19 @@ class Classify(litserve.LitAPI):
         return self.pipeline.read(base64.b64decode(request["image"]))
 
     def batch(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Leave joining them to the pipeline."""
+        """Leave the concatenation to the pipeline."""
         return inputs
 
     def predict(self, x: list[NDArray[Any]]) -> list[dict[str, Any]]:
-        """One batch."""
+        """Classify one batch."""
         return self.pipeline.predict(x)
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """They are single answers already."""
+        """Return the answers unchanged; they are single already."""
         return output
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-        """LitServe makes JSON of it."""
+        """Return the answer, which LitServe encodes as JSON."""
         return output
 
 

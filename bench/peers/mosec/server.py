@@ -1,4 +1,4 @@
-"""mosec: its workers are processes that are handed whole batches."""
+"""mosec: workers are processes that get whole batches."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,17 @@ from bench.peers.pipeline import Pipeline
 
 
 class Classify(Worker):
-    """Raw pictures in, labels out; mosec's JSON goes out by itself."""
+    """A worker that takes raw pictures and returns labels, which mosec encodes as JSON."""
 
     def __init__(self) -> None:
         self.pipeline = Pipeline(Path(os.environ["MODEL"]))
 
     def deserialize(self, data: bytes) -> bytes:
-        """Leave decoding to the batch."""
+        """Return the bytes; `forward` decodes them."""
         return data
 
     def forward(self, data: list[bytes]) -> list[dict[str, Any]]:
-        """One batch."""
+        """Classify one batch."""
         return self.pipeline.answer(data)
 
 

@@ -13,18 +13,18 @@ from bench.peers.pipeline import Pipeline
 
 
 class Classify:
-    """Raw pictures in, labels out; Ray Serve's own batching."""
+    """A deployment that takes raw pictures and returns labels, with Ray Serve's own batching."""
 
     def __init__(self, model: str) -> None:
         self.pipeline = Pipeline(Path(model))
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.005)
     async def classify(self, pictures: list[bytes]) -> list[dict[str, Any]]:
-        """One batch."""
+        """Classify one batch."""
         return self.pipeline.answer(pictures)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
-        """One request."""
+        """Answer one request."""
         answer: dict[str, Any] = await self.classify(await request.body())
         return answer
 

@@ -1,4 +1,4 @@
-"""A stock handler: a subclass of TorchServe's VisionHandler with the transforms and the wording of one's own model."""
+"""A stock handler: a subclass of TorchServe's VisionHandler with the model's own transforms and labels."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def rgb(picture: Image.Image) -> Image.Image:
-    """Decode, at reduced size where that is asked for."""
+    """Decode a picture, at reduced size for the level `fast`."""
     if os.environ.get("LEVEL") == "fast":
         picture.draft("RGB", (256, 256))
     return picture.convert("RGB")
@@ -33,7 +33,7 @@ class Classify(VisionHandler):  # type: ignore[misc]  # TorchServe has no type h
     )
 
     def postprocess(self, data: torch.Tensor) -> list[dict[str, Any]]:
-        """The likeliest label of each picture."""
+        """Return the likeliest label of each picture."""
         confidences, best = data.softmax(1).max(1)
         pairs = zip(best.tolist(), confidences.tolist(), strict=True)
         return [{"label": LABELS[index], "confidence": confidence} for index, confidence in pairs]
