@@ -1,4 +1,4 @@
-"""The .mar as a file: read and checked without running its code, stamped with another version, written reproducibly.
+"""Archives (.mar) as files: checked without running their code, stamped with a version, written reproducibly.
 
     serialize ──sealed, write_zip──▶ NAME.mar ──open_archive, stamp──▶ delivery
                                               ──open_trusted──▶ programs that run its code

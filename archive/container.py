@@ -1,10 +1,10 @@
-"""The zip of an archive, read so that it has one meaning only, and refused when it is unsafe to unpack.
+"""The zip of an archive: refused when it is ambiguous or unsafe to unpack.
 
     header, data │ header, data │ ... │ central directory │ end
 
 A zip describes each file twice: in a header in front of its data, and in a directory at the end. Python reads the
 directory and TorchServe (Java) reads the headers, so a crafted file can show them different content. Here both
-descriptions must agree, and no byte may stand before, between or behind them (APPNOTE.TXT 4.3).
+descriptions must agree, and no other byte may precede, separate or follow the members (APPNOTE.TXT 4.3).
 """
 
 import contextlib
@@ -26,7 +26,7 @@ CHUNK = 1024 * 1024
 STORED, DEFLATED = 0, 8
 UTF8 = 0x800  # bit 11 of the flags: the name is UTF-8
 EFFORT = 0x6  # bits 1 and 2: the compression level, which readers ignore
-MAX = 0xFFFFFFFF  # stands for a number that is in the Zip64 extra field
+MAX = 0xFFFFFFFF  # marks a number that is in the Zip64 extra field
 MAX_COUNT = 0xFFFF
 LARGEST_DIRECTORY = 16 * 1024**2  # bytes; far more than the largest allowed number of files needs
 RATIO = 1100  # deflate cannot shrink further: 258 bytes in two bits, and some room
@@ -86,7 +86,7 @@ def named(path: Path, words: object) -> ArchiveError:
 
 
 class Container:
-    """An open zip that has one meaning only. All methods raise ArchiveError without the path, or OSError."""
+    """An open, unambiguous zip. All methods raise ArchiveError without the path, or OSError."""
 
     def __init__(self, file: BufferedIOBase) -> None:
         """Read the positions of the members, but none of their data."""
@@ -231,7 +231,7 @@ def _member(file: BufferedIOBase, directory: memoryview, end: int) -> tuple[Memb
         raise ArchiveError(f"has bytes that belong to no file, or to two, in front of {name!r}")
     start = _start(file, header, (*described, raw), packed, size)
     if start is None:
-        raise ArchiveError(f"holds {name!r}, whose header says something else than its directory")
+        raise ArchiveError(f"holds {name!r}, whose header disagrees with its directory")
     return Member(name, method, crc, packed, size, mode >> 16, start), taken
 
 

@@ -83,7 +83,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"the key {twice[:80]!r} stands twice")
+        raise ValueError(f"the key {twice[:80]!r} is duplicated")
     return found
 
 
@@ -129,7 +129,7 @@ def check_manifest(manifest: Manifest, stands: bytes, covered: bytes, names: set
     if manifest_bytes(manifest) != stands:
         raise ArchiveError(f"{MANIFEST} is not written as this kit writes it")
     if manifest_bytes(fixed(manifest)) != covered:
-        raise ArchiveError(f"{MANIFEST} says something else than {FIXED}, which the checksums cover")
+        raise ArchiveError(f"{MANIFEST} disagrees with {FIXED}, which the checksums cover")
 
 
 def _check_names(model: Manifest, names: set[str]) -> None:

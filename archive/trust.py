@@ -1,4 +1,4 @@
-"""The checks that stand between an archive and running its code.
+"""The checks that an archive must pass before its code runs.
 
     open_trusted     an archive of Marina's own: structure, checksums, code, signature ──▶ TrustedArchive
     verify_archive   an archive of any maker: safe to unpack, and signed where signatures are required
@@ -44,7 +44,7 @@ class TrustPolicy:
 
 @dataclass(frozen=True)
 class TrustedArchive(Archive):
-    """An archive whose code may run. Only `open_trusted` creates one."""
+    """An archive whose code may run; only `open_trusted` creates one."""
 
     def unpack(self, folder: Path) -> None:
         """Write its files, the same that were checked, into an empty folder."""

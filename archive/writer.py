@@ -1,4 +1,4 @@
-"""Archives are written so that the same content has the same bytes, and stamped with another version.
+"""Writes archives so that the same content has the same bytes, and stamps them with another version.
 
 sealed      files ──▶ files, checksums, signature
 write_zip   files ──▶ NAME.mar
@@ -63,7 +63,7 @@ def write_zip(files: Mapping[str, bytes], target: Path) -> None:
 
 
 def plain_entry(name: str) -> zipfile.ZipInfo:
-    """Return a header that contains nothing of this machine or moment."""
+    """Return a header that is independent of the machine and the time."""
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.create_system = UNIX
     entry.external_attr = MODE

@@ -1,8 +1,8 @@
 """`python -m edge [overrides]` compiles a policy, compares it with its handler and serves it.
 
 `export FOLDER [overrides]` writes the compared policy as C to the folder that the edge's image reads. `follow MODEL
-VERSION ARCHIVE`, with the settings on standard input, brings a running edge of that model to the version: the last step
-of a rollout and of a rollback.
+VERSION ARCHIVE`, with the settings on standard input, updates a running edge of that model to the version: the last
+step of a rollout and of a rollback.
 """
 
 import subprocess

@@ -24,14 +24,14 @@ from files import explained, replace_durably, staging_folder
 
 NATIVE = Path(__file__).resolve().parent / "native"
 INSTALL = "install what the edge needs with: apt-get install gcc libc6-dev nginx-dev"
-# No flag reorders sums: -ffast-math would let an overflow, which the handler refuses, become a number.
+# No flag may reorder sums: with -ffast-math an overflow, which the handler refuses, could become a number.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-Wall",
          "-Wextra", "-Werror", "-Wno-unused-function", "-Wno-psabi")  # fmt: skip
 SANITIZED = ("-std=gnu11", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-math-errno",
              "-Wno-psabi")  # fmt: skip
 # nginx's own headers cause these warnings.
 MODULE_WARNINGS = ("-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-cast-function-type")
-# At a reload nginx loads the next module beside the last one, with global symbols: each must use its own.
+# At a reload nginx loads the next module beside the previous one, with global symbols; each must use its own.
 MODULE_LINK = ("-fPIC", "-shared", "-Wl,-Bsymbolic")
 
 NGINX_SOURCES = Path("/usr/share/nginx/src")

@@ -1,4 +1,4 @@
-"""Reads a policy out of an archive, or says why the edge cannot compile it.
+"""Reads a policy from an archive, or raises the reason why the edge cannot compile it.
 
 model.json   ──spaces, bounds, network──▶ EdgePolicy
 the artifact ──weights of each layer────▶
@@ -24,7 +24,7 @@ from handlers.spaces import ActionSpace, Box, action_space, box
 
 Layer = tuple[NDArray[np.float32], NDArray[np.float32]]  # weight [outputs, inputs], bias [outputs]
 
-# The keys of a model card that the edge understands. Any other key asks for something that the edge would ignore.
+# The keys of a model card that the edge understands. Any other key requires something that the edge would ignore.
 KNOWN = {
     "": {
         *("schema_version", "model_name", "kind", "description", "weights", "artifact", "request_params", "threads"),

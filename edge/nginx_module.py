@@ -1,4 +1,4 @@
-"""From an archive to a module of nginx that answers as the archive's handler does."""
+"""Builds a module of nginx that answers as the handler of its archive does."""
 
 import logging
 from dataclasses import dataclass

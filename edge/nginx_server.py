@@ -44,7 +44,7 @@ class EdgeServer:
 
     @property
     def configuration(self) -> Path:
-        """The rendered nginx.conf."""
+        """The path of the rendered nginx.conf."""
         return self.folder / "nginx.conf"
 
     def master(self) -> int | None:

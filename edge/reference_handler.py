@@ -42,10 +42,10 @@ class OneRequest:
         self.metrics = SimpleNamespace(add_time=_ignore, add_metric=_ignore)
 
     def get_request_header(self, index: int, name: str) -> None:
-        """Return no header."""
+        """Return an empty header, because requests have none."""
 
     def get_all_request_header(self, index: int) -> dict[str, Any]:
-        """Return no headers."""
+        """Return no headers, because requests have none."""
         return {}
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:

@@ -1,4 +1,4 @@
-"""Compares a generated program with the handler of its archive: the edge serves nothing that has not passed this.
+"""Compares a generated program with the handler of its archive; the edge serves only programs that pass.
 
 golden requests, random states ──ask────────────────▶ the harness (native/harness.c)──▶ verify
 ──reference_replies──▶ the archive's handler ──────────▶

@@ -3,10 +3,10 @@
     {"instances": [...], "deterministic": false, "seed": 7}  →  {"noise": [k, n]}
     {"observation": ..., "action_masks": [true, false]}      →  {"action_masks": [1, n]}
 
-Noise and masks join the network's outputs on their way to `select_actions`. Without noise it selects the likeliest
+`select_actions` receives noise and masks together with the network's outputs. Without noise it selects the likeliest
 action, as Stable-Baselines3's `predict(deterministic=True)` does. With noise it samples from the policy's distribution,
-so that the same numbers give the same action everywhere. The noise of an instance depends on the seed and on its index
-in the request alone, not on the other requests of the batch, nor on the machine.
+so that the same numbers give the same action everywhere. The noise of an instance depends only on the seed and on its
+index in the request, not on the machine or on other requests of the batch.
 """
 
 import math
@@ -85,7 +85,7 @@ def _noise(seed: int | None, count: int, space: ActionSpace, distribution: Distr
 
 def _masks(given: Any, count: int, space: ActionSpace, distribution: Distribution) -> NDArray[np.bool_]:
     if not distribution.masks:
-        raise InvalidFields("this policy takes no action_masks; those of MaskablePPO do")
+        raise InvalidFields("this policy accepts no action_masks; policies of MaskablePPO do")
     choices = _choices(space)
     width = sum(choices)
     listed = given if isinstance(given, list) and given and isinstance(given[0], list) else [given]
@@ -165,11 +165,11 @@ def _from_gaussian(
 
 
 def _sampled(logits: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the choices into whose shares of 0..1 the numbers fall; the shares are the softmax of the logits."""
+    """Return the choice for each number in 0..1; a choice's share of that interval is the softmax of its logit."""
     wide = logits.astype(np.float64)
     sums = np.exp(wide - wide.max(axis=1, keepdims=True)).cumsum(axis=1)
     chosen = (sums <= noise[:, None] * sums[:, -1:]).sum(axis=1)
-    # Rounded up, the product may be the whole sum: then it is the last choice that has a share.
+    # Rounding may make the product equal the whole sum; the last choice with a share is then taken.
     last = (sums < sums[:, -1:]).sum(axis=1)
     return np.asarray(np.minimum(chosen, last))
 

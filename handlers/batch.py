@@ -1,6 +1,6 @@
 """The values that pass between the stages of a handler: one batch of requests, each with its own outcome so far.
 
-The gateway's engines read the deadline rule from here without numpy, so it is imported for the type checker alone.
+The engines use the deadline rule without numpy, so numpy is imported for the type checker only.
 """
 
 import math
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 DEADLINE_HEADER = "x-deadline-at"
 """The header with a request's absolute deadline, in milliseconds since 1970.
 
-It is no span as in X-Deadline-Ms, because a worker cannot see how long a request waited in TorchServe's queue. This
-machine's clock decides, so the sender must be on the same machine or keep the same time (NTP).
+X-Deadline-Ms holds a duration instead, but a worker cannot see how long a request waited in TorchServe's queue. A
+worker compares the deadline with its own clock, so the sender must share it or be synchronised by NTP.
 """
-# Enough until the year 5138; a longer number is no time, and Python would not read thousands of digits.
+# Enough until the year 5138; a longer number is invalid, and Python parses no number of thousands of digits.
 _DIGITS = 14
 
 Outputs = Mapping[str, "NDArray[Any]"]
@@ -82,7 +82,7 @@ class Explanations:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The result of `preprocess`: for each request what was read, or its error."""
+    """The result of `preprocess`: for each request its input, or its error."""
 
     requests: tuple[PredictRequest | ExplainRequest | RequestError, ...]
     decode_s: float

@@ -51,7 +51,7 @@ class RequestParams:
 class Preprocessing:
     """Resizing of an image to the network's size; the network scales and normalises it.
 
-    `background` lies behind transparent images, `white` is the value of white in grey ones of more than 8 bits.
+    `background` is the colour behind transparent images, `white` the value of white in grey ones of more than 8 bits.
     """
 
     resize: tuple[int, int] | int
@@ -62,7 +62,7 @@ class Preprocessing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of what comes out."""
+        """Height and width of the result."""
         return self.crop or cast("tuple[int, int]", self.resize)
 
 
@@ -144,7 +144,7 @@ class Card:
 def load(path: Path) -> Card:
     """Read and check a `model.json`.
 
-    Raises ValueError with the file, the key and what is wrong with it.
+    Raises ValueError with the file, the key and the problem.
     """
     root = JsonObject.of_file(path)
     if root.integer("schema_version", 1) != SCHEMA_VERSION:

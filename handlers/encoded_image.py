@@ -1,8 +1,8 @@
-"""Image files and images sent as base64, read without a decoder: their size, and bounds on what a decoder has to do.
+"""Image files and images sent as base64, read without a decoder: their size, and limits on a decoder's work.
 
 A few bytes can announce gigabytes, and decoders visit every segment, unpack every colour profile and decode every scan,
 however many a file has. So the header is read first and the number of these parts is bounded. Text is base64, with or
-without a data URL in front. Gateway and worker share this module; it needs the standard library only.
+without a data URL in front. Gateway and worker share this module, which needs only the standard library.
 """
 
 import base64
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from handlers.errors import TooLarge, UnreadableInput, WrongMediaType
 
 MOST_SEGMENTS = 4096
-"""The most segments, blocks or tags beside the pixels. Cameras write some dozens, a colour profile takes up to 255."""
+"""The most segments, blocks or tags beside the pixels. Cameras write some dozens, a colour profile up to 255."""
 MOST_PARTS = 32_768
 """The most parts of a PNG's pixels. Encoders make parts of 8 kilobytes and more."""
 MOST_SCANS = 32

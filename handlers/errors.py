@@ -6,7 +6,7 @@ RequestError
 ├── WrongMediaType    415   read       the model does not read this content type
 ├── InvalidFields     422   read       well-formed, but fields are missing, unknown, of a wrong type or out of range
 ├── Internal          500   forward    the handler or the network failed on this request alone
-├── NotSupported      501   read       TorchServe has an endpoint for it, this model does not
+├── NotSupported      501   read       TorchServe has the endpoint, this model does not support it
 └── DeadlinePassed    504   read       the client no longer waits for the answer
 
 They are defined here because an archive carries this package and nothing else of the project. `errors.py` in the root
@@ -26,7 +26,7 @@ class RequestError(MarinaError):
     status: int = 500
     code: str = "internal"
     phrase: str = "Internal Server Error"
-    summary: str = "Something broke; the request id finds it in the log"
+    summary: str = "The request failed; search the log for its request id"
 
     def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -71,7 +71,7 @@ class Internal(RequestError):
 
 
 class NotSupported(RequestError):
-    """TorchServe has an endpoint for it, this model does not."""
+    """TorchServe has the endpoint, but this model does not support it."""
 
     status, code, phrase = 501, "not_supported", "Not Implemented"
     summary = "The model does not support this call"

@@ -4,7 +4,7 @@ Each attribution is the share of one input in the difference between the target'
 baseline: the mean colour of the training pictures, or an observation of zeros. The shares of one instance add up to
 that difference (Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, 2017).
 
-The first explanation imports captum; importing it at the start would make the start a second longer.
+The first explanation imports captum, because importing it at the start would delay the start by a second.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from handlers.runtimes import Runtime
 STEPS = 64
 """Points between the baseline and the input; on the demo's classifier the shares then add up to within 2 %."""
 AT_ONCE = 16
-"""Points that the network computes together, which bounds the memory of one explanation."""
+"""Points that the network computes together; they bound the memory of one explanation."""
 
 
 def attributions(

@@ -17,7 +17,7 @@ WIDEST = 1.0
 
 @dataclass(frozen=True)
 class GoldenSample:
-    """A request as a client sends it to TorchServe, and the predictions it must get."""
+    """A request as a client sends it to TorchServe, and its expected predictions."""
 
     content_type: str
     body: bytes
@@ -68,7 +68,7 @@ def exceeds_tolerance(expected: Any, actual: Any, tolerance: float) -> Differenc
 def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
     """Describe the difference where the body of an answer exceeds the tolerance; None where it does not.
 
-    The answer comes from code under trial, so it may be anything.
+    The answer comes from a version under test, so it may be anything.
     """
     try:
         found = exceeds_tolerance(expected, json.loads(body)["predictions"], tolerance)

@@ -67,7 +67,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class DecodeRules:
-    """DecodeRules of decoding: the most pixels, the colour behind transparent images, and the value of white.
+    """The rules of decoding: the most pixels, the colour behind transparent images, and the value of white.
 
     `background` is RGB; None refuses transparent images. `white` applies to grey images of more than 8 bits; None takes
     it from the format.
@@ -119,7 +119,7 @@ def decode_with_pillow(data: bytes | bytearray, rules: DecodeRules) -> Image.Ima
 
 
 def from_values(values: NDArray[np.float64], max_pixels: int) -> NDArray[np.uint8]:
-    """Turn numbers of shape [height, width] or [height, width, 3] into an image; raises ValueError or TooLarge."""
+    """Convert numbers of shape [height, width] or [height, width, 3] to an image; raises ValueError or TooLarge."""
     if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
         raise ValueError(f"shape {list(values.shape)} is neither [height, width] nor [height, width, 3]")
     if values.size == 0:
@@ -141,13 +141,13 @@ def _opened(data: bytes | bytearray, rules: DecodeRules) -> Iterator[Image.Image
         _check_size(*size, rules.max_pixels)
     encoded_image.check_structure(data, rules.max_pixels)
     with warnings.catch_warnings():
-        # The operator needs no warnings about a client's file (odd EXIF, broken tags).
+        # Operators do not need warnings about a client's file (odd EXIF, broken tags).
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         # Raise Pillow's own limit where this one is higher.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, rules.max_pixels)
         with _open(data) as image:
-            # The announced size was counted with the rest of the request, so nothing larger is decoded.
+            # The limits were checked against the announced size, so nothing larger is decoded.
             if size is None or image.width * image.height > size[0] * size[1]:
                 raise UnreadableInput("the picture is larger than its header says")
             yield image
@@ -254,7 +254,7 @@ def _scaled(image: Image.Image, tags: Mapping[int, Any], stated: float | None) -
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= white):  # nan included
-        raise InvalidFields(f"the picture's values reach from {low:g} to {high:g}, outside of 0 to {white:g}")
+        raise InvalidFields(f"the picture's values range from {low:g} to {high:g}, outside 0 to {white:g}")
     grey = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _ROWS):  # in parts, because each number takes eight bytes here
         part = slice(start, start + _ROWS)
@@ -272,7 +272,7 @@ def _white(image: Image.Image, tags: Mapping[int, Any]) -> float:
     """Return the largest value of the file's bits: 16 in a PNG, perhaps fewer in a TIFF."""
     if image.mode in ("I", "F"):
         raise InvalidFields(
-            "a grey picture of 32-bit or signed numbers does not say which of them is white: "
+            "a grey picture of 32-bit or signed numbers does not define which of them is white: "
             "send 8 or 16 bits, or build the model with preprocessing.white"
         )
     bits = tags.get(_BITS) or (16,)

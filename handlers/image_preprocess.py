@@ -2,7 +2,7 @@
 
 torchvision resizes the full image to whole numbers of pixels and then crops at a whole number. Cropping first, at any
 other position, gives another image. So this module computes the same grid as torchvision. Where the crop drops much of
-it, only the rest is resampled, from only the source pixels that it needs.
+the grid, it resamples only the rest, from only the source pixels that it needs.
 
 An image that is resampled whole is bit-equal to torchvision's. Elsewhere Pillow keeps the edges of the box in 32-bit
 floats, so a value on the edge between two may be rounded the other way: by 1 of 255, at single values by 2. Photographs

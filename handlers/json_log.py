@@ -1,7 +1,7 @@
 """Logs as one JSON object a line: the formatter of every program, and the set-up of a worker.
 
-TorchServe's frontend reads a worker's standard output. It takes lines that start with `[METRICS]` for itself and copies
-all others to its own log. A worker logs nothing for a request that succeeds.
+TorchServe's frontend reads a worker's standard output. It processes lines that start with `[METRICS]` and copies all
+others to its own log. A worker logs nothing for a request that succeeds.
 """
 
 import json
@@ -25,7 +25,7 @@ class JsonFormatter(logging.Formatter):
         self._context = context
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line without its end; a metric stays as the frontend reads it."""
+        """Return the line without its newline; a metric keeps the form that the frontend parses."""
         event = record.getMessage()
         if event.startswith(METRICS):
             return event
@@ -50,7 +50,7 @@ def _encode(line: dict[str, Any]) -> str:
 
 
 def model_context(model: str | None, version: str | None) -> Callable[[], Mapping[str, Any]]:
-    """Return a context that names a model; none where the process belongs to no one model."""
+    """Return a context that names a model; an empty one where the process belongs to no single model."""
     fields = {} if model is None else {"model": model, "version": version}
     return lambda: fields
 
@@ -64,7 +64,7 @@ def configure_worker(model: str, version: str) -> None:
 
 
 def log_warnings_only() -> None:
-    """Raise the level to warnings, metrics excepted.
+    """Raise the level to warnings, except for metrics.
 
     TorchServe logs each request at INFO, and its frontend would have to read that.
     """

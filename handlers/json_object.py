@@ -28,7 +28,7 @@ class JsonObject:
         return cls(values, path.name)
 
     def error(self, key: str, problem: str) -> ValueError:
-        """Return the error that names a key and what is wrong with it."""
+        """Return the error that names a key and the problem with it."""
         return ValueError(f"{self.path}: {key} {problem}")
 
     def has(self, key: str) -> bool:
@@ -104,7 +104,7 @@ class JsonObject:
         if not isinstance(value, list) or not value or any(not isinstance(item, str) for item in value):
             raise self.error(key, "must be a list of texts")
         if len(set(value)) != len(value):
-            raise self.error(key, "names one thing twice")
+            raise self.error(key, "contains a duplicate")
         return tuple(value)
 
 

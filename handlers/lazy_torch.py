@@ -17,7 +17,7 @@ from types import ModuleType
 class Deferred(ModuleType):
     """An installed module that is not loaded yet.
 
-    `__path__` is left out until then, so that importing a submodule loads the package first, as it should.
+    `__path__` is missing until then, so that importing a submodule loads the package first.
     """
 
     def __getattr__(self, name: str) -> object:
@@ -30,7 +30,7 @@ class Deferred(ModuleType):
         try:
             spec.loader.exec_module(self)
         except BaseException:
-            sys.modules.pop(spec.name, None)  # as a failed import leaves it
+            sys.modules.pop(spec.name, None)  # as after a failed import
             raise
         return getattr(self, name)
 
@@ -47,7 +47,7 @@ def defer(name: str) -> None:
 
 
 def run_hidden_sitecustomize() -> None:
-    """Run the `sitecustomize` of the installation, which this file hides."""
+    """Run the installation's own `sitecustomize`, which this file shadows."""
     here = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120  # pathlib would be the slowest import here
     behind = [entry for entry in sys.path if os.path.realpath(entry) != here]
     spec = PathFinder.find_spec("sitecustomize", behind)

@@ -77,11 +77,11 @@ class ModelHandler(ABC):
 
     @abstractmethod
     def configure(self) -> None:
-        """Keep the parts of the card that `read` needs; raises ValueError for a model of another kind."""
+        """Store the parts of the card that `read` needs; raises ValueError for a model of another kind."""
 
     @abstractmethod
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Turn the body of one request into its instances [k, ...]; raises RequestError, also after the deadline."""
+        """Convert the body of one request to its instances [k, ...]; raises RequestError, also after the deadline."""
 
     def options(self, body: Any, media_type: str, count: int) -> Outputs:
         """Return the options of a request of `count` instances, one row an instance; raises RequestError."""
@@ -96,7 +96,7 @@ class ModelHandler(ABC):
         started = time.perf_counter()
         self.context = context
         if context.get_request_header(0, "describe") == "True":
-            # As bytes: for anything else TorchServe checks whether it is a tensor, and loads torch to do so.
+            # As bytes, because for any other type TorchServe loads torch to check whether it is a tensor.
             return [encode_document(self.describe_handle())]
         forwarded = self.inference(self.preprocess(data))
         bodies = self.postprocess(forwarded)
@@ -124,7 +124,7 @@ class ModelHandler(ABC):
                 for index, request in enumerate(batch.requests)
             )
         except Exception:
-            # Running each request alone shows which one is to blame, or that only their number was too large.
+            # Running each request alone finds the faulty one, or shows that only their number was too large.
             logger.exception("forward_failed", extra={"fields": {"requests": len(batch.inputs)}})
             outputs = tuple(self._apart(index, request) for index, request in enumerate(batch.requests))
         return Forwarded(outputs, batch.decode_s, time.perf_counter() - started)
@@ -178,9 +178,7 @@ class ModelHandler(ABC):
             except RequestError as error:
                 raise ValueError(f"golden request {number} is refused: {error.detail}") from error
             if difference := golden.exceeds_tolerance(sample.predictions, given, answers.tolerance):
-                raise ValueError(
-                    f"golden answer {number} is not met: {difference}; the tolerance is {answers.tolerance}"
-                )
+                raise ValueError(f"golden answer {number} differs: {difference}; the tolerance is {answers.tolerance}")
         return np.concatenate(inputs)
 
     def _read_row(self, row: Mapping[str, Any], index: int) -> PredictRequest | ExplainRequest:
@@ -256,7 +254,7 @@ class ModelHandler(ABC):
         except RequestError as error:
             return error
         except Exception:
-            # An unforeseen error fails this request and no other one of the batch.
+            # An unexpected error fails only this request of the batch.
             logger.exception("request_broke", extra=self._log_extra(index))
             return Internal("the model failed on this request")
 
@@ -272,7 +270,7 @@ def warm_up(inputs: NDArray[np.generic], batch_size: int, forward: Callable[[NDA
 
 
 def _in_time(request: PredictRequest | ExplainRequest | RequestError) -> PredictRequest | ExplainRequest | RequestError:
-    """Replace a request whose deadline passed while others were read by its error."""
+    """Replace a request by its error if its deadline passed while others were read."""
     try:
         if not isinstance(request, RequestError):
             request.until.check()

@@ -1,8 +1,8 @@
 """A request to a policy → observations: named fields, parts or arrays, one or many, inside the observation space.
 
-An image in an observation may be text instead of nested lists: base64, or a data URL, of an opaque image file of
-exactly the space's size; or {"b64": "AAEC..."}, base64 of the bare bytes in the order of the space's shape, which takes
-stacks of frames as well.
+An image in an observation may be text instead of nested lists. The text is base64, or a data URL, of an opaque image
+file of exactly the space's size. Or it is {"b64": "AAEC..."}, base64 of the raw bytes in the order of the space's
+shape, which also works for stacks of frames.
 """
 
 import math
@@ -42,15 +42,15 @@ def read(payload: Any, observation: Observation) -> NDArray[Any]:
 
 
 def envelope(payload: Any, observation: Observation) -> str | None:
-    """Return the key under which a request holds its observations; None where it is an observation itself."""
+    """Return the key under which a request holds its observations; None if the request itself is an observation."""
     if not isinstance(payload, dict):
         return None
     names, own = set(payload), _own(observation)
-    # {"instances": ...} alone is always a list of observations, whatever the parts are called.
+    # {"instances": ...} alone is always a list of observations, whatever the names of the parts.
     if names == own and names != {MANY}:
         return None
     for key in (MANY, ONE):
-        # Where a part has the same name, only options may stand beside it.
+        # If a part has the same name, only options may accompany it.
         if key in names and (key not in own or names - {key} <= OPTIONS):
             return key
     return None
@@ -262,7 +262,7 @@ def _image_file(data: bytes, space: Box) -> NDArray[np.uint8]:
     if channels not in _MODES:
         raise InvalidFields(f"a picture file has 1 or 3 channels, an observation {channels}; send lists or {RAW}")
     announced = encoded_image.size_of(data)
-    if announced not in (None, (width, height), (height, width)):  # the other way round where it is to be turned
+    if announced not in (None, (width, height), (height, width)):  # swapped if the image must be rotated
         raise InvalidFields(f"the picture is {announced[0]} x {announced[1]}, not {width} x {height}")
     image = Image.fromarray(image_decode.decode(data, image_decode.DecodeRules(width * height, background=None)))
     if image.size != (width, height):

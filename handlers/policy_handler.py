@@ -25,7 +25,7 @@ class PolicyHandler(ModelHandler):
     actions: ActionSettings | None  # None for a policy whose output kind is another
 
     def configure(self) -> None:
-        """Keep the card's observation and action."""
+        """Store the card's observation and action."""
         if self.card.observation is None:
             raise ValueError("model.json: kind is not policy, but the handler is PolicyHandler")
         self.observation = self.card.observation
@@ -41,7 +41,7 @@ class PolicyHandler(ModelHandler):
     def options(self, body: Any, media_type: str, count: int) -> Outputs:
         """Return the noise to sample actions with and the masks of allowed ones, where the request sets them."""
         payload = _parsed(body, media_type)
-        # Nearly all requests are no object, or one without any option.
+        # Nearly all requests are arrays, or objects without an option.
         if not isinstance(payload, dict) or action_selection.OPTIONS.isdisjoint(payload):
             return {}
         if observations.envelope(payload, self.observation) is None:
@@ -54,7 +54,7 @@ class PolicyHandler(ModelHandler):
         """Attribute an action's logit or value to the numbers of an observation; raises RequestError."""
         space, seen = None if self.actions is None else self.actions.space, self.observation
         if not isinstance(space, Discrete) or not isinstance(seen.space, Box):
-            raise NotSupported("explanations are of discrete actions to observations that are one array")
+            raise NotSupported("only discrete actions, for observations of one array, have explanations")
         names = tuple(str(space.start + index) for index in range(space.n))
         chosen = [explain.target(_text(target), names, int(answered)) for answered in outputs.argmax(axis=1)]
         shares = explain.attributions(self.model, inputs, np.zeros(inputs.shape[1:], np.float32), np.array(chosen))

@@ -84,7 +84,7 @@ class Normalize(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64), persistent=False)
         spread = torch.sqrt(torch.tensor(var, dtype=torch.float64) + epsilon)
         self.register_buffer("spread", spread, persistent=False)
-        # It has the type that the network is converted to.
+        # The result has the type that the network is converted to.
         self.register_buffer("like", torch.tensor(0.0), persistent=False)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:

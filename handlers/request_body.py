@@ -1,4 +1,4 @@
-"""The body of one request, as TorchServe hands it to a handler in a row, and the numbers in its JSON.
+"""The body of one request, as a handler gets it from TorchServe in a row, and the numbers in its JSON.
 
 TorchServe parses `application/json` itself and turns `text/*` into text; a body that it cannot parse arrives as bytes.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handlers.errors import InvalidFields, UnreadableInput, WrongMediaType
 
 ANYTHING = ("", "application/octet-stream")
-"""Media types without a meaning: none at all, and the one that programs send when they do not know."""
+"""Media types that say nothing about the content: none at all, and the default of many programs."""
 
 
 def body_of(row: Mapping[str, Any]) -> tuple[str, Any]:
@@ -38,7 +38,7 @@ def is_json(media: str) -> bool:
 
 
 def require_media_type(media: str, prefixes: tuple[str, ...], expected: str) -> None:
-    """Raise WrongMediaType unless the media type is JSON, has no meaning, or starts with one of the prefixes."""
+    """Raise WrongMediaType unless the media type is JSON, uninformative, or starts with one of the prefixes."""
     if not (is_json(media) or media in ANYTHING or media.startswith(prefixes)):
         raise WrongMediaType(f"{media[:100]} is not read here; send {expected}")
 
@@ -73,7 +73,7 @@ def shortened(names: set[str]) -> str:
 def number_array(value: list[Any], max_dimensions: int) -> NDArray[np.float64]:
     """Turn nested lists into a float64 array of finite numbers.
 
-    It opens one level at a time without recursion, at most `max_dimensions` of them, so a deep nest costs nothing.
+    It unpacks one level at a time without recursion, at most `max_dimensions` levels, so deep nesting costs nothing.
     Raises InvalidFields for a deeper or ragged nest, a boolean, text, null, or a number that is not finite.
     """
     shape = [len(value)]
@@ -82,7 +82,7 @@ def number_array(value: list[Any], max_dimensions: int) -> NDArray[np.float64]:
         if len(shape) == max_dimensions:
             raise InvalidFields(f"lists are nested deeper than {max_dimensions}")
         if set(map(type, level)) != {list} or len(set(map(len, level))) != 1:
-            raise InvalidFields("lists beside each other must have the same length")
+            raise InvalidFields("lists at the same level must have the same length")
         shape.append(len(level[0]))
         level = list(chain.from_iterable(level))
     return _numbers(level).reshape(shape)
@@ -91,7 +91,7 @@ def number_array(value: list[Any], max_dimensions: int) -> NDArray[np.float64]:
 def _numbers(leaves: list[Any]) -> NDArray[np.float64]:
     # numpy would read true and "1" as 1, so the types are checked first.
     for wrong in set(map(type, leaves)) - {int, float}:
-        raise InvalidFields(f"{_NAMES.get(wrong, 'something else')} stands where a number must")
+        raise InvalidFields(f"{_NAMES.get(wrong, 'something else')} instead of a number")
     try:
         array = np.array(leaves, dtype=np.float64)
     except OverflowError:

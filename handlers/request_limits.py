@@ -1,7 +1,7 @@
-"""RequestLimits of one request: its instances, and the pixels of all its images together.
+"""The limits of one request: its instances, and the total pixels of its images.
 
 The model card holds the limits. The gateway checks a request before it forwards it. The worker checks it again, because
-clients can reach it without the gateway. Both use this module, which needs the standard library only.
+clients can reach it without the gateway. Both use this module, which needs only the standard library.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ class RequestLimits:
 
 
 def of_card(card: Mapping[str, Any]) -> RequestLimits:
-    """Return the limits of a model card's JSON document; a value that is no limit counts as missing."""
+    """Return the limits of a model card's JSON document; an invalid limit counts as missing."""
     kind = next((known for known in MAX_INSTANCES if known == card.get("kind")), None)
     pixels = _stated(card, "max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
     instances = _stated(card, "max_instances", MAX_INSTANCES.get(kind or "", 0))
@@ -59,7 +59,8 @@ def _stated(card: Mapping[str, Any], key: str, default: int) -> int:
 def check(limits: RequestLimits, payload: Any) -> None:
     """Raise TooLarge for a request beyond the limits.
 
-    `payload` is parsed JSON, text, or the bytes of one image; an unreadable one passes, and fails where it is read.
+    `payload` is parsed JSON, text, or the bytes of one image; an unreadable payload passes here and fails when it is
+    read.
     """
     if limits.kind == "policy":
         count = _observations(payload, limits)

@@ -160,7 +160,7 @@ def action_space(stored: JsonObject) -> ActionSpace:
 def action_distribution(action: JsonObject, space: ActionSpace) -> Distribution:
     """Read `distribution` of a card's action, which archives of the first releases lack; raises ValueError."""
     if not action.has("distribution"):
-        return Distribution("none", reason="its archive was built by a version of the kit that could not")
+        return Distribution("none", reason="its archive was built by a version of Marina that could not")
     stored = action.object("distribution")
     kind = cast("DistributionKind", stored.choice("type", tuple(_FITTING)))
     if not isinstance(space, _FITTING[kind]):

@@ -1,10 +1,10 @@
-"""Measurements of a worker: TorchServe metrics of each batch, and the switch of its traces.
+"""Measurements of a worker: TorchServe metrics of each batch, and the tracer if tracing is on.
 
 All metrics are histograms, in seconds, because TorchServe's Prometheus buckets run from 5 ms to 10 s and cannot be set;
-a ratio fits them as well. `docker/metrics.yaml` declares them: TorchServe drops what its metrics file does not know.
+ratios use the same buckets. `docker/metrics.yaml` declares them: TorchServe drops what its metrics file does not know.
 
 A worker traces only where OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a collector. TorchServe hands its environment to its
-workers, so archives need no setting. OpenTelemetry's other variables hold as well: OTEL_TRACES_SAMPLER,
+workers, so archives need no setting. OpenTelemetry's other variables apply, too: OTEL_TRACES_SAMPLER,
 OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_MAX_QUEUE_SIZE and so on.
 """
 

@@ -1,8 +1,8 @@
 """Makes `import torchvision` work with a torch that its compiled operators were not built for.
 
 The torchvision wheel is linked against a CUDA torch. With a CPU-only torch its `_C` library does not load, and the
-import then fails where shapes are registered for `torchvision::nms` and `torchvision::qnms`, which nothing has
-defined. Classifiers use neither: declaring the two, without an implementation, is enough.
+import then fails when it registers shapes for `torchvision::nms` and `torchvision::qnms`, which are undefined.
+Classifiers use neither: declaring the two, without an implementation, is enough.
 """
 
 import importlib.util
@@ -16,10 +16,10 @@ SCHEMAS = {
     "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-# A library takes its definitions back when it is collected, so the ones made here live as long as the module.
+# A library's definitions vanish when it is garbage-collected, so these live as long as the module.
 _libraries: list[Any] = []
 
-# torch gives these two no types of its own.
+# torch does not annotate these two.
 _new_library: Callable[[str, str], Any] = torch.library.Library
 _load_library: Callable[[Path], None] = torch.ops.load_library
 

@@ -19,14 +19,14 @@ from handlers.outputs.class_probabilities import DECIMALS
 
 
 class VisionHandler(ModelHandler):
-    """Serves image models; override `image_processing` to resize images in another way."""
+    """Serves image models; override `image_processing` to resize images differently."""
 
     vision: Vision
     rules: DecodeRules
     reduction: Reduction | None
 
     def configure(self) -> None:
-        """Keep the card's image settings, and derive the rules of decoding."""
+        """Store the card's image settings, and derive the rules of decoding."""
         if self.card.vision is None:
             raise ValueError("model.json: kind is not vision, but the handler is VisionHandler")
         self.vision = self.card.vision
@@ -100,7 +100,7 @@ class VisionHandler(ModelHandler):
 
 
 def _apart(ready: list[NDArray[np.uint8]]) -> NDArray[Any]:
-    """Return an array of arrays, which numpy would join into one where the sizes agree."""
+    """Return an array of arrays; numpy itself would merge arrays of equal size."""
     apart = np.empty(len(ready), dtype=object)
     apart[:] = ready
     return apart

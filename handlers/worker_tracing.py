@@ -46,7 +46,7 @@ _SENT = re.compile(r"(?:t=)?(\d{10})\.(\d{1,9})")
 LONGEST_QUEUE_NS = 3600 * 10**9
 
 # Used where the environment sets nothing else. TorchServe kills a worker that it removes, so few spans may wait to be
-# sent; and the collector is near, or it is not there.
+# sent. A nearby collector answers within the timeout.
 DEFAULTS = {"OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT": "3"}
 CLOSE_S = 3.0
 SILENT_S = 60.0

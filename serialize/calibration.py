@@ -1,4 +1,4 @@
-"""Images for a build: a folder of the user's, or generated ones if the settings name no folder.
+"""Images for a build: from a folder of the user, or generated ones if the settings name no folder.
 
 The int8 format calibrates itself with them, and a reduced JPEG decode is measured on them.
 """
@@ -43,7 +43,7 @@ def load_images(model: VisionModel) -> CalibrationImages:
     if model.calibration.pictures is None:
         logger.warning("%s: served_model.calibration.pictures is null, generated pictures are used", model.model_name)
         generated = tuple(_generated(number) for number in range(min(GENERATED, model.calibration.count)))
-        return CalibrationImages(generated, "made by the kit")
+        return CalibrationImages(generated, "made by Marina")
     folder = ROOT / Path(model.calibration.pictures).expanduser()
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TYPES) if folder.is_dir() else []
     if len(files) < MIN_IMAGES:

@@ -2,7 +2,7 @@
 
 Each level uses libjpeg's scaled cosine transform to a half, a quarter or an eighth, and never goes below `margin` times
 the size to which the whole image is resized. The rest of the resizing uses torchvision's integer grid of the whole
-image. The grid is no option: with a box that is not rounded to it, a sensitive network changed its top-1 label on four
+image. The grid is required: with a box that is not rounded to it, a sensitive network changed its top-1 label on four
 times as many images.
 """
 

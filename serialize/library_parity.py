@@ -4,7 +4,7 @@
          └──▶ python -I library_process.py ──▶ actions ──┴─▶ equal, or nothing is packed
 
 The rest of this room compares the artifact with the network that Marina read from the checkpoint. Here the library
-reads the checkpoint in a process of its own, so the gate also notices a network that Marina read wrongly.
+itself reads the checkpoint in a separate process, so the gate also detects a network that Marina read wrongly.
 """
 
 import contextlib

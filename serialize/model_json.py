@@ -1,4 +1,4 @@
-"""The model card `model.json`: everything that gateway, worker and tests read about a model.
+"""The model card `model.json`: the facts about a model that gateway, worker and tests read.
 
 Its provenance holds the command that builds the archive again, the same on every machine. That is not the command line
 of this build, whose ports and folders change nothing in an archive. It names the model's file in `config/served_model/`

@@ -1,4 +1,4 @@
-"""Settings: composed by Hydra from `config/`, checked against `settings.schema`, handed out as frozen objects."""
+"""Settings: composed by Hydra from `config/`, checked against `settings.schema`, returned as frozen objects."""
 
 from settings.load import load, load_each, models
 from settings.schema import Settings

@@ -22,7 +22,7 @@ def choices(group: Path) -> list[str]:
 
 
 def composition_error(error: Exception, config: Path) -> str:
-    """Explain an error of Hydra's composition."""
+    """Convert an error of Hydra's composition to a ConfigError."""
     text = str(error)
     if unknown := re.search(r"Could not override '([\w.@/]+)'", text):
         key = unknown[1]
@@ -36,7 +36,7 @@ def composition_error(error: Exception, config: Path) -> str:
 
 
 def validation_error(error: ErrorDetails, values: Any, overrides: Sequence[str], config: Path) -> str:
-    """Explain a value that the schema refuses."""
+    """Convert the schema's error about a value to a ConfigError."""
     location = [part for part in error["loc"] if not _is_variant(part)]
     key = ".".join(str(part) for part in location)
     source = origin(key, values, overrides, config)

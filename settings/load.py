@@ -93,7 +93,7 @@ def tuned_file(model: str, config: Path = CONFIG) -> Path:
 
 
 def _bypass_proxy_for_loopback() -> None:
-    """Make this process and its children connect to this machine without the proxy of the environment.
+    """Exempt this machine's addresses from the environment's proxy, for this process and its children.
 
     A proxy on another machine cannot reach a loopback address, and some never answer such a request.
     """
@@ -113,9 +113,9 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
         with initialize_config_dir(str(config), version_base="1.3"):
             composed = compose("config", overrides=[_added(override) for override in overrides])
     except OverrideParseException as error:
-        # Hydra's own text is in terms of its parser.
+        # Hydra's own text describes its parser.
         given = error.override.removeprefix("++")
-        how = "a setting is NAME=VALUE, and a value with spaces or signs stands in quotes of its own"
+        how = "write a setting as NAME=VALUE, and put a value with spaces or signs in its own quotes"
         raise ConfigError(f"command line: {given!r} cannot be read; {how}") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(composition_error(error, config)) from None

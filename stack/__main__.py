@@ -55,7 +55,7 @@ def _up(overrides: tuple[str, ...]) -> int:
     def start(wanted: Sequence[Service]) -> list[str]:
         return lifecycle.up(tuple(wanted), folders, ready=lambda name: print(f"{name} is ready", flush=True))
 
-    # The keeper starts last, because the models are restored and reported here.
+    # The keeper starts last, because this command restores and reports the models.
     started = start([service for service in stack if service.name != KEEPER])
     try:
         if {engines.profile(loaded).part, ray_serve.MANAGER} & set(started):

@@ -1,4 +1,4 @@
-"""The preparation of docker/compose.yaml: `python -m stack.compose`. Existing files are kept.
+"""Prepares docker/compose.yaml: `python -m stack.compose`. Existing files are kept.
 
 It writes passwords and keys, each in a file that only its owner may read, the folders of the containers, and
 docker/.env with the user of the containers. There is no default password.
@@ -38,11 +38,11 @@ SECRETS = {
 }
 DATA = ("torchserve", "torchserve/model_store", "delivery", "minio", "prometheus", "grafana", "loki", "tempo")
 CLIENTS = {"client": "gateway_key", "prometheus": "prometheus_key", "delivery": "delivery_key"}
-CONTAINER_USER = 10001  # for root, as whom nothing in a container shall run
+CONTAINER_USER = 10001  # for root, because no container may run as root
 
 
 def prepare(root: Path, user: int, group: int) -> list[str]:
-    """Make what is missing below `root`, the project's folder, and return the names of the secrets that were made.
+    """Create missing files below `root`, the project's folder, and return the names of the new secrets.
 
     Raises StackError when keys that are there do not fit each other.
     """
@@ -59,7 +59,7 @@ def prepare(root: Path, user: int, group: int) -> list[str]:
     pair = json.dumps({"access_key": found["s3_user"], "secret_key": found["s3_password"]})
     write_once(folder / "s3.json", pair)
     if _read(folder / "s3.json") != pair:
-        raise StackError(f"{folder / 's3.json'} has not the keys of s3_user and s3_password; remove it, or them")
+        raise StackError(f"{folder / 's3.json'} does not match s3_user and s3_password; remove it, or both of them")
     _api_keys(folder / "gateway" / "default.yaml", found)
     write_once(root / "docker" / ".env", f"MARINA_UID={user}\nMARINA_GID={group}\n")
     if os.getuid() == 0 and user != 0:
@@ -96,7 +96,7 @@ def _hand_over(folders: list[Path], user: int, group: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare this project's folder for the user who asks, and return the exit status."""
+    """Prepare this project's folder for the current user, and return the exit status."""
     if arguments:
         sys.stderr.write(USAGE)
         return 2

@@ -118,7 +118,7 @@ def _wait_until_ready(service: Service, process: "subprocess.Popen[bytes]", fold
 
 
 def _check_owner(service: Service, folders: Folders) -> None:
-    """Check that the answer came from our process: another may have taken the port since the check."""
+    """Check that the answer came from the started process: another may have taken the port meanwhile."""
     if not service.ports:
         return
     ours = {process.pid for process in processes.find(service.name, folders)}
@@ -144,7 +144,7 @@ def _last_log_line(name: str, folders: Folders) -> str:
     said = lines[-1].strip() if lines else "it logged nothing"
     if line := tail.parsed(said):
         said = tail.event_of(line) or said
-    return f"{said} (the whole log: {path})"
+    return f"{said} (full log: {path})"
 
 
 @contextlib.contextmanager
@@ -177,7 +177,7 @@ class ServiceKeeper:
         self._rests_until = 0.0
 
     def turn(self) -> bool:
-        """Start again what has ended; return True when anything was."""
+        """Restart the services that have ended; return True when there were any."""
         stack = self._stack()
         self._down |= {service.name for service in stack if processes.has_ended(service.name, self._folders)}
         missing = tuple(service for service in stack if service.name in self._down)

@@ -43,7 +43,7 @@ class Service:
     name: str
     command: tuple[str, ...]
     ports: tuple[Port, ...]
-    ready_url: str | None  # None: it listens nowhere, and is ready when it runs
+    ready_url: str | None  # None: it has no port, and is ready when it runs
     timeout_s: float
     prepare: Callable[[], None] = lambda: None
     env: dict[str, str] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def _ray_serve(
             Port(engine.management_port, "engine.management_port"),
             Port(engine.metrics_port, "engine.metrics_port"),
         ),
-        # The Management API's, because requests are answered without the manager. It answers once both can.
+        # The port of the Management API, which answers only when the manager and the head can.
         ready_url=engine.management_url + api.PING,
         refusal=400,
         timeout_s=2 * engine.start_timeout_s,

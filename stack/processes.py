@@ -26,7 +26,7 @@ LARGEST_LOG = 20 * 2**20  # bytes; a service with a longer log starts a new one
 
 
 def start(service: Service, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
-    """Start one service in a session of its own, so that Ctrl-C reaches it through `stop` and not beside it.
+    """Start one service in a session of its own, so that Ctrl-C does not reach it directly; `stop` ends it.
 
     In the background its output goes to `logs/SERVICE.log`, in the foreground to the caller's terminal.
     """
@@ -126,7 +126,7 @@ def stop_service(name: str, folders: Folders) -> bool:
     """Stop all processes of a service; return False when there were none."""
     deadline = time.monotonic() + 2 * STOP_TIMEOUT_S
     stopped = False
-    # Repeated until nothing is found: a dying parent may have started a child after it was listed.
+    # Repeated until no process is found: a dying parent may have started a child after the listing.
     while (found := find(name, folders)) and time.monotonic() < deadline:
         stopped = True
         stop(_leaders(found))

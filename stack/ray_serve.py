@@ -16,7 +16,7 @@ HEAD = RAY.part
 MANAGER = "rayserve"
 LOOPBACK = frozenset({"127.0.0.1", "localhost"})
 CLUSTER_FILE = "cluster_token"  # of Ray's own ports
-JOINED = "joined"  # names a joined cluster, as long as our models may run in it
+JOINED = "joined"  # file that names a joined cluster while this stack's models may run in it
 LEAVE_S = 300.0
 
 
@@ -53,7 +53,7 @@ def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
         # A handler that fails its golden answers would fail them again.
         "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",
-        # Ray would give its workers a lower priority than everything else on this machine.
+        # Ray would give its workers a lower priority than all other processes on this machine.
         "RAY_worker_niceness": "0",
         # Nothing reads Ray's own metrics here, and collecting them costs CPU time.
         "RAY_enable_metrics_collection": "0",
@@ -63,7 +63,7 @@ def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
 
 
 def _near(host: str) -> dict[str, str]:
-    """Return Ray's switch for a node that stays on loopback; Ray otherwise takes the address that others reach."""
+    """Return Ray's flag for a node on loopback; without it, Ray uses an address that other machines reach."""
     return {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if host in LOOPBACK else {}
 
 
@@ -95,7 +95,7 @@ def prepare(folders: Folders, engine: RayServeSettings | None = None) -> None:
 
 
 def leave(folders: Folders) -> None:
-    """Remove our models from a joined cluster; a cluster of our own ended with its head.
+    """Remove this stack's models from a joined cluster; the stack's own cluster ended with its head.
 
     Raises StackError with the reason when they are still there.
     """

@@ -30,7 +30,7 @@ usage: python3 -m stack.setup [PACKAGE...]
 
 
 class SetupError(Exception):
-    """A program is missing that only the user can install; the text says how."""
+    """A program is missing that only the user can install; the text has the command."""
 
 
 def main(packages: Sequence[str]) -> int:
@@ -69,13 +69,13 @@ def _install_requirements() -> None:
     print(f"install the pinned requirements into {VENV.name} (some minutes the first time)", flush=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
     subprocess.run([*pip, "--quiet", "--use-pep517", "-r", str(REQUIREMENTS)], check=True, cwd=ROOT)
-    # Written last: an interrupted install is done again.
+    # Written last, so that an interrupted install is repeated.
     stamp.write_text(wanted)
 
 
 def _make_venv() -> None:
     try:
-        import ensurepip  # noqa: F401 -- Debian ships it apart, and venv says so only after half its work
+        import ensurepip  # noqa: F401 -- Debian packages it separately, and venv reports that only halfway
     except ImportError:
         _apt_install("python3-venv")
     venv.create(VENV, clear=True, with_pip=True)
@@ -124,7 +124,7 @@ def _apt_install(*packages: str) -> None:
 
 @contextlib.contextmanager
 def _no_service_start() -> Iterator[None]:
-    """Keep Debian from starting what it installs, such as nginx on port 80: the stack starts its own."""
+    """Keep Debian from starting installed services, such as nginx on port 80: the stack starts its own."""
     policy = Path("/usr/sbin/policy-rc.d")
     if policy.exists():
         yield
@@ -146,7 +146,7 @@ def _fingerprint() -> str:
 
 
 def _run() -> int:
-    if sys.version_info < OLDEST_PYTHON:  # too old for the import below; main says so
+    if sys.version_info < OLDEST_PYTHON:  # too old for the import below; main reports it
         return main(sys.argv[1:])
     import commands
 

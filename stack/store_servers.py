@@ -19,7 +19,7 @@ PAGE = ROOT / "docker" / "filebrowser"
 
 def nginx_command(nginx: str, folder: Path) -> tuple[str, ...]:
     """Return the command that runs nginx in the foreground with `folder/nginx.conf`."""
-    # Started by root, nginx would run its workers as `nobody`, who may not read a folder below a home.
+    # Started by root, nginx would run its workers as `nobody`, who cannot read folders below a home directory.
     user = ("-g", "user root;") if os.getuid() == 0 else ()
     return (nginx, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf"), *user)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-# Shown in front of the other fields, or of no interest to people.
+# Shown before the other fields, or not useful to people.
 _SHOWN_FIRST = {"time", "level", "logger", "event", "msg", "exception"}
 
 

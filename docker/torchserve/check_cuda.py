@@ -8,7 +8,7 @@ from importlib import import_module
 
 
 def complaint(wanted: str, found: str | None) -> str | None:
-    """What is wrong, in one line; None when torch fits. `found` is None for a torch without CUDA."""
+    """Return the problem in one line; None when torch fits. `found` is None for a torch without CUDA."""
     if not wanted or found == wanted:
         return None
     made_for = f"CUDA {found}" if found else "the CPU alone"

@@ -94,7 +94,7 @@ static const char *edge_kind_name(const edge_node *node) {
 }
 
 static int edge_not_a_number(edge_problem *problem, const edge_node *node) {
-    edge_printf(edge_refuse(problem, 422, "invalid_fields"), "%s stands where a number must", edge_kind_name(node));
+    edge_printf(edge_refuse(problem, 422, "invalid_fields"), "%s instead of a number", edge_kind_name(node));
     return 0;
 }
 
@@ -123,7 +123,7 @@ static int edge_read_array(edge_problem *problem, const edge_node *list, int mos
         }
         for (size_t at = 0; at < count; at++)
             if (level[at]->kind != EDGE_LIST || level[at]->count != inner)
-                return edge_invalid(problem, "lists beside each other must have the same length");
+                return edge_invalid(problem, "lists at the same level must have the same length");
         array->shape[array->dimensions++] = inner;
         const edge_node **opened = edge_take(problem->arena, count, (inner ? inner : 1) * sizeof *opened);
         if (opened == NULL) return edge_no_memory(problem);

@@ -75,7 +75,7 @@ def filled(values: Sequence[Any], count: int, nothing: Any) -> list[Any]:
 
 
 def _every(labels: tuple[str, ...]) -> OutputTensor:
-    """All classes; one that business logic took out counts 0."""
+    """The probabilities of all classes, 0 for a class that business logic removed."""
 
     def read(prediction: Prediction) -> list[Any]:
         return [prediction["probabilities"].get(name, 0.0) for name in labels]

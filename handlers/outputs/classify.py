@@ -1,4 +1,4 @@
-"""`classify`: exactly one class holds; its label, its confidence, and the probabilities of the classes by softmax."""
+"""`classify`: exactly one class applies; its label, its confidence, and the probabilities of all classes by softmax."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar

@@ -1,4 +1,4 @@
-"""Comparison of answers: golden answers number by number, and the answers of two versions by what a client acts on."""
+"""Comparison of golden answers number by number, and of two versions' answers by the fields that clients act on."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The result of comparing a stable version's answer with that of a version under trial.
+    """The result of comparing a stable version's answer with that of a version on trial.
 
     `differs` says that a client would act differently. `change` is the largest change of a probability or of a
     component of a continuous action. `first` is the first pair of values that differ.
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def trial(self) -> str | None:
-        """The value of the version under trial at the same position, shortened for the log."""
+        """The value of the version on trial at the same position, shortened for the log."""
         return None if self.first is None else repr(self.first[1])[:_SHOWN]
 
 

@@ -1,4 +1,4 @@
-"""`multilabel`: any number of labels hold at once, each by its own sigmoid and its own threshold."""
+"""`multilabel`: any number of labels apply at once, each with its own sigmoid and threshold."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar

@@ -31,7 +31,7 @@ class OutputTensor:
 
 
 class OutputKind(ABC):
-    """A form of predictions. A module of this package defines a subclass and assigns an instance to `KIND`.
+    """A kind of predictions. A module of this package defines a subclass and assigns an instance to `KIND`.
 
     The worker calls `settings` when it loads the model card, and then `network_output` and `predictions`. The gateway
     and delivery use the rest, so a module imports numpy only inside these three.
@@ -40,7 +40,7 @@ class OutputKind(ABC):
     name: ClassVar[str]
     """The value of `task` in a model card that names its output kind; the module has the same name."""
     acted_on: ClassVar[tuple[str, ...]]
-    """Fields of a prediction that a client acts on. A prediction with one of them is of this kind."""
+    """The fields of a prediction that a client acts on; a prediction with one of them is of this kind."""
     scores: ClassVar[str | None] = None
     """The field that maps class names to numbers; two versions may differ in them, and the change is measured."""
     example: ClassVar[Prediction]
@@ -76,7 +76,7 @@ class OutputKind(ABC):
 
     @abstractmethod
     def predictions(self, outputs: Mapping[str, Any], settings: Any) -> list[dict[str, Any]]:
-        """Turn the network's named outputs for k instances, arrays [k, ...], into k predictions, in order."""
+        """Convert the network's named outputs for k instances, arrays [k, ...], to k predictions, in order."""
 
     def tensors(self, card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
         """Return the output tensors of a model, in the order in which they are answered; none by default."""

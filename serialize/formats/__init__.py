@@ -1,6 +1,6 @@
 """Artifact formats: one class and one file per format.
 
-    LoadedModel ──Format.export──▶ artifact, and what the model card's `artifact` says about it
+    LoadedModel ──Format.export──▶ artifact, and its entries in the model card's `artifact`
 
 Every module in this folder whose name does not begin with `_` defines one format as `FORMAT`. A new format needs only
 such a file, provided that a module of handlers.runtimes can run its artifacts.

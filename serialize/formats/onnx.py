@@ -128,7 +128,7 @@ class _NodeBuilder:
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Add one node."""
+        """Add one node and return its result's name."""
         name = f"prepare_{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name

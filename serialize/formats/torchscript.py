@@ -1,4 +1,4 @@
-"""`torchscript`: the network traced and frozen, in a Python process of its own.
+"""`torchscript`: the network traced and frozen in a new Python process.
 
     LoadedModel ──▶ job file ──new process: trace, freeze──▶ model.pt
 
@@ -39,7 +39,7 @@ class TorchScript:
     runtime: str = "torchscript"
 
     def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
-        """Write the graph."""
+        """Write the traced and frozen graph."""
         job = target.with_suffix(".job")
         description: dict[str, Any] = {"spec": loaded.spec, "shape": list(loaded.example.shape)}
         description |= {"dtype": str(loaded.example.dtype), "compute": loaded.compute.card()}

@@ -1,4 +1,4 @@
-"""`rollout`, `signing`, `canary`, `shadow` and `scaling`: the way a version comes to serve, and its workers."""
+"""`rollout`, `signing`, `canary`, `shadow` and `scaling`: the rollout of a version, and its workers."""
 
 from typing import Annotated, Self
 

@@ -161,7 +161,7 @@ class _Model(SettingsGroup):
 
 
 class VisionModel(_Model):
-    """A picture classifier."""
+    """The settings of a picture classifier."""
 
     kind: Literal["vision"]
     network: Literal["mobilenet_v3_small", "resnet18"]
@@ -249,7 +249,7 @@ class PolicySettings(SettingsGroup):
 
 
 class PolicyModel(_Model):
-    """A reinforcement-learning policy."""
+    """The settings of a reinforcement-learning policy."""
 
     kind: Literal["policy"]
     fields: Annotated[list[str], AfterValidator(_no_envelope)] | None = Field(

@@ -1,4 +1,4 @@
-"""`store`: the place from which the engine fetches archives."""
+"""`store`: the store from which the engine fetches archives."""
 
 import re
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from settings.schema.fields import Port, Seconds, SettingsGroup
 
 
 class NginxStoreSettings(SettingsGroup):
-    """The file browser."""
+    """The file browser, an nginx over a folder."""
 
     name: Literal["nginx"]
     host: str
@@ -21,7 +21,7 @@ class NginxStoreSettings(SettingsGroup):
 
     @property
     def url(self) -> str:
-        """Base under which it answers."""
+        """Base URL of the file browser."""
         return f"http://{self.host}:{self.port}"
 
     @property
@@ -38,7 +38,7 @@ class LocalStoreSettings(SettingsGroup):
 
     @property
     def allowed_urls(self) -> str:
-        """No URL at all: archives are named by file."""
+        """A pattern that matches no URL, because archives are named by file."""
         return "(?!)"
 
 

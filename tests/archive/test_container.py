@@ -84,12 +84,12 @@ FIELDS = {
 @pytest.mark.parametrize("key", FIELDS)
 def test_container_differing_header_is_refused(key: str) -> None:
     odd = File(b"alpha", b"first", header={key: FIELDS[key]})
-    refused(zipped(odd, BETA), "'alpha', whose header says something else than its directory")
+    refused(zipped(odd, BETA), "'alpha', whose header disagrees with its directory")
 
 
 @pytest.mark.parametrize("key", [key for key in FIELDS if key not in {"packed", "extra"}])
 def test_container_differing_directory_is_refused(key: str) -> None:
-    refused(zipped(File(b"alpha", b"first", entry={key: FIELDS[key]}), BETA), "whose header says something else")
+    refused(zipped(File(b"alpha", b"first", entry={key: FIELDS[key]}), BETA), "whose header disagrees")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_container_differing_directory_is_refused(key: str) -> None:
         (zipped(File("größe".encode())), "is not UTF-8 or does not say so"),
         (zipped(File(b"gr\xf6\xdfe", flags=0x800)), "is not UTF-8 or does not say so"),
         (zipped(ALPHA, BETA).replace(b"PK\1\2", b"PK\1\1", 1), "holds something else than files"),
-        (zipped(ALPHA, BETA).replace(b"PK\3\4", b"PK\3\3", 1), "says something else than its directory"),
+        (zipped(ALPHA, BETA).replace(b"PK\3\4", b"PK\3\3", 1), "disagrees with its directory"),
         (b"", "it is cut short, or something follows"),
         (b"PK\5\6", "it is cut short, or something follows"),
         (b"PK\5\6" + bytes(17), "it is cut short, or something follows"),
@@ -138,7 +138,7 @@ def test_container_header_beyond_file_is_refused() -> None:
     # The directory and its end agree, and there is nothing in front of them.
     directory = ALPHA.central(0)
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0)
-    refused(directory + end, "says something else than its directory")
+    refused(directory + end, "disagrees with its directory")
     cut = ALPHA.local()[:29]
     refused(cut + directory + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 29, 0), "says something")
 
@@ -243,7 +243,7 @@ def test_a_large_entry_that_does_not_agree_is_refused(large: bytes, nth: int) ->
     for at, by in ((entry, b"\2"), (entry + 2, b"\x09")):
         refused(changed(large, b"PK\1\2", at, by, nth), "with an extra field")
     for at in (entry + 4, entry + 12):
-        refused(changed(large, b"PK\1\2", at, b"\1", nth), "says something else")
+        refused(changed(large, b"PK\1\2", at, b"\1", nth), "disagrees with")
     refused(changed(large, b"PK\1\2", 24, b"\1\0\0\0", nth), "with an extra field")
     if nth == 2:
         refused(changed(large, b"PK\1\2", entry + 20, b"\1", nth), "in front of 'most'")
@@ -251,7 +251,7 @@ def test_a_large_entry_that_does_not_agree_is_refused(large: bytes, nth: int) ->
 
 @pytest.mark.parametrize("at", [18, 22, 34, 36, 38, 46], ids=["packed", "size", "kind", "length", "size64", "packed64"])
 def test_a_large_header_that_does_not_agree_is_refused(large: bytes, at: int) -> None:
-    refused(changed(large, b"PK\3\4", at, b"\7", 1), "'more', whose header says something else")
+    refused(changed(large, b"PK\3\4", at, b"\7", 1), "'more', whose header disagrees")
 
 
 def test_a_large_form_without_the_numbers_for_it_is_refused() -> None:

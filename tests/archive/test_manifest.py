@@ -51,7 +51,7 @@ def test_manifest_may_differ_in_version_and_registration_only(tmp_path: Path) ->
         manifest_bytes(GIVEN | {"threads": 2}),
         manifest_bytes({key: value for key, value in GIVEN.items() if key != "runtime"}),
     ):
-        refused(with_manifest(path, manifest), r"says something else than MAR-INF/FIXED\.json, which the checksums")
+        refused(with_manifest(path, manifest), r"disagrees with MAR-INF/FIXED\.json, which the checksums")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_manifest_ambiguous_is_refused(tmp_path: Path, manifest: bytes) -> None:
 def test_a_fixed_part_that_differs_is_refused(tmp_path: Path) -> None:
     other = checked({**CONTENTS, MANIFEST: changed(handler="handlers/__init__.py")})
     write_zip(other | {MANIFEST: changed()}, tmp_path / "toy.mar")
-    refused(tmp_path / "toy.mar", "says something else than")
+    refused(tmp_path / "toy.mar", "disagrees with")
     write_zip(checked(CONTENTS) | {FIXED: b"{}"}, tmp_path / "toy.mar")
     refused(tmp_path / "toy.mar", "FIXED.json has sha256")
 
@@ -81,7 +81,7 @@ def test_a_fixed_part_that_differs_is_refused(tmp_path: Path) -> None:
     [
         (b'{"model": null}', "has no model"),
         (b"{}", "has no model"),
-        (b'{"model": 1, "model": 2}', "the key 'model' stands twice"),
+        (b'{"model": 1, "model": 2}', "the key 'model' is duplicated"),
         (manifest_bytes({"model": {"modelName": "toy"}}), "has no model.modelVersion"),
         (changed(modelVersion=1.0), "has no model.modelVersion"),
         (changed(modelName=["toy"]), "has no model.modelName"),

@@ -50,7 +50,7 @@ BROKEN = {
     "unsigned where signatures are required": "is not signed",
     "path escape": "leaves the folder",
     "another archive in front": "an end that does not agree with its directory",
-    "manifest changed": "MAR-INF/MANIFEST.json says something else than MAR-INF/FIXED.json",
+    "manifest changed": "MAR-INF/MANIFEST.json disagrees with MAR-INF/FIXED.json",
     "10 GB claimed": "claims",
 }
 

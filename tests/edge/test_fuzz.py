@@ -14,7 +14,7 @@ from tests.edge import archives, fuzz, reference
 from tests.edge.conftest import Make
 
 COUNT = 10_000
-STRANGE = re.compile(rb"(a boolean|text|null|an object|a list) stands where a number must")
+STRANGE = re.compile(rb"(a boolean|text|null|an object|a list) instead of a number")
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,7 @@ def test_a_policy_that_cannot_draw_says_why(policy_with: Load) -> None:
     assert answer.error == (422, "invalid_fields")
     assert "deterministic actions only: it has no distribution" in answer.json["detail"]
     masked = worker.one(parsed({"observation": ROW, "action_masks": [True, True]}))
-    assert "takes no action_masks" in masked.json["detail"]
+    assert "accepts no action_masks" in masked.json["detail"]
 
 
 def test_a_field_may_have_the_name_of_an_option(policy_with: Load) -> None:

@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "file-elsewhere": (changed(vision_card(), "artifact.file", "../model.onnx"), "artifact: file must be a file name"),
     "batch-size-0": (changed(vision_card(), "request_params.batch_size", 0), "batch_size must be a whole number"),
     "batch-size-true": (changed(vision_card(), "request_params.batch_size", True), "batch_size must be a whole number"),
-    "labels-twice": (changed(vision_card(), "labels", ["a", "a", "b"]), "labels names one thing twice"),
+    "labels-twice": (changed(vision_card(), "labels", ["a", "a", "b"]), "labels contains a duplicate"),
     "labels-text": (changed(vision_card(), "labels", "a"), "labels must be a list of texts"),
     "resize-text": (changed(vision_card(), "preprocessing.resize", "4"), "preprocessing: resize must be"),
     "resize-of-one": (changed(vision_card(), "preprocessing.resize", [4]), "list of 2 whole numbers"),

@@ -102,7 +102,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str]] = {
     "missing-field": (parsed(without("angle")), 422, "missing field: angle"),
     "missing-fields": (parsed({}), 422, "missing field: position, speed, angle, turn"),
     "unknown-field": (parsed({**STATE, "colour": 1}), 422, "unknown field: colour"),
-    "field-is-text": (parsed({**STATE, "speed": "1"}), 422, "speed: text stands where a number must"),
+    "field-is-text": (parsed({**STATE, "speed": "1"}), 422, "speed: text instead of a number"),
     "field-is-a-boolean": (parsed({**STATE, "speed": True}), 422, "speed: a boolean"),
     "field-is-null": (parsed({**STATE, "speed": None}), 422, "speed: null"),
     "field-is-a-list": (parsed({**STATE, "position": [1]}), 422, "position: lists are nested deeper"),

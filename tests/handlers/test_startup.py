@@ -22,9 +22,7 @@ from tests.handlers.worker import Worker, parsed, picture
 
 def test_worker_with_wrong_golden_answer_does_not_start(vision_with: Load) -> None:
     wrong = {**archives.RED, "confidence": 0.98}
-    with pytest.raises(
-        ValueError, match=r"golden answer 0 is not met: \$\[0\]\.confidence is 0\.999909 instead of 0\.98"
-    ):
+    with pytest.raises(ValueError, match=r"golden answer 0 differs: \$\[0\]\.confidence is 0\.999909 instead of 0\.98"):
         vision_with(archives.vision_golden(wrong))
 
 

@@ -82,7 +82,7 @@ def test_an_empty_secret_is_named_and_not_used(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("gateway_key", "does not know the key"), ("s3_password", "has not the keys")]
+    ("name", "told"), [("gateway_key", "does not know the key"), ("s3_password", "does not match s3_user")]
 )
 def test_a_secret_that_was_made_anew_alone_is_told(root: Path, name: str, told: str) -> None:
     (root / "docker" / "secrets" / name).unlink()

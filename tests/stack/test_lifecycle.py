@@ -163,9 +163,7 @@ def test_up_taken_port_names_owner_and_setting(folders: Folders) -> None:
 
 def test_up_service_ending_at_once_stops_the_others(folders: Folders) -> None:
     broken = server("gateway", folders, "raise SystemExit('no such setting')")
-    with pytest.raises(
-        StackError, match=r"gateway ended with status 1: no such setting \(the whole log: .*gateway\.log\)"
-    ):
+    with pytest.raises(StackError, match=r"gateway ended with status 1: no such setting \(full log: .*gateway\.log\)"):
         lifecycle.up((server("torchserve", folders), broken), folders)
     assert running(folders) == []
 
