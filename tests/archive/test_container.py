@@ -140,7 +140,7 @@ def test_container_header_beyond_file_is_refused() -> None:
     end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 0, 0)
     refused(directory + end, "disagrees with its directory")
     cut = ALPHA.local()[:29]
-    refused(cut + directory + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 29, 0), "says something")
+    refused(cut + directory + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(directory), 29, 0), "disagrees")
 
 
 @pytest.mark.parametrize(
