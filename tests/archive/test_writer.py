@@ -73,7 +73,7 @@ def test_a_broken_source_leaves_the_target_as_it_was(tmp_path: Path) -> None:
 def test_a_target_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     source = open_archive(archive_at(tmp_path / "toy.mar"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=f"^{tmp_path}/file: File exists; .* is in the way"):
+    with pytest.raises(StoreError, match=f"^{tmp_path}/file: File exists; .* has this name"):
         stamp(source, "2.0", tmp_path / "file" / "out.mar")
 
 
