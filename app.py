@@ -42,7 +42,7 @@ def __getattr__(name: str) -> "ASGIApp":
         return _served(_overrides())
     except (ConfigError, PortInUse) as error:
         print(error, file=sys.stderr)
-        # With this status, uvicorn and gunicorn start no process in its place: it would end the same way.
+        # With this status, uvicorn and gunicorn start no replacement, which would end in the same way.
         sys.exit(STARTUP_FAILURE)
 
 

@@ -1,7 +1,7 @@
 """Your own logic before and after each prediction. Edit this file; `gateway/hooks.py` defines the types.
 
     before(request)   → the request, a changed one, or a Reply that ends it here
-    after(prediction) → the prediction, a changed one, or a Reply in its place
+    after(prediction) → the prediction, a changed one, or a Reply instead of it
 
 Both are coroutines, and run within the request's deadline. Raise an error of `errors.RequestError` to refuse a request.
 `BUSINESS` at the end names the model of each. The gateway passes the answers of a model without `after` on unread.

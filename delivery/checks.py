@@ -1,4 +1,4 @@
-"""The checks of a new version before any request goes to it: the engine's copy of its archive, and its golden answers.
+"""The checks of a new version before it gets any request: the engine's copy of its archive, and its golden answers.
 
 Another writer of the store may replace an archive between its check and the engine's fetch. So a version is first
 registered without workers, which runs no code. Then every unpacked file must have the size and sha256 of the checked

@@ -102,7 +102,7 @@ def stamped_copy(
 ) -> Iterator[TrustedArchive]:
     """Write a copy of the archive that no other process can change, and check it; it is gone when the block ends.
 
-    Only such a copy goes into a store: its container is written here, and it is the copy that was checked.
+    Only such a copy is put into a store, because its container is written here and it is the checked copy.
     """
     # Not in the system's temporary folder: here the next run clears the files of a killed one.
     folder, name = Path(settings.paths.state) / "rollouts", archive_file_name(archive.model_name, version)

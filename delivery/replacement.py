@@ -103,7 +103,7 @@ class _Rollout:
                 if len(self.parts) == 1 or part.host.engine.answers():
                     on = f"{part.host.name}: " if self._hosts.several else ""
                     raise RolloutError(f"{on}{error}") from None
-                log.warning("%s no longer answers; it gets this version when it comes back", part.host.name)
+                log.warning("%s no longer answers; it gets this version when it returns", part.host.name)
                 part.host.journal.close()
                 self.parts.remove(part)
 

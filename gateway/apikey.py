@@ -92,7 +92,7 @@ class ApiKeys:
 
 
 def new_key() -> tuple[str, str]:
-    """Return a new key, and the hash that goes into gateway.security.api_keys."""
+    """Return a new key, and its hash for gateway.security.api_keys."""
     key = PREFIX + secrets.token_urlsafe(32)
     return key, hashlib.sha256(key.encode()).hexdigest()
 

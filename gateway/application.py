@@ -131,7 +131,7 @@ def _endpoints(dialects: Dialects) -> dict[str, ASGIApp]:
 
 
 def _checks(gateway: GatewaySettings, keys: ApiKeys | None) -> list[RequestCheck]:
-    """Return the checks of each request that the configuration asks for, in their order."""
+    """Return the configured checks of each request, in their order."""
     security = gateway.security
     checks: list[RequestCheck] = [] if gateway.insecure or keys else [loopback_only]
     if keys is None:

@@ -154,7 +154,7 @@ def tuned_overrides(model: str, given: Sequence[str], config: Path) -> tuple[str
     used = {name: value for name, value in found.items() if name not in named}
     if used:
         words = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in used.items())
-        log.info("%s: tuned settings of %s: %s (rollout.tuned=false leaves them aside)", model, path.name, words)
+        log.info("%s: tuned settings of %s: %s (rollout.tuned=false ignores them)", model, path.name, words)
     return tuple(f"++{name}={_text(value)}" for name, value in used.items())
 
 

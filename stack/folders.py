@@ -45,7 +45,7 @@ class Folders:
 
     @property
     def edge(self) -> Path:
-        """The edge's nginx.conf, its pid and what it serves; there from its start until the stack goes down."""
+        """The edge's nginx.conf, its pid and its serving.json; it exists until the stack goes down."""
         return self.state / "edge"
 
     @property

@@ -18,7 +18,7 @@ from settings.schema import LocalStoreSettings, NginxStoreSettings, S3StoreSetti
 
 MANAGEMENT_RPC = "org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels"
 INFERENCE_RPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
-NO_GRPC = not_checked("this engine speaks no gRPC of its own")
+NO_GRPC = not_checked("this engine has no gRPC server")
 TOKENS = "disable_token_authorization=false in docker/config.properties, and no --disable-token-auth"
 
 
@@ -59,7 +59,7 @@ def _inference_port(host: ExaminedHost) -> Result:
 def _metrics_port(host: ExaminedHost) -> Result:
     engine = host.deployment.settings.engine
     if engine.nodes:
-        return not_checked("no setting says on which port a node has its metrics")
+        return not_checked("no setting names the metrics port of a node")
     wide = warning("other machines read them: TorchServe requires no key there")
     return reach(host.deployment.sockets, engine.host, engine.metrics_port, wide=wide)
 
@@ -99,7 +99,7 @@ def _grpc_inference(host: ExaminedHost) -> Result:
 def _grpc(host: ExaminedHost, port: int, method: str) -> Result:
     engine, sockets = host.deployment.settings.engine, host.deployment.sockets
     if engine.nodes:
-        return not_checked("no setting says on which port a node speaks gRPC")
+        return not_checked("no setting names the gRPC port of a node")
     code = probes.call(f"{engine.host}:{port}", method)
     if code is grpc.StatusCode.UNAVAILABLE:
         return closed(f"nothing answers on port {port}")
@@ -107,7 +107,7 @@ def _grpc(host: ExaminedHost, port: int, method: str) -> Result:
         return is_open(f"port {port} answers without a key")
     wider = [f"{one.address}:{port}" for one in sockets.on(port) if not one.is_loopback]
     if wider:
-        return is_open(f"{', '.join(wider)}: other machines reach it (CVE-2024-35199), though it asks for a key")
+        return is_open(f"{', '.join(wider)}: other machines reach it (CVE-2024-35199), although it requires a key")
     return closed(f"port {port} refuses a call without a key ({code.name})")
 
 
@@ -144,7 +144,7 @@ def _readers(host: ExaminedHost) -> Result:
 
 def _accepted(host: ExaminedHost) -> Result:
     if host.is_open:
-        return not_checked("it asks for no key")
+        return not_checked("it requires no key")
     return closed("accepted") if host.engine.answers() else is_open("refused, or not there: no rollout can work")
 
 
@@ -240,7 +240,7 @@ def _path_in_url(host: ExaminedHost) -> Result:
     ]
     if all(NOT_ALLOWED in text or "Relative path" in text for text in answers):
         return closed("the store's address with another path behind it is refused")
-    return is_open("an address of the store with a path in it is fetched")
+    return is_open("an address of the store with a path behind it is fetched")
 
 
 def _model_api(host: ExaminedHost) -> Result:
@@ -290,7 +290,7 @@ def _at_start(host: ExaminedHost) -> Result:
 
 def _store_writers(host: ExaminedHost) -> Result:
     if host.node.model_store is None:
-        return not_checked("no setting says where it keeps what it fetched")
+        return not_checked("no setting names the folder of its fetched archives")
     return others_write(ROOT / host.node.model_store)
 
 

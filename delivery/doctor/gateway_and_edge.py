@@ -58,7 +58,7 @@ def _encrypted(deployment: Deployment) -> Result:
     gateway = deployment.settings.gateway
     if deployment.sockets.is_shut(gateway.host, gateway.port):
         return closed("loopback only")
-    return warning("it speaks HTTP to other machines: keys and images are sent unencrypted")
+    return warning("it serves other machines over HTTP: keys and images are sent unencrypted")
 
 
 def _cors(deployment: Deployment) -> Result:

@@ -1,6 +1,6 @@
 """Ends the build when the installed torch is made for another CUDA than the image promises.
 
-`python check_cuda.py 12.8` asks for that version, `python check_cuda.py ""` for none in particular (a CPU image).
+`python check_cuda.py 12.8` checks for that version, `python check_cuda.py ""` accepts any (a CPU image).
 """
 
 import sys

@@ -46,7 +46,7 @@ def _described(model: str, key: str, address: str) -> dict[str, Any] | None:
 
 
 def main(folder: Path) -> int:
-    """Ask the Management API that this container's environment names; what is lacking goes to standard error."""
+    """Query the Management API that this container's environment names; print missing versions to standard error."""
     address = urllib.parse.urlsplit(os.environ["TS_MANAGEMENT_ADDRESS"]).netloc
     try:
         key = json.loads(Path("key_file.json").read_text())["management"]["key"]

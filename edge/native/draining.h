@@ -1,6 +1,6 @@
 /* The shutdown of a worker at a reload.
 
-   A worker that nginx asks to quit closes its idle keep-alive connections at once, and loses a request that is under way
+   A worker that nginx orders to quit closes its idle keep-alive connections at once, and loses a request that is under way
    on one of them. So this module delays the order to quit: meanwhile each response says `Connection: close`, clients
    connect to the new workers, and a connection that is still idle at the end has been silent for as long. */
 #ifndef EDGE_DRAINING_H

@@ -1,5 +1,5 @@
 /* Reads observations out of parsed JSON, with the error messages of the handler (handlers/observations.py,
-   handlers/arrays.py). Every body that the fast reader does not take comes here. */
+   handlers/request_body.py). Every body that the fast reader does not take comes here. */
 #ifndef EDGE_OBSERVATION_H
 #define EDGE_OBSERVATION_H
 
@@ -67,7 +67,7 @@ static int edge_by_text(const void *left, const void *right) {
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-/* Writes the unknown names of an object, sorted, unique and shortened as in handlers/rows.py; returns their number. */
+/* Writes the unknown names of an object, sorted, unique and shortened as in handlers/request_body.py; returns their number. */
 static size_t edge_put_unknown(edge_buffer *out, const edge_node *object, int (*is_known)(edge_text)) {
     edge_text *names = edge_take(out->arena, object->count, sizeof *names);
     size_t count = 0, different = 0;

@@ -255,7 +255,7 @@ async def _error_response(request: Request, error: Exception) -> Response:
 
 
 async def _placement_lost(request: Request, error: Exception) -> Response:
-    """Answer that the engine is unavailable: it comes back by itself, and the client may send the request again."""
+    """Answer that the engine is unavailable: it recovers by itself, and the client may send the request again."""
     log.warning("%s %s: %s", request.method, request.url.path, str(error).strip()[:500])
     unavailable = ServiceUnavailableException(f"the placement did not answer: {type(error).__name__}")
     return await _error_response(request, unavailable)

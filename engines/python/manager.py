@@ -100,7 +100,7 @@ class RegistrationRequest:
 
 
 class ModelManager:
-    """The only place that changes the registry. Its methods block."""
+    """The only writer of the registry. Its methods block."""
 
     def __init__(
         self, placement: Placement, source: ArchiveSource, trust: TrustPolicy, folder: Path, start_timeout_s: float
@@ -156,7 +156,7 @@ class ModelManager:
             self._publish(lambda registry: registry.put(after))
 
     def set_default(self, model: str, version: str) -> None:
-        """Make a version the default one; every request after the return goes to it."""
+        """Make a version the default one; it gets every request that arrives after the return."""
         with self._change(model):
             self.find(model, version)
             if self.registry.defaults[model] != version:

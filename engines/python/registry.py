@@ -133,7 +133,7 @@ def with_ready_defaults(
     Serve applies a whole declaration at once, so a Frontend learns of a version minutes before its workers have loaded
     the model. `before` holds each model's default until now, `running` the workers by application. A new default
     counts once its workers are complete. Until then the previous default answers, or else any version that has
-    workers. Without any workers, the declared default stands, and its requests wait.
+    workers. Without any workers, the declared default remains, and its requests wait.
     """
     registry = declared
     for model, wanted in declared.defaults.items():

@@ -35,7 +35,7 @@ class ServeFrontend(Frontend):
         return VersionQueue(version, counts, BatchSender(registration, handle, counts).batching, queue_size)
 
     async def __del__(self) -> None:
-        """Stop; Serve calls and awaits this before it ends a replica in good order."""
+        """Stop; Serve calls and awaits this before it ends a replica regularly."""
         await self.stop()
 
 

@@ -66,7 +66,7 @@ def _read(path: Path) -> PageFile:
 
 
 def is_page_request(scope: Scope) -> bool:
-    """Return whether a request asks for the page or one of its files."""
+    """Return whether a request is for the page or one of its files."""
     path: str = scope["path"]
     if path == "/":
         return _accepts_html(header(scope["headers"], b"accept"))

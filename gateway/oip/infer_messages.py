@@ -43,9 +43,9 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that the client asked for.
+    """An output that the client requested.
 
-    With `classes` above 0, the client wants that many of the best classes instead of numbers. `binary` asks for the
+    With `classes` above 0, the client wants that many of the best classes instead of numbers. `binary` requests the
     raw form over REST.
     """
 

@@ -123,7 +123,7 @@ def _input(entry: Mapping[str, Any], raw: _RawTensors) -> Tensor:
     if "binary_data_size" in parameters:
         size = parameters["binary_data_size"]
         if type(size) is not int or size < 0 or "data" in entry:
-            raise UnreadableInput(f"input '{name[:80]}': binary_data_size is a number of bytes that stands for data")
+            raise UnreadableInput(f"input '{name[:80]}': binary_data_size is a number of bytes and replaces data")
         return from_raw(name, datatype, shape, raw.take(size))
     return Tensor(name, datatype, shape, _values(entry.get("data"), datatype, shape, name))
 

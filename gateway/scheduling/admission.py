@@ -178,12 +178,12 @@ class AdmissionControl:
         self._models: dict[QueueKey, _AdmittedModel] = {}
 
     def is_pressed(self, model: str) -> bool:
-        """Return True when a request that comes now may be refused; `check` decides."""
+        """Return True when a request that arrives now may be refused; `check` decides."""
         counted = self._models.get((model, None))
         return counted is not None and (counted.speed.is_saturated or counted.inside >= counted.max_places)
 
     def check(self, model: str, deadline: float) -> None:
-        """Raise OverCapacity when a request that comes now has no slot; call this before its body is read."""
+        """Raise OverCapacity when a request that arrives now gets no slot; call this before its body is read."""
         counted = self._models.get((model, None))
         if counted is not None:
             self._check((model, None), counted, deadline)

@@ -2,7 +2,7 @@
 
     requests ──▶ batch of (model, version) ── the one before is back, or max_delay_ms ──▶ {"instances": [...]} ──▶ split
 
-The first request goes at once, so a lone client waits for nobody, and a batch of one is sent as it came. Only
+The first request is sent at once, so a lone client waits for nobody, and a batch of one is sent unchanged. Only
 observations that the model's card accepts beyond any doubt are batched; any other is sent alone, so that an invalid one
 affects no other request. When a batch is refused, its members are sent one by one, and each gets its own response.
 

@@ -53,7 +53,7 @@ class EngineHost:
         self.name = name
         self.client = client
         self.models: Mapping[str, ServedModel] = {}
-        self.serves_right = answering is None  # True when it served the right versions at the last look
+        self.serves_right = answering is None  # True when it served the right versions at the last check
         self.used = 0  # number of its last request, so that equals take turns
         self._look = look
         self._ping = ping
@@ -167,7 +167,7 @@ def serves(models: Mapping[str, ServedModel], answering: AnsweringVersions, *, w
 
 
 class LoadBalancer:
-    """The engine that stands for all hosts: it chooses one for each request, and another when that one fails."""
+    """The engine that represents all hosts: it chooses one for each request, and another when that one fails."""
 
     def __init__(self, hosts: Sequence[EngineHost], metrics: Metrics, check_s: float) -> None:
         self._hosts = hosts

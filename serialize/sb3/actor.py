@@ -131,7 +131,7 @@ class Actor:
                 raise BuildError(f"a layer takes {following.inputs} values, the one before it gives {one.outputs}")
         for layer in self.layers:
             if (layer.renorm is None) != (self.epsilon is None):
-                raise BuildError("a batch renormalisation stands before some of its layers, and not before the others")
+                raise BuildError("a batch renormalisation precedes some of its layers, but not the others")
             if layer.renorm is not None and len(layer.renorm.mean) != layer.inputs:
                 raise BuildError(f"a layer takes {layer.inputs} values, its renormalisation {len(layer.renorm.mean)}")
 

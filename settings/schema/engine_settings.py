@@ -18,9 +18,11 @@ class EngineHostSettings(SettingsGroup):
     key_file: str | None = Field(None, description="the engine's own key file, where it can be read from here")
     token: str | None = Field(None, repr=False, description="a bearer token for both ports, in place of a key file")
     model_store: str | None = Field(
-        None, description="where it keeps fetched archives, if that folder is on this machine"
+        None, description="folder of the archives it has fetched, if that folder is on this machine"
     )
-    unpacked: str | None = Field(None, description="where it unpacks archives, if that folder can be read here")
+    unpacked: str | None = Field(
+        None, description="folder into which it unpacks archives, if that folder can be read here"
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_key(self) -> Self:
@@ -94,20 +96,21 @@ Address = Annotated[str, Field(pattern=r"^[A-Za-z0-9._\[\]:-]+:[0-9]+$")]
 
 
 class RayServeSettings(EngineSettings):
-    """Ray Serve behind TorchServe's interfaces; the stack starts its own head unless `address` names a cluster."""
+    """Ray Serve behind TorchServe's interfaces; the stack starts a head unless `address` names a cluster."""
 
     name: Literal["ray"]
-    address: Address | None = Field(None, description="HOST:PORT of a cluster that runs already; null: one of our own")
+    address: Address | None = Field(None, description="HOST:PORT of a running cluster; null: the stack starts one")
     declared: bool = Field(
-        False, description="whether models are declared to Serve, and the manager describes them and changes nothing"
+        False,
+        description="true: models are declared to Serve, and the manager describes them without changing anything",
     )
-    ray_port: Port = Field(description="where the head of our own cluster is found by its other nodes")
+    ray_port: Port = Field(description="port at which the other nodes find the head that the stack starts")
     proxies: Literal["none", "head", "every"] = Field(
-        description="who takes requests: the Front itself, on the head; or Ray's proxies, on the head or on every node"
+        description="server of requests: the Frontend on the head, or Ray's proxies on the head or on every node"
     )
     fronts: PositiveInt = Field(description="processes that read requests and form batches")
     cpus: Annotated[float, Field(ge=0)] | None = Field(None, description="cores that the head offers; null: all")
-    worker_cpus: Annotated[float, Field(ge=0)] = Field(description="cores that Ray sets aside for a worker")
+    worker_cpus: Annotated[float, Field(ge=0)] = Field(description="cores that Ray reserves for a worker")
     worker_gpus: Annotated[float, Field(ge=0)] = Field(description="GPUs, or the share of one, that a worker gets")
     object_store_bytes: Annotated[int, Field(ge=78643200)] = Field(description="shared memory of a node")
     dashboard_port: Port | None = Field(None, description="null: no dashboard")

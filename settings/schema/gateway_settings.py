@@ -29,7 +29,7 @@ class AdmissionSettings(SettingsGroup):
 
     max_places: PositiveInt = Field(description="requests of one model in the gateway, waiting or in the engine")
     max_wait_ms: PositiveInt | None = Field(
-        description="a request that would have to wait longer is refused; null: as long as its deadline allows"
+        description="longest wait; a request that would wait longer is refused; null: limited by its deadline"
     )
     models: dict[Name, PositiveInt] = Field(description="max_places of single models, by name")
 
@@ -39,7 +39,7 @@ class CoalesceSettings(SettingsGroup):
 
     enabled: bool
     max_batch: Annotated[int, Field(ge=2, le=4096)] = Field(description="most observations in one request")
-    max_delay_ms: Annotated[float, Field(ge=0)] = Field(description="longest wait for the request before to be back")
+    max_delay_ms: Annotated[float, Field(ge=0)] = Field(description="longest wait for the previous request's response")
 
 
 class CacheSettings(SettingsGroup):
@@ -53,7 +53,7 @@ class BreakerSettings(SettingsGroup):
     """The circuit breaker of a model."""
 
     failures: PositiveInt = Field(description="failures in a row that open it")
-    open_ms: PositiveInt = Field(description="how long it stays open before one request may try")
+    open_ms: PositiveInt = Field(description="time for which it stays open before one request may try")
 
 
 class ApiKey(SettingsGroup):
@@ -73,9 +73,9 @@ class SecuritySettings(SettingsGroup):
     hosts: list[Annotated[str, Field(pattern=r"^[^\s:/\[\]@]+$")]] = Field(
         description="names, without a port, that a Host header may have while there are no API keys"
     )
-    cors_origins: list[str] = Field(description="origins whose pages may call; empty turns CORS off")
+    cors_origins: list[str] = Field(description="origins whose pages may use the gateway; empty turns CORS off")
     max_header_bytes: PositiveInt = Field(description="request line and headers together")
-    head_timeout_s: Seconds = Field(description="how long a connection may take to send the head of a request")
+    head_timeout_s: Seconds = Field(description="longest time for the head of a request to arrive")
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Self:
@@ -116,24 +116,24 @@ class GatewaySettings(SettingsGroup):
         description="every gateway in front of these engines, HOST or HOST:PORT; a name stands for all its addresses; "
         "empty: the one of host and port"
     )
-    api_key: SecretStr | None = Field(description="the key that Marina's own programs send")
-    api_key_file: str | None = Field(description="a file that holds this key")
+    api_key: SecretStr | None = Field(description="API key that Marina's own programs send")
+    api_key_file: str | None = Field(description="file that holds this key")
     grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
     processes: PositiveInt
     insecure: bool
     access_log: bool = Field(description="a log line for each request")
     max_body_bytes: PositiveInt
     max_receiving_mb: PositiveInt = Field(description="MiB of request bodies held at once, until they are answered")
-    deadline_ms: PositiveInt = Field(description="for a request without X-Deadline-Ms")
-    max_deadline_ms: PositiveInt = Field(description="X-Deadline-Ms beyond this counts as this")
+    deadline_ms: PositiveInt = Field(description="deadline of a request without X-Deadline-Ms")
+    max_deadline_ms: PositiveInt = Field(description="largest effective X-Deadline-Ms")
     upstream_connections: PositiveInt
     upstream_keepalive_s: Seconds
     connect_timeout_s: Seconds
-    catalog_ttl_s: Seconds = Field(description="how old the view of the engine's models may be")
-    graceful_stop_s: PositiveInt = Field(description="how long a stop waits for requests in flight")
+    catalog_ttl_s: Seconds = Field(description="largest age of the list of the engine's models")
+    graceful_stop_s: PositiveInt = Field(description="longest wait of a stop for requests in flight")
     repository_control: bool = Field(description="clients may load and unload models, which rolls archives out")
     stop_notice_ms: Annotated[int, Field(ge=0)] = Field(
-        description="how long a stop still answers new requests, while /readyz says 503"
+        description="time before a stop in which new requests are still answered, while /readyz says 503"
     )
     admission: AdmissionSettings
     coalesce: CoalesceSettings
@@ -201,9 +201,11 @@ class EdgeSettings(SettingsGroup):
     workers: Annotated[int, Field(ge=1, le=64)]
     compiler: str = Field(description="auto for cc, or the name of a program")
     max_body_bytes: PositiveInt
-    timeout_s: PositiveInt = Field(description="how long a client may pause while it sends or takes something")
+    timeout_s: PositiveInt = Field(description="longest pause of a client while it sends or receives")
     access_log: bool = Field(description="a log line for each request")
-    parity_states: PositiveInt = Field(description="random states that are compared with the handler before serving")
+    parity_states: PositiveInt = Field(
+        description="random states on which edge and handler are compared before serving"
+    )
 
     @field_validator("compiler")
     @classmethod

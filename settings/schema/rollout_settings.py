@@ -10,18 +10,20 @@ from settings.schema.fields import Name, Port, PositiveInt, Seconds, SettingsGro
 class RolloutSettings(SettingsGroup):
     """Rollout of a version, its verdict and rollback."""
 
-    dry_run: bool = Field(description="say what would happen, and change nothing")
+    dry_run: bool = Field(description="print the steps and change nothing")
     tuned: bool = Field(
         True, description="register with config/served_model/NAME.tuned.yaml, where `make tune` wrote it"
     )
-    max_unpacked_bytes: PositiveInt = Field(description="an archive that claims more is refused")
-    fetch_timeout_s: Seconds = Field(description="how long the engine may take to fetch and unpack an archive")
-    workers_timeout_s: Seconds = Field(description="how long the new version's workers may take to load")
+    max_unpacked_bytes: PositiveInt = Field(description="largest size of an unpacked archive")
+    fetch_timeout_s: Seconds = Field(description="time limit for the engine to fetch and unpack an archive")
+    workers_timeout_s: Seconds = Field(description="time limit for the new version's workers to load")
     warm_requests: Annotated[int, Field(ge=0)] = Field(description="requests to each new worker before the switch")
-    watch_s: Annotated[float, Field(ge=0)] = Field(description="how long the new version is watched after the switch")
-    max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(description="failed answers beyond which it goes back")
-    min_errors: PositiveInt = Field(description="fewer failed answers than this never take a version back")
-    drain_timeout_s: Seconds = Field(description="how long the old version may take to finish what it holds")
+    watch_s: Annotated[float, Field(ge=0)] = Field(description="length of the watch after the switch")
+    max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of failed answers beyond which it is rolled back"
+    )
+    min_errors: PositiveInt = Field(description="fewer failed answers than this never cause a rollback")
+    drain_timeout_s: Seconds = Field(description="time limit for the old version to finish its requests")
     keep_versions: Annotated[int, Field(ge=0)] = Field(description="former versions whose archives are kept")
 
 
@@ -47,10 +49,12 @@ class CanarySettings(SettingsGroup):
     """A share of the traffic for the new version, and the rules of its verdict."""
 
     weight: Annotated[float, Field(ge=0, lt=1)] = Field(description="share of the requests it answers; 0: no canary")
-    sticky_header: HeaderName | None = Field(description="header whose value keeps a client on one side; null: none")
-    minutes: Seconds = Field(description="how long it answers its share before it is judged")
-    min_requests: PositiveInt = Field(description="fewer than this prove nothing, and it is withdrawn")
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="chance of withdrawing a version that is no worse")
+    sticky_header: HeaderName | None = Field(description="header whose value keeps a client on one version; null: none")
+    minutes: Seconds = Field(description="time for which it answers its share before the verdict")
+    min_requests: PositiveInt = Field(description="with fewer requests than this it is withdrawn")
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="chance of withdrawing a version that is not worse"
+    )
     max_latency_ratio: Annotated[float, Field(ge=1)] = Field(description="its p95 to the old one's, at most")
 
 
@@ -58,12 +62,12 @@ class ShadowSettings(SettingsGroup):
     """Copies of the traffic for the new version; its answers are compared and discarded."""
 
     share: Share = Field(description="share of the requests that are copied; 0: no shadow")
-    minutes: Seconds = Field(description="how long, when there is no canary whose time counts")
+    minutes: Seconds = Field(description="duration, unless a canary runs, whose duration then applies")
     only: bool = Field(description="report and remove the new version again, whatever the result")
-    max_copies: PositiveInt = Field(description="copies under way at once; more are dropped, and counted")
-    timeout_s: Seconds = Field(description="after which a copy is given up")
-    min_compared: PositiveInt = Field(description="fewer compared answers than this prove nothing")
-    tolerance: Annotated[float, Field(ge=0)] = Field(description="continuous actions this near are the same")
+    max_copies: PositiveInt = Field(description="most copies at once; further ones are dropped and counted")
+    timeout_s: Seconds = Field(description="time limit of a copy")
+    min_compared: PositiveInt = Field(description="fewest compared answers for a verdict")
+    tolerance: Annotated[float, Field(ge=0)] = Field(description="largest difference between equal continuous actions")
     max_disagreement: Share = Field(description="share of answers that may differ in label or action")
 
 
@@ -85,9 +89,9 @@ class ScalingSettings(SettingsGroup):
 
     models: dict[Name, WorkerLimits] = Field(description="the models that are scaled; empty turns it off")
     target_queue_ms: Annotated[float, Field(gt=0)] = Field(description="mean wait beyond which a worker is added")
-    calm_queue_ms: Annotated[float, Field(ge=0)] = Field(description="mean wait up to which one may go")
-    up_after_s: Seconds = Field(description="for how long it must have been beyond")
-    down_after_s: Seconds = Field(description="for how long it must have been calm")
+    calm_queue_ms: Annotated[float, Field(ge=0)] = Field(description="mean wait up to which a worker may be removed")
+    up_after_s: Seconds = Field(description="time for which the wait must have been longer")
+    down_after_s: Seconds = Field(description="time for which the wait must have been short")
     check_s: Seconds = Field(description="interval between two readings of the gateway's metrics")
     metrics_port: Port | None = Field(description="port of the scaler's own metrics, on loopback; null: none")
 

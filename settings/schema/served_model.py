@@ -13,8 +13,8 @@ class ParitySettings(SettingsGroup):
 
     library: Literal["auto", "required", "off"]
     python: str | None = Field(description="an interpreter that has the library; null: this one, where it has it")
-    observations: Annotated[int, Field(ge=16, le=100_000)] = Field(description="how many are compared at most")
-    timeout_s: Seconds = Field(description="how long the library may take")
+    observations: Annotated[int, Field(ge=16, le=100_000)] = Field(description="most observations to compare")
+    timeout_s: Seconds = Field(description="time limit of the library")
     unpickle: bool = Field(
         description="the library unpickles the checkpoint, which runs code from it; needs served_model.sha256"
     )
@@ -48,7 +48,7 @@ class PreprocessingSettings(SettingsGroup):
     interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
     crop: Size | None = Field(None, description="centre crop [height, width] after resizing, in pixels")
     mean: Triple = Field(description="subtracted from each channel, after scaling to 0..1")
-    std: Triple = Field(description="divides each channel, after the mean is gone")
+    std: Triple = Field(description="divides each channel, after the mean is subtracted")
     background: tuple[Channel, Channel, Channel] = Field(
         (255, 255, 255), description="[red, green, blue] behind transparent pictures, 0..255"
     )
@@ -69,8 +69,10 @@ class OutputSettings(SettingsGroup):
     """The conversion of the network's output to an answer."""
 
     activation: Literal["softmax", "sigmoid"]
-    thresholds: float | list[float] = Field(0.5, description="sigmoid only: where a label starts to hold, 0..1")
-    top_k: PositiveInt | None = Field(None, description="how many classes an answer lists; null for all")
+    thresholds: float | list[float] = Field(
+        0.5, description="sigmoid only: probability from which a label applies, 0..1"
+    )
+    top_k: PositiveInt | None = Field(None, description="number of classes in an answer; null for all")
 
 
 class RegistrationSettings(SettingsGroup):
@@ -78,7 +80,7 @@ class RegistrationSettings(SettingsGroup):
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = Field(description="most requests a worker takes at once")
     max_batch_delay: Annotated[int, Field(ge=0, le=60000)] = Field(
-        description="how long a worker waits for its batch to fill, in ms"
+        description="longest wait of a worker for a full batch, in ms"
     )
     initial_workers: Annotated[int, Field(ge=1, le=1024)] = Field(description="workers, each a process")
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
@@ -99,8 +101,12 @@ class RegistrationSettings(SettingsGroup):
 class CalibrationSettings(SettingsGroup):
     """Images for calibrating `onnx-int8` and for choosing the decode level."""
 
-    pictures: str | None = Field(None, description="folder of pictures like those to be served; null for made ones")
-    count: Annotated[int, Field(ge=8, le=10000)] = Field(200, description="how many of them are used, by name")
+    pictures: str | None = Field(
+        None, description="folder of pictures like those to be served; null for generated ones"
+    )
+    count: Annotated[int, Field(ge=8, le=10000)] = Field(
+        200, description="number of pictures to use, in the order of their names"
+    )
 
 
 class DecodeLimits(SettingsGroup):
@@ -145,12 +151,14 @@ class _Model(SettingsGroup):
     checkpoint: str = Field(description="path of the trained weights, or the URL that download_weights fetches")
     checkpoint_key: str | None = Field(
         None,
-        description="where in the checkpoint the weights stand, e.g. state_dict_ema; needed when several fit",
+        description="key of the weights in the checkpoint, e.g. state_dict_ema; needed when several fit",
     )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")] | None = Field(
         None, description="checksum of the checkpoint, or its first digits"
     )
-    weights: Literal["checkpoint", "random"] = Field("checkpoint", description="random is named in every answer")
+    weights: Literal["checkpoint", "random"] = Field(
+        "checkpoint", description="random: no checkpoint, which every answer states"
+    )
     artifact: Annotated[str, AfterValidator(_known_format)] = "onnx"
     task: Annotated[str, AfterValidator(_known_task)] | None = Field(
         None,
@@ -166,7 +174,8 @@ class VisionModel(_Model):
     kind: Literal["vision"]
     network: Literal["mobilenet_v3_small", "resnet18"]
     decode: Literal["exact", "fast", "auto"] = Field(
-        "exact", description="fast: JPEGs at reduced size, refused unless earned; auto: fast where earned, else exact"
+        "exact",
+        description="fast: JPEGs at reduced size, refused unless accurate; auto: fast where accurate, else exact",
     )
     decode_limits: DecodeLimits = DecodeLimits()
     limits: VisionLimits = VisionLimits()
@@ -174,7 +183,7 @@ class VisionModel(_Model):
     int8_limits: Int8Limits = Int8Limits()
     preprocess_in_graph: bool = Field(False, description="onnx only: resize and crop are part of the graph")
     precision: Literal["float32", "float16", "bfloat16"] = Field(
-        "float32", description="what eager, torchscript and aoti compute in"
+        "float32", description="floating-point type of eager, torchscript and aoti"
     )
     channels_last: bool | Literal["auto"] = Field("auto", description="memory order of eager, torchscript and aoti")
     labels: list[str] | str = Field(description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY")
@@ -243,7 +252,7 @@ class PolicySettings(SettingsGroup):
     squash_output: bool | None = Field(None, description="PPO and A2C with gSDE: tanh maps actions onto their space")
     normalize_images: bool | None = Field(None, description="bytes of pictures are divided by 255")
     clip_mean: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="SAC, TQC and CrossQ with gSDE: where the mean ends before tanh"
+        None, description="SAC, TQC and CrossQ with gSDE: bound of the mean before tanh"
     )
     batch_norm_eps: Annotated[float, Field(gt=0)] | None = Field(None, description="CrossQ: epsilon of its layers")
 
@@ -258,7 +267,9 @@ class PolicyModel(_Model):
     actions: list[str] | None = Field(None, description="names of the discrete actions, for people")
     policy: PolicySettings = PolicySettings()
     observation: ObservationSettings = ObservationSettings()
-    out_of_range: Literal["reject", "clip"] = Field("reject", description="what an observation outside its space gets")
+    out_of_range: Literal["reject", "clip"] = Field(
+        "reject", description="treatment of an observation outside its space"
+    )
     limits: PolicyLimits = PolicyLimits()
 
     @model_validator(mode="after")

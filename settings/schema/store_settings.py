@@ -16,8 +16,10 @@ class NginxStoreSettings(SettingsGroup):
     host: str
     port: Port
     folder: str
-    accept_put: bool = Field(False, description="whether programs on this machine may PUT new archives")
-    put_key_file: str | None = Field(None, description="file of the key with which anybody may; null for no such key")
+    accept_put: bool = Field(False, description="true: programs on this machine may PUT new archives")
+    put_key_file: str | None = Field(
+        None, description="file of the key with which other machines may; null for no such key"
+    )
 
     @property
     def url(self) -> str:
@@ -51,9 +53,11 @@ class S3StoreSettings(SettingsGroup):
     region: str
     credentials: str = Field(description="JSON file with access_key and secret_key; AWS_* variables win over it")
     presign_s: Annotated[int, Field(ge=1, le=604800)] = Field(description="life of a signed URL, at most a week")
-    timeout_s: Seconds = Field(description="how long the store may stay silent")
-    cache: str = Field(description="folder for archives that are read again")
-    local_folder: str | None = Field(description="where the stack's own server keeps buckets; null for another's store")
+    timeout_s: Seconds = Field(description="longest wait for data from the store")
+    cache: str = Field(description="folder for local copies of archives")
+    local_folder: str | None = Field(
+        description="folder of the buckets of the stack's own server; null for another store"
+    )
 
     @property
     def host(self) -> str:

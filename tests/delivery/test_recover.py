@@ -103,7 +103,7 @@ def test_roll_out_one_host_goes_away_is_left_behind(two_hosts: Scene, caplog: py
     with pytest.MonkeyPatch.context() as patch:
         goes_away(two_hosts.hosts["a"], patch, "set_default")
         assert two_hosts.upload(1).version == "1.1"
-    assert "a no longer answers; it gets this version when it comes back" in caplog.text
+    assert "a no longer answers; it gets this version when it returns" in caplog.text
     assert two_hosts.serving() == {"1.0", "1.1"}
     [result] = restore(two_hosts.settings())
     assert (result.version, result.where) == ("1.1", "a")

@@ -119,7 +119,7 @@ async def test_stress_sends_folder_of_images(tmp_path: Path) -> None:
         (("stress.inputs=/no/such/folder",), "No such file"),
         (("stress.environment=NoSuchGame-v0", "served_model=cartpole"), "stress.environment"),
         (("stress.environment=CartPole-v1", "served_model=digits"), "only policies play"),
-        (("stress.environment=CartPole-v1", "stress.rate=5"), "cannot come at a rate"),
+        (("stress.environment=CartPole-v1", "stress.rate=5"), "cannot send at a rate"),
         (("stress.mix={digits: 1, nothing: 1}",), "serves no model 'nothing'"),
         (("stress.rate=0",), "stress.rate"),
         (("stress.reports=/proc/none",), "stress.reports"),
