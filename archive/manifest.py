@@ -2,7 +2,7 @@
 
 `MAR-INF/FIXED.json` holds the manifest without version and registration. It is a file like any other, so checksums and
 signature cover it. `MAR-INF/MANIFEST.json`, which TorchServe reads, must be the same document with a version and a
-registration added, byte for byte as it is written here: nothing else fits in.
+registration added, byte for byte as this module writes it, so nothing else can be hidden in it.
 """
 
 import json

@@ -67,7 +67,7 @@ def _put(words: list[str]) -> int:
     archive = open_trusted(file, TrustPolicy.of(loaded))
     store = open_store(loaded)
     uploads = isinstance(loaded.store, NginxStoreSettings) and loaded.store.put_key_file is not None
-    # An upload by HTTP never replaces a published file, so each version has a name of its own.
+    # An upload by HTTP never replaces a published file, so each version needs its own name.
     name = archive_file_name(archive.model_name, archive.version) if uploads else f"{archive.model_name}.mar"
     url = store.url(name).partition("?")[0]
     with stamped_copy(archive, archive.version, stamped(archive), loaded) as copy:

@@ -197,7 +197,7 @@ def resize(model: str, workers: int, settings: Settings) -> None:
         recover(hosts)
         history, current = hosts.record.get(model), hosts.present[0].engine.default(model)
         if history is None or current is None or current.version != history.serving.version:
-            raise RolloutError(f"{model} does not serve as it is recorded")
+            raise RolloutError(f"{model} does not serve the recorded version")
         if workers >= current.min_workers:
             _add_workers(hosts, history, workers)
         else:

@@ -53,7 +53,7 @@ def trial_plan(settings: Settings, old: str, new: str) -> list[str]:
         time_span = "meanwhile" if canary.weight > 0 else f"for {shadow.minutes:g} min"
         lines.append(f"send {new} copies of {shadow.share:.3g} of the requests {time_span}, and compare the answers")
     if lines and shadow.only:
-        return [*lines, f"report, remove {new} again and leave {old} as it is"]
+        return [*lines, f"report, remove {new} again and keep {old}"]
     return lines
 
 

@@ -152,7 +152,7 @@ def configure_headers(sources: Path, target: Path) -> None:
 def compile_folder(folder: Path, headers: Path) -> Path:
     """Compile FOLDER/policy.h, and write module.conf for the `include` of the image's nginx.conf.
 
-    Each content has a module of its own, because nginx would not load another file under a known name at a reload.
+    Each content has its own module name, because at a reload nginx does not load another file under a known name.
     """
     header = folder / "policy.h"
     if not header.is_file():

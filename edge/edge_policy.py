@@ -167,11 +167,11 @@ def _check_keys(document: Mapping[str, Any], known: Mapping[str, set[str]], name
 
 
 def _check_handler(archive: Archive) -> None:
-    """Refuse a handler of the archive's own: the edge repeats the logic of the project's handler only."""
+    """Refuse a user's own handler, because the edge repeats only the logic of the project's handler."""
     packed = archive.read(archive.manifest["model"]["handler"])
     ours = Path(__file__).resolve().parent.parent / "handlers" / "policy_handler.py"
     if packed != ours.read_bytes():
-        raise ValueError("it has a handler of its own, or of another release, whose logic the edge does not compile")
+        raise ValueError("its handler is a user's own or of another release, and the edge cannot compile it")
 
 
 def _policy(archive: Archive, spec: Mapping[str, Any]) -> EdgePolicy:

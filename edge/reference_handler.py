@@ -1,6 +1,6 @@
 """Runs the handler of an unpacked archive, as the reference that a generated program is compared with.
 
-This is a program of its own. It runs in the folder of an unpacked archive, because it must import the archive's
+This is a separate program. It runs in the folder of an unpacked archive, because it must import the archive's
 `handlers` and not this project's. Input and output are the frames of native/harness.c; it ignores their form.
 """
 

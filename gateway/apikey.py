@@ -1,7 +1,7 @@
 """API keys: who may send requests, and how many; `python -m gateway.apikey NAME` makes one.
 
 The command prints the key once, and the line for the configuration. A key holds 256 random bits, so its plain SHA-256
-is safe to keep: nobody can guess it.
+is safe to keep, because the key cannot be guessed.
 """
 
 import hashlib

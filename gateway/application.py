@@ -58,7 +58,7 @@ def create_app(
 ) -> ASGIApp:
     """Return the gateway as an ASGI application. It connects to the engine while it runs, which may start later.
 
-    `control` loads and unloads models for clients of the Open Inference Protocol; without it nobody can. `slot` is
+    `control` loads and unloads models for clients of the Open Inference Protocol; without it they cannot. `slot` is
     this process's among the processes of the same gateway.
     """
     shared = _shared(settings, business, tracer, slot)

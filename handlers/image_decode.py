@@ -5,7 +5,7 @@ libjpeg-turbo gives the same values in less time. Pillow decodes all other files
 
 Images without 8-bit RGB follow these rules:
 
-    transparent    pasted on the background before resizing, so that hidden colours neither count nor bleed in
+    transparent    pasted on the background before resizing, so that hidden colours do not affect the result
     grey, 9 to 16  value / white x 255, rounded; white is the largest value of the file's bits, or the card's value
     grey, 32       the same with the card's white, which may be 1.0; refused where the card has none
     colour, 16     the high byte of each channel, as Pillow reads it
@@ -218,7 +218,7 @@ def _rgb(image: Image.Image, data: bytes | bytearray, rules: DecodeRules) -> Ima
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _scaled(image, tags, rules.white)
     elif _SIGNED in (tags.get(_SAMPLE_FORMAT) or ()):
-        raise InvalidFields("a TIFF of signed 8-bit numbers is not read; send unsigned ones")
+        raise InvalidFields("a TIFF of signed 8-bit numbers is not supported; send unsigned ones")
     elif image.format == "PNG" and "transparency" in image.info:
         _correct_transparency(image, depth=data[24])
     flat = _opaque(image, rules.background) if image.has_transparency_data else image.convert("RGB")
@@ -243,7 +243,7 @@ def _correct_transparency(image: Image.Image, depth: int) -> None:
     """Convert the transparent colour of a PNG to the scale of its decoded pixels, which Pillow does not do."""
     colour = image.info["transparency"]
     if image.mode == "RGB" and depth == 16:
-        raise InvalidFields("a PNG of 16-bit colours with one transparent colour is not read; send 8 bits")
+        raise InvalidFields("a PNG of 16-bit colours with one transparent colour is not supported; send 8 bits")
     if image.mode == "L" and depth < 8:
         image.info["transparency"] = colour * 255 // (2**depth - 1)
 

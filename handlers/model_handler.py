@@ -92,7 +92,7 @@ class ModelHandler(ABC):
         raise NotSupported("this model gives no explanations")
 
     def handle(self, data: list[Mapping[str, Any]], context: Any) -> list[Any]:
-        """Answer one batch, a body for each row; TorchServe requests the model's description as a row of its own."""
+        """Answer one batch, a body for each row; TorchServe requests the model's description as a separate row."""
         started = time.perf_counter()
         self.context = context
         if context.get_request_header(0, "describe") == "True":

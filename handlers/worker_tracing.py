@@ -133,7 +133,7 @@ class SpanRecorder:
         took: list[Stage] = []
         if (sent := _sent(headers, stages.begun)) is not None:
             took.append(("queue", sent, stages.begun))
-            if get_current_span(parent).get_span_context().is_valid:  # else it would be a trace of its own
+            if get_current_span(parent).get_span_context().is_valid:  # else it would start a trace
                 self._tracer.start_span("queue", parent, start_time=sent).end(stages.begun)
         for name, start, end in stages.named():
             took.append((name, start, end))

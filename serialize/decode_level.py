@@ -62,7 +62,7 @@ def select_decode(
     if model.decode == "exact":
         return {"decode": "exact"}
     if own:
-        return _refused(model, "the handler has an image_processing of its own, which needs whole pictures", {})
+        return _refused(model, "the handler has its own image_processing, which needs whole pictures", {})
     kind = outputs.of_card({"kind": model.kind, "task": model.task, **loaded.card})
     if not isinstance(kind, ClassKind):
         return _refused(model, "it is measured by class probabilities, and this model gives none", {})

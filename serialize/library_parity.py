@@ -208,8 +208,8 @@ def _described(space: Space) -> dict[str, Any]:
 def _run(folder: Path, gate: ParitySettings, name: str) -> str | None:
     """Run the library in `folder`; return the package that its interpreter lacks, or None.
 
-    The process gets no secret of this environment, no terminal and a process group of its own. That prevents accidents
-    but does not contain malicious code of a checkpoint.
+    The process gets no secret of this environment and no terminal, and runs in its own process group. That prevents
+    accidents but does not contain malicious code of a checkpoint.
     """
     program = Path(library_process.__file__).resolve()
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT") if key in os.environ}

@@ -1,6 +1,6 @@
 """Computes the answers of Stable-Baselines3's own `predict`, in an interpreter that has the library.
 
-    python -I library_process.py job.json       in a folder of its own, which contains the checkpoint
+    python -I library_process.py job.json       in a private folder that contains the checkpoint
 
 The program imports nothing of this project and uses only syntax of older Pythons. It replaces what the checkpoint
 stores as a pickle by values from the readable text, through the `custom_objects` of the library's own `load`. An audit

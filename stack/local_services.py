@@ -229,7 +229,7 @@ def listeners() -> dict[int, int | None]:
 
 
 def check_ports(service: Service) -> None:
-    """Raise PortInUse, with the owner and the setting that changes ours, when a port of the service is taken."""
+    """Raise PortInUse, with the owner and the setting to change, when a port of the service is taken."""
     listening = listeners()
     for port in service.ports:
         if port.number in listening:

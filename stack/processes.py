@@ -26,7 +26,7 @@ LARGEST_LOG = 20 * 2**20  # bytes; a service with a longer log starts a new one
 
 
 def start(service: Service, folders: Folders, *, foreground: bool = False) -> "subprocess.Popen[bytes]":
-    """Start one service in a session of its own, so that Ctrl-C does not reach it directly; `stop` ends it.
+    """Start one service in its own session, so that Ctrl-C does not reach it directly; `stop` ends it.
 
     In the background its output goes to `logs/SERVICE.log`, in the foreground to the caller's terminal.
     """

@@ -70,7 +70,7 @@ def _near(host: str) -> dict[str, str]:
 def _token(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
     """Return the settings of this stack's token: without one, anybody who reaches Ray's ports can run code.
 
-    A joined cluster has a token of its own, or none; the caller's environment names it as Ray documents.
+    A joined cluster has its own token, or none; the caller's environment names it as Ray documents.
     """
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": os.fspath(folders.ray / CLUSTER_FILE)}
     return own if engine.address is None else {}

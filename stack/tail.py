@@ -36,7 +36,7 @@ def readable(lines: Iterable[str], service: str) -> Iterator[str]:
 
 
 def format_line(text: str, service: str) -> str:
-    """Format one line; a line that is no JSON object stays as it is."""
+    """Format one line; a line that is not a JSON object stays unchanged."""
     line = parsed(text)
     if line is None:
         return f"{'':12} {'':7} {service:<12} {text}"

@@ -16,7 +16,6 @@ from delivery.doctor import probes
 from delivery.doctor.sockets import Sockets, host_and_port
 from deployments.serving import ServingRecord, VersionHistory
 from engines.engine_profile import ModelVersion
-from engines.profiles import TORCHSERVE
 from engines.torchserve import api
 from engines.torchserve.engine_client import EngineClient
 from errors import EngineError
@@ -25,7 +24,6 @@ from settings.schema import EngineHostSettings
 
 MAIN = "org.pytorch.serve.ModelServer"
 LOG_OPTION = "-Dlog4j.configurationFile="
-TITLE = TORCHSERVE.title
 
 
 @dataclass(frozen=True)

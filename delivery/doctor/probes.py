@@ -1,4 +1,4 @@
-"""Probes that change nothing: requests without a key, for a name that nobody has or with a body that is never sent."""
+"""Probes that change nothing: requests without a key, for a name that does not exist, or with a body never sent."""
 
 import http.client
 from collections.abc import Mapping

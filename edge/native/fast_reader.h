@@ -1,6 +1,5 @@
-/* Reads a body of one of the usual forms in one pass, straight to numbers. It never refuses a body: it leaves whatever it
-   does not recognise (a repeated field, an escape in a name, a mistake) to the strict parser, which has the error
-   messages. */
+/* Reads a body of one of the usual forms in one pass into numbers. It never refuses a body. It leaves any other body
+   (a repeated field, an escape in a name, a mistake) to the strict parser, which has the error messages. */
 #ifndef EDGE_FAST_READER_H
 #define EDGE_FAST_READER_H
 

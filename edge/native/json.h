@@ -1,4 +1,4 @@
-/* A strict JSON parser for bodies that the fast reader does not take. Its errors have the text and the position of
+/* A strict JSON parser for bodies that the fast reader leaves to it. Its errors have the text and the position of
    orjson's, so that edge and gateway send the same bytes. The last of repeated keys counts, as in Python. */
 #ifndef EDGE_JSON_H
 #define EDGE_JSON_H

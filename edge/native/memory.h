@@ -12,7 +12,7 @@
 
 typedef struct {
     void *context;
-    void *(*allocate)(void *context, size_t size); /* NULL when there is none left */
+    void *(*allocate)(void *context, size_t size); /* NULL when memory is exhausted */
 } edge_arena;
 
 typedef struct {
@@ -66,7 +66,7 @@ __attribute__((format(printf, 2, 3))) static void edge_printf(edge_buffer *buffe
     if (size > 0) edge_put(buffer, text, (size_t) size < sizeof text ? (size_t) size : sizeof text - 1);
 }
 
-/* Writes a JSON string with orjson's escapes: UTF-8 stays as it is, control characters are escaped. */
+/* Writes a JSON string with orjson's escapes: UTF-8 stays unchanged, control characters are escaped. */
 static void edge_put_json(edge_buffer *buffer, const char *data, size_t size) {
     edge_put(buffer, "\"", 1);
     for (size_t start = 0, at = 0;; at++) {

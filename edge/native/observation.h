@@ -1,5 +1,5 @@
 /* Reads observations out of parsed JSON, with the error messages of the handler (handlers/observations.py,
-   handlers/request_body.py). Every body that the fast reader does not take comes here. */
+   handlers/request_body.py). It handles every body that the fast reader does not read. */
 #ifndef EDGE_OBSERVATION_H
 #define EDGE_OBSERVATION_H
 

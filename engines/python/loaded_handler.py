@@ -45,7 +45,7 @@ class LoadedHandler:
     """A loaded handler that answers batches, one at a time."""
 
     def __init__(self, folder: Path, registration: Registration, metrics_file: str, gpu_id: int | None) -> None:
-        """Import the entry and let it load its model; raise whatever it raises."""
+        """Import the entry and let it load its model; raise its error."""
         manifest = unpacked_manifest(folder)
         self._metrics = MetricRecorder(metrics_file, registration.model)
         self._context = Context(

@@ -31,7 +31,7 @@ def log_program() -> None:
 
 
 def log_output() -> None:
-    """Log everything that is printed from now on; Ray prints about dead workers, in colours."""
+    """Log all printed text from now on; Ray prints coloured messages about dead workers."""
     logging.raiseExceptions = False  # logging would print a handler's error, which would be logged again
     sys.stdout, sys.stderr = _LoggedLines(logging.INFO), _LoggedLines(logging.WARNING)
 

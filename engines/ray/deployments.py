@@ -110,7 +110,7 @@ def deploy(name: str, application: Any, route: str | None = None) -> None:
 def keeping_replicas(deployment: Any) -> Any:
     """Return a deployment whose replicas stay when only their number or their registry changes.
 
-    Serve gives each deployment of a program a version of its own and starts all replicas anew for it. A version that is
+    Serve gives each deployment of a program a new version and restarts all replicas for it. A version that is
     set stays, but no public parameter sets it. The application's name identifies what a replica is made from.
     """
     deployment._version = "1"

@@ -36,7 +36,8 @@ class WorkerNotNamed(EngineError):
 class Probe:
     """One version under observation.
 
-    `describe` returns its state, None once it is removed. `send` sends it a request and waits at most so many seconds.
+    `describe` returns its state, None once it is removed. `send` sends it a request and waits at most the given
+    seconds.
     """
 
     version: ModelVersion

@@ -1,6 +1,6 @@
 """Finds the folder into which TorchServe has unpacked an archive, and from which its workers run.
 
-Each registration unpacks into a folder of its own below TEMP/models. That folder is a worker's working directory and
+Each registration unpacks into its own folder below TEMP/models. That folder is a worker's working directory and
 comes first on its path; no worker opens the archive itself again. The folder's name is random and the Management API
 does not give it, so it is the one folder that was not there before. No other registration may happen meanwhile.
 """
@@ -53,5 +53,5 @@ def _found(parent: Path, new: frozenset[str]) -> ArchiveCopy:
     if not new:
         return ArchiveCopy(hidden=f"nothing was unpacked in {parent}; it is where another engine unpacks")
     return ArchiveCopy(
-        hidden=f"{len(new)} archives were unpacked in {parent} at once; try again when nobody else registers"
+        hidden=f"{len(new)} archives were unpacked in {parent} at once; try again when no other registration runs"
     )

@@ -43,7 +43,7 @@ class Dialects:
         return self._owner(path).write_error(error, request_id)
 
     def not_found(self, path: str) -> str | None:
-        """Return the text for a path without a route; None where the dialect has none of its own."""
+        """Return the text for a path without a route; None where the dialect defines no text."""
         text = self._owner(path).not_found
         return None if text is None else f"{path[:80]} {text}"
 

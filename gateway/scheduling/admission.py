@@ -200,7 +200,7 @@ class AdmissionControl:
             slot.leave(answered=answered)
 
     def enter(self, key: QueueKey, deadline: float) -> Slot:
-        """Return a slot, to be left again. Raises OverCapacity when there is none."""
+        """Return a slot, which the caller must leave. Raises OverCapacity when no slot is free."""
         model = self._models.get(key) or self._open(key)
         self._check(key, model, deadline)
         return Slot(self, key, model)

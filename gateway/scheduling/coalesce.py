@@ -231,7 +231,7 @@ class Batcher:
         return response
 
     def _close(self) -> None:
-        """Close the open batch: nobody joins it any more."""
+        """Close the open batch; no further request joins it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -207,7 +207,7 @@ class LoadBalancer:
             self._metrics.retried(request.model)
 
     async def look(self) -> Mapping[str, ServedModel]:
-        """Return what the hosts in traffic serve together. Raises EngineError when there is none."""
+        """Return the models of all hosts in traffic. Raises EngineError when no host is in traffic."""
         known = [host for host in self._hosts if host.in_traffic]
         # A host that hangs would delay the whole survey; its own check notices when it returns.
         looks = await asyncio.gather(*(host.look() for host in known or self._hosts), return_exceptions=True)

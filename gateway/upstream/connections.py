@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
             self._pieces = []
 
     def close(self) -> None:
-        """Close it at once; nobody reads a response that still comes."""
+        """Close it at once and ignore a response that still arrives."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -84,7 +84,7 @@ class EngineSettings(SettingsGroup):
 
 
 class TorchServeSettings(EngineSettings):
-    """One TorchServe on this machine or in a container of its own."""
+    """One TorchServe on this machine or in a container."""
 
     name: Literal["torchserve"]
     grpc_inference_port: Port

@@ -47,7 +47,7 @@ def test_plan_trial_is_named_between_check_and_switch(scene: Scene) -> None:
     canary = plan(scene, 3, canary={"weight": 0.1, "minutes": 2.0})
     assert canary[-3] == "have 1.1 answer 0.1 of the requests for 2 min"
     only = plan(scene, 3, shadow={"share": 0.5, "minutes": 2.0, "only": True})
-    assert only[-1] == "report, remove 1.1 again and leave 1.0 as it is"
+    assert only[-1] == "report, remove 1.1 again and keep 1.0"
 
 
 def test_plan_interrupted_rollout_is_finished_first(any_scene: Scene) -> None:

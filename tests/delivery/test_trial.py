@@ -267,7 +267,7 @@ def test_trial_plan_describes_canary_and_shadow() -> None:
     words = trial_plan(load(["shadow.share=0.5", "shadow.only=true", "shadow.minutes=2"]), "1.0", "1.1")
     assert words == [
         "send 1.1 copies of 0.5 of the requests for 2 min, and compare the answers",
-        "report, remove 1.1 again and leave 1.0 as it is",
+        "report, remove 1.1 again and keep 1.0",
     ]
     assert trial_step(load()) is None
     assert trial_plan(load(), "1.0", "1.1") == []

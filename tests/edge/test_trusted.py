@@ -77,7 +77,7 @@ def test_untrusted_archive_is_refused_and_nothing_in_it_runs(
     [
         ({"model.pt": b"no tensors"}, "its artifact model.pt cannot be read"),
         ({"model.json": b'"widths": [4, 1' + b"0" * 400 + b"]"}, "cannot be compiled"),
-        ({"policy_handler.py": b"class Other: ...\n"}, "it has a handler of its own"),
+        ({"policy_handler.py": b"class Other: ...\n"}, "its handler is a user's own"),
         (
             {"handlers/policy_handler.py": b"raise ValueError('broken')\n"},
             "reference_handler.py ended with 1: ValueError: broken",
