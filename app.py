@@ -52,7 +52,7 @@ def _overrides() -> list[str]:
     except ValueError:
         found = None
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise ConfigError(f'{OVERRIDES}={text} is no list of overrides; write it like ["gateway.access_log=true"]')
+        raise ConfigError(f'{OVERRIDES}={text} is not a list of overrides; write it like ["gateway.access_log=true"]')
     return found
 
 

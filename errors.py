@@ -180,10 +180,10 @@ class RateLimited(RequestError):
 
 
 class NoWorker(RequestError):
-    """The engine is not there or has no worker for the model."""
+    """The engine cannot be reached or has no worker for the model."""
 
     status, code, phrase = 503, "no_worker", "Service Unavailable"
-    summary = "The engine is not there or has no worker for the model"
+    summary = "The engine cannot be reached or has no worker for the model"
 
 
 class WorkerLost(NoWorker):

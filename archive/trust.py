@@ -77,7 +77,7 @@ def scan(archive: Archive) -> Archive:
     with naming(archive.path):
         entry = archive.manifest["model"]["handler"]
         if not entry.endswith(".py"):
-            raise ArchiveError(f"its handler {entry!r} is no Python file")
+            raise ArchiveError(f"its handler {entry!r} is not a Python file")
         for file in archive.files:
             if file.name.endswith(".py"):
                 tree = _parsed(archive, file)

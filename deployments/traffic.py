@@ -88,7 +88,7 @@ class TrafficFile:
         return cls(traffic_file(settings))
 
     def all(self) -> dict[str, TrafficSplit]:
-        """Return the splits by model. A damaged file counts as empty: the next change writes it anew."""
+        """Return the splits by model. A damaged file counts as empty: the next change replaces it."""
         try:
             with explained(self._path):
                 return dict(read_traffic(self._path).models) if self._path.exists() else {}

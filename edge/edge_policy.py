@@ -141,7 +141,7 @@ def read_edge_policy(archive: TrustedArchive) -> EdgePolicy:
 def _network_spec(archive: Archive) -> Mapping[str, Any]:
     spec = archive.card.get("network") or archive.card["artifact"].get("network")
     if not isinstance(spec, Mapping):
-        raise ValueError("its card does not describe the network; build the archive anew with `make generate_mar`")
+        raise ValueError("its card does not describe the network; rebuild the archive with `make generate_mar`")
     if spec.get("type") != "policy":
         raise ValueError(f"its network is of type {spec.get('type')}, and the edge compiles plain layers only")
     if (reason := NOT_COMPILED.get(spec["observation"]["encoding"])) is not None:

@@ -3,7 +3,7 @@
     RequestMiddleware ──▶ PredictionRouter ──┬──▶ PredictionEndpoint, InferEndpoint
                                              └──▶ web framework: console, documentation, models, health, metrics, /v2
 
-The web framework is FastAPI; predictions pass none of its layers.
+The web framework is FastAPI; predictions bypass its layers.
 """
 
 from collections.abc import AsyncIterator

@@ -126,7 +126,7 @@ class EngineResponse:
 class Predictor(Protocol):
     """A client of the engine, or a stage in front of one.
 
-    A stage that passes a request on unchanged returns the next one's awaitable, so that it costs no call on the stack.
+    A stage that forwards a request unchanged returns the next stage's awaitable, which saves a call on the stack.
     """
 
     def predict(self, request: PredictionRequest) -> Awaitable[EngineResponse]:

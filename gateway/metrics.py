@@ -46,17 +46,17 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._requests = self._seconds(
             "request",
-            "Time from a request's headers to the end of its answer; status 499 is a client that left",
+            "Time from a request's headers to the end of its answer; status 499 means that the client left",
             "model",
             "route",
             "status",
         )
         self._upstream = self._seconds(
-            "upstream", "Time the engine took for one call; status lost is no answer at all", "model", "status"
+            "upstream", "Time the engine took for one call; status lost means no answer", "model", "status"
         )
         self._queue = self._seconds("queue_wait", "Time that a request waited in the queue for the engine", "model")
         self._business = self._seconds(
-            "business", "Time that business logic took; status error is an exception", "model", "stage", "status"
+            "business", "Time that business logic took; status error means an exception", "model", "stage", "status"
         )
         self.in_flight = Gauge(
             "marina_gateway_requests_in_flight",

@@ -135,7 +135,7 @@ class OtelRequestSpan:
         self._method = method
 
     def answered(self, context: RequestContext, status: int) -> None:
-        """Record the end; a status below 500 is no error of this server."""
+        """Record the end; a status below 500 is not an error of this server."""
         if context.route:
             self._span.update_name(f"{self._method} {context.route}")
             self._span.set_attribute("http.route", context.route)

@@ -4,7 +4,7 @@ TorchServe's worker imports torch only to check whether an answer is a tensor, a
 its start. TorchServe puts the archive's folder on the worker's path, and Python runs a `sitecustomize.py` from there
 before anything else: the archive holds this file under that name.
 
-`importlib.util.LazyLoader` is no alternative: it loads the module as soon as a second one runs `import torch`.
+`importlib.util.LazyLoader` does not work here: it loads the module as soon as a second one runs `import torch`.
 """
 
 import importlib.util

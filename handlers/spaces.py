@@ -133,7 +133,7 @@ def box(stored: JsonObject) -> Box:
     try:
         dtype = np.dtype(stored.text("dtype"))
     except TypeError:
-        raise stored.error("dtype", "is no type of numpy") from None
+        raise stored.error("dtype", "is not a numpy type") from None
     if dtype.kind not in "fiu":
         raise stored.error("dtype", "must be a floating or integer type")
     low, high = _bound(stored, "low", shape, dtype), _bound(stored, "high", shape, dtype)

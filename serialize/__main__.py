@@ -25,7 +25,7 @@ usage: python -m serialize served_model=NAME [hydra overrides]
 
 
 def main(arguments: list[str]) -> int:
-    """Build one archive, or all whose weights are there, or describe one; return the exit status."""
+    """Build one archive, or all whose weights exist, or describe one; return the exit status."""
     if arguments[:1] == ["inspect"]:
         return _inspect(arguments[1:])
     if "--all" in arguments:
@@ -46,7 +46,7 @@ def _inspect(arguments: list[str]) -> int:
 
 
 def _build(composed: Settings) -> None:
-    # Imported here: torch takes seconds, and `inspect` needs none of it.
+    # Imported here: torch takes seconds, and `inspect` does not need it.
     from serialize.build import build
 
     built = build(composed)

@@ -93,7 +93,7 @@ def sha256_of(path: Path) -> str:
 
 
 def fetch(url: str, target: Path, sha256: str | None, pause: Callable[[float], object]) -> bool:
-    """Download `url` to `target`; return False if `target` was there already with the right checksum.
+    """Download `url` to `target`; return False if `target` existed already with the right checksum.
 
     `sha256` is the whole checksum, its first digits, or None if none is published. The function calls `pause` with
     seconds between attempts. Raises BuildError for a wrong checksum, an HTTP error, a full disk and too many broken

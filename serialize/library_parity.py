@@ -127,7 +127,7 @@ def _reason_to_skip(checkpoint: Path | None, gate: ParitySettings) -> str | None
     if gate.library == "off":
         return "parity.library is off"
     if checkpoint is None:
-        return "random weights are no checkpoint of the library"
+        return "random weights are not a checkpoint of the library"
     if not zipfile.is_zipfile(checkpoint):
         return "the library predicts with a .zip of model.save(), not with a bare policy.pth"
     with zipfile.ZipFile(checkpoint) as archive:

@@ -127,10 +127,10 @@ def _named(path: str) -> Any:
     """Return the class with that dotted name."""
     module, _, name = path.rpartition(".")
     if module.partition(".")[0] not in TRUSTED:
-        raise ValueError("{} is no class of {}".format(path, ", ".join(TRUSTED)))
+        raise ValueError("{} is not a class of {}".format(path, ", ".join(TRUSTED)))
     found = getattr(importlib.import_module(module), name)
     if not isinstance(found, type):
-        raise ValueError(f"{path} is no class")
+        raise ValueError(f"{path} is not a class")
     return found
 
 

@@ -22,7 +22,7 @@ from settings.load import ROOT
 USAGE = """\
 usage: python -m stack.compose
 
-  make the secrets and folders that docker/compose.yaml needs; what is there is kept
+  create the secrets and folders that docker/compose.yaml needs; existing ones are kept
 """
 
 # Random bytes of each, in hex: MinIO takes users of 20 characters and passwords of 40.
@@ -44,7 +44,7 @@ CONTAINER_USER = 10001  # for root, because no container may run as root
 def prepare(root: Path, user: int, group: int) -> list[str]:
     """Create missing files below `root`, the project's folder, and return the names of the new secrets.
 
-    Raises StackError when keys that are there do not fit each other.
+    Raises StackError when existing keys do not match each other.
     """
     folder = root / "docker" / "secrets"
     places = [folder, folder / "gateway", *(root / "docker" / "data" / name for name in DATA)]
@@ -76,16 +76,16 @@ def _api_keys(path: Path, found: dict[str, str]) -> None:
     try:
         known = {each["sha256"] for each in yaml.safe_load(path.read_text())["gateway"]["security"]["api_keys"]}
     except (yaml.YAMLError, KeyError, TypeError):
-        raise StackError(f"{path} lists no gateway.security.api_keys; remove it to have it made anew") from None
+        raise StackError(f"{path} lists no gateway.security.api_keys; remove it to have it created again") from None
     for name, digest in hashes.items():
         if digest not in known:
-            raise StackError(f"{path} does not know the key in {CLIENTS[name]}; remove it to have it made anew")
+            raise StackError(f"{path} does not know the key in {CLIENTS[name]}; remove it to have it created again")
 
 
 def _read(path: Path) -> str:
     text = path.read_text().strip()
     if not text:
-        raise StackError(f"{path} is empty; remove it to have it made anew")
+        raise StackError(f"{path} is empty; remove it to have it created again")
     return text
 
 

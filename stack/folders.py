@@ -64,7 +64,7 @@ class Folders:
         return self.temporary / "models"
 
     def make_temporary(self) -> None:
-        """Create the temporary folder, readable by its owner alone, or raise StackError if someone else's is there."""
+        """Create the temporary folder, readable by its owner alone, or raise StackError if another user owns it."""
         self.temporary.mkdir(mode=0o700, exist_ok=True)
         found = self.temporary.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != getuid():

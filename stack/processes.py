@@ -80,7 +80,7 @@ def find(name: str, folders: Folders) -> list[psutil.Process]:
 
 
 def runs(name: str, folders: Folders) -> bool:
-    """Return True when the process that was started still runs; its children alone are no service."""
+    """Return True when the process that was started still runs; its children alone do not count as the service."""
     return main_process(name, folders) is not None
 
 

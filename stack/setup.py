@@ -102,7 +102,7 @@ def _is_installed(package: str) -> bool:
     try:
         return subprocess.run(query, capture_output=True, text=True, check=False).stdout == "installed"
     except FileNotFoundError:
-        raise SetupError(f"{package} is missing, and this is no Debian: install it as this system does") from None
+        raise SetupError(f"{package} is missing, and this is not Debian: install it as this system does") from None
 
 
 def _apt_install(*packages: str) -> None:

@@ -50,7 +50,7 @@ def format_line(text: str, service: str) -> str:
 
 
 def parsed(text: str) -> dict[str, Any] | None:
-    """Return the JSON object of a line; None when it is none."""
+    """Return the JSON object of a line; None for other lines."""
     try:
         line = json.loads(text)
     except ValueError:

@@ -227,11 +227,11 @@ def test_key_is_sent_from_the_setting_or_its_file(server: FiguresServer, tmp_pat
     ("content", "words"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "is no API key"),
-        (b"two words", "is no API key"),
-        (b"\xff\xfe", "cannot be read: it is no text"),
-        ("schlüssel".encode(), "is no API key"),
-        (b"a\nb", "is no API key"),
+        (b"", "is not an API key"),
+        (b"two words", "is not an API key"),
+        (b"\xff\xfe", "cannot be read: it is not text"),
+        ("schlüssel".encode(), "is not an API key"),
+        (b"a\nb", "is not an API key"),
     ],
 )
 def test_key_file_that_holds_no_key_is_one_line(tmp_path: Path, content: bytes | None, words: str) -> None:

@@ -35,7 +35,7 @@ def is_open(words: str) -> Result:
 
 
 def warning(words: str) -> Result:
-    """Report a risk that is no hole by itself."""
+    """Report a risk that is not a hole by itself."""
     return Result(State.WARNING, words)
 
 

@@ -31,9 +31,7 @@ def _inference_key(host: ExaminedHost) -> Result:
     answer = probes.plain("POST", f"{host.node.inference_url}/predictions/{probes.UNUSED_NAME}")
     if _wants_key(answer.status_code, answer.text):
         return closed("a prediction without a key is refused")
-    return is_open(
-        f"a prediction without a key is accepted (status {answer.status_code} for a model that is not there)"
-    )
+    return is_open(f"a prediction without a key is accepted (status {answer.status_code} for an unknown model)")
 
 
 def _management_key(host: ExaminedHost) -> Result:
@@ -145,7 +143,7 @@ def _readers(host: ExaminedHost) -> Result:
 def _accepted(host: ExaminedHost) -> Result:
     if host.is_open:
         return not_checked("it requires no key")
-    return closed("accepted") if host.engine.answers() else is_open("refused, or not there: no rollout can work")
+    return closed("accepted") if host.engine.answers() else is_open("refused or missing: no rollout can work")
 
 
 def _lifetime(host: ExaminedHost) -> Result:

@@ -59,7 +59,7 @@ def _unfinished(deployment: Deployment, path: Path) -> str:
         entry: JournalEntry | None = Journal.of(deployment.settings, path.stem, node).read()
     except StoreError as error:
         return str(error)
-    if entry is None:  # it ended in the meantime
+    if entry is None:  # it has just ended
         return f"{path.stem} has just ended"
     return f"{entry.model} {entry.new.version} at step '{entry.step}'{f' on {node}' if node else ''}"
 

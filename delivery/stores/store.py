@@ -23,7 +23,7 @@ class Store(Protocol):
         """Return the address from which the engine fetches `name`."""
 
     def path(self, name: str) -> Path | None:
-        """Return the stored file for reading, or None when there is none of that name."""
+        """Return the stored file for reading, or None for an unknown name."""
 
     def versions(self, model: str) -> set[str]:
         """Return the versions of a model whose archives are stored."""
@@ -40,7 +40,9 @@ def archive_file_name(model: str, version: str) -> str:
 def check_name(name: str) -> None:
     """Raise StoreError for a name that no archive can have."""
     if not NAME.fullmatch(name):
-        raise StoreError(f"{name!r} is no archive name; NAME.mar or NAME-VERSION.mar is (a-z, 0-9, _ and the version)")
+        raise StoreError(
+            f"{name!r} is not NAME.mar or NAME-VERSION.mar, the names of archives (a-z, 0-9, _ and the version)"
+        )
 
 
 def versions_in(names: Iterable[str], model: str) -> set[str]:

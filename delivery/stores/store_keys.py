@@ -53,7 +53,7 @@ def read_s3_credentials(path: Path) -> S3Credentials:
         content = json.loads(text)
         return S3Credentials(content["access_key"], content["secret_key"])
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{path} is no JSON file with access_key and secret_key") from None
+        raise StoreError(f"{path} is not a JSON file with access_key and secret_key") from None
 
 
 def make_s3_credentials(path: Path) -> S3Credentials:

@@ -18,7 +18,7 @@ REFUSED = 400  # TorchServe's status for an invalid key
 
 
 def lacking(folder: Path, key: str, address: str) -> Iterator[str]:
-    """The models that are not there in a version that may answer, or have no worker."""
+    """The models without a registered version that may answer, or without a worker."""
     for path in sorted(folder.glob("*.json")):
         found = _described(path.stem, key, address)
         if found is None:

@@ -55,7 +55,7 @@ static int edge_hex(const edge_parser *parser, const char *at, uint32_t *value) 
     return 1;
 }
 
-/* Reports an escape that the end of the body cuts off as an early end, if what is there of it is correct. */
+/* Reports an escape that the end of the body cuts off as an early end, if its present part is correct. */
 static edge_node *edge_bad_escape(edge_parser *parser, const char *escape) {
     size_t left = (size_t) (parser->end - escape);
     int cut = left == 1;

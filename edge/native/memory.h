@@ -1,4 +1,4 @@
-/* Memory that is released as a whole when its request ends, and growing texts in it. */
+/* Memory that is released at once when its request ends, and growing texts in it. */
 #ifndef EDGE_MEMORY_H
 #define EDGE_MEMORY_H
 

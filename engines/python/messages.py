@@ -3,7 +3,7 @@
 ErrorResponse                              {"code", "type", "message"} under its status
 ├── BadRequestException               400  a parameter is missing or not a number
 ├── InvalidKeyException               400  the bearer token is wrong, expired or missing
-├── InvalidModelException             400  the fetched file is no archive, or an unsafe one
+├── InvalidModelException             400  the fetched file is not an archive, or an unsafe one
 ├── InvalidModelVersionException      403  the default version must be removed last
 ├── ModelNotFoundException            404  no model has this name
 ├── ModelVersionNotFoundException     404  the model is registered, this version is not
@@ -99,7 +99,7 @@ class InvalidKeyException(ErrorResponse):
 
 
 class InvalidModelException(ErrorResponse):
-    """The fetched file is no archive, or an unsafe one."""
+    """The fetched file is not an archive, or an unsafe one."""
 
     status, kind = 400, "InvalidModelException"
 

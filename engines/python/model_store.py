@@ -101,7 +101,7 @@ class UnpackedArchive:
     """The folder of one archive on this node, which all its workers share; it stays while this object holds it."""
 
     def __init__(self, registration: Registration, source: ArchiveSource) -> None:
-        """Fetch and unpack the archive unless its folder is there.
+        """Fetch and unpack the archive unless its folder exists.
 
         Raises InvalidModelException when the store now has other bytes than those that were registered, and when others
         may write to the folder of unpacked archives.

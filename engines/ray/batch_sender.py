@@ -147,7 +147,7 @@ class BatchSender:
                 return result
             except DeploymentUnavailableError:
                 if time.monotonic() + PAUSE_S >= absent_until:
-                    raise ServiceUnavailableException(f"no worker of {self._name} is there") from None
+                    raise ServiceUnavailableException(f"{self._name} has no worker") from None
                 await asyncio.sleep(PAUSE_S)
             finally:
                 for row in rows:

@@ -62,7 +62,7 @@ class EngineKeys:
 def read_keys(path: Path, title: str) -> EngineKeys:
     """Return the keys in a file, waiting a moment for one that is being written.
 
-    Raises EngineError when there is no file, or none that can be read.
+    Raises EngineError when the file is missing or unreadable.
     """
     deadline = time.monotonic() + READ_TIMEOUT_S
     while True:

@@ -104,7 +104,7 @@ def _is_waiting(found: ModelVersion, reached: Counter[int], times: int) -> bool:
 
 
 def _answering_worker(probe: Probe, deadline: float) -> int | None:
-    """Return the process id of the worker that answered; None when the engine answered because no worker is there."""
+    """Return the process id of the worker that answered; None when the engine itself answered as there is none."""
     answer = probe.send(max(1.0, deadline - time.monotonic()))
     if answer.worker is None and answer.status == 200:
         raise WorkerNotNamed(f"the handler of {probe.name} does not name its worker")

@@ -27,7 +27,7 @@ def error_from_response(status: int, body: bytes, model: str) -> RequestError:
     if from_handler and content["error"] == DeadlinePassed.code:
         return DeadlinePassed(content["detail"])
     if from_handler or (status == 503 and content.get("type") == "InternalServerException"):
-        # TorchServe answers this way when a handler raised: the model is there, and this request broke it.
+        # TorchServe answers this way when a handler raised: the model works, but failed on this request.
         return Internal(f"model {model} failed on this request")
     return _BY_STATUS.get(status, _unexpected)(model)
 

@@ -2,7 +2,7 @@
 
 Each registration unpacks into its own folder below TEMP/models. That folder is a worker's working directory and
 comes first on its path; no worker opens the archive itself again. The folder's name is random and the Management API
-does not give it, so it is the one folder that was not there before. No other registration may happen meanwhile.
+does not give it, so it is the only new folder. No other registration may run meanwhile.
 """
 
 import fcntl

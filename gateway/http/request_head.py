@@ -62,7 +62,7 @@ class RequestHead:
             self.error = HeadError(400, "unreadable_input", "a request needs exactly one Host header")
         if method == b"CONNECT":
             self.error = HeadError(405, "method_not_allowed", "this is not a proxy: CONNECT is not supported")
-        # A client of HTTP/1.0 knows no interim response, and sends its body without one.
+        # An HTTP/1.0 client does not know interim responses, and sends its body without one.
         self.expects_continue = self.expects_continue and version != "1.0"
         return self.error
 

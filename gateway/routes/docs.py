@@ -54,7 +54,7 @@ async def swagger_file(name: str) -> Response:
 
 
 def _swagger_folder() -> Path:
-    """Return the folder of the package `fastapi-offline`; none of its code is run."""
+    """Return the folder of the package `fastapi-offline`, whose code is not run."""
     spec = importlib.util.find_spec("fastapi_offline")
     assert spec is not None
     assert spec.submodule_search_locations is not None

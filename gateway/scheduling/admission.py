@@ -22,7 +22,7 @@ MEMORY_S = 2.0
 LEAST_ANSWERS = 8
 # Fewer answers do not count as a measurement unless they took MEMORY_S: a worker's first answer is far slower.
 ENOUGH_ANSWERS = 32
-# Less saturated time than this is no measurement either.
+# Less saturated time than this does not count as a measurement either.
 ENOUGH_S = 0.25
 # The best rate fades to 1/e in this time, so that an engine that became slower is measured as slower.
 BEST_S = 30.0

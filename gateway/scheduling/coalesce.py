@@ -210,7 +210,7 @@ class Batcher:
         self._tracer = tracer
         self.size = settings.max_batch
         self._open: list[_Member] = []
-        self._is_sending = False  # the open batch's task is there, and has not begun
+        self._is_sending = False  # True while the open batch's task exists and has not begun
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport for requests."""
-        # uvloop's transports are no subclass of it, but have all its methods.
+        # uvloop's transports do not derive from it, but have all its methods.
         self._transport = cast("asyncio.Transport", transport)
 
     async def post(self, head: bytes, body: bytes) -> RawResponse:

@@ -164,7 +164,7 @@ def read_layer(tensors: Tensors, name: str) -> Layer:
     """Read one linear layer. Raises BuildError if its tensors are not those of a linear layer."""
     weight, bias = tensors.shape(f"{name}.weight"), tensors.shape(f"{name}.bias")
     if len(weight) != 2 or bias != weight[:1]:
-        raise BuildError(f"{name} is no linear layer: weight {weight}, bias {bias}")
+        raise BuildError(f"{name} is not a linear layer: weight {weight}, bias {bias}")
     return Layer(tensors.read(f"{name}.weight"), tensors.read(f"{name}.bias"))
 
 
@@ -172,7 +172,7 @@ def _renorm(tensors: Tensors, name: str) -> Renorm:
     tensors.leave_out(f"{name}.steps")  # the length of the training
     mean, var, scale, bias = (tensors.read(f"{name}.{part}") for part in ("ra_mean", "ra_var", "scale", "bias"))
     if mean.ndim != 1 or len({part.shape for part in (mean, var, scale, bias)}) != 1 or bool((var < 0).any()):
-        raise BuildError(f"{name} is no batch renormalisation: its parts do not fit each other")
+        raise BuildError(f"{name} is not a batch renormalisation: its parts do not fit each other")
     return Renorm(mean, var, scale, bias)
 
 

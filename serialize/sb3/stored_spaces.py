@@ -237,7 +237,7 @@ def _low_and_high(text: str) -> tuple[str, str]:
 def _box(stored: Mapping[str, Any], role: str, known: KnownBounds, key: str) -> Box:
     shape, dtype = _shape(stored), np.dtype(str(stored["dtype"]))
     if dtype.kind not in "fiu":
-        raise ValueError(f"{dtype} is no type of numbers")
+        raise ValueError(f"{dtype} is not a number type")
     low, high = (_bound(stored, name, shape, dtype, known.bounds.get(key)) for name in ("low", "high"))
     if dtype == np.uint8 and key in known.images:
         size = math.prod(shape)

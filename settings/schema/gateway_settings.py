@@ -164,13 +164,13 @@ class GatewaySettings(SettingsGroup):
             try:
                 key = Path(self.api_key_file).read_text().strip()
             except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is no text"
+                reason = getattr(error, "strerror", None) or "it is not text"
                 raise ConfigError(f"gateway.api_key_file={self.api_key_file} cannot be read: {reason}") from None
         if key is None:
             return {}
         if not (key.isascii() and key.isprintable()) or not key or " " in key:
             where = "gateway.api_key" if self.api_key_file is None else f"gateway.api_key_file={self.api_key_file}"
-            raise ConfigError(f"{where} is no API key: it must be one word of plain characters")
+            raise ConfigError(f"{where} is not an API key: it must be one word of plain characters")
         return {"X-Api-Key": key}
 
     @model_validator(mode="after")

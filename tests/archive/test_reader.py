@@ -262,7 +262,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ({"tolerance": 1.5}, "tolerance must be a number from 0 to 1"),
         ({"tolerance": 1e9}, "tolerance must be a number from 0 to 1"),
         ({"tolerance": -1e-9}, "tolerance must be a number from 0 to 1"),
-        ({"tolerance": float("nan")}, "golden.json is not JSON: NaN is no number"),
+        ({"tolerance": float("nan")}, "golden.json is not JSON: NaN is not a number"),
         ({"tolerance": True}, "tolerance must be a number"),
         ({"tolerance": 0}, None),
         ({"tolerance": 1}, None),

@@ -47,7 +47,7 @@ def test_scan_replaced_code_is_refused(tmp_path: Path) -> None:
         ({"toy_handler.py": b"x = 1\n"}, "must define one class, it defines none"),
         ({"toy_handler.py": b"class A: ...\nclass B: ...\n"}, "must define one class, it defines A, B"),
         ({"handlers/long.py": b"#" * (1024 * 1024 + 1)}, r"handlers/long\.py is larger than 1048576 bytes"),
-        ({MANIFEST: manifest_with("model.onnx")}, "is no Python file"),
+        ({MANIFEST: manifest_with("model.onnx")}, "is not a Python file"),
     ],
 )
 def test_what_cannot_be_a_handler_is_refused_in_one_line(tmp_path: Path, change: dict[str, bytes], words: str) -> None:

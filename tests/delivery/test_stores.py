@@ -39,7 +39,7 @@ def test_put_replaces_archive_of_same_name(tmp_path: Path, source: Path) -> None
     "name", ["../x.mar", "x", ".x.mar", "x.mar.part", "Digits-1.0.mar", "digits-.mar", "a/b.mar", ""]
 )
 def test_a_name_that_is_no_archives_is_refused(tmp_path: Path, source: Path, name: str) -> None:
-    with pytest.raises(StoreError, match="is no archive name"):
+    with pytest.raises(StoreError, match="the names of archives"):
         put_into_folder(source, tmp_path / "store", name)
     assert not (tmp_path / "store").exists()
 

@@ -167,7 +167,7 @@ def test_float32_numbers_have_the_digits_of_handler_and_gateway(make: Make, tmp_
             "its artifact is onnx-int8; the edge reads the weights of",
         ),
         ({"kind": "vision"}, "it is a vision model, not a policy"),
-        ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "build the archive anew"),
+        ({"network": None, "artifact": {"format": "eager", "file": "model.pt"}}, "rebuild the archive"),
         ({"network": archives.spec([4, 9, 3])}, "its artifact has layers of"),
         ({"normalisation": {"mean": [0.0]}}, "its card has normalisation, which the edge does not compile"),
         (

@@ -300,7 +300,7 @@ def test_app_whose_overrides_are_no_list_says_how_they_are_written() -> None:
         assert done.returncode == 3
         assert (
             done.stderr
-            == f'MARINA_OVERRIDES={wrong} is no list of overrides; write it like ["gateway.access_log=true"]\n'
+            == f'MARINA_OVERRIDES={wrong} is not a list of overrides; write it like ["gateway.access_log=true"]\n'
         )
 
 

@@ -79,7 +79,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no-preprocessing": (changed(vision_card(), "preprocessing", None), "preprocessing must be an object, not null"),
     "fields-short": (changed(policy_card(), "observation.fields", ["a"]), "fields names 1 numbers"),
     "observation-discrete": (changed(policy_card(), "observation.space.type", "discrete"), "type must be one of box"),
-    "observation-dtype": (changed(policy_card(), "observation.space.dtype", "float33"), "dtype is no type of numpy"),
+    "observation-dtype": (changed(policy_card(), "observation.space.dtype", "float33"), "dtype is not a numpy type"),
     "observation-text": (changed(policy_card(), "observation.space.dtype", "str"), "dtype must be a floating"),
     "bounds-short": (changed(policy_card(), "observation.space.low", [1, 2]), "low must be a number, null, or such"),
     "bounds-crossed": (changed(policy_card(), "observation.space.low", 5), "low is above high"),

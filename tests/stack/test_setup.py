@@ -39,7 +39,7 @@ def test_setup_packages_missing_and_nobody_to_install_names_each_with_the_comman
 def test_setup_on_another_system_says_so(tmp_path: Path) -> None:
     done = setup(tmp_path, "dpkg")
     assert done.returncode == 1
-    assert done.stderr == "setup: dpkg is missing, and this is no Debian: install it as this system does\n"
+    assert done.stderr == "setup: dpkg is missing, and this is not Debian: install it as this system does\n"
 
 
 def test_setup_of_the_edge_names_what_is_missing_in_one_command(folder: Path) -> None:
