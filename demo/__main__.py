@@ -69,7 +69,7 @@ def train_one(name: str, composed: Settings) -> str:
     """Train one model in this process and return a line with its result."""
     model = composed.served_model
     path = checkpoint_path(model, composed.paths)
-    # Imported here: each training has heavy libraries of its own.
+    # Imported here: each training loads its own heavy libraries.
     if isinstance(model, VisionModel):
         from demo.train_digits import train_digits
 

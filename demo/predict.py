@@ -1,4 +1,4 @@
-"""Calls both demo models through the gateway of the running stack, as any client would."""
+"""Calls both demo models through the gateway of the running stack, as any client does."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Ends the build when the installed torch is made for another CUDA than the image promises.
+"""Ends the build when the installed torch is built for another CUDA version than the image promises.
 
 `python check_cuda.py 12.8` checks for that version, `python check_cuda.py ""` accepts any (a CPU image).
 """
@@ -12,7 +12,7 @@ def complaint(wanted: str, found: str | None) -> str | None:
     if not wanted or found == wanted:
         return None
     made_for = f"CUDA {found}" if found else "the CPU alone"
-    return f"torch is made for {made_for}, CUDA_VERSION is {wanted}: name the index of its wheels with TORCH_INDEX"
+    return f"torch is built for {made_for}, CUDA_VERSION is {wanted}: name the index of its wheels with TORCH_INDEX"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""`python ready.py FOLDER`: whether this TorchServe has the models that are recorded as serving, as exit status.
+"""`python ready.py FOLDER`: exits with 0 when this TorchServe has the models that are recorded as serving, else with 1.
 
-FOLDER holds one MODEL.json for each, a list of the versions that may answer; delivery writes them. Without any, it is
-enough that TorchServe answers. Run inside its container, beside its key file: nothing but the standard library.
+FOLDER holds one MODEL.json for each model, a list of the versions that may answer; delivery writes them. Without any,
+TorchServe only needs to answer. The program runs in TorchServe's container, beside its key file, with the standard
+library only.
 """
 
 import http.client
@@ -18,7 +19,7 @@ REFUSED = 400  # TorchServe's status for an invalid key
 
 
 def lacking(folder: Path, key: str, address: str) -> Iterator[str]:
-    """The models without a registered version that may answer, or without a worker."""
+    """Yield the models without a registered version that may answer, or without a worker."""
     for path in sorted(folder.glob("*.json")):
         found = _described(path.stem, key, address)
         if found is None:
@@ -29,9 +30,9 @@ def lacking(folder: Path, key: str, address: str) -> Iterator[str]:
 
 
 def _described(model: str, key: str, address: str) -> dict[str, Any] | None:
-    """The default version of a model, as TorchServe describes it; empty when there is none.
+    """Return the default version of a model, as TorchServe describes it; empty for an unknown model.
 
-    None when the key is refused: it has expired, which says nothing about models; gateway and delivery renew it.
+    Returns None when the key is refused, because it has expired; gateway and delivery renew it.
     """
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
     try:

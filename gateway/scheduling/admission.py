@@ -18,7 +18,7 @@ from settings.schema import AdmissionSettings
 
 # Long enough for several batches, short enough to follow a change.
 MEMORY_S = 2.0
-# Measuring a slow model takes more answers' time, so the measurement remembers this long.
+# A slow model is measured over at least this many answers, even when they span more than MEMORY_S.
 LEAST_ANSWERS = 8
 # Fewer answers do not count as a measurement unless they took MEMORY_S: a worker's first answer is far slower.
 ENOUGH_ANSWERS = 32
