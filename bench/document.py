@@ -6,8 +6,6 @@
 """
 
 import importlib.metadata
-import os
-import platform
 import re
 import shlex
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from files import write_atomic
+from loadtest.resources import HostInfo
 
 PACKAGES = ("torch", "torchvision", "onnxruntime", "torchserve", "simplejpeg", "pillow", "fastapi", "uvicorn")
 
@@ -48,27 +47,12 @@ def publish(path: Path | None, name: str, text: str) -> None:
 def heading(module: str, arguments: Sequence[str], measured: str) -> str:
     """Return the paragraphs above a table: date, machine, versions, the command, and what it measured."""
     versions = ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
+    host = HostInfo.this()
     return (
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {_processor()}, {cores()} cores, {_memory_gb():.0f} GB · "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()} · {versions}\n\n"
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · {host.cpu}, {host.cores} cores, {host.memory / 1e9:.0f} GB · "
+        f"{host.system}, Python {host.python} · {versions}\n\n"
         f"`{shlex.join(['python', '-m', module, *arguments])}`: {measured}"
     )
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _memory_gb() -> float:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def _version(package: str) -> str:

@@ -19,6 +19,7 @@ from bench.capacity.costs import FILE, Costs
 from bench.capacity.forecast import Assumptions, plan
 from bench.capacity.workloads import LARGE, SMALL, STATE, WORKLOADS
 from errors import ConfigError
+from loadtest.resources import HostInfo
 from settings.load import ROOT
 
 SECTIONS = ("costs", "checks", "limits", "million")
@@ -79,7 +80,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     measure.add_argument("--rounds", type=options.count, default=3)
     measure.add_argument("--seconds", type=options.positive, default=6.0, help="of each measurement")
     measure.add_argument("--engines", type=options.counts, default=(1, 2, 3), help="numbers of engines, e.g. 1,2,3")
-    measure.add_argument("--cores-each", type=options.positive, default=0.2 * document.cores(), help="of one engine")
+    measure.add_argument(
+        "--cores-each", type=options.positive, default=0.2 * HostInfo.this().cores, help="of one engine"
+    )
     measure.add_argument("--costs", type=Path, metavar="FILE", help="where the measured costs go, as JSON")
     options.add_write(measure, *SECTIONS)
     ask = parts.add_parser("plan", help="processors, memory, network and machines for a rate")

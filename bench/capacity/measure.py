@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import prometheus
-from bench import document, driver
+from bench import driver
 from bench.capacity import forecast, processors
 from bench.capacity.costs import Cost, Costs, Prediction
 from bench.capacity.processors import EDGE, FRONTEND, GATEWAY, WORKER, Parts, Unavailable, share, used
@@ -22,6 +22,7 @@ from bench.engine_nodes import NodeStack, node_stack
 from bench.local_stack import run
 from bench.samples import Sample
 from errors import MarinaError
+from loadtest.resources import HostInfo
 
 _log = logging.getLogger("bench.capacity")
 
@@ -75,13 +76,13 @@ def measure(options: Options, heading: str) -> Costs:
         for count in sorted({1, *options.engines}):
             with node_stack(Path(name) / f"of{count}", archives, count, PATIENT) as stack:
                 found[count] = _OneStack(stack, options).measure(cores_each)
-    one = found[1]
+    one, cores = found[1], HostInfo.this().cores
     return Costs(
         heading=heading,
         quota=quota,
-        cores=document.cores(),
+        cores=cores,
         workloads=one.costs,
-        checks=tuple(_predictions(found, cores_each or float(document.cores()))),
+        checks=tuple(_predictions(found, cores_each or float(cores), cores)),
         looking=forecast.line({count: each.looking for count, each in found.items()}),
         rollout=forecast.line({count: each.upload_s for count, each in found.items()}),
         gateway_series=forecast.line({count: float(each.series) for count, each in found.items()}),
@@ -106,14 +107,14 @@ def _quotas(options: Options) -> Iterator[tuple[float | None, str]]:
     yield options.cores_each, f"each engine is held to {options.cores_each:g} cores by the kernel"
 
 
-def _predictions(found: Mapping[int, StackFigures], cores_each: float) -> Iterator[Prediction]:
+def _predictions(found: Mapping[int, StackFigures], cores_each: float, cores: int) -> Iterator[Prediction]:
     for name, cost in found[1].costs.items():
         for count, each in found.items():
-            allowed = forecast.bounds(cost, count, cores_each, document.cores(), found[1].rest)
+            allowed = forecast.bounds(cost, count, cores_each, cores, found[1].rest)
             bound, rate = forecast.predicted(allowed)
             rounds = each.rates[name]
-            cores = statistics.median(one.cores for one in rounds)
-            yield Prediction(name, count, cores_each, bound, rate, tuple(one.rate for one in rounds), cores)
+            used_each = statistics.median(one.cores for one in rounds)
+            yield Prediction(name, count, cores_each, bound, rate, tuple(one.rate for one in rounds), used_each)
 
 
 def _archives(folder: Path) -> Path:

@@ -58,51 +58,48 @@ def rows() -> list[Row]:
 
 
 def _http_client() -> Iterator[Row]:
-    state, picture = samples.states()[0], samples.simple_pictures()[0]
     with _server() as port:
-        for name, sample, content_type in (("a state", state, JSON), ("a picture", picture, JPEG)):
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                found = runner.run(_posts(port, sample.body, content_type))
-            what = f"POST of {name}, {_size(sample)}: own HTTP client ÷ aiohttp"
-            yield ratio_row(what, found["own"], found["library"], "µs", most=1)
+        yield _posts(port, "a state", samples.states()[0], JSON)
+        yield _posts(port, "a picture", samples.simple_pictures()[0], JPEG)
 
 
-async def _posts(port: int, body: bytes, content_type: str) -> dict[str, list[float]]:
+def _posts(port: int, name: str, sample: Sample, content_type: str) -> Row:
     pool = ConnectionPool(tcp("127.0.0.1", port), limit=4, keepalive_s=60, connect_timeout_s=5)
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: {content_type}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Length: {len(sample.body)}\r\n\r\n"
     ).encode()
+    url, headers = f"http://127.0.0.1:{port}{PATH}", {"Content-Type": content_type}
+
+    async def open_session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
 
     async def own() -> bytes:
         connection = await pool.acquire()
         try:
-            return (await connection.post(head, body)).body
+            return (await connection.post(head, sample.body)).body
         finally:
             pool.release(connection)
 
-    url, headers = f"http://127.0.0.1:{port}{PATH}", {"Content-Type": content_type}
-    async with aiohttp.ClientSession() as session:
+    async def library() -> bytes:
+        async with session.post(url, data=sample.body, headers=headers) as response:
+            return await response.read()
 
-        async def library() -> bytes:
-            async with session.post(url, data=body, headers=headers) as response:
-                return await response.read()
-
-        found: dict[str, list[float]] = {"own": [], "library": []}
-        sides = {"own": own, "library": library}
-        for number in range(ROUNDS + 1):
-            for name in turned(list(sides), number):
-                spent = await _processor_us(sides[name])
-                if number:  # the first round opens the connections
-                    found[name].append(spent)
-    pool.close()
-    return found
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        session = runner.run(open_session())
+        sides = {"own": lambda: runner.run(_post_us(own)), "library": lambda: runner.run(_post_us(library))}
+        found = take_turns(sides, ROUNDS, warm=1)  # the first round opens the connections
+        pool.close()
+        runner.run(session.close())
+    what = f"POST of {name}, {_size(sample)}: own HTTP client ÷ aiohttp"
+    return ratio_row(what, found["own"], found["library"], "µs", most=1)
 
 
-async def _processor_us(call: Callable[[], Awaitable[bytes]]) -> float:
+async def _post_us(post: Callable[[], Awaitable[bytes]]) -> float:
+    """Return the processor time of one of many posts, in µs."""
     began = time.thread_time()
     for _ in range(POSTS):
-        if await call() != ANSWER:
+        if await post() != ANSWER:
             raise MeasurementError("an HTTP client returns another body than the server sent")
     return 1e6 * (time.thread_time() - began) / POSTS
 
