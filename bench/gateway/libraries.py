@@ -5,7 +5,7 @@
     loadtest, delivery             scipy, if installed the tests of two groups of rounds and of two shares
 
 Both sides take turns. A round's figure is the processor time of a call on the thread that makes it. Both must give the
-same answer to each call. The whole takes half a minute, without a stack.
+same answer to each call. The whole takes fifteen seconds, without a stack.
 """
 
 import asyncio
