@@ -1,7 +1,7 @@
 """The steps of a rollout on one host: the old version answers until the new one has proven itself.
 
 verify:   publish ─▶ register ─▶ compare ─▶ workers ─▶ golden ─▶ warm
-try_out:  shadow or canary, when the settings ask for it        undo: give the traffic back,
+try_out:  shadow or canary, when the settings ask for it        undo: return the traffic,
 switch:   switch ─▶ watch                                             remove the new version and its archive
 finalize: record ─▶ drain ─▶ remove
 

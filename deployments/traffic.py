@@ -1,4 +1,4 @@
-"""`traffic.json` and `live/MODEL.json`: which versions of a model answer, and which share of its requests each gets.
+"""`traffic.json` and `live/MODEL.json`: the versions of a model that answer, and the share of requests of each.
 
 delivery ──TrafficFile──▶ traffic.json ──read_traffic──▶ gateway: splits the requests while a version is on trial
          ──LiveVersions─▶ live/*.json ──read_live──────▶ gateway: leaves out an engine host that serves other versions

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from errors import ConfigError
 
-# Where prometheus_client looks for its files.
+# The environment variable with the folder of prometheus_client's files.
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 

@@ -65,7 +65,7 @@ class RateLimit:
             (oldest,) = _TIME.unpack_from(self._ring, at)
             if now - oldest < self._window_s:
                 return float(oldest + self._window_s - now)
-        # In this order, a process that is killed in between has accepted a request that counts with an older time.
+        # In this order, the request of a process that is killed in between still counts, but with an older time.
         _ACCEPTED.pack_into(self._ring, 0, before + 1)
         _TIME.pack_into(self._ring, at, now)
         return 0.0

@@ -71,7 +71,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(shared: Shared) -> AsyncIterator[Services]:
-    """Open the connections to the engine and everything on top of them. The engine need not run yet."""
+    """Open the connections to the engine and everything on top of them. The engine may start later."""
     settings, gateway, metrics = shared.settings, shared.settings.gateway, shared.metrics
     balancer = load_balancer(settings, metrics, shared.tracer)
     catalog = Catalog(balancer.look, gateway.catalog_ttl_s)

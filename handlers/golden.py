@@ -68,7 +68,7 @@ def exceeds_tolerance(expected: Any, actual: Any, tolerance: float) -> Differenc
 def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
     """Describe the difference where the body of an answer exceeds the tolerance; None where it does not.
 
-    The answer comes from a version under test, so it may be anything.
+    The answer comes from a version under test, so it may have any content.
     """
     try:
         found = exceeds_tolerance(expected, json.loads(body)["predictions"], tolerance)

@@ -23,7 +23,7 @@ from handlers.card import Preprocessing
 _FILTERS = {"bilinear": (Image.Resampling.BILINEAR, 1.0), "bicubic": (Image.Resampling.BICUBIC, 2.0)}
 
 WHOLE = 0.75
-"""Where the crop keeps at least this share of an axis, skipping the rest saves little and loses bit-equality."""
+"""The share of an axis from which skipping the cropped rest saves little and loses bit-equality."""
 
 
 @dataclass(frozen=True)

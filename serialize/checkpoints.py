@@ -43,7 +43,7 @@ def is_url(checkpoint: str) -> bool:
 
 
 def checkpoint_path(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> Path:
-    """Return the path of the checkpoint, which need not exist.
+    """Return the path of the checkpoint, which may not exist yet.
 
     The checkpoint of a URL is {paths.weights}/{model_name}{suffix of the URL}.
     """

@@ -4,7 +4,7 @@
 
 The program imports nothing of this project and uses only syntax of older Pythons. It replaces what the checkpoint
 stores as a pickle by values from the readable text, through the `custom_objects` of the library's own `load`. An audit
-hook ends the program if a pickle names a class or function all the same. Only a job with `unpickle` lets the library
+hook ends the program if a pickle still names a class or function. Only a job with `unpickle` lets the library
 read the pickles, which runs any code in the checkpoint with the user's rights.
 """
 

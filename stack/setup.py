@@ -1,7 +1,7 @@
 """`python3 -m stack.setup`: a `.venv` with the pinned requirements, and the programs that the stack starts.
 
-`python3 -m stack.setup PACKAGE...` installs further packages of Debian instead, `--edge` those that the policy edge is
-compiled with. Needs nothing but Python itself.
+`python3 -m stack.setup PACKAGE...` installs further Debian packages instead; `--edge` installs those that the policy
+edge is compiled with. Needs nothing but Python itself.
 """
 
 import contextlib

@@ -153,7 +153,7 @@ def _left_over(host: ExaminedHost) -> Result:
     if not left:
         return closed("each model has one version")
     words = ", ".join(map(_named, left))
-    return warning(f"beside those that serve: {words}; a rollout under way, or one that was killed")
+    return warning(f"beside the serving versions: {words}; a rollout under way, or one that was killed")
 
 
 def _default_version(host: ExaminedHost, model: str) -> str | None:

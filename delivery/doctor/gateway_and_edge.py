@@ -76,7 +76,7 @@ def _control(deployment: Deployment) -> Result:
     status = probes.plain("POST", url).status_code
     if status in REFUSED:
         return closed(f"refused (status {status})")
-    return warning(f"clients without a key may load and unload models (status {status} for one that nobody has)")
+    return warning(f"clients without a key may load and unload models (status {status} for an unknown one)")
 
 
 def _metrics(deployment: Deployment) -> Result:

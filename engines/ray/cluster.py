@@ -59,7 +59,7 @@ class Cluster:
         return registry
 
     def _check_proxy(self) -> None:
-        """Check that Serve, of which a cluster has one, listens where the settings say; its first start decided."""
+        """Check that the cluster's one Serve listens at the configured address, which its first start fixed."""
         there, here = deployments.proxy_address(), (self._settings.host, self._settings.inference_port)
         if self._settings.proxies in ("head", "every") and there != here:
             found = f"engine.host={there[0]} engine.inference_port={there[1]}"

@@ -38,7 +38,7 @@ def recorded_secret(applications: Applications) -> str | None:
 
 
 def find_leftovers(applications: Applications, registry: ModelRegistry) -> Leftovers:
-    """Return where the applications differ from the registry."""
+    """Return the differences between the applications and the registry."""
     wanted = {entry.registration.application: entry for entry in registry.entries if entry.max_workers}
     ours = [name for name in applications if is_ours(name)]
     return Leftovers(

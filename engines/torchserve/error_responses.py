@@ -1,4 +1,4 @@
-"""Translates an engine's error responses into the errors that the gateway's clients get.
+"""Translates an engine's error responses into the errors for the gateway's clients.
 
 A handler answers for one bad item with its own status and {"error", "detail"}; clients get that response unchanged.
 TorchServe's own errors, {"code", "type", "message"}, name Java classes and worker states; clients get a plain text

@@ -186,7 +186,7 @@ def _console_stats(request: Request) -> ConsoleStats:
 
 @router.get("/console/state", responses=responses(CONSOLE_STATE), tags=["operation"])
 async def console_state(stats: Annotated[ConsoleStats, Depends(_console_stats)]) -> Response:
-    """The console's figures: what is served, and counts of all gateway processes since the start; at most a second old.
+    """Return the console's figures: the served models, and the counts of all gateway processes since the start.
 
     `latency` counts the answers with status 200 up to each of `bounds_s`, and at last all of them.
     """

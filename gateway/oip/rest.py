@@ -96,7 +96,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 @router.get("", responses=oip_responses(OIP["server"]))
 async def get_server_metadata(request: Request) -> Response:
-    """Name, version and extensions of this server."""
+    """Return name, version and extensions of this server."""
     return json_response(server_metadata(request.app.version))
 
 
@@ -117,7 +117,7 @@ async def server_ready(repository: Repository) -> Response:
 
 @router.get("/models/stats", responses=oip_responses(OIP["stats"], 503))
 async def all_statistics(repository: Repository) -> Response:
-    """Counts of inferences over this protocol, of every model, since the gateway started."""
+    """Return counts of inferences over this protocol since the gateway started, for every model."""
     return json_response({"model_stats": await repository.statistics(None, None)})
 
 
@@ -127,18 +127,18 @@ async def model_metadata(repository: ModelRepository, model: str, version: str |
 
 
 async def model_ready(repository: ModelRepository, model: str, version: str | None) -> Response:
-    """Readiness of the model; 503 when it has no worker."""
+    """Answer 200 when the model has a worker, else 503."""
     ready = await repository.is_ready(model, version)
     return json_response({"name": model, "ready": ready}, 200 if ready else 503)
 
 
 async def model_config(repository: ModelRepository, model: str, version: str | None) -> Response:
-    """The model's configuration as clients of Triton read it, labels and field names among its parameters."""
+    """Return the model's configuration as clients of Triton read it, with labels and field names in its parameters."""
     return json_response(await repository.config(model, version))
 
 
 async def model_statistics(repository: ModelRepository, model: str, version: str | None) -> Response:
-    """Counts of inferences over this protocol since the gateway started."""
+    """Return counts of inferences over this protocol since the gateway started."""
     return json_response({"model_stats": await repository.statistics(model, version)})
 
 
@@ -173,7 +173,7 @@ _add_model_route("/stats", model_statistics, OIP["stats"])
     "/repository/index", responses=oip_responses(OIP["index"], 400, 503), openapi_extra=optional_body({"ready": True})
 )
 async def repository_index(repository: Repository, request: Request) -> Response:
-    """Every version that is registered; where models may be loaded, those that could be as well."""
+    """Return every registered version and, where models may be loaded, the models that could be."""
     ready_only = (await _content(request)).get("ready") is True
     return json_response(await repository.index(ready_only=ready_only))
 

@@ -1,1 +1,1 @@
-"""Scheduling: when a request goes to the engine."""
+"""Scheduling: the time at which a request is sent to the engine."""

@@ -1,6 +1,6 @@
 """Concurrent single observations for one policy go to the engine as one request of many.
 
-    requests ──▶ batch of (model, version) ── the one before is back, or max_delay_ms ──▶ {"instances": [...]} ──▶ split
+    requests ──▶ batch of (model, version) ── previous answered, or max_delay_ms ──▶ {"instances": [...]} ──▶ split
 
 The first request is sent at once, so a lone client waits for nobody, and a batch of one is sent unchanged. Only
 observations that the model's card accepts beyond any doubt are batched; any other is sent alone, so that an invalid one

@@ -1,1 +1,1 @@
-"""Upstream: which engine host answers a request, and the connections to it."""
+"""Upstream: the choice of the engine host for a request, and the connections to it."""

@@ -68,7 +68,7 @@ def differences(expected: Any, actual: Any) -> Iterator[Difference]:
 def compare_responses(stable: bytes, trial: bytes, tolerance: float) -> Comparison:
     """Compare two versions' responses to one request, as the workers encoded them.
 
-    The trial's response may be anything. A response without predictions differs unless it is equal byte for byte.
+    The trial's response may have any content. A response without predictions differs unless it is equal byte for byte.
     """
     if stable == trial:
         return Comparison(differs=False)

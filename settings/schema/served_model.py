@@ -124,7 +124,7 @@ class Int8Limits(SettingsGroup):
 
 
 class VisionLimits(SettingsGroup):
-    """Limits of one request, because a worker serves nobody else meanwhile."""
+    """Limits of one request, because a worker serves no other client meanwhile."""
 
     max_pixels: PositiveInt = Field(
         100_000_000, description="of its pictures together, by their headers; 300 MB as RGB, a few seconds to decode"
@@ -133,7 +133,7 @@ class VisionLimits(SettingsGroup):
 
 
 class PolicyLimits(SettingsGroup):
-    """Limits of one request, because a worker serves nobody else meanwhile."""
+    """Limits of one request, because a worker serves no other client meanwhile."""
 
     max_pixels: PositiveInt = Field(
         10_000_000, description="of its pictures together, where observations have some; each becomes 64-bit numbers"
