@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -122,13 +122,27 @@ def answering_version(settings: Settings) -> str:
 
 
 def check_golden_answers(module: "NginxModule", settings: Settings) -> None:
-    """Send the golden requests through nginx. Raises EdgeError for the first response that differs."""
+    """Send the golden requests through nginx. Raises EdgeError for the first response that differs.
+
+    For a moment after a reload, a new connection can still reach a worker of the old version; its response proves nothing
+    about the new one, so the request is sent again.
+    """
     golden = module.archive.golden
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
     for number, sample in enumerate(golden["samples"], start=1):
-        response = requests.post(
-            f"{settings.edge.url}/models/{module.model}/predict",
-            data=base64.b64decode(sample["body"]),
-            headers={"Content-Type": sample["content_type"], "Connection": "close"},
-            timeout=10,
-        )
+        response = _send_golden(module, sample, settings)
+        while response.status_code == 200 and response.json()["version"] != module.version:
+            if time.monotonic() > deadline:
+                raise EdgeError(f"golden input {number} is still answered by version {response.json()['version']}")
+            time.sleep(0.05)
+            response = _send_golden(module, sample, settings)
         check_golden(number, sample, response.status_code, response.content, golden["tolerance"])
+
+
+def _send_golden(module: "NginxModule", sample: Any, settings: Settings) -> requests.Response:
+    return requests.post(
+        f"{settings.edge.url}/models/{module.model}/predict",
+        data=base64.b64decode(sample["body"]),
+        headers={"Content-Type": sample["content_type"], "Connection": "close"},
+        timeout=10,
+    )

@@ -23,7 +23,7 @@ async def test_a_digit_is_dropped_and_the_pole_is_moved_by_keyboard(stack: Stack
             await page.wait(f"{BARS}.length === 10")
             first = await page.evaluate(f"{BARS}[0].querySelector('.label').innerText")
             assert first == labels[0]
-            assert re.fullmatch(rf"{labels[0]}, [\d.]+ % sure", await page.evaluate(VERDICT))
+            assert re.fullmatch(rf"{labels[0]} \([\d.]+ %\)", await page.evaluate(VERDICT))
 
             await page.evaluate("document.querySelector('#models a[href=\"#model=cartpole\"]').click()")
             await page.wait("document.getElementById('number-2') !== null")
