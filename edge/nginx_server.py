@@ -124,8 +124,8 @@ def answering_version(settings: Settings) -> str:
 def check_golden_answers(module: "NginxModule", settings: Settings) -> None:
     """Send the golden requests through nginx. Raises EdgeError for the first response that differs.
 
-    For a moment after a reload, a new connection can still reach a worker of the old version; its response proves nothing
-    about the new one, so the request is sent again.
+    For a moment after a reload, a new connection can still reach a worker of the old version. Its response says
+    nothing about the new one, so the request is sent again.
     """
     golden = module.archive.golden
     deadline = time.monotonic() + RELOAD_TIMEOUT_S
