@@ -101,6 +101,7 @@ async def test_frontend_answers_the_default_and_a_named_version() -> None:
         ("/predictions/m", "POST", KEY, b"x" * 101, 413, "RequestEntityTooLargeException"),
         ("/predictions/m/0.9", "POST", KEY, b"x", 503, "ServiceUnavailableException"),
     ],
+    ids=lambda value: value if isinstance(value, str) and value.endswith("Exception") else "",
 )
 async def test_frontend_refuses_as_torchserve_does(
     path: str, method: str, key: str, body: bytes, status: int, kind: str
