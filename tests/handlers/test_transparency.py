@@ -181,7 +181,7 @@ def test_a_stated_white_reads_integers_and_floats() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.001, np.nan, np.inf])
 def test_values_outside_black_and_white_are_refused(value: float) -> None:
-    with pytest.raises(InvalidFields, match="outside of 0 to 1"):
+    with pytest.raises(InvalidFields, match="outside 0 to 1"):
         image_decode.decode(encoded(np.array([[0.5, value]], dtype=np.float32), "TIFF"), DecodeRules(10, white=1.0))
 
 

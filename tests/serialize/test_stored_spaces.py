@@ -80,7 +80,7 @@ def test_parse_space_keys_without_quotes() -> None:
         ("", "no name and brackets"),
         ("Box(-1, 1)", "Box\\(-1, 1\\)"),
         ("Box(-1, 1, (3,), float99)", "float99"),
-        ("Box(-1, 1, (3,), bool)", "no type of numbers"),
+        ("Box(-1, 1, (3,), bool)", "bool is not a number type"),
         ("Box([-1 2], 1, (3,), float32)", "2 numbers for low"),
         ("Box([], 1, (3,), float32)", "no numbers"),
         ("Discrete(two)", "two"),

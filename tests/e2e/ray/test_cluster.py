@@ -1,7 +1,9 @@
 """A head and two worker nodes: models spread, a node is killed under load and comes back, workers follow the load."""
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +139,34 @@ def test_workers_follow_the_queue_up_and_down_again(cluster: Cluster) -> None:
     scale(cluster, "cartpole", 1, 1)
     wait_until(lambda: cluster.ready("cartpole") == 1, "one worker")
     scale(cluster, "cartpole", 1, 2)
-    found = under_load(cluster, lambda: wait_until(lambda: cluster.ready("cartpole") == 2, "two workers"), clients=64)
+    with large_requests(cluster) as statuses:
+        found = under_load(cluster, lambda: wait_until(lambda: cluster.ready("cartpole") == 2, "two workers"))
     assert {answer.status for answer in found.answers} == {200}
+    assert set(statuses) == {200}
     wait_until(lambda: cluster.ready("cartpole") == 1, "one worker again")
+
+
+@contextlib.contextmanager
+def large_requests(cluster: Cluster, clients: int = 6, states: int = 2000) -> Iterator[list[int]]:
+    """Clients that keep a queue in front of cartpole's worker until the block ends; yields their statuses."""
+    over, statuses = threading.Event(), list[int]()
+    url = f"{cluster.stack.gateway}/models/cartpole/predict"
+
+    def send(number: int) -> None:
+        with requests.Session() as session:
+            while not over.is_set():
+                body = {"instances": [[number / 100, 0.0, 0.1, 0.5]] * states}
+                statuses.append(session.post(url, json=body, timeout=60).status_code)
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def scale(cluster: Cluster, model: str, least: int, most: int) -> None:
