@@ -107,5 +107,5 @@ def test_a_proxy_that_is_killed_is_back_by_itself(node: tuple[Stack, WorkerNode]
 
 def _asked(stack: Stack) -> float:
     text = requests.get(f"http://127.0.0.1:{stack.env['MARINA_METRICS_PORT']}/metrics", timeout=60).text
-    lines = [line for line in text.splitlines() if line.startswith('ts_inference_requests_total{model_name="cartpole"')]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+    lines = [line for line in text.splitlines() if line.startswith("ts_inference_requests_total{")]
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if 'model_name="cartpole"' in line)
