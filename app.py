@@ -5,7 +5,9 @@
 
 import json
 import os
+import signal
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from uvicorn.config import STARTUP_FAILURE
@@ -18,6 +20,7 @@ from errors import ConfigError, PortInUse
 from gateway import process_slots, server
 from gateway.application import create_app
 from gateway.oip.grpc_server import check_port
+from gateway.shutdown import Shutdown
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -68,20 +71,26 @@ def _served(overrides: list[str]) -> "ASGIApp":
     return _made(configured, overrides, joined)
 
 
-def _made(configured: Settings, overrides: list[str], joined: process_slots.ProcessSlot | None = None) -> "ASGIApp":
+def _made(
+    configured: Settings,
+    overrides: list[str],
+    joined: process_slots.ProcessSlot | None = None,
+    shutdown: Shutdown | None = None,
+) -> "ASGIApp":
     control = None
     if configured.gateway.repository_control:
         # Imported here: only a gateway that may roll models out needs it.
         from delivery.rollout import ModelControl
 
         control = ModelControl(tuple(overrides))
-    made = create_app(configured, BUSINESS, control=control, slot=joined)
+    made = create_app(configured, BUSINESS, control=control, slot=joined, shutdown=shutdown)
     server.settle()
     return made
 
 
 def main(overrides: list[str]) -> int:
-    """Run the gateway until it is stopped; return 2 when the settings do not allow it."""
+    """Run the gateway until it is stopped; return 2 when the settings do not allow it, 1 when requests were cut off."""
+    signal.signal(signal.SIGTERM, _ended)
     try:
         configured = settings.load(overrides)
         server.check_host(configured.gateway)
@@ -91,9 +100,14 @@ def main(overrides: list[str]) -> int:
         return 2
     os.environ[OVERRIDES] = json.dumps(overrides)
     logs.configure()
-    single = configured.gateway.processes == 1
-    server.run(_made(configured, overrides) if single else "app:app", configured.gateway)
-    return 0
+    single, shutdown = configured.gateway.processes == 1, Shutdown()
+    server.run(_made(configured, overrides, shutdown=shutdown) if single else "app:app", configured.gateway)
+    return 1 if shutdown.unanswered else 0
+
+
+def _ended(_: int, __: FrameType | None) -> None:
+    """End on a signal that comes before the server handles it: nothing is served yet."""
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+import files
 import logs
 from errors import MarinaError
 
@@ -31,6 +32,8 @@ def run(
 ) -> int:
     """Run a program on `sys.argv` and return its exit status; a MarinaError becomes one line on standard error.
 
+    So does an error of the file system that users can mend, such as a full disk.
+
     A reader that closes standard output early, as `| head` does, ends the program quietly.
     `usage` is None when the program's own parser answers `--help`. `overrides` turns the program's short words into
     Hydra overrides. `unwind` is the text after an interruption for programs that clean up then; SIGTERM unwinds them as
@@ -46,16 +49,24 @@ def run(
             status = main(arguments)
         sys.stdout.flush()
         return status
-    except MarinaError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
     except BrokenPipeError:
         if not _output_closed():
             raise
         return OUTPUT_CLOSED
+    except (MarinaError, OSError) as error:
+        sys.stderr.write(f"error: {_line(error)}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write(f"{unwind}\n" if unwind else "")
         return INTERRUPTED
+
+
+def _line(error: MarinaError | OSError) -> str:
+    """Return the line for the user; raise an OSError that users cannot mend."""
+    line = files.explanation(error) if isinstance(error, OSError) else str(error)
+    if line is None:
+        raise error
+    return line
 
 
 def standard_option(

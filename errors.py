@@ -7,6 +7,7 @@ MarinaError
 │   ├── ParityError      the artifact answers differently from the framework
 │   └── ArchiveError     a .mar is broken or unsafe
 ├── StoreError           an archive or a state file cannot be written, found or read
+│   └── DiskError        the file system refuses; the text names the file, the free bytes and the remedy
 ├── StackError           a service of the local stack does not start or stop
 │   └── PortInUse
 ├── EngineError          the engine refused or did not answer a management call
@@ -20,6 +21,7 @@ MarinaError
 ├── Forbidden        403
 ├── NotAllowed       403
 ├── UnknownModel     404
+├── NotAcceptable    406
 ├── TooLarge         413  *
 ├── WrongMediaType   415  *
 ├── InvalidFields    422  *
@@ -33,6 +35,8 @@ MarinaError
 
 *  raised in workers too, so it is defined in `handlers/errors.py`, which an archive carries
 """
+
+from collections.abc import Mapping
 
 from handlers.errors import (
     DeadlinePassed,
@@ -52,6 +56,7 @@ __all__ = [
     "BuildError",
     "ConfigError",
     "DeadlinePassed",
+    "DiskError",
     "EdgeError",
     "EngineError",
     "Forbidden",
@@ -61,6 +66,7 @@ __all__ = [
     "MarinaError",
     "MetricsError",
     "NoWorker",
+    "NotAcceptable",
     "NotAllowed",
     "NotSupported",
     "OverCapacity",
@@ -103,6 +109,10 @@ class ArchiveError(BuildError):
 
 class StoreError(MarinaError):
     """An archive or a state file cannot be written, found or read."""
+
+
+class DiskError(StoreError):
+    """The file system refuses to read or write a file; the text names the file, the reason and the remedy."""
 
 
 class StackError(MarinaError):
@@ -165,6 +175,13 @@ class UnknownModel(RequestError):
     summary = "No such model or version is registered"
 
 
+class NotAcceptable(RequestError):
+    """The client accepts no content type that the model answers with."""
+
+    status, code, phrase = 406, "not_acceptable", "Not Acceptable"
+    summary = "The client's Accept header excludes JSON"
+
+
 class OverCapacity(RequestError):
     """Too many requests wait already."""
 
@@ -183,7 +200,10 @@ class NoWorker(RequestError):
     """The engine cannot be reached or has no worker for the model."""
 
     status, code, phrase = 503, "no_worker", "Service Unavailable"
-    summary = "The engine cannot be reached or has no worker for the model"
+    summary = "The engine cannot be reached or has no worker for the model; Retry-After says when to try again"
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail, headers={"retry-after": "1"} if headers is None else headers)
 
 
 class WorkerLost(NoWorker):
@@ -196,6 +216,7 @@ REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     Forbidden,
     NotAllowed,
     UnknownModel,
+    NotAcceptable,
     TooLarge,
     WrongMediaType,
     InvalidFields,

@@ -7,6 +7,7 @@ import commands
 import settings
 from delivery.rollout import roll_out
 from errors import MarinaError, StoreError
+from settings.schema import AdoptedModel
 
 USAGE = """\
 usage: python upload_model.py served_model=NAME [hydra overrides]
@@ -22,7 +23,9 @@ def main(overrides: list[str]) -> int:
         name = loaded.served_model.model_name
         archive = Path(loaded.paths.archives) / f"{name}.mar"
         if not archive.is_file():
-            raise StoreError(f"no archive {archive}; `make generate_mar MODEL={name}` builds it")
+            adopted = isinstance(loaded.served_model, AdoptedModel)
+            remedy = "make adopt MAR_FILE=... SAMPLES=..." if adopted else f"make generate_mar MODEL={name}"
+            raise StoreError(f"no archive {archive}; `{remedy}` makes it")
         outcome = roll_out(archive, loaded)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +20,10 @@ FIXED = "MAR-INF/FIXED.json"
 """The manifest without version and registration; checksums and signature cover it like any other file."""
 CARD = "model.json"
 GOLDEN = "golden.json"
+ADOPTED = "MAR-INF/ADOPTED.json"
+"""The manifest with which an adopted archive came, byte for byte; only adopted archives have it."""
+ADOPTED_CARD, ADOPTED_GOLDEN = "MAR-INF/model.json", "MAR-INF/golden.json"
+"""The documents of an adopted archive, whose own files may have the names of Marina's."""
 CHECKSUMS = "checksums.sha256"
 SIGNATURE = "signature.ed25519"
 UNLISTED = (MANIFEST, CHECKSUMS, SIGNATURE)
@@ -37,6 +41,11 @@ _TOKENS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 Manifest = dict[str, Any]
 NONE: Mapping[str, int] = MappingProxyType({})
 _ASSIGNED = (VERSION_KEY, *REGISTRATION)
+
+
+def documents_of(names: Collection[str]) -> tuple[str, str]:
+    """Return the names of the model card and of the golden answers in an archive of the files `names`."""
+    return (ADOPTED_CARD, ADOPTED_GOLDEN) if ADOPTED in names else (CARD, GOLDEN)
 
 
 def text_of(content: bytes, name: str) -> str:
@@ -133,7 +142,9 @@ def check_manifest(manifest: Manifest, stands: bytes, covered: bytes, names: set
 
 
 def _check_names(model: Manifest, names: set[str]) -> None:
-    for key in ("modelName", VERSION_KEY, "handler", "serializedFile"):
+    # A function of another maker may load what it needs by itself.
+    needed = ("modelName", VERSION_KEY, "handler", *(() if ADOPTED in names else ("serializedFile",)))
+    for key in needed:
         if not isinstance(model.get(key), str) or not model[key]:
             raise ArchiveError(f"{MANIFEST} has no model.{key}")
     if not NAME.fullmatch(model["modelName"]):

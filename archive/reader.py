@@ -2,23 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archive.container import Container, UnpackLimits, check_structure, naming
 from archive.manifest import (
-    CARD,
     CHECKSUMS,
     FIXED,
-    GOLDEN,
     MANIFEST,
     SIGNATURE,
     UNLISTED,
     VERSION_KEY,
     check_card,
     check_manifest,
+    documents_of,
     object_of,
     text_of,
 )
@@ -28,7 +27,6 @@ from handlers import golden
 CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")  # the format of sha256sum
 SCHEMA_VERSION = 1
 DEFAULT_LIMITS = UnpackLimits()
-DOCUMENTS = (MANIFEST, CARD, GOLDEN, CHECKSUMS, FIXED)
 
 
 @dataclass(frozen=True)
@@ -102,22 +100,24 @@ def open_archive(path: Path, limits: UnpackLimits = DEFAULT_LIMITS) -> Archive:
     """
     with naming(path), Container.open(path) as container:
         check_structure(container.members, limits)
-        _check_documents(container, limits)
-        files, documents = _digested(container)
+        card_name, golden_name = documents_of([member.name for member in container.members])
+        names = (MANIFEST, card_name, golden_name, CHECKSUMS, FIXED)
+        _check_documents(container, names, limits)
+        files, documents = _digested(container, names)
         _check_sums(files, text_of(documents[CHECKSUMS], CHECKSUMS))
-        manifest, card, answers = (object_of(documents[name], name) for name in (MANIFEST, CARD, GOLDEN))
+        manifest, card, answers = (object_of(documents[name], name) for name in names[:3])
         check_manifest(manifest, documents[MANIFEST], documents[FIXED], {file.name for file in files})
         check_card(card, manifest, SCHEMA_VERSION)
-        _check_golden(answers)
+        _check_golden(answers, golden_name)
         content = next(file.sha256 for file in files if file.name == CHECKSUMS)
         container.file.seek(0)
         sha256 = hashlib.file_digest(container.file, "sha256").hexdigest()
         return Archive(path, container.file.tell(), sha256, content, files, manifest, card, answers)
 
 
-def _check_documents(container: Container, limits: UnpackLimits) -> None:
+def _check_documents(container: Container, names: Sequence[str], limits: UnpackLimits) -> None:
     sizes = {member.name: member.size for member in container.members}
-    for name in DOCUMENTS:
+    for name in names:
         if name == FIXED and name not in sizes:
             raise ArchiveError("is of an earlier version, whose manifest no checksum covers: build and sign it again")
         if name not in sizes:
@@ -126,14 +126,14 @@ def _check_documents(container: Container, limits: UnpackLimits) -> None:
             raise ArchiveError(f"{name} is larger than {limits.document} bytes")
 
 
-def _digested(container: Container) -> tuple[tuple[ArchiveFile, ...], dict[str, bytes]]:
+def _digested(container: Container, names: Sequence[str]) -> tuple[tuple[ArchiveFile, ...], dict[str, bytes]]:
     """Return all files, and the bytes of the documents: the same bytes that were digested."""
     files, documents = [], {}
     for member in container.members:
         digest, kept = hashlib.sha256(), []
         for block in container.chunks(member):
             digest.update(block)
-            if member.name in DOCUMENTS:
+            if member.name in names:
                 kept.append(block)
         files.append(ArchiveFile(member.name, member.size, digest.hexdigest()))
         documents[member.name] = b"".join(kept)
@@ -155,8 +155,8 @@ def _check_sums(files: tuple[ArchiveFile, ...], text: str) -> None:
             raise ArchiveError(f"{name} has sha256 {sha256}, {CHECKSUMS} says {listed[name]}")
 
 
-def _check_golden(document: dict[str, object]) -> None:
+def _check_golden(document: dict[str, object], name: str) -> None:
     try:
-        golden.of_document(document, GOLDEN)
+        golden.of_document(document, name)
     except ValueError as error:
         raise ArchiveError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Ed25519 signatures: a file inside an archive proves who built it.
+"""Ed25519 signatures: a file inside an archive proves who built it, or one beside an archive of another maker.
 
 `signature.ed25519` signs the bytes of `checksums.sha256` and so every file but the manifest, which adds only a version
 to `MAR-INF/FIXED.json`: one signature is valid for all versions of the same content.
@@ -6,6 +6,7 @@ to `MAR-INF/FIXED.json`: one signature is valid for all versions of the same con
 
 import base64
 import binascii
+import hashlib
 import re
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from archive.manifest import CHECKSUMS, SIGNATURE
 from archive.reader import Archive
-from errors import ArchiveError, ConfigError
-from files import write_atomic, write_once
+from errors import ArchiveError, ConfigError, StoreError
+from files import explained, remove_durably, write_atomic, write_once
 
 PRIVATE, PUBLIC = "signing.key", "signing.pub"
+BESIDE = ".ed25519"
 _PEM = re.compile(rb"-----BEGIN [A-Z ]+-----.*?-----END [A-Z ]+-----", re.DOTALL)
 
 
@@ -36,7 +38,11 @@ def generate_keys(folder: Path) -> tuple[Path, Path]:
     if not write_once(private, secret):
         raise ConfigError(f"{private} is there already; choose another folder")
     form = serialization.PublicFormat.SubjectPublicKeyInfo
-    write_atomic(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    try:
+        write_atomic(public, key.public_key().public_bytes(serialization.Encoding.PEM, form))
+    except StoreError:
+        remove_durably(private)  # half a pair would be in the way of the next call
+        raise
     return private, public
 
 
@@ -65,6 +71,42 @@ def verify(archive: Archive, key_file: Path, *, required: bool) -> None:
     written, checksums = archive.read(SIGNATURE), archive.read(CHECKSUMS)
     if not any(_is_by(key, written, checksums) for key in keys):
         raise ArchiveError(f"{archive.path}: its signature is not one of {key_file}")
+
+
+def signature_file(archive: Path) -> Path:
+    """Return the path of the signature beside an archive of another maker."""
+    return archive.with_name(f"{archive.name}{BESIDE}")
+
+
+def sign_file(archive: Path, key_file: Path) -> Path:
+    """Sign the bytes of an archive of another maker, write the signature beside it, and return its path.
+
+    Raises ConfigError for a file without a key, StoreError when the signature cannot be written.
+    """
+    target = signature_file(archive)
+    with explained(archive):
+        content = archive.read_bytes()
+    write_atomic(target, signature_of(content, key_file))
+    return target
+
+
+def is_signed_file(archive: Path, sha256: str, key_file: Path) -> bool:
+    """Return whether the signature beside an archive is by one of the keys; False without one.
+
+    Raises ArchiveError for a signature by another key or of other content than that of `sha256`, which was read before,
+    and ConfigError for a file without keys.
+    """
+    written = signature_file(archive)
+    keys = _public_keys(key_file)
+    if not archive.is_file() or not written.is_file():
+        return False
+    with explained(written):
+        signature, content = written.read_bytes(), archive.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ArchiveError(f"{archive}: has changed since it was read")
+    if not any(_is_by(key, signature, content) for key in keys):
+        raise ArchiveError(f"{written}: not a signature of {archive.name} by a key of {key_file}")
+    return True
 
 
 def _is_by(key: Ed25519PublicKey, written: bytes, checksums: bytes) -> bool:

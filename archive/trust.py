@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from archive.container import Container, UnpackLimits, check_structure, lay_out, naming
-from archive.manifest import CHECKSUMS, MANIFEST, check_version, object_of
+from archive.manifest import ADOPTED, CHECKSUMS, MANIFEST, check_version, object_of
 from archive.reader import Archive, ArchiveFile, open_archive, verified
 from errors import ArchiveError
 
@@ -73,13 +73,15 @@ def scan(archive: Archive) -> Archive:
     """Parse the code of a checked archive, without running it, and return the archive.
 
     Raises ArchiveError when a source file does not parse, or when the handler file does not define exactly one class.
+    Of an adopted archive only the handler file is parsed: its other files may be for another Python.
     """
     with naming(archive.path):
         entry = archive.manifest["model"]["handler"]
         if not entry.endswith(".py"):
             raise ArchiveError(f"its handler {entry!r} is not a Python file")
+        adopted = any(file.name == ADOPTED for file in archive.files)
         for file in archive.files:
-            if file.name.endswith(".py"):
+            if file.name == entry or (file.name.endswith(".py") and not adopted):
                 tree = _parsed(archive, file)
                 if file.name == entry:
                     _check_handler(tree, entry)

@@ -1,8 +1,9 @@
 """Writes archives so that the same content has the same bytes, and stamps them with another version.
 
-sealed      files ──▶ files, checksums, signature
-write_zip   files ──▶ NAME.mar
-stamp       checked archive ──▶ the same archive under another version
+sealed        files ──▶ files, checksums, signature
+write_zip     files ──▶ NAME.mar
+write_sealed  files ──▶ NAME.mar, sealed and checked
+stamp         checked archive ──▶ the same archive under another version
 """
 
 import hashlib
@@ -62,6 +63,17 @@ def write_zip(files: Mapping[str, bytes], target: Path) -> None:
             archive.writestr(plain_entry(name), files[name])
 
 
+def write_sealed(
+    files: Mapping[str, bytes], manifest: dict[str, Any], key: Path | None, work: Path, target: Path
+) -> Archive:
+    """Write an archive in the private folder `work`, move it to `target` atomically, and return it checked."""
+    finished = work / target.name
+    write_zip(sealed(files, manifest, key), finished)
+    open_archive(finished)
+    replace_durably(finished, target)
+    return open_archive(target)
+
+
 def plain_entry(name: str) -> zipfile.ZipInfo:
     """Return a header that is independent of the machine and the time."""
     entry = zipfile.ZipInfo(name, EPOCH)
@@ -81,7 +93,7 @@ def stamp(source: Archive, version: str, target: Path, registration: Mapping[str
     check_version(version)
     manifest = assigned(source.manifest, version, registration)
     try:
-        with explained(target), staging_folder(target.parent, target.name) as work:
+        with explained(target, source.size), staging_folder(target.parent, target.name) as work:
             copy = work / target.name
             _rewrite(source, manifest_bytes(manifest), copy)
             open_archive(copy)

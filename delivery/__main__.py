@@ -18,11 +18,12 @@ import logs
 import settings
 from archive import TrustPolicy, open_trusted, stamped
 from delivery import declare
+from delivery.adopt_command import UsageError, adopt
 from delivery.autoscaler import scale
 from delivery.model_keeper import keep
 from delivery.models_table import models_table
 from delivery.publish import stamped_copy
-from delivery.rollout import restore, roll_back
+from delivery.rollout import remove, restore, roll_back
 from delivery.stores import open_store
 from delivery.stores.nginx import FileBrowserStore
 from delivery.stores.store import archive_file_name
@@ -33,8 +34,13 @@ from settings.schema import NginxStoreSettings
 USAGE = """\
 usage: python -m delivery COMMAND [hydra overrides]
 
+  adopt FILE SAMPLES [model=NAME] [golden=none] [trust=yes]
+                   take an archive that another tool built: record its answers to the samples, write its settings
+  adopt torchserve=URL [samples=FOLDER] [key_file=FILE] [model_store=FOLDER] [config=FILE] [golden=none] [trust=yes]
+                   take the archives that a running TorchServe serves; FOLDER has a folder of samples for each model
   put FILE.mar     put an archive into the store
   rollback         return to the version before (served_model=NAME)
+  remove           drain a model, and remove its versions, its archives and its record (served_model=NAME)
   models           list the registered versions
   restore          make every engine host serve what is recorded, once
   keep             run until stopped; restore whenever an engine has lost its models or missed a rollout
@@ -45,6 +51,8 @@ usage: python -m delivery COMMAND [hydra overrides]
 """
 
 UNATTENDED = {"keep", "scale"}
+NEEDED = {"put": 1, "adopt": 1}
+"""The words that a command needs at least."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,11 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     command, *words = arguments or [""]
     run = COMMANDS.get(command)
     logs.configure_command(unattended=command in UNATTENDED)
-    if run is None or (command == "put" and not words):
+    try:
+        if run is None or len(words) < NEEDED.get(command, 0):
+            raise UsageError
+        return run(words)
+    except UsageError:
         sys.stderr.write(USAGE)
         return 2
-    try:
-        return run(words)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -87,6 +97,13 @@ def _rollback(overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     result = roll_back(loaded.served_model.model_name, loaded)
     print(f"{result.model} {result.version} serves again{result.remarks}")
+    return 0
+
+
+def _remove(overrides: list[str]) -> int:
+    loaded = settings.load(overrides)
+    remove(loaded.served_model.model_name, loaded)
+    print(f"{loaded.served_model.model_name} is removed; no version serves")
     return 0
 
 
@@ -151,8 +168,10 @@ def _doctor(words: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "adopt": adopt,
     "put": _put,
     "rollback": _rollback,
+    "remove": _remove,
     "models": _models,
     "restore": _restore,
     "keep": _keep,

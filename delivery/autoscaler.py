@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 import engines
 from delivery.gateway_metrics import ModelLoad, ModelTotals
 from delivery.hosts import EngineHosts, open_hosts
-from delivery.journal import rollout_lock
+from delivery.journal import optional_write, rollout_lock
 from delivery.publish import publish, published_archive
 from delivery.recover import recover
 from delivery.replacement import entry_for, replace_version
@@ -210,7 +210,8 @@ def _add_workers(hosts: EngineHosts, history: VersionHistory, workers: int) -> N
         if host.engine.find(model, version) is not None:
             host.engine.scale(model, version, workers, hosts.settings.rollout.workers_timeout_s)
     served = dataclasses.replace(history.serving, initial_workers=workers)
-    hosts.record.put(model, VersionHistory(served, history.before))
+    with optional_write(f"{model} {version} has these workers only until its engine restarts"):
+        hosts.record.put(model, VersionHistory(served, history.before))
     log.info("%s %s has %d workers", model, version, workers)
 
 

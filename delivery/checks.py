@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from archive import Archive
+from archive.adopted import CONFIG as FRONTEND_FILE
+from archive.adopted import LOCK
+from archive.foreign import yaml_mapping
 from engines.engine_profile import ArchiveCopy, PredictionInput
 from engines.torchserve.engine_client import EngineClient
+from engines.torchserve.model_config import TIMEOUT_S
+from engines.torchserve.room import RoomReport
 from errors import RolloutError
-from handlers.golden import misses
+from handlers.golden import response_misses
+from handlers.outputs import HandlerResponse
 from settings import Settings
+from settings.load import ROOT
+from settings.schema import EngineHostSettings
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,38 @@ def check_comparable(engine: EngineClient, settings: Settings) -> None:
     hidden = engine.hides_copies()
     if hidden is not None and settings.signing.required:
         raise RolloutError(_not_comparable(hidden))
+
+
+def check_packages(archive: Archive, settings: Settings) -> None:
+    """Raise RolloutError when an archive brings packages and the settings refuse them."""
+    if settings.engine.requirements != "allow" and any(file.name == LOCK for file in archive.files):
+        raise RolloutError(f"{archive.path} brings packages of its own ({LOCK}): engine.requirements=allow serves it")
+
+
+def check_timeout(archive: Archive, settings: Settings) -> None:
+    """Raise RolloutError when an adopted archive's file has another response timeout than the settings.
+
+    Raises ArchiveError for a file that is not YAML.
+    """
+    if not any(file.name == FRONTEND_FILE for file in archive.files):
+        return
+    config = yaml_mapping(archive.read(FRONTEND_FILE), f"{archive.path}: {FRONTEND_FILE}")
+    stated = config.get("responseTimeout") or TIMEOUT_S
+    wanted = settings.served_model.request_params.response_timeout or settings.engine.response_timeout_s
+    if stated != wanted:
+        raise RolloutError(
+            f"{archive.path} states a response timeout of {stated} s ({FRONTEND_FILE}), which TorchServe prefers to "
+            f"the configured {wanted} s: set served_model.request_params.response_timeout={stated}, or adopt the "
+            "archive again with another responseTimeout in its model-config.yaml"
+        )
+
+
+def check_room(host: EngineHostSettings, archive: Archive) -> None:
+    """Raise RolloutError when the engine host has too little room for the archive, packed and unpacked."""
+    report = None if host.key_file is None else RoomReport.beside(ROOT / host.key_file)
+    lacking = None if report is None else report.lacks(archive.size + sum(file.size for file in archive.files))
+    if lacking is not None:
+        raise RolloutError(f"the engine has too little room: {lacking}")
 
 
 def compare_copy(copy: ArchiveCopy, archive: Archive, settings: Settings) -> None:
@@ -78,19 +118,20 @@ def check_golden(engine: EngineClient, model: str, version: str, golden: Mapping
     """
     samples = golden["samples"]
     for number, sample in enumerate(samples, start=1):
-        request = PredictionInput(base64.b64decode(sample["body"]), sample["content_type"])
-        answer = engine.predict(model, version, request)
-        if answer.status != 200:
-            raise RolloutError(f"golden input {number} got {answer.status}: {answer.text[:200]}")
-        if (found := misses(sample["predictions"], answer.body, golden["tolerance"])) is not None:
-            raise RolloutError(f"golden input {number} is answered differently: {found}")
+        answer = engine.predict(model, version, _request_of(sample))
+        response = HandlerResponse(answer.status, answer.headers, answer.body)
+        if (found := response_misses(sample["predictions"], response, golden["tolerance"])) is not None:
+            raise RolloutError(f"golden input {number} {found}")
     return len(samples)
 
 
 def probe_request(archive: Archive) -> PredictionInput:
-    """Return the first golden input: a cheap request that the version answers with 200."""
-    sample = archive.golden["samples"][0]
-    return PredictionInput(base64.b64decode(sample["body"]), sample["content_type"])
+    """Return the first golden input: a cheap request that the version answers."""
+    return _request_of(archive.golden["samples"][0])
+
+
+def _request_of(sample: Mapping[str, Any]) -> PredictionInput:
+    return PredictionInput(base64.b64decode(sample["body"]), sample["content_type"], sample.get("headers", {}))
 
 
 def _files(folder: Path) -> list[Path]:

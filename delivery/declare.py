@@ -86,7 +86,7 @@ def _entry(version: str, loaded: Settings, store: Store, response_timeout_s: int
         sha256=archive.sha256,
         batch_size=params.batch_size,
         max_batch_delay=params.max_batch_delay,
-        response_timeout_s=response_timeout_s,
+        response_timeout_s=params.response_timeout or response_timeout_s,
     )
     return RegisteredVersion(registration, params.initial_workers, params.initial_workers)
 

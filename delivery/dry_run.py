@@ -19,7 +19,7 @@ def _restore_steps(hosts: EngineHosts, version: str) -> list[str]:
     behind = [
         host.name
         for host in hosts.present
-        if history and is_behind(host.engine, hosts.model, history.serving, several=hosts.several)
+        if history and is_behind(host.engine, hosts.model, history.serving, exact=hosts.exact)
     ]
     if behind:
         return [f"bring {version} to {', '.join(behind)}; now {hosts.summary()}"]

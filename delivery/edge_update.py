@@ -21,7 +21,7 @@ def follow(model: str, version: str, archive: Path, settings: Settings) -> None:
     if not (Path(settings.paths.state) / "edge" / "nginx.conf").is_file():
         return
     command = [sys.executable, "-m", "edge", "follow", model, version, str(archive.absolute())]
-    text = settings.model_dump_json()
+    text = settings.model_dump_json(exclude_unset=True)  # a task refuses settings of others, null ones too
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1].removeprefix("error: ")

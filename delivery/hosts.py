@@ -9,12 +9,14 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import engines
 from archive import Archive
 from delivery.journal import Journal
 from delivery.publish import next_free_version
 from delivery.stores import Store, open_store
+from delivery.stores.folder import FolderStore
 from deployments.serving import DeployedVersion, ServingRecord
 from deployments.traffic import LiveVersions, TrafficFile
 from engines.torchserve.engine_client import EngineClient
@@ -54,6 +56,11 @@ class EngineHosts:
         return bool(self.settings.engine.nodes)
 
     @property
+    def exact(self) -> bool:
+        """True when a host must serve exactly the recorded version: it may have missed rollouts, or restarted alone."""
+        return serves_exactly(self.settings)
+
+    @property
     def store(self) -> Store:
         """The store that every host fetches from."""
         return self.present[0].store
@@ -91,9 +98,16 @@ class EngineHosts:
         return [history.serving.version] if history else []
 
     def new_version(self, archive: Archive) -> str:
-        """Return the version that the archive gets on every host."""
-        registered = {found.version for host in self.present for found in host.engine.versions(self.model)}
-        return next_free_version(archive, registered, self.store, self.settings)
+        """Return the version that the archive gets on every host.
+
+        Its file name is free in each model store that is on this machine, because others may keep archives there, and
+        a registration removes a file of that name.
+        """
+        taken = {found.version for host in self.present for found in host.engine.versions(self.model)}
+        for host in self.present:
+            if host.engine.node.model_store is not None:
+                taken |= FolderStore(Path(host.engine.node.model_store)).versions(self.model)
+        return next_free_version(archive, taken, self.store, self.settings)
 
     def summary(self) -> str:
         """Return which version each host serves: `a: 1.1, b: away`. It is empty for a single host."""
@@ -131,15 +145,23 @@ def open_hosts(settings: Settings, model: str) -> Iterator[EngineHosts]:
         yield EngineHosts(model, settings, present, tuple(host for host in hosts if host.name not in answering))
 
 
-def is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, several: bool) -> bool:
+def serves_exactly(settings: Settings) -> bool:
+    """Return True for hosts that must serve exactly what is recorded.
+
+    One of several may have missed rollouts; one that others start loads its own archives when it starts.
+    """
+    return bool(settings.engine.nodes) or settings.engine.external
+
+
+def is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, exact: bool) -> bool:
     """Return True if the host does not serve the recorded version.
 
-    A single engine counts as behind only when it has lost the model: another version there belongs to a rollout under
-    way. One of several hosts may have missed rollouts, so it must serve exactly the recorded version.
+    Unless it must serve `exact`ly that one, an engine counts as behind only when it has lost the model, or has no
+    worker for it because a restore was killed: another version there belongs to a rollout under way.
     """
     found = engine.default(model)
-    if found is None or not several:
-        return found is None
+    if found is None or not exact:
+        return found is None or (found.version == serving.version and found.min_workers == 0)
     same_version = (found.version, found.archive) == (serving.version, serving.archive)
     same_batches = (found.batch_size, found.max_batch_delay) == (serving.batch_size, serving.max_batch_delay)
     alone = found.min_workers > 0 and len(engine.versions(model)) == 1

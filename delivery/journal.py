@@ -2,14 +2,15 @@
 
 import json
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from deployments.serving import DeployedVersion
-from errors import StoreError
+from errors import DiskError, StoreError
 from files import file_lock, read_text, remove_durably, write_atomic
 from settings import Settings
 
@@ -105,12 +106,27 @@ class Journal:
         remove_durably(self._path)
 
 
-def rollout_lock(model: str, settings: Settings) -> AbstractContextManager[None]:
-    """Hold the lock of a model, so that only one rollout of it runs. Raises StoreError when it cannot be created."""
+def rollout_lock(model: str, settings: Settings, *, create: bool = True) -> AbstractContextManager[None]:
+    """Hold the lock of a model, so that only one rollout of it runs. Raises StoreError when it cannot be created.
+
+    Without `create` it need not be created: restoring a model works on a full disk.
+    """
     return file_lock(
         _folder(settings) / f"{model}.lock",
         on_wait=lambda: log.warning("another rollout of %s is under way; waiting for it", model),
+        create=create,
     )
+
+
+@contextmanager
+def optional_write(consequence: str, *, when: bool = True) -> Iterator[None]:
+    """Log a DiskError of the block with its consequence, and go on; raise it unless `when`."""
+    try:
+        yield
+    except DiskError as error:
+        if not when:
+            raise
+        log.warning("%s: %s", consequence, error)
 
 
 def _folder(settings: Settings) -> Path:

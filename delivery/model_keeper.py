@@ -11,43 +11,50 @@ from pathlib import Path
 from threading import Event
 
 import engines
-from delivery.hosts import is_behind
-from delivery.rollout import RolloutResult, restore_model
+from delivery.hosts import is_behind, serves_exactly
+from delivery.rollout import RolloutResult, restore_models
 from deployments.serving import DeployedVersion, ServingRecord
 from engines.torchserve.engine_client import EngineClient
 from errors import MarinaError
 from files import explained
 from settings import Settings
+from settings.load import temporary
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 5.0
-HEARTBEAT = "keeper"  # a file of the state folder, touched at each turn: a container's health check reads its age
+INTERVAL_S = 2.0
+AWAY_S = 0.5  # while the engine does not answer: it comes back without its models
+HEARTBEAT = "keeper"  # a file that is touched at each turn: a container's health check reads its age
 RETRY_S = 15.0  # pause of a model that could not be restored
 
 
 class ModelKeeper:
     """Restores recorded models that do not serve, one turn at a time.
 
-    A single engine is checked every five seconds, and a model is restored when it is not registered at all: another
-    version belongs to a rollout under way, or to one that was killed. Several hosts are checked every `engine.check_s`
-    seconds, and a host that serves another version than the recorded one has missed a rollout.
+    A single engine is checked every two seconds, more often while it is away, and a model is restored when it is not
+    registered at all: another version belongs to a rollout under way, or to one that was killed. Several hosts are
+    checked every `engine.check_s` seconds, and a host that serves another version than the recorded one has missed a
+    rollout.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._logged: str | None = None
+        self._unwritten: str | None = None
         self._paused: dict[str, float] = {}
-        self.pause_s = settings.engine.check_s if settings.engine.nodes else INTERVAL_S
+
+    @property
+    def pause_s(self) -> float:
+        """The seconds until the next turn."""
+        if self._settings.engine.nodes:
+            return self._settings.engine.check_s
+        return INTERVAL_S if self._logged is None else AWAY_S
 
     def turn(self) -> None:
         """Check once, and restore what is missing. A problem is logged when it begins, not on every turn."""
         problem = None
-        heartbeat = Path(self._settings.paths.state) / HEARTBEAT
+        self._beat()
         try:
-            with explained(heartbeat):
-                heartbeat.parent.mkdir(parents=True, exist_ok=True)
-                heartbeat.touch()
             for result in self._restored():
                 on = f" on {result.where}" if result.where else ""
                 log.info("%s %s serves again%s", result.model, result.version, on)
@@ -57,19 +64,36 @@ class ModelKeeper:
             log.warning("nothing is restored yet: %s", problem)
         self._logged = problem
 
-    def _restored(self) -> Iterator[RolloutResult]:
-        """Restore each model that is behind; an error with one does not stop the others."""
-        for model in list(models_behind(self._settings)):
-            if self._paused.get(model, 0.0) > time.monotonic():
-                continue
+    def _beat(self) -> None:
+        """Touch the heartbeat: in the state folder, or in the temporary one while that cannot be written."""
+        unwritten = None
+        for heartbeat, mode in zip(heartbeats(self._settings), (0o777, 0o700), strict=True):
             try:
-                result = restore_model(model, self._settings)
+                with explained(heartbeat):
+                    heartbeat.parent.mkdir(mode, parents=True, exist_ok=True)
+                    heartbeat.touch()
+                break
             except MarinaError as error:
-                log.warning("%s is not restored: %s", model, error)
+                unwritten = unwritten or str(error)
+        if unwritten is not None and unwritten != self._unwritten:
+            log.warning("the state folder cannot be written; models are restored all the same: %s", unwritten)
+        self._unwritten = unwritten
+
+    def _restored(self) -> Iterator[RolloutResult]:
+        """Restore each model that is behind; one that could not be restored is left alone for a while."""
+        now = time.monotonic()
+        behind = [model for model in models_behind(self._settings) if self._paused.get(model, 0.0) <= now]
+        for model, outcome in restore_models(behind, self._settings):
+            if isinstance(outcome, MarinaError):
                 self._paused[model] = time.monotonic() + RETRY_S
-                continue
-            if result is not None:
-                yield result
+            elif outcome is not None:
+                yield outcome
+
+
+def heartbeats(settings: Settings) -> tuple[Path, Path]:
+    """Return the heartbeat of the state folder, and the one that counts while that folder cannot be written."""
+    state = Path(settings.paths.state)
+    return state / HEARTBEAT, temporary(state) / HEARTBEAT
 
 
 def keep(settings: Settings, stop: Event, interval_s: float | None = None) -> None:
@@ -86,18 +110,18 @@ def models_behind(settings: Settings) -> Iterator[str]:
     Raises EngineError when a single engine does not answer.
     """
     recorded = ServingRecord.of(settings).all()
-    several = bool(settings.engine.nodes)
+    several, exact = bool(settings.engine.nodes), serves_exactly(settings)
     with ExitStack() as opened:
         hosts = [opened.enter_context(engines.connect(settings, node)) for node in settings.engine.hosts]
         answering = [engine for engine in hosts if not several or engine.answers()]
         for model, history in recorded.items():
-            if any(_is_behind(engine, model, history.serving, several=several) for engine in answering):
+            if any(_is_behind(engine, model, history.serving, several=several, exact=exact) for engine in answering):
                 yield model
 
 
-def _is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, several: bool) -> bool:
+def _is_behind(engine: EngineClient, model: str, serving: DeployedVersion, *, several: bool, exact: bool) -> bool:
     try:
-        return is_behind(engine, model, serving, several=several)
+        return is_behind(engine, model, serving, exact=exact)
     except MarinaError:
         if not several:
             raise

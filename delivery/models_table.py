@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from archive import open_archive
 from delivery.publish import version_order
 from delivery.stores import Store
+from delivery.stores.store import archive_file_name
 from deployments.traffic import TrafficFile, TrafficSplit
 from engines.engine_profile import ModelVersion
 from engines.torchserve.engine_client import EngineClient
@@ -68,8 +69,13 @@ def _row(found: ModelVersion, *, serves: str, weights: str, now: datetime) -> tu
 
 def _weights(found: ModelVersion, store: Store) -> str:
     try:
-        path = store.path(found.archive)
-        return str(open_archive(path).card["weights"]) if path else "?"
+        published = found.archive == archive_file_name(found.model, found.version)
+        path = store.path(found.archive) if published else None
+        if path is None:
+            return "?"
+        card = open_archive(path).card
+        # An adopted archive may have been adopted without golden answers.
+        return f"{card['weights']}, golden=none" if card.get("golden") == "none" else str(card["weights"])
     except (MarinaError, KeyError):
         return "?"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from archive import Archive, TrustedArchive, TrustPolicy, open_archive, open_trusted, stamp, stamped
+from archive.manifest import VERSION
 from delivery.stores import Store
 from delivery.stores.store import archive_file_name
 from deployments.serving import DeployedVersion, ServingRecord
@@ -63,10 +64,14 @@ def next_free_version(archive: Archive, registered: Collection[str], store: Stor
 
 
 def used_versions(model: str, registered: Collection[str], store: Store, settings: Settings) -> set[str]:
-    """Return every version of a model that the engine, the store, the record or `versions.json` knows."""
+    """Return every version of a model that the engine, the store, the record or `versions.json` knows.
+
+    A version that others registered may have another form, such as 1e3; no version of an archive equals it.
+    """
     history = ServingRecord.of(settings).get(model)
     recorded = {served.version for served in history.versions} if history else set()
-    return {*registered, *store.versions(model), *recorded, *PublishedVersions.of(settings).get(model)}
+    published = {*store.versions(model), *recorded, *PublishedVersions.of(settings).get(model)}
+    return published | {version for version in registered if VERSION.fullmatch(version)}
 
 
 def next_version(wanted: str, taken: Collection[str]) -> str:
@@ -77,8 +82,8 @@ def next_version(wanted: str, taken: Collection[str]) -> str:
 
 
 def version_order(version: str) -> list[int]:
-    """Return the key that sorts versions by their numbers: 1.9 before 1.10."""
-    return [int(part) for part in version.split(".")]
+    """Return the key that sorts versions by their numbers: 1.9 before 1.10, and those of another form first."""
+    return [int(part) for part in version.split(".")] if VERSION.fullmatch(version) else []
 
 
 def _parts(version: str) -> tuple[tuple[str, ...], int]:
@@ -106,7 +111,7 @@ def stamped_copy(
     """
     # Not in the system's temporary folder: here the next run clears the files of a killed one.
     folder, name = Path(settings.paths.state) / "rollouts", archive_file_name(archive.model_name, version)
-    with explained(folder / name), staging_folder(folder, f"{archive.model_name}.stamp") as staging:
+    with explained(folder / name, archive.size), staging_folder(folder, f"{archive.model_name}.stamp") as staging:
         target = staging / name
         stamp(archive, version, target, registration)
         yield open_trusted(target, TrustPolicy.of(settings))

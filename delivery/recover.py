@@ -4,7 +4,7 @@ import logging
 
 from delivery.checks import probe_request
 from delivery.hosts import EngineHosts, HostContext
-from delivery.journal import PROVEN, JournalEntry
+from delivery.journal import PROVEN, JournalEntry, optional_write
 from delivery.publish import published_archive
 from delivery.steps import HostRollout, remove_published
 from deployments.serving import DeployedVersion
@@ -16,21 +16,23 @@ log = logging.getLogger(__name__)
 Interrupted = list[tuple[HostContext, JournalEntry]]
 
 
-def recover(hosts: EngineHosts) -> None:
+def recover(hosts: EngineHosts, *, restoring: bool = False) -> None:
     """Remove every version, worker, split and file that belongs to no rollout.
 
-    The journals of hosts that are away are closed; such a host is compared with the record when it returns.
+    The journals of hosts that are away are closed; such a host is compared with the record when it returns. While
+    `restoring`, what cannot be written is logged and left to the next call.
     """
     interrupted, lost = _interrupted(hosts.present), _interrupted(hosts.away)
     probe = find_probe(hosts, interrupted[0][1].new) if interrupted else None
     if probe is not None and _all_proven(interrupted):
         _finish(hosts, interrupted, probe)
     elif interrupted or lost:
-        _undo(hosts, interrupted, lost, probe)
+        _undo(hosts, interrupted, lost, probe, restoring=restoring)
     for host in hosts.away:
-        host.journal.close()
+        with optional_write(f"the journal of {host.name} is left over", when=restoring):
+            host.journal.close()
     for host in hosts.present:
-        _remove_leftovers(host, hosts.model)
+        _remove_leftovers(host, hosts.model, restoring=restoring)
 
 
 def recovery_plan(hosts: EngineHosts) -> str | None:
@@ -72,20 +74,32 @@ def _finish(hosts: EngineHosts, interrupted: Interrupted, probe: PredictionInput
         HostRollout(host, entry).finalize(probe)
 
 
-def _undo(hosts: EngineHosts, interrupted: Interrupted, lost: Interrupted, probe: PredictionInput | None) -> None:
+def _undo(
+    hosts: EngineHosts,
+    interrupted: Interrupted,
+    lost: Interrupted,
+    probe: PredictionInput | None,
+    *,
+    restoring: bool,
+) -> None:
     for host, entry in reversed(interrupted):
         log.warning("undo %s%s, killed at its step %r", entry.name, _on(hosts, host), str(entry.step))
         HostRollout(host, entry).undo(probe)
     for _, entry in lost:
-        remove_published(hosts.store, hosts.record, entry)
+        with optional_write(f"{entry.new.archive} is left over", when=restoring):
+            remove_published(hosts.store, hosts.record, entry)
     history = hosts.record.get(hosts.model)
     if history is not None:
-        hosts.allow({history.serving.version})
+        with optional_write(f"hosts may answer with other versions than {history.serving.version}", when=restoring):
+            hosts.allow({history.serving.version})
 
 
-def _remove_leftovers(host: HostContext, model: str) -> None:
+def _remove_leftovers(host: HostContext, model: str, *, restoring: bool) -> None:
     """Remove versions without traffic that no journal mentions, and a split that belongs to no trial."""
-    if host.traffic.clear(model):
+    had_share = False
+    with optional_write(f"a share of the traffic of {model} is left over, which ends by itself", when=restoring):
+        had_share = host.traffic.clear(model)
+    if had_share:
         log.warning("all traffic of %s goes to its default version again", model)
     current = host.engine.default(model)
     for found in host.engine.versions(model):

@@ -16,7 +16,7 @@ from archive import Archive
 from delivery.checks import check_comparable, probe_request
 from delivery.gateway_metrics import AnswerCounts
 from delivery.hosts import EngineHosts
-from delivery.journal import PROVEN, TRIALS, JournalEntry, Step
+from delivery.journal import PROVEN, TRIALS, JournalEntry, Step, optional_write
 from delivery.steps import HostRollout, remove_published
 from deployments.serving import DeployedVersion
 from engines.engine_profile import PredictionInput
@@ -42,14 +42,15 @@ def replace_version(
     publish: Callable[[], Archive],
     *,
     tried_out: bool = False,
-    watched: bool = True,
+    restoring: bool = False,
 ) -> AnswerCounts | None:
     """Make `entry.new` serve on every host that answers; return its answers while it was watched, if it was.
 
-    With `tried_out`, the canary or shadow of the settings runs before the switch. Without `watched`, the version is not
-    watched after it. Raises RolloutError that says what failed and which version serves.
+    With `tried_out`, the canary or shadow of the settings runs before the switch. A version that is `restoring` has
+    served before: it is not watched, and what cannot be written does not stop it. Raises RolloutError that says what
+    failed and which version serves.
     """
-    rollout, allowed = _Rollout(hosts, entry, watched=watched), hosts.allowed()
+    rollout, allowed = _Rollout(hosts, entry, restoring=restoring), hosts.allowed()
     with rollout.undone_on_error(archive, allowed):
         rollout.verify(archive, publish)
         if tried_out:
@@ -58,7 +59,8 @@ def replace_version(
             hosts.allow({*allowed, entry.new.version})
         rollout.each(HostRollout.switch)
     try:
-        hosts.allow({entry.new.version})
+        with optional_write(f"{entry.name} is restored, but", when=restoring):
+            hosts.allow({entry.new.version})
         rollout.each(lambda part: part.finalize(probe_request(archive)))
     except MarinaError as error:
         raise RolloutError(f"{entry.name} serves, but is not settled: {error}; the next rollout finishes it") from None
@@ -68,7 +70,7 @@ def replace_version(
 
 def try_out_only(hosts: EngineHosts, archive: Archive, entry: JournalEntry, publish: Callable[[], Archive]) -> None:
     """Run the canary or shadow of the settings and remove the version again. Raises RolloutError as above."""
-    rollout, allowed = _Rollout(hosts, entry, watched=True), hosts.allowed()
+    rollout, allowed = _Rollout(hosts, entry, restoring=False), hosts.allowed()
     with rollout.undone_on_error(archive, allowed):
         rollout.verify(archive, publish)
         rollout.each(HostRollout.try_out)
@@ -78,14 +80,14 @@ def try_out_only(hosts: EngineHosts, archive: Archive, entry: JournalEntry, publ
 class _Rollout:
     """The hosts that still take part in the rollout; `parts` is never empty."""
 
-    def __init__(self, hosts: EngineHosts, entry: JournalEntry, *, watched: bool) -> None:
+    def __init__(self, hosts: EngineHosts, entry: JournalEntry, *, restoring: bool) -> None:
         self._hosts = hosts
         self._entry = entry
         self.parts = []
         for host in hosts.present:
             current = host.engine.default(entry.model)
             own = entry.replacing(current.version if current else None)
-            self.parts.append(HostRollout(host, own, watched=watched))
+            self.parts.append(HostRollout(host, own, restoring=restoring))
 
     def verify(self, archive: Archive, publish: Callable[[], Archive]) -> None:
         """Verify the version on each host, and publish it once."""

@@ -7,13 +7,15 @@ remove     lock ─▶ recover ─▶ drain ─▶ unregister every version
 """
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
 import settings as configuration
 from archive import Archive, TrustPolicy, open_trusted
-from delivery.checks import check_comparable
+from delivery.checks import check_comparable, check_packages, check_timeout
 from delivery.dry_run import plan_rollout
 from delivery.edge_update import follow
 from delivery.gateway_metrics import AnswerCounts
@@ -32,6 +34,9 @@ from settings import Settings
 from settings.schema import RegistrationSettings
 
 log = logging.getLogger(__name__)
+
+RESTORED_AT_ONCE = 4
+"""Models. A restore mostly waits for workers that load; more of them at once need more memory."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ def roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
 
 def _roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
     archive = open_trusted(archive_file, TrustPolicy.of(settings))
+    check_packages(archive, settings)
+    check_timeout(archive, settings)
     model, dry_run = archive.model_name, settings.rollout.dry_run
     step = trial_step(settings)
     if step and settings.engine.nodes:
@@ -114,18 +121,29 @@ def _serving_version(hosts: EngineHosts, archive: Archive) -> str | None:
 
     One of several hosts is enough, if its version is the recorded one: the others are then brought to it.
     """
-    params = hosts.settings.served_model.request_params
+    params, history = hosts.settings.served_model.request_params, hosts.record.get(hosts.model)
     found = set()
     for host in hosts.present:
         current = host.engine.default(hosts.model)
-        if current is None or current.ready_workers == 0 or not current.has(params):
+        if current is None or current.ready_workers == 0 or not _has_settings(current, params, history):
             continue
-        if same_content(archive, params.stamped, current.archive, hosts.store):
+        # A TorchServe of others may have an archive of another name, such as the one in its own model store.
+        published = current.archive == archive_file_name(hosts.model, current.version)
+        if published and same_content(archive, params.stamped, current.archive, hosts.store):
             found.add(current.version)
     if hosts.several:
-        history = hosts.record.get(hosts.model)
         found &= {history.serving.version} if history else set()
     return min(found, default=None)
+
+
+def _has_settings(current: ModelVersion, params: RegistrationSettings, history: VersionHistory | None) -> bool:
+    """Return True if the version was registered with these settings.
+
+    Only the record says whether a response timeout was the model's own or that of the engine.
+    """
+    recorded = history.serving if history and history.serving.version == current.version else None
+    same_timeout = recorded is None or recorded.response_timeout == params.response_timeout
+    return same_timeout and current.has(params)
 
 
 def _with_scaled_workers(settings: Settings, current: ModelVersion | None) -> Settings:
@@ -178,13 +196,13 @@ def _followed_by_edge(result: RolloutResult, settings: Settings) -> RolloutResul
 
 
 def remove(model: str, settings: Settings) -> None:
-    """Drain the model, and remove its versions and archives. Raises RolloutError when it is not registered."""
+    """Drain the model, and remove its versions and archives. Raises RolloutError for a model that nothing knows."""
     with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
         recover(hosts)
         history = hosts.record.get(model)
         registered = [host for host in hosts.present if host.engine.default(model) is not None]
-        if not registered and (history is None or not hosts.several):
-            raise RolloutError(f"{model} is not registered")
+        if not registered and history is None:
+            raise RolloutError(f"{model} is neither registered nor recorded")
         probe = find_probe(hosts, history.serving) if history else None
         # First, so that a host that returns meanwhile does not get the model again.
         hosts.record.forget(model)
@@ -209,24 +227,40 @@ def _unregister_all(host: HostContext, model: str, probe: PredictionInput | None
 
 def restore(settings: Settings) -> list[RolloutResult]:
     """Make every host that answers serve what is recorded; return the models for which that was a change."""
-    results = []
-    for model in ServingRecord.of(settings).all():
+    outcomes = restore_models(list(ServingRecord.of(settings).all()), settings)
+    return [outcome for _, outcome in outcomes if isinstance(outcome, RolloutResult)]
+
+
+def restore_models(
+    models: Sequence[str], settings: Settings
+) -> Iterator[tuple[str, RolloutResult | MarinaError | None]]:
+    """Restore models, `RESTORED_AT_ONCE` at a time; yield each with its result, in the order given.
+
+    An error with one is logged and yielded, and does not stop the others. When the caller is interrupted, restores
+    that are under way end as if they were killed, and the next one recovers them.
+    """
+
+    def attempt(model: str) -> tuple[str, RolloutResult | MarinaError | None]:
         try:
-            result = restore_model(model, settings)
+            return model, restore_model(model, settings)
         except MarinaError as error:
             log.warning("%s is not restored: %s", model, error)
-            continue
-        results += [result] if result else []
-    return results
+            return model, error
+
+    if len(models) < 2:
+        yield from map(attempt, models)
+        return
+    with ThreadPool(min(len(models), RESTORED_AT_ONCE)) as threads:
+        yield from threads.imap(attempt, models)
 
 
 def restore_model(model: str, settings: Settings) -> RolloutResult | None:
     """Make every host that answers serve what is recorded of one model; None when that changed nothing.
 
-    Raises the first error when all hosts were tried.
+    It needs no room on the disk of the state folder. Raises the first error when all hosts were tried.
     """
-    with rollout_lock(model, settings), open_hosts(settings, model) as hosts:
-        recover(hosts)
+    with rollout_lock(model, settings, create=False), open_hosts(settings, model) as hosts:
+        recover(hosts, restoring=True)
         history = hosts.record.get(model)
         brought = _restore_hosts(hosts, history)
         if history is None or not brought:
@@ -244,7 +278,7 @@ def _restore_hosts(hosts: EngineHosts, history: VersionHistory | None) -> list[s
     for host in hosts.present if history else ():
         assert history is not None
         try:
-            if is_behind(host.engine, hosts.model, history.serving, several=hosts.several):
+            if is_behind(host.engine, hosts.model, history.serving, exact=hosts.exact):
                 _restore_host(hosts.only(host), host, history)
                 brought.append(host.name)
         except MarinaError as error:
@@ -267,7 +301,7 @@ def _restore_host(hosts: EngineHosts, host: HostContext, history: VersionHistory
         # The right number, but of another archive, with other settings or without a worker. It gets no traffic.
         engine.unregister(model, current.version)
     # It has served before. The gateway sends this host no requests until then, so there is no traffic to watch.
-    replace_version(hosts, archive, entry_for(model, serving, history.before), lambda: archive, watched=False)
+    replace_version(hosts, archive, entry_for(model, serving, history.before), lambda: archive, restoring=True)
 
 
 class ModelControl:
@@ -285,9 +319,17 @@ class ModelControl:
         folder = Path(configuration.load(self._overrides).paths.archives)
         return tuple(name for name in configuration.models() if (folder / f"{name}.mar").is_file())
 
-    def load(self, model: str) -> None:
-        """Roll out the model's archive, and return when it serves. Raises MarinaError."""
-        loaded = configuration.load([*self._overrides, f"served_model={model}"], registering=True)
+    def configured(self) -> tuple[str, ...]:
+        """Return the configured models."""
+        return configuration.models()
+
+    def load(self, model: str, registration: Mapping[str, int]) -> None:
+        """Roll out the model's archive, and return when it serves; `registration` replaces some of its request_params.
+
+        Raises MarinaError.
+        """
+        changed = [f"served_model.request_params.{name}={value}" for name, value in registration.items()]
+        loaded = configuration.load([*self._overrides, f"served_model={model}", *changed], registering=True)
         roll_out(Path(loaded.paths.archives) / f"{model}.mar", loaded)
 
     def unload(self, model: str) -> None:

@@ -6,25 +6,26 @@ switch:   switch ─▶ watch                                             remove
 finalize: record ─▶ drain ─▶ remove
 
 Each step is journaled and logged before it begins. A failure up to the switch is undone; one in `finalize` is finished
-by the next rollout.
+by the next rollout. Restoring a recorded version takes the same steps, and writes what it can: it works on a full disk.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from archive import Archive
-from delivery.checks import check_golden, compare_copy, probe_request
+from delivery.checks import check_golden, check_room, compare_copy, probe_request
 from delivery.gateway_metrics import AnswerCounts
 from delivery.hosts import HostContext
-from delivery.journal import TRIALS, JournalEntry, Step
+from delivery.journal import TRIALS, JournalEntry, Step, optional_write
 from delivery.stores import Store
 from delivery.trial import run_trial, trial_step
 from delivery.watch import TrafficWatch
 from deployments.serving import ServingRecord, VersionHistory
 from deployments.traffic import FOLLOWED_S
 from engines.engine_profile import PredictionInput
-from errors import MarinaError, RolloutError, StoreError
+from errors import DiskError, MarinaError, RolloutError
 
 log = logging.getLogger(__name__)
 
@@ -32,21 +33,41 @@ UNDO_DRAIN_S = 30.0  # for the requests that the new version got before it was w
 
 
 class HostRollout:
-    """The rollout of one version on one host. `seen` is what the watch has counted, None when nothing was watched."""
+    """The rollout of one version on one host. `seen` is what the watch has counted, None when nothing was watched.
 
-    def __init__(self, host: HostContext, entry: JournalEntry, *, watched: bool = False) -> None:
+    `restoring` brings back a version that has served before.
+    """
+
+    def __init__(self, host: HostContext, entry: JournalEntry, *, restoring: bool = False) -> None:
         settings = host.settings
-        watched = watched and entry.old is not None and settings.rollout.watch_s > 0
+        watched = not restoring and entry.old is not None and settings.rollout.watch_s > 0
         self.host = host
         self.entry = entry
         self.seen: AnswerCounts | None = None
         self._watch = TrafficWatch(settings, entry.model, host.name) if watched else None
         self._on = f" on {host.name}" if settings.engine.nodes else ""
+        self._restoring = restoring
+        self._journaled = True
 
     def _begin(self, step: Step) -> None:
-        self.entry = self.entry.at(step)
-        self.host.journal.write(self.entry)
+        begun = self.entry.at(step)
+        if self._journaled:
+            self._write_journal(begun)
+        self.entry = begun
         log.info("%s%s: %s", self.entry.name, self._on, step)
+
+    def _write_journal(self, entry: JournalEntry) -> None:
+        try:
+            self.host.journal.write(entry)
+        except DiskError as error:
+            if not self._restoring:
+                raise
+            log.warning("%s%s is restored without a journal: %s", entry.name, self._on, error)
+            self._journaled = False
+
+    def _write(self) -> AbstractContextManager[None]:
+        """Let the block's writes fail where they must not keep a version from being restored."""
+        return optional_write(f"{self.entry.name}{self._on} is restored, but", when=self._restoring)
 
     def verify(self, archive: Archive, publish: Callable[[], Archive]) -> None:
         """Publish, register and check the new version, which gets no requests yet. Raises MarinaError."""
@@ -57,6 +78,7 @@ class HostRollout:
         self._begin(Step.PUBLISH)
         published = publish()
         self._begin(Step.REGISTER)
+        check_room(engine.node, published)
         url = self.host.store.url(new.archive)
         copy = engine.register(model, url, new.params, limits.fetch_timeout_s, published.sha256)
         self._begin(Step.COMPARE)
@@ -92,7 +114,8 @@ class HostRollout:
             self._watch.begin()
         self._begin(Step.SWITCH)
         self.host.engine.set_default(self.entry.model, self.entry.new.version)
-        self.host.traffic.clear(self.entry.model)
+        with self._write():
+            self.host.traffic.clear(self.entry.model)
         if self.entry.old is None:
             return
         log.info("%s takes the traffic", self.entry.name)
@@ -107,8 +130,9 @@ class HostRollout:
         engine, model, new = self.host.engine, self.entry.model, self.entry.new
         kept = self.host.settings.rollout.keep_versions
         self._begin(Step.RECORD)
-        self.host.traffic.clear(model)
-        self.host.record.put(model, VersionHistory(new, self.entry.before[:kept]))
+        with self._write():
+            self.host.traffic.clear(model)
+            self.host.record.put(model, VersionHistory(new, self.entry.before[:kept]))
         self._begin(Step.DRAIN)
         others = [found for found in engine.versions(model) if found.version != new.version]
         for old in others:
@@ -117,8 +141,9 @@ class HostRollout:
         for old in others:
             engine.unregister(model, old.version)
             log.info("%s %s is drained and removed", model, old.version)
-        self._prune_archives(kept)
-        self.host.journal.close()
+        with self._write():
+            self._prune_archives(kept)
+            self.host.journal.close()
 
     def _prune_archives(self, kept: int) -> None:
         """Remove the archives of versions that no rollback can return to, except one that is registered."""
@@ -134,25 +159,21 @@ class HostRollout:
         Returns False when the engine refuses: the rest stays in the journal for the next run.
         """
         name = self.entry.name
-        try:
+        # Without it, the journal still has the previous step, which the next run undoes in the same way.
+        with optional_write(f"{name}{self._on} is undone without its journal"):
             self.host.journal.write(self.entry.at(Step.TAKE_BACK))
-        except StoreError as error:
-            # The disk may be full. The journal still has the previous step, which the next run undoes in the same way.
-            log.warning("%s is undone without its journal: %s", name, error)
-        try:
-            # First, and without the engine, which may have caused the failure.
+        had_share = True
+        # First, and without the engine, which may have caused the failure. The share ends by itself; until then the old
+        # version answers the requests that the new one does not.
+        with optional_write(f"{name} keeps its share of the traffic until the end of the trial"):
             had_share = self.host.traffic.clear(self.entry.model)
-        except StoreError as error:
-            # The share ends by itself; until then the old version answers the requests that the new one does not.
-            log.warning("%s keeps its share of the traffic until the end of the trial: %s", name, error)
-            had_share = True
         try:
             self._give_back(probe, had_share=had_share)
             remove_published(self.host.store, self.host.record, self.entry)
+            self.host.journal.close()
         except MarinaError as error:
             log.warning("%s is not wholly removed: %s; the next rollout does it", name, error)
             return False
-        self.host.journal.close()
         return True
 
     def _give_back(self, probe: PredictionInput | None, *, had_share: bool) -> None:

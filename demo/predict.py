@@ -12,6 +12,7 @@ from settings import Settings
 from settings.schema import NginxStoreSettings
 
 TIMEOUT_S = 30.0
+VISION_MODEL, POLICY = "digits", "cartpole"  # those that the demo trains
 DIGIT = 0  # index among the unseen digits
 STATE = {"cart_position": 0.03, "cart_velocity": 0.02, "pole_angle": 0.04, "pole_angular_velocity": 0.3}
 
@@ -19,9 +20,9 @@ STATE = {"cart_position": 0.03, "cart_velocity": 0.02, "pole_angle": 0.04, "pole
 def lines(settings: Settings) -> Iterator[str]:
     """Yield the requests, their responses, and every URL of the stack; raises MarinaError for an error response."""
     url, key = settings.gateway.url, settings.gateway.key_headers()
-    yield from _digit(f"{url}/models/{settings.gateway.default_vision_model}/predict", key)
+    yield from _digit(f"{url}/models/{settings.gateway.default_vision_model or VISION_MODEL}/predict", key)
     yield ""
-    yield from _state(f"{url}/models/{settings.gateway.default_policy}/predict", key)
+    yield from _state(f"{url}/models/{settings.gateway.default_policy or POLICY}/predict", key)
     yield ""
     for name, address in addresses(settings).items():
         yield f"{name:<14} {address}"

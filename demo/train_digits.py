@@ -14,7 +14,8 @@ from errors import BuildError
 from files import replace_durably, staging_folder
 from handlers import card, image_preprocess, networks
 from handlers.networks import ImageClassifier
-from serialize.vision_loader import network_spec, resolve_labels
+from serialize.labels import resolve_labels
+from serialize.network_spec import network_spec
 from settings.schema import VisionModel
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def train_digits(model: VisionModel, target: Path, epochs: int = EPOCHS) -> floa
 def prepare(digits: Digits, model: VisionModel) -> Pixels:
     """Return digits as the worker would pass them to the network."""
     given = model.preprocessing
-    settings = card.Preprocessing(given.resize, given.interpolation, given.crop)
+    settings = card.Preprocessing(given.target, given.interpolation, given.crop)
     pixels = np.stack([image_preprocess.apply(rgb(image), settings) for image in digits.images])
     return Pixels(torch.from_numpy(pixels), torch.from_numpy(digits.labels.astype(np.int64)))
 

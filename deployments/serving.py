@@ -23,6 +23,7 @@ class DeployedVersion:
     initial_workers: int
     threads: int | None = None
     coalesce: int | None = None
+    response_timeout: int | None = None
 
     @property
     def params(self) -> RegistrationSettings:
@@ -33,6 +34,7 @@ class DeployedVersion:
             initial_workers=self.initial_workers,
             threads=self.threads,
             coalesce=self.coalesce,
+            response_timeout=self.response_timeout,
         )
 
 
@@ -54,6 +56,19 @@ class VersionHistory:
         return VersionHistory(target, (*older, self.serving))
 
 
+def serving_file(settings: Settings) -> Path:
+    """Return the path of `serving.json` in the state folder."""
+    return Path(settings.paths.state) / "serving.json"
+
+
+def read_serving(path: Path) -> dict[str, str]:
+    """Return the version that serves each model. Raises OSError, and ValueError for a damaged file."""
+    try:
+        return {str(model): str(entry["serving"]["version"]) for model, entry in json.loads(path.read_bytes()).items()}
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("not a record of what serves") from error
+
+
 class ServingRecord:
     """`serving.json` of one stack. Every change replaces the whole file."""
 
@@ -63,7 +78,7 @@ class ServingRecord:
     @classmethod
     def of(cls, settings: Settings) -> "ServingRecord":
         """Return the record in the state folder of these settings."""
-        return cls(Path(settings.paths.state) / "serving.json")
+        return cls(serving_file(settings))
 
     def all(self) -> dict[str, VersionHistory]:
         """Return the history of every model; empty before the first rollout. Raises StoreError for a damaged file."""
@@ -79,7 +94,12 @@ class ServingRecord:
         return self.all().get(model)
 
     def put(self, model: str, history: VersionHistory) -> None:
-        """Replace the history of one model. Raises StoreError when the file cannot be written."""
+        """Replace the history of one model. Raises StoreError when the file cannot be written.
+
+        The same history again needs no write.
+        """
+        if self.get(model) == history:
+            return
         with replacing(self._path) as replace:
             replace(_text({**self.all(), model: history}))
 

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from errors import DiskError
 from files import explained, read_text, remove_durably, replacing, write_atomic
 from logs import event
 from settings.schema import Settings, SettingsGroup, Version
@@ -102,7 +103,15 @@ class TrafficFile:
 
     def clear(self, model: str) -> bool:
         """Send all traffic of a model to its default version. Return False when there was no split."""
-        return model in self.all() and self._change(model, None)
+        if model not in self.all():
+            return False
+        try:
+            return self._change(model, None)
+        except DiskError:
+            if set(self.all()) != {model}:
+                raise
+            remove_durably(self._path)  # a full disk has room for this
+            return True
 
     def _change(self, model: str, split: TrafficSplit | None) -> bool:
         with replacing(self._path) as replace:
@@ -134,8 +143,10 @@ class LiveVersions:
         return [str(version) for version in found] if isinstance(found, list) else []
 
     def put(self, versions: Collection[str]) -> None:
-        """Replace the list, or remove it when `versions` is empty."""
+        """Replace the list, or remove it when `versions` is empty. The same versions again need no write."""
         if not versions:
             remove_durably(self._path)
+            return
+        if sorted(self.get()) == sorted(versions):
             return
         write_atomic(self._path, json.dumps(sorted(versions)))

@@ -65,7 +65,7 @@ class Compiler:
         target = self.cache / f"{Path(source).stem}-{digest.hexdigest()[:20]}{suffix}"
         if target.exists():
             return target
-        with staging_folder(self.cache, target.name) as work:
+        with explained(target), staging_folder(self.cache, target.name) as work:
             (work / "policy.h").write_text(header)
             made = work / target.name
             files = (f"-I{work}", f"-I{NATIVE}", "-o", str(made), str(NATIVE / source))
@@ -131,7 +131,7 @@ def include_flags(nginx: str, cache: Path) -> tuple[str, ...]:
 
 def configure_headers(sources: Path, target: Path) -> None:
     """Run the `configure` of nginx's sources into `target`. Raises EdgeError with the line that ended it."""
-    with staging_folder(target.parent, target.name) as work:
+    with explained(target), staging_folder(target.parent, target.name) as work:
         tree = work / "tree"
         tree.mkdir()
         for name in ("auto", "configure", "src", "conf_flags"):

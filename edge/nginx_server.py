@@ -19,7 +19,7 @@ import prometheus
 from edge.compiler import check_configuration, nginx_program
 from edge.verify import check_golden
 from errors import EdgeError, MetricsError
-from files import replace_durably, write_atomic
+from files import explained, replace_durably, write_atomic
 from settings import Settings
 from settings.load import ROOT
 
@@ -69,11 +69,12 @@ class EdgeServer:
 
         Raises EdgeError with nginx's reason when it does not load the new one.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        text = Template(TEMPLATE.read_text()).safe_substitute(self._values(module.path, settings))
         candidate = self.folder / "nginx.conf.new"
-        candidate.write_text(Template(TEMPLATE.read_text()).safe_substitute(self._values(module.path, settings)))
+        write_atomic(candidate, text)
         check_configuration(nginx_program(), candidate)
-        replace_durably(candidate, self.configuration)
+        with explained(self.configuration):
+            replace_durably(candidate, self.configuration)
         serving = {"model": module.model, "version": module.version, "archive": module.archive.sha256}
         write_atomic(self.folder / "serving.json", json.dumps(serving, indent=2) + "\n")
 

@@ -4,11 +4,13 @@ Every engine answers the same two HTTP interfaces, TorchServe's Inference and Ma
 `engines.torchserve.engine_client.EngineClient`; an `EngineProfile` holds what differs from one engine to the next.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from settings.schema import RegistrationSettings
+if TYPE_CHECKING:  # TorchServe's first process uses these types without the settings
+    from settings.schema import RegistrationSettings
 
 Interface = Literal["inference", "management"]
 
@@ -57,7 +59,8 @@ class WorkerStatus:
 class ModelVersion:
     """One registered version of a model.
 
-    `pending_requests` wait for a worker, and the queue has room for `free` more. `max_batch_delay` is in ms.
+    `pending_requests` wait for a worker, and the queue has room for `free` more. `max_batch_delay` is in ms, timeouts
+    are in seconds; None where the engine names none.
     """
 
     model: str
@@ -70,6 +73,8 @@ class ModelVersion:
     workers: tuple[WorkerStatus, ...]
     pending_requests: int
     free: int
+    response_timeout: int | None = None
+    startup_timeout: int | None = None
 
     @property
     def archive(self) -> str:
@@ -91,10 +96,11 @@ class ModelVersion:
         """Start time of the oldest worker; None without workers."""
         return min((worker.started for worker in self.workers if worker.started is not None), default=None)
 
-    def has(self, params: RegistrationSettings) -> bool:
+    def has(self, params: "RegistrationSettings") -> bool:
         """Return whether the version was registered with these settings."""
         found = (self.batch_size, self.max_batch_delay, self.min_workers)
-        return found == (params.batch_size, params.max_batch_delay, params.initial_workers)
+        same_timeout = params.response_timeout in (None, self.response_timeout)
+        return same_timeout and found == (params.batch_size, params.max_batch_delay, params.initial_workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +117,24 @@ class ArchiveCopy:
 
 @dataclass(frozen=True, slots=True)
 class PredictionInput:
-    """The body of a prediction request and its content type."""
+    """The body of a prediction request, its content type, and other headers."""
 
     body: bytes
     content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PredictionResponse:
-    """An engine's response of any status; `worker` is the process id, None when the engine itself answered."""
+    """An engine's response of any status; `worker` is the process id, None when the engine itself answered.
+
+    Names of headers are in lower case.
+    """
 
     status: int
     body: bytes
     worker: int | None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:

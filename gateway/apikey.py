@@ -10,7 +10,7 @@ import math
 import re
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from starlette.types import Scope
@@ -38,17 +38,18 @@ class ApiKeys:
     """The API keys: the owner of each, and how many requests each may send.
 
     The processes of one gateway count in the same `folder`; without one, this process counts alone. Raises ConfigError
-    when nothing can be kept there.
+    when nothing can be kept there. `probes` are further paths that need no key.
     """
 
-    def __init__(self, keys: Sequence[ApiKey], folder: Path | None) -> None:
+    def __init__(self, keys: Sequence[ApiKey], folder: Path | None, probes: Collection[str] = ()) -> None:
+        self._open = OPEN.union(probes)
         self._keys = [(bytes.fromhex(key.sha256), key.name) for key in keys]
         self._rates = {key.name: RateLimit(key.rate, key.name, folder) for key in keys if key.rate is not None}
 
     def check(self, scope: Scope) -> None:
         """Raise Unauthorized for a request without a valid key, and RateLimited for a key that exceeds its rate."""
         path: str = scope["path"]
-        if not (path in OPEN or path.startswith("/docs/") or is_page_request(scope)):
+        if not (path in self._open or path.startswith("/docs/") or is_page_request(scope)):
             headers = scope["headers"]
             self.admit(header(headers, b"authorization"), header(headers, b"x-api-key"))
 

@@ -9,246 +9,126 @@ than one does.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from engines.engine_profile import ModelVersion
-from engines.torchserve.engine_client import PING_S, EngineClient
-from errors import EngineError, NoWorker, UnknownModel
-from gateway import model_card as cards
-from gateway.model_card import Kind, ModelCard
+from errors import EngineError, NoWorker, RequestError, UnknownModel
+from gateway.http.context import Headers
+from gateway.served_models import ServedModel, ServedVersion, Snapshot
 from logs import event, log_task_error
-
-
-@dataclass(frozen=True, slots=True)
-class ServedVersion:
-    """One version of a model. `pending` and `capacity` are requests; `max_batch_delay` is ms.
-
-    `archive` is the path or URL that the engine loaded, for comparison only: clients never see it.
-    """
-
-    model: str
-    version: str
-    default: bool
-    workers_ready: int
-    workers: int
-    min_workers: int
-    max_workers: int
-    batch_size: int
-    max_batch_delay: int
-    pending: int
-    capacity: int
-    card: ModelCard
-    archive: str = ""
-
-    @property
-    def kind(self) -> Kind | None:
-        """The kind of the model; None while no worker has reported a card."""
-        return cards.kind_of(self.card)
-
-    def public(self) -> dict[str, Any]:
-        """Return the part that clients may see: no address, no path and no process of the engine."""
-        return {
-            "version": self.version,
-            "default": self.default,
-            "workers": {
-                "ready": self.workers_ready,
-                "total": self.workers,
-                "min": self.min_workers,
-                "max": self.max_workers,
-            },
-            "queue": {"pending": self.pending, "free": self.capacity},
-            "batch": {
-                "batch_size": self.batch_size,
-                "max_batch_delay": self.max_batch_delay,
-                **cards.registration(self.card),
-            },
-            **{key: value for key, value in cards.public(self.card).items() if key != "model_name"},
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model and all its versions."""
-
-    name: str
-    versions: tuple[ServedVersion, ...]
-
-    @property
-    def default(self) -> ServedVersion:
-        """The version that answers when none is named."""
-        for version in self.versions:
-            if version.default:
-                return version
-        return self.versions[0]
-
-    def version(self, version: str | None) -> ServedVersion | None:
-        """Return a version by its name, the default one for None."""
-        if version is None:
-            return self.default
-        return next((each for each in self.versions if each.version == version), None)
-
-    def public(self) -> dict[str, Any]:
-        """Return the part that clients may see."""
-        return {
-            "name": self.name,
-            "default_version": self.default.version,
-            "versions": [version.public() for version in self.versions],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All models at one moment (`taken`, seconds of the event loop's clock)."""
-
-    models: Mapping[str, ServedModel]
-    taken: float
-
-    def find(self, name: str, version: str | None) -> ServedVersion | None:
-        """Return a version of a model, None when it is not served."""
-        model = self.models.get(name)
-        return None if model is None else model.version(version)
-
-
-def described(found: ModelVersion, *, default: bool, card: ModelCard) -> ServedVersion:
-    """Return the engine's description of one version in the gateway's form."""
-    return ServedVersion(
-        model=found.model,
-        version=found.version,
-        default=default,
-        workers_ready=found.ready_workers,
-        workers=len(found.workers),
-        min_workers=found.min_workers,
-        max_workers=found.max_workers,
-        batch_size=found.batch_size,
-        max_batch_delay=found.max_batch_delay,
-        pending=found.pending_requests,
-        capacity=found.free,
-        card=card,
-        archive=found.url,
-    )
-
-
-Fingerprint = tuple[str, tuple[str, ...]]
-Found = TypeVar("Found")
-
-# A description waits in the queue of a busy worker; the catalog goes on without it after this time.
-READ_S = 5.0
-THREADS = 16
-
-
-class Survey:
-    """Describes everything that one engine host serves.
-
-    A worker provides the card, so the survey reads it once and again when the version's archive or workers change. The
-    engine's client blocks, so each survey runs in its own threads: a host that hangs delays no other.
-    """
-
-    def __init__(self, client: EngineClient) -> None:
-        self._client = client
-        self._cards: dict[tuple[str, str], tuple[Fingerprint, ModelCard]] = {}
-        self._threads = ThreadPoolExecutor(THREADS, f"survey-{client.node.name}")
-        self._ping_thread = ThreadPoolExecutor(1, f"ping-{client.node.name}")
-
-    async def is_alive(self) -> bool:
-        """Return within two seconds whether the host answers."""
-        try:
-            return await self._in(self._ping_thread, PING_S, self._client.is_alive)
-        except EngineError:
-            return False
-
-    async def look(self) -> dict[str, ServedModel]:
-        """Return all models by name. Raises EngineError when the engine does not answer."""
-        names = await self._read(self._client.models)
-        models = await asyncio.gather(*(self._model(name) for name in names))
-        found = {model.name: model for model in models if model is not None}
-        seen = {(version.model, version.version) for model in found.values() for version in model.versions}
-        self._cards = {key: card for key, card in self._cards.items() if key in seen}
-        return found
-
-    def close(self) -> None:
-        """Close the connections; a call that is under way ends by its own timeout."""
-        for threads in (self._threads, self._ping_thread):
-            threads.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
-
-    async def _model(self, name: str) -> ServedModel | None:
-        versions = await self._read(self._client.versions, name)
-        if not versions:
-            return None
-        default = versions[0].version
-        if len(versions) > 1 and (found := await self._read(self._client.default, name)) is not None:
-            default = found.version
-        return ServedModel(name, tuple(await asyncio.gather(*(self._version(each, default) for each in versions))))
-
-    async def _version(self, found: ModelVersion, default: str) -> ServedVersion:
-        return described(found, default=found.version == default, card=await self._card(found))
-
-    async def _card(self, found: ModelVersion) -> ModelCard:
-        key = (found.model, found.version)
-        workers = [worker for worker in found.workers if worker.ready]
-        mark: Fingerprint = (found.url, tuple(sorted(str(worker.started) for worker in workers)))
-        known = self._cards.get(key)
-        if known is not None and (known[0] == mark or not workers):
-            return known[1]
-        card = None
-        if workers:
-            with contextlib.suppress(EngineError):
-                card = await self._read(self._client.card, *key)
-        if card is None:
-            return {} if known is None else known[1]
-        self._cards[key] = (mark, card)
-        return card
-
-    async def _read(self, call: Callable[..., Found], *arguments: str) -> Found:
-        return await self._in(self._threads, READ_S, call, *arguments)
-
-    async def _in(
-        self, threads: ThreadPoolExecutor, timeout_s: float, call: Callable[..., Found], *arguments: str
-    ) -> Found:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(threads, call, *arguments)
-        except TimeoutError:
-            raise EngineError("the engine's Management API does not answer") from None
-
 
 _log = logging.getLogger(__name__)
 
 PAUSE_S = 0.25
+LOST_POLL_S = 0.2
 
 Look = Callable[[], Awaitable[Mapping[str, ServedModel]]]
+Choice = Callable[[Snapshot, Headers, str | None], str]
+"""Snapshot, headers of a request, and a name in its path → the model that answers. Raises UnknownModel."""
 
 
 class Catalog:
     """The gateway's view of what the engine serves."""
 
-    def __init__(self, look: Look, ttl_s: float) -> None:
+    def __init__(
+        self,
+        look: Look,
+        ttl_s: float,
+        recorded: Callable[[], Mapping[str, str]] = dict,
+        is_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Survey by `look` when the last one is older than `ttl_s` seconds.
+
+        `recorded` returns the versions that delivery has recorded. Nobody waits for a survey of a lost engine.
+        """
         self._look = look
         self._ttl_s = ttl_s
+        self._recorded = recorded
+        self._is_lost = is_lost
+        self._followers: list[Callable[[Snapshot], None]] = []
         self._snapshot: Snapshot | None = None
         self._began = float("-inf")
         self._finished = float("-inf")
         self._failure: EngineError | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._adopted_as: dict[str, str] = {}
+
+    def follow(self, follower: Callable[[Snapshot], None]) -> None:
+        """Call `follower` with the result of each survey."""
+        self._followers.append(follower)
 
     async def find(self, name: str, version: str | None = None) -> ServedVersion:
         """Return a version of a model, the default one for None; use an old snapshot while the engine does not answer.
 
-        Raises UnknownModel, or NoWorker when the engine does not answer and the model was not known before.
+        Raises UnknownModel; NoWorker for a recorded model that the engine has lost, and when the engine does not answer
+        and the model was not known before.
         """
         arrived = _now()
         found = self.peek(name, version)
         if found is None:
             found = (await self._since(arrived)).find(name, version)
         if found is None:
-            named = f"version {version} of model {name}" if version else f"model {name}"
-            raise UnknownModel(f"no {named[:200]} is registered")
+            raise self.absent(self._lost_as(name), version)
+        if found.model != name:
+            self._adopted_as[name] = found.model  # for the time when the engine has lost it
         return found
+
+    async def choose(self, choice: Choice, headers: Headers, name: str | None) -> str:
+        """Return the name of the model that `choice` finds; it looks at a fresh snapshot before it finds none.
+
+        Raises UnknownModel as `choice` does; NoWorker while a recorded model is lost, and when the engine does not
+        answer.
+        """
+        arrived = _now()
+        found = self.chosen(choice, headers, name)
+        if found is not None:
+            return found
+        snapshot = await self._since(arrived)
+        try:
+            return choice(snapshot, headers, name)
+        except UnknownModel:
+            for lost in self.lost():
+                raise self.absent(lost, None) from None
+            raise
+
+    def chosen(self, choice: Choice, headers: Headers, name: str | None) -> str | None:
+        """Return the model that `choice` finds in the last snapshot; None when `choose` would wait."""
+        try:
+            return None if self._snapshot is None else choice(self._snapshot, headers, name)
+        except UnknownModel:
+            return None
+
+    def _lost_as(self, name: str) -> str:
+        """Return the name here of an adopted model that the engine has lost, else `name`; its card comes last."""
+        own = self._adopted_as.get(name, name)
+        found = self.known(own, None)
+        return own if own in self._recorded() and (found is None or not found.card) else name
+
+    def absent(self, name: str, version: str | None) -> RequestError:
+        """Return the error for a model or version that the engine does not have."""
+        recorded = self._recorded().get(name)
+        if recorded is None or version not in (None, recorded):
+            named = f"version {version} of model {name}" if version else f"model {name}"
+            return UnknownModel(f"no {named[:200]} is registered")
+        return NoWorker(f"model {name} is not registered at the moment; delivery brings its version {recorded} back")
+
+    def denied(self, name: str, version: str | None) -> RequestError:
+        """Return the error for a model that the engine has just called unknown, and start a new survey."""
+        self.forget()
+        return self.absent(name, version)
+
+    def recorded(self) -> Mapping[str, str]:
+        """Return the version of each model that delivery has recorded as serving."""
+        return self._recorded()
+
+    def is_recorded(self, name: str) -> bool:
+        """Return True when delivery keeps this model serving."""
+        return name in self._recorded()
+
+    def lost(self) -> dict[str, str]:
+        """Return the recorded version of each model that the last survey did not find."""
+        models = {} if self._snapshot is None else self._snapshot.models
+        return {name: version for name, version in self._recorded().items() if name not in models}
 
     def peek(self, name: str, version: str | None) -> ServedVersion | None:
         """Return the version without a wait; None when `find` would wait."""
@@ -279,6 +159,19 @@ class Catalog:
         """Return a snapshot that began after this call. Raises NoWorker when the engine does not answer."""
         return await self._since(_now())
 
+    async def soon(self, seconds: float) -> Snapshot:
+        """Return a fresh snapshot, or the last one when a survey takes longer than that because the engine is busy.
+
+        Raises NoWorker when the engine does not answer.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.fresh()
+        except TimeoutError:
+            if self._snapshot is None or self._failure is not None or self._is_lost():
+                raise NoWorker("the engine does not answer") from None
+            return self._snapshot
+
     def forget(self) -> None:
         """Start a new survey, because the engine has just contradicted the snapshot."""
         if self._snapshot is not None:
@@ -295,7 +188,9 @@ class Catalog:
         """Return the snapshot of the first survey that began no earlier than `moment`."""
         while self._finished < moment:
             # A waiter that is cancelled must not end the survey that others wait for.
-            await asyncio.wait({self._start_look()})
+            done, _ = await asyncio.wait({self._start_look()}, timeout=LOST_POLL_S)
+            if not done and self._is_lost():
+                raise NoWorker("the engine does not answer")
         if self._failure is not None or self._snapshot is None:
             raise NoWorker("the engine does not answer") from self._failure
         return self._snapshot
@@ -312,6 +207,8 @@ class Catalog:
             self._began = began = _now()
             self._snapshot = Snapshot(await self._look(), began)
             self._failure = None
+            for follower in self._followers:
+                follower(self._snapshot)
         except EngineError as error:
             self._fail(error)
         except (LookupError, TypeError, ValueError) as error:

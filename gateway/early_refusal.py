@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from errors import OverCapacity, RequestError
 from gateway.apikey import ApiKeys
 from gateway.catalog import Catalog
-from gateway.dialects import Dialects
+from gateway.dialects.dialect import PredictionPath
+from gateway.dialects.registry import Dialects
 from gateway.http.context import REQUEST_ID_HEADER, accepted_id, header
 from gateway.http.deadline import DEADLINE_HEADER, Deadlines
 from gateway.http.responses import CommonHeaders, HttpResponse
@@ -34,6 +35,7 @@ class EarlyRefusal:
         keys: ApiKeys | None,
     ) -> None:
         self._dialects = dialects
+        self._choices = {template: route.choose for template, route in dialects.routes.items()}
         self._catalog = catalog
         self._admission = admission
         self._recorder = recorder
@@ -45,15 +47,16 @@ class EarlyRefusal:
     def response(self, url: bytes, headers: Headers, now: float) -> HttpResponse | None:
         """Return the refusal of a request that arrives at `now`; None when the application must answer it."""
         path = self._dialects.find(url.decode("latin-1"))
-        if path is None or not self._admission.is_pressed(path.model):
+        model = None if path is None else self._model(path, headers)
+        if path is None or model is None or not self._admission.is_pressed(model):
             return None
-        if self._catalog.known(path.model, None) is None or not self._is_plain(headers):
+        if self._catalog.known(model, None) is None or not self._is_plain(headers):
             return None
         try:
             seconds = self._deadlines.seconds(header(headers, DEADLINE_HEADER))
-            self._admission.check(path.model, now + seconds)
+            self._admission.check(model, now + seconds)
         except OverCapacity as error:
-            self._recorder.refused(path.model, path.template, error.status)
+            self._recorder.refused(model, path.template, error.status)
             request_id = accepted_id(header(headers, REQUEST_ID_HEADER))
             refusal = self._dialects.write_error(path.template, error, request_id)
             refusal.headers.extend(self._common.of(request_id, headers))
@@ -61,6 +64,10 @@ class EarlyRefusal:
         except RequestError:
             return None  # its deadline is invalid; the application reports that
         return None
+
+    def _model(self, path: PredictionPath, headers: Headers) -> str | None:
+        choose = self._choices.get(path.template)
+        return path.model if choose is None else self._catalog.chosen(choose, headers, path.model)
 
     def _is_plain(self, headers: Headers) -> bool:
         """Return True when the application would refuse the request for no other reason: its size, or its key."""

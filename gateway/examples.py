@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 from commands import VERSION
+from gateway.answer_schema import Keyed
 from handlers.outputs import classify
 
 
@@ -26,17 +27,30 @@ PICTURE = png(("00007000", "00079000", "00799000", "07099000", "00099000", "0009
 
 PICTURE_BASE64 = base64.b64encode(PICTURE).decode()
 OBSERVATION_PARTS = {"observation": [0.1, 0.2], "achieved_goal": [0.0], "desired_goal": [1.0]}
+TENSORS = {"inputs": {"INPUT0": [[*range(16)]], "INPUT1": [[1] * 16]}}
+ROWS = {"instances": [{"age": 41, "job": "nurse"}, {"age": 30, "job": "pilot"}]}
 REQUEST_ID = "3f0c6a1e9b0d4f6e8a7c5b4d3e2f1a0b"
 
-_PROBABILITIES = {"1": 0.98, "7": 0.02}
+_PROBABILITIES = Keyed({"1": 0.98, "7": 0.02})
 
 SHORT_RESPONSES: dict[str, Any] = {
     "probabilities": _PROBABILITIES,
     "action": {"action": 1},
     "label": {"prediction": "1"},
-    "label_confidence": {"status": "success", "prediction": {"label": "1", "confidence": 0.98}},
+    "label_confidence": {
+        "status": "success",
+        "message": "Class found for image was 1 with confidence 0.980.",
+        "prediction": {"label": "1", "confidence": 0.98},
+    },
 }
 """The response of a short route, by response form."""
+
+_EXPLANATION = {"label": "1", "attributions": [[0.0, 0.12], [-0.01, 0.3]]}
+HANDLER_ANSWERS: dict[str, dict[str, Any]] = {
+    "predictions": {"model": "digits", "version": "1.0", "predictions": [classify.KIND.example]},
+    "explanations": {"model": "digits", "version": "1.0", "explanations": [_EXPLANATION]},
+}
+"""Responses of a handler of the project to requests for predictions and for explanations."""
 
 MODEL: dict[str, Any] = {
     "name": "digits",
@@ -63,6 +77,7 @@ CONSOLE_STATE: dict[str, Any] = {
     "engine_answers": True,
     "bounds_s": [0.001, 0.01, 0.1],
     "links": {"files": "http://127.0.0.1:5002", "grafana": "http://127.0.0.1:3000"},
+    "lost": [],
     "models": [
         {
             "name": "digits",
@@ -88,6 +103,7 @@ CONSOLE_STATE: dict[str, Any] = {
                     "kind": "vision",
                     "view": classify.KIND.view,
                     "weights": "trained",
+                    "golden": "answers",
                     "workers": {"ready": 1, "total": 1},
                     "pending": 0,
                     "batch_size": 4,
@@ -117,7 +133,7 @@ OIP: dict[str, Any] = {
         "max_batch_size": 0,
         "input": [{"name": "observation", "data_type": "TYPE_FP32", "dims": [-1, 4]}],
         "output": [{"name": "action", "data_type": "TYPE_INT64", "dims": [-1]}],
-        "parameters": {"actions": {"string_value": '["left", "right"]'}},
+        "parameters": Keyed({"actions": {"string_value": '["left", "right"]'}}),
     },
     "stats": {
         "model_stats": [
@@ -131,6 +147,23 @@ OIP: dict[str, Any] = {
             }
         ]
     },
+    "regions": [{"name": "input_data", "key": "/my_region", "offset": 0, "byte_size": 64}],
+    "trace": {
+        "trace_level": ["OFF"],
+        "trace_rate": "0",
+        "trace_count": "-1",
+        "log_frequency": "0",
+        "trace_file": "",
+        "trace_mode": "opentelemetry",
+    },
+    "logging": {
+        "log_file": "",
+        "log_info": True,
+        "log_warning": True,
+        "log_error": True,
+        "log_verbose_level": 0,
+        "log_format": "default",
+    },
     "loaded": {"name": "cartpole", "state": "READY"},
     "unloaded": {"name": "cartpole", "state": "UNAVAILABLE"},
     "index": [{"name": "cartpole", "version": "1.0", "state": "READY", "reason": ""}],
@@ -143,6 +176,12 @@ OIP_STATE = {
     ]
 }
 OIP_PICTURE = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [PICTURE_BASE64]}]}
+OIP_TENSORS = {
+    "inputs": [
+        {"name": name, "datatype": "INT32", "shape": [1, 16], "data": values}
+        for name, [values] in TENSORS["inputs"].items()
+    ]
+}
 OIP_INFERRED = {
     "model_name": "cartpole",
     "model_version": "1.0",

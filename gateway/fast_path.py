@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from errors import DeadlinePassed, Internal, OverCapacity, RequestError, UnknownModel
 from gateway.catalog import Catalog
-from gateway.dialects import Dialects
 from gateway.dialects.dialect import DialectRoute, PredictionPath
+from gateway.dialects.registry import Dialects
 from gateway.hooks import Business, EngineResponse, PredictionRequest
 from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
 from gateway.http.responses import JSON, CommonHeaders, HttpResponse
@@ -63,14 +63,15 @@ class FastHead:
 class FastRequest:
     """One request on the fast path, from its body to its response."""
 
-    __slots__ = ("_context", "_fast_path", "_is_gone", "_respond", "_response", "_route", "_slot", "_timer")
+    __slots__ = ("_context", "_fast_path", "_is_gone", "_respond", "_response", "_route", "_slot", "_timer", "_version")
 
     def __init__(
-        self, fast_path: "FastPath", context: RequestContext, route: DialectRoute, slot: Slot | None, respond: Respond
+        self, fast_path: "FastPath", context: RequestContext, target: _Target, slot: Slot | None, respond: Respond
     ) -> None:
         self._fast_path = fast_path
         self._context = context
-        self._route = route
+        self._route = target.route
+        self._version = target.path.version
         self._slot = slot
         self._respond = respond
         self._is_gone = False
@@ -108,7 +109,7 @@ class FastRequest:
             except RequestError as unfit:
                 return self._error(unfit)
         if isinstance(error, UnknownModel):
-            self._fast_path.catalog.forget()
+            error = self._fast_path.catalog.denied(self._context.model, self._version)
         if not isinstance(error, RequestError):
             event(_log, logging.ERROR, "unexpected_error", exc_info=error, path=self._context.route)
             error = Internal("the gateway failed on this request; its log has the cause under this request id")
@@ -168,7 +169,8 @@ class FastPath:
     def send(self, head: FastHead, body: bytes, respond: Respond) -> FastRequest | None:
         """Send an observation to the engine; None when the application must answer the request."""
         path, route = head.target.path, head.target.route
-        found = self.catalog.peek(path.model, path.version)
+        model = self._chosen(route) if path.model is None else path.model
+        found = None if model is None else self.catalog.peek(model, path.version)
         if found is None or not head.target.is_state(body):
             return None
         started = self.loop.time()
@@ -185,7 +187,7 @@ class FastPath:
             slot = self._admission.enter(request.queue_key, deadline) if split is None else None
         except OverCapacity:
             return None
-        sent = FastRequest(self, context, route, slot, respond)
+        sent = FastRequest(self, context, head.target, slot, respond)
         self.recorder.begin()
         if split is None:
             sent.start(self._coalescer.batcher(found.model, path.version).join(request, values))
@@ -199,9 +201,17 @@ class FastPath:
         route = None if path is None else self._routes.get(path.template)
         if path is None or route is None or route.is_state is None:
             return None
-        if self._business.before_for(path.model) or self._business.after_for(path.model):
+        if path.model is not None and self._has_logic(path.model):
             return None
         return _Target(path, route, route.is_state)
+
+    def _chosen(self, route: DialectRoute) -> str | None:
+        """Return the model of a route whose path names none; None when the application must answer."""
+        model = None if route.choose is None else self.catalog.chosen(route.choose, (), None)
+        return None if model is None or self._has_logic(model) else model
+
+    def _has_logic(self, model: str) -> bool:
+        return self._business.before_for(model) is not None or self._business.after_for(model) is not None
 
 
 def is_usable(gateway: GatewaySettings) -> bool:

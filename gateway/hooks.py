@@ -12,6 +12,10 @@ import orjson
 
 from errors import Internal
 from gateway.model_card import Kind
+from handlers.outputs import HandlerResponse
+
+HeaderList = tuple[tuple[bytes, bytes], ...]
+"""Names in lower case and values."""
 
 QueueKey = tuple[str, str | None]
 """A model, and the version if it is on trial."""
@@ -31,6 +35,8 @@ class PredictionRequest:
         deadline: end of the client's wait, in seconds of the event loop's clock.
         sticky: value of the header that keeps a client on one version of a canary, if one is configured and sent.
         trial: True when `version` is on trial and the client did not request it.
+        headers: the client's further headers, for an adopted archive; empty for all others.
+        explain: True when the client asks for explanations in place of predictions.
 
     """
 
@@ -43,6 +49,8 @@ class PredictionRequest:
     deadline: float = math.inf
     sticky: str | None = None
     trial: bool = False
+    headers: HeaderList = ()
+    explain: bool = False
 
     @property
     def queue_key(self) -> QueueKey:
@@ -106,20 +114,35 @@ class Business:
 
 @dataclass(frozen=True, slots=True)
 class EngineResponse:
-    """A model's response as the handler wrote it: JSON bytes, their type, and the version that made them."""
+    """A model's response as the handler wrote it: JSON bytes, their type, and the version that made them.
+
+    That of an adopted archive's handler has any body and status, and its own `headers`, its content type among them.
+    """
 
     body: bytes = field(repr=False)
     content_type: str
     version: str | None
+    status: int = 200
+    headers: HeaderList | None = None
 
-    def content(self) -> dict[str, Any]:
-        """Return the parsed content. Raises Internal when the model's handler does not answer as Marina's do."""
+    @property
+    def whole(self) -> HandlerResponse:
+        """The response with status and headers, for a comparison."""
+        headers = self.headers or ()
+        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        return HandlerResponse(self.status, texts, self.body)
+
+    def content(self, items: str = "predictions") -> dict[str, Any]:
+        """Return the parsed content, an object with a list under `items`.
+
+        Raises Internal when the model's handler does not answer as Marina's do.
+        """
         try:
             content = orjson.loads(self.body)
         except orjson.JSONDecodeError as error:
             raise Internal("the model's answer is not JSON") from error
-        if not isinstance(content, dict) or not isinstance(content.get("predictions"), list):
-            raise Internal('the model\'s answer has no list "predictions"')
+        if not isinstance(content, dict) or not isinstance(content.get(items), list):
+            raise Internal(f'the model\'s answer has no list "{items}"')
         return content
 
 

@@ -19,8 +19,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from gateway.catalog import Snapshot
 from gateway.process_slots import ProcessSlot
+from gateway.served_models import Snapshot
 
 # Seconds, from a policy's answer on the same machine to the default deadline.
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -65,7 +65,11 @@ class Metrics:
             multiprocess_mode="livesum",
         )
         self._inside = self._gauge("requests_admitted", "Admitted requests of a model", "livesum")
-        self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open (one request is tried), 2 open", "livemax")
+        self._breaker = self._gauge(
+            "breaker_state",
+            "0 closed, 1 half-open (one request is tried, others wait for it), 2 open (requests are refused)",
+            "livemax",
+        )
         self._shed = self._counter("shed", "Requests refused because too many were admitted already", "model")
         self._retries = self._counter(
             "retries", "Requests sent again after a worker or its connection was lost", "model"
@@ -275,6 +279,12 @@ def model_metrics(engine_answers: bool | None, snapshot: Snapshot | None) -> byt
     registry = CollectorRegistry()
     registry.register(_ServedModels(engine_answers, snapshot))
     return generate_latest(registry)
+
+
+def pending_requests(engine_answers: bool | None, snapshot: Snapshot | None) -> dict[tuple[str, str], int]:
+    """Return the requests that wait in the engine, by model and version; empty while it does not answer."""
+    models = snapshot.models.values() if engine_answers and snapshot is not None else ()
+    return {(each.model, each.version): each.pending for model in models for each in model.versions}
 
 
 class _ServedModels(Collector):

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from engines.torchserve.api import PING
 from errors import Internal, RequestError
-from gateway.dialects import Dialects
+from gateway.dialects.registry import Dialects
 from gateway.http.body import BodyBudget
 from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id, attach, header
 from gateway.http.deadline import ClientDisconnect
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 # nginx's number for a client that closed the connection; it is counted, never sent.
 CLIENT_GONE = 499
 # Monitoring requests these every few seconds; their traces would hide the others.
-UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+UNTRACED = frozenset({"/healthz", "/readyz", "/metrics", PING})
 
 RequestCheck = Callable[[Scope], HttpResponse | None]
 """Runs before a request is answered: returns the response that ends it, or None; raises the RequestError that does."""
@@ -51,6 +52,7 @@ class RequestRecorder:
         self._tracer = tracer
         self._budget = budget
         self._access_log = access_log
+        self.in_flight = 0
 
     @contextmanager
     def record(self, method: str, path: str, request: RequestContext, *, traced: bool = True) -> Iterator[Recording]:
@@ -69,10 +71,12 @@ class RequestRecorder:
 
     def begin(self) -> None:
         """Count a request in flight."""
+        self.in_flight += 1
         self._metrics.in_flight.inc()
 
     def end(self, method: str, path: str, request: RequestContext, status: int) -> None:
         """Record the end of a request that `begin` counted."""
+        self.in_flight -= 1
         self._metrics.in_flight.dec()
         if request.held:
             self._budget.give_back(request.held)

@@ -1,18 +1,30 @@
 """The model card that an archive holds and a worker reports: the kind of a model, and the schema of its requests."""
 
-from collections.abc import Mapping
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, cast, get_args
 
-Kind = Literal["vision", "policy"]
+from handlers import outputs
+from handlers.json_object import JsonObject
+from handlers.signature import Column, Signature, TensorSpec, read_signature
+
+Kind = Literal["vision", "policy", "tensors", "adopted"]
 ModelCard = Mapping[str, Any]
 
+_LARGEST_EXAMPLE = 4096  # numbers
 PICTURE_TYPES = ["image/*", "application/octet-stream", "multipart/form-data", "application/json"]
 
 
 def kind_of(card: ModelCard) -> Kind | None:
     """Return the kind of the model; None for an archive without a card of Marina's."""
     kind = card.get("kind")
-    return cast("Kind", kind) if kind in ("vision", "policy") else None
+    return cast("Kind", kind) if kind in get_args(Kind) else None
+
+
+def first_name(card: ModelCard) -> str | None:
+    """Return the name that an adopted archive had before; None for any other card."""
+    origin = card.get("provenance") if kind_of(card) == "adopted" else None
+    name = origin.get("model_name") if isinstance(origin, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
 def registration(card: ModelCard) -> dict[str, int]:
@@ -23,21 +35,74 @@ def registration(card: ModelCard) -> dict[str, int]:
 
 
 def public(card: ModelCard) -> dict[str, Any]:
-    """Return the part of a card that clients may see: everything but the origin of the weights."""
+    """Return what clients may see of a card: all but the origin of the weights, and the schemas of both directions."""
     shown = {key: value for key, value in card.items() if key not in ("provenance", "request_params", "schema_version")}
-    return shown | {"input": input_schema(card)}
+    output = outputs.of_card(card)
+    return shown | {"input": input_schema(card), "prediction": None if output is None else output.schema}
 
 
 def input_schema(card: ModelCard) -> dict[str, Any] | None:
     """Return the form of one input: content types and a JSON Schema; None when the card does not say."""
     kind = kind_of(card)
-    if kind == "vision":
-        return {"content_types": PICTURE_TYPES, "json_schema": _picture_schema()}
-    if kind == "policy":
-        schema = _state_schema(card.get("observation") or {})
-        options = _options(card.get("action") or {})
-        return {"content_types": ["application/json"], "json_schema": schema, "options": options}
-    return None
+    return None if kind is None else _INPUTS[kind](card)
+
+
+def signature_of(card: ModelCard) -> Signature | None:
+    """Return the signature of a `tensors` model; None for a card that no worker of Marina's reports."""
+    try:
+        return read_signature(JsonObject(card, "model.json").object("signature"))
+    except ValueError:
+        return None
+
+
+def _picture_input(card: ModelCard) -> dict[str, Any]:
+    del card
+    return {"content_types": PICTURE_TYPES, "json_schema": _picture_schema()}
+
+
+def _state_input(card: ModelCard) -> dict[str, Any]:
+    schema = _state_schema(card.get("observation") or {})
+    options = _options(card.get("action") or {})
+    return {"content_types": ["application/json"], "json_schema": schema, "options": options}
+
+
+def _tensor_input(card: ModelCard) -> dict[str, Any] | None:
+    """Return the form of an instance, with an example unless that is very large."""
+    signature = signature_of(card)
+    if signature is None:
+        return None
+    properties = {each.name: _column_schema(each) for each in signature.columns}
+    properties = properties or {each.name: _tensor_schema(each) for each in signature.inputs}
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    example = {"example": signature.example()} if signature.size <= _LARGEST_EXAMPLE else {}
+    return {"content_types": ["application/json"], "json_schema": schema} | example
+
+
+def _adopted_input(card: ModelCard) -> dict[str, Any]:
+    """Return anything: an archive's own handler reads it; the content types are those of its samples."""
+    return {"content_types": card.get("content_types") or [], "json_schema": {}}
+
+
+_INPUTS: Mapping[Kind, Callable[[ModelCard], dict[str, Any] | None]] = {
+    "vision": _picture_input,
+    "policy": _state_input,
+    "tensors": _tensor_input,
+    "adopted": _adopted_input,
+}
+
+
+def _column_schema(column: Column) -> dict[str, Any]:
+    unit = {"x-unit": column.unit} if column.unit else {}
+    if column.categories:
+        return {"type": "string", "enum": list(column.categories)} | unit
+    return _number(column.low, column.high) | unit
+
+
+def _tensor_schema(tensor: TensorSpec) -> dict[str, Any]:
+    bounds = {"x-minimum": tensor.low, "x-maximum": tensor.high}
+    stated = {key: value for key, value in bounds.items() if value is not None}
+    kind = {} if not tensor.shape else {"type": "array"}
+    return kind | {"x-datatype": tensor.datatype, "x-shape": list(tensor.shape)} | stated
 
 
 def _picture_schema() -> dict[str, Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from gateway.catalog import Catalog, ServedVersion
+from errors import UnknownModel
+from gateway.catalog import Catalog
 from gateway.hooks import (
     After,
     Before,
@@ -26,10 +27,12 @@ from gateway.scheduling.admission import AdmissionControl
 from gateway.scheduling.coalesce import Coalescer, ObservationReader, reader_for
 from gateway.scheduling.dedupe import Deduplicator, ResponseCache
 from gateway.scheduling.queue import RequestQueue
+from gateway.served_models import ServedVersion
 from gateway.tracing import Tracer
 from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.shadow import ShadowTraffic
 from gateway.traffic.splits import TrafficSplits
+from gateway.upstream.balancer import LoadBalancer
 from gateway.upstream.breaker import CircuitBreaker
 from settings.schema import GatewaySettings
 
@@ -40,9 +43,10 @@ BATCHES_AHEAD = 2
 class Pipeline:
     """Runs a prediction and the business logic around it."""
 
-    def __init__(self, engine: Predictor, business: Business, metrics: Metrics) -> None:
+    def __init__(self, engine: Predictor, business: Business, catalog: Catalog, metrics: Metrics) -> None:
         self._engine = engine
         self._business = business
+        self._catalog = catalog
         self._metrics = metrics
 
     async def predict(self, request: PredictionRequest) -> EngineResponse | Reply:
@@ -53,10 +57,13 @@ class Pipeline:
             if isinstance(decided, Reply):
                 return decided
             request = decided
-        response = await self._engine.predict(request)
+        try:
+            response = await self._engine.predict(request)
+        except UnknownModel:
+            raise self._catalog.denied(request.model, request.version) from None
         after = self._business.after_for(request.model)
-        if after is None:
-            return response
+        if after is None or response.headers is not None or request.explain:
+            return response  # that of an adopted archive is passed on unread, and an explanation is no prediction
         prediction = Prediction(request, response.content())
         changed = await self._timed_after(after, prediction)
         if isinstance(changed, Reply):
@@ -83,10 +90,11 @@ class EngineStages:
     coalescer: Coalescer
     traffic: CanaryRouter
     shadow: ShadowTraffic
+    breaker: CircuitBreaker
 
 
 def build_stages(
-    engine: Predictor,
+    engine: LoadBalancer,
     catalog: Catalog,
     settings: GatewaySettings,
     metrics: Metrics,
@@ -96,7 +104,8 @@ def build_stages(
 ) -> EngineStages:
     """Return the stages that the configuration turns on, in the order above."""
     view = _CatalogView(catalog, settings)
-    breaker = CircuitBreaker(engine, settings.breaker, metrics)
+    breaker = CircuitBreaker(engine, settings.breaker, metrics, catalog.glance, engine.is_lost, catalog.is_recorded)
+    catalog.follow(breaker.surveyed)
     queue = RequestQueue(breaker, view.parallelism, metrics)
     coalescer = Coalescer(queue, settings.coalesce, view.reader, metrics, tracer)
     behind: Predictor = coalescer if settings.coalesce.enabled else queue
@@ -106,7 +115,7 @@ def build_stages(
         first = ResponseCache(first, settings.cache, view.mark, metrics)
     shadow = ShadowTraffic(behind, splits, trials)
     traffic = CanaryRouter(first, splits, shadow, trials)
-    return EngineStages(traffic, admission, coalescer, traffic, shadow)
+    return EngineStages(traffic, admission, coalescer, traffic, shadow, breaker)
 
 
 class _CatalogView:

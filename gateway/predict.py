@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errors import UnknownModel
-from gateway.dialects import Dialects
 from gateway.dialects.dialect import DialectRoute, reply_response
+from gateway.dialects.registry import Dialects
 from gateway.hooks import EngineResponse, PredictionRequest, Reply
 from gateway.http.body import read_body
 from gateway.http.context import RequestContext, context_of, header
 from gateway.http.deadline import DEADLINE_HEADER, CancelScope, Disconnect, disconnect_of, watching
+from gateway.http.forwarded import forwarded_headers
 from gateway.http.payload import check_limits
 from gateway.http.responses import send_response
 from gateway.services import Services, services_of
@@ -43,13 +43,18 @@ class PredictionEndpoint:
     async def _predict(
         self, services: Services, request: RequestContext, disconnect: Disconnect, scope: Scope, receive: Receive
     ) -> EngineResponse | Reply:
-        path = scope["path_params"]
-        version = path.get("version")
-        found = await services.catalog.find(self.route.model or path["model"], version)
+        path, choose = scope["path_params"], self.route.choose
+        name, version = path.get("model"), path.get("version")
+        if choose is not None:
+            name = await services.catalog.choose(choose, request.headers, name)
+        found = await services.catalog.find(name, version)
         request.model = found.model
+        if self.route.check is not None:
+            self.route.check(request.headers, found.kind)
         # Refusing is cheapest before the body is read; the connection drops the rest of it.
         services.admission.check(found.model, request.deadline)
-        body = await read_body(scope, receive, services.budget)
+        is_adopted = found.kind == "adopted"
+        body = await read_body(scope, receive, services.budget, unread=is_adopted)
         payload = self.route.read(body, found.kind)
         check_limits(payload, found.card)
         prediction = PredictionRequest(
@@ -61,34 +66,32 @@ class PredictionEndpoint:
             request.request_id,
             request.deadline,
             services.traffic.sticky(found.model, request.headers),
+            headers=forwarded_headers(request.headers) if is_adopted else (),
+            explain=self.route.explains,
         )
         with watching(scope, receive, disconnect):
-            try:
-                return await services.pipeline.predict(prediction)
-            except UnknownModel:
-                services.catalog.forget()
-                raise
+            return await services.pipeline.predict(prediction)
 
 
 class PredictionRouter:
     """Sends predictions to their endpoint and everything else to the web framework.
 
-    `endpoints` are those of all prediction routes by template. The framework's router has the same routes and answers
-    methods other than POST, but it would try its routes one after the other.
+    `endpoints` are those of all prediction routes by method and template. The framework's router has the same routes
+    and answers other methods, but it would try its routes one after the other.
     """
 
-    def __init__(self, app: ASGIApp, dialects: Dialects, endpoints: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, dialects: Dialects, endpoints: Mapping[str, Mapping[str, ASGIApp]]) -> None:
         self._app = app
         self._dialects = dialects
         self._endpoints = endpoints
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable that answers the request; not being a coroutine, this adds no call to the stack."""
-        if scope["type"] == "http" and scope["method"] == "POST":
+        if scope["type"] == "http" and (endpoints := self._endpoints.get(scope["method"])) is not None:
             path = self._dialects.find(scope["path"])
-            if path is not None:
+            if path is not None and path.template in endpoints:
                 scope["path_params"] = path.parameters
-                return self._endpoints[path.template](scope, receive, send)
+                return endpoints[path.template](scope, receive, send)
         return self._app(scope, receive, send)
 
 

@@ -79,7 +79,7 @@ class Preflight:
 
     def __init__(self, origins: Sequence[str]) -> None:
         self._cors = CORSMiddleware(
-            _unused, allow_origins=origins, allow_methods=["GET", "HEAD", "POST"], allow_headers=["*"]
+            _unused, allow_origins=origins, allow_methods=["GET", "HEAD", "POST", "PUT"], allow_headers=["*"]
         )
 
     def check(self, scope: Scope) -> HttpResponse | None:

@@ -3,11 +3,16 @@
 import gc
 import multiprocessing
 import os
+import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from errors import ConfigError
 from gateway import process_slots
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 
 # Longer than load generators and proxies keep idle connections, so that the client closes first.
 KEEP_ALIVE_S = 75
+# uvicorn ends a process that does not answer it for so long; one that starts on a busy machine answers late.
+HEALTH_CHECK_S = 30
+# `gateway.shutdown` cuts requests off before the server would.
+MARGIN_S = 5
 
 
 def options(gateway: GatewaySettings) -> dict[str, Any]:
@@ -38,7 +47,8 @@ def options(gateway: GatewaySettings) -> dict[str, Any]:
         "server_header": False,
         "proxy_headers": False,
         "timeout_keep_alive": KEEP_ALIVE_S,
-        "timeout_graceful_shutdown": gateway.graceful_stop_s,
+        "timeout_worker_healthcheck": HEALTH_CHECK_S,
+        "timeout_graceful_shutdown": gateway.graceful_stop_s + MARGIN_S,
     }
 
 
@@ -54,9 +64,47 @@ def check_host(gateway: GatewaySettings) -> None:
 def run(app: "ASGIApp | str", gateway: GatewaySettings) -> None:
     """Run the gateway until it is stopped, in one process or several. Raises ConfigError as `options` does."""
     try:
-        uvicorn.run(app, **options(gateway))
+        if gateway.socket is None:
+            uvicorn.run(app, **options(gateway))
+        else:
+            _run_with_socket(app, gateway, Path(gateway.socket))
     finally:
         process_slots.clean_up(os.getpid())
+
+
+def _run_with_socket(app: "ASGIApp | str", gateway: GatewaySettings, path: Path) -> None:
+    """Do as `uvicorn.run`, which listens on a port or on a socket but not on both."""
+    config = uvicorn.Config(app, **options(gateway))
+    sockets = [config.bind_socket(), _unix_socket(path)]
+    if config.workers > 1:
+        Multiprocess(config, sockets=sockets).run()
+        return
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets)
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """Return a socket at `path`, in the place of the one that a gateway before this one has left.
+
+    Only this user may connect. Raises ConfigError when it cannot be made.
+    """
+    if path.exists() and not path.is_socket():
+        raise ConfigError(f"gateway.socket={path} is there already and is no socket; choose another name")
+    new = path.parent / f"{path.name}.{os.getpid()}"
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.bind(str(new))
+        new.chmod(0o600)
+        new.replace(path)
+    except OSError as error:
+        made.close()
+        with suppress(OSError):
+            new.unlink()
+        raise ConfigError(f"gateway.socket={path} cannot be made: {error.strerror or error}") from None
+    return made
 
 
 @dataclass(frozen=True, slots=True)

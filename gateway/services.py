@@ -9,11 +9,12 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.types import Scope
 
+from deployments.serving import serving_file
 from deployments.traffic import traffic_file
 from gateway import early_refusal, fast_path
 from gateway.apikey import ApiKeys
 from gateway.catalog import Catalog
-from gateway.dialects import Dialects
+from gateway.dialects.registry import Dialects
 from gateway.early_refusal import EarlyRefusal
 from gateway.fast_path import FastPath
 from gateway.hooks import Business
@@ -24,8 +25,9 @@ from gateway.metrics import Metrics, TrialMetrics
 from gateway.middleware import RequestRecorder
 from gateway.pipeline import EngineStages, Pipeline, build_stages
 from gateway.process_slots import ProcessSlot
+from gateway.recorded import RecordedModels
 from gateway.scheduling.admission import AdmissionControl
-from gateway.shutdown import Shutdown, shutdown_notice
+from gateway.shutdown import Shutdown, stop_signals
 from gateway.tracing import Tracer
 from gateway.traffic.canary import CanaryRouter
 from gateway.traffic.splits import TrafficSplits
@@ -74,18 +76,24 @@ async def open_services(shared: Shared) -> AsyncIterator[Services]:
     """Open the connections to the engine and everything on top of them. The engine may start later."""
     settings, gateway, metrics = shared.settings, shared.settings.gateway, shared.metrics
     balancer = load_balancer(settings, metrics, shared.tracer)
-    catalog = Catalog(balancer.look, gateway.catalog_ttl_s)
+    recorded = RecordedModels(serving_file(settings))
+    catalog = Catalog(balancer.look, gateway.catalog_ttl_s, recorded.versions, balancer.is_lost)
     trials = TrialMetrics(metrics.registry)
     splits = TrafficSplits(traffic_file(settings), lambda model, split: trials.begun(model, split.trial))
     stages = build_stages(balancer, catalog, gateway, metrics, splits, trials, shared.tracer)
     splits.start()
     try:
         balancer.start()
-        with shutdown_notice(shared.shutdown, gateway.stop_notice_ms / 1000):
+        with stop_signals(
+            shared.shutdown,
+            notice_s=gateway.stop_notice_ms / 1000,
+            grace_s=gateway.graceful_stop_s,
+            in_flight=lambda: shared.recorder.in_flight,
+        ):
             yield Services(
                 settings,
                 catalog,
-                Pipeline(stages.first, shared.business, metrics),
+                Pipeline(stages.first, shared.business, catalog, metrics),
                 stages.traffic,
                 metrics,
                 shared.recorder,
@@ -99,6 +107,7 @@ async def open_services(shared: Shared) -> AsyncIterator[Services]:
             )
     finally:
         splits.close()
+        stages.breaker.close()
         await stages.shadow.close()
         shared.tracer.close()
         await catalog.close()

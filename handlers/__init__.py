@@ -1,7 +1,8 @@
 """The code that runs inside a TorchServe worker: it reads requests, runs the network and encodes predictions.
 
     row ── request_body ┬─ image_request, image_decode, image_preprocess ─┐
-                        └─ observations, spaces ──────────────────────────┴▶ batch ── runtimes ── outputs ──▶ JSON
+                        ├─ observations, spaces ──────────────────────────┤
+                        └─ tensor_requests, tensor_records, signature ────┴▶ batch ── runtimes ── outputs ──▶ JSON
 
 The archive holds this whole package, so it imports nothing else of the project.
 """

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from handlers.batch import Outputs
 from handlers.errors import InvalidFields
+from handlers.outputs.numbers import shortest_decimals
 from handlers.spaces import ActionSpace, Box, Discrete, Distribution, MultiBinary, MultiDiscrete
 
 NOISE, MASKS = "noise", "action_masks"
@@ -52,7 +53,7 @@ def select_actions(values: NDArray[Any], space: ActionSpace, distribution: Distr
     if MASKS in extra:
         values = np.where(extra[MASKS], values, np.asarray(FORBIDDEN, values.dtype))
     if distribution.kind == "gaussian":
-        return _shortest_decimals(_from_gaussian(values, space, distribution, extra.get(NOISE)))
+        return shortest_decimals(_from_gaussian(values, space, distribution, extra.get(NOISE)))
     return _SELECT[type(space)](values, space, extra.get(NOISE), distribution)
 
 
@@ -149,7 +150,7 @@ def _multi_binary(
 
 def _continuous(action: NDArray[Any], space: Box, noise: NDArray[Any] | None, distribution: Distribution) -> list[Any]:
     del space, noise, distribution
-    return _shortest_decimals(action)
+    return shortest_decimals(action)
 
 
 def _from_gaussian(
@@ -172,11 +173,6 @@ def _sampled(logits: NDArray[Any], noise: NDArray[np.float64]) -> NDArray[np.int
     # Rounding may make the product equal the whole sum; the last choice with a share is then taken.
     last = (sums < sums[:, -1:]).sum(axis=1)
     return np.asarray(np.minimum(chosen, last))
-
-
-def _shortest_decimals(action: NDArray[Any]) -> list[Any]:
-    # numpy prints a float32 with as many digits as distinguish it from its neighbours.
-    return list(action.astype(np.float32).astype("U32").astype(np.float64).tolist())
 
 
 _SELECT: dict[type[Any], Callable[[NDArray[Any], Any, NDArray[Any] | None, Distribution], list[Any]]] = {

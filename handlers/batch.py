@@ -5,8 +5,8 @@ The engines use the deadline rule without numpy, so numpy is imported for the ty
 
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from handlers.errors import DeadlinePassed, RequestError
@@ -25,6 +25,15 @@ _DIGITS = 14
 
 Outputs = Mapping[str, "NDArray[Any]"]
 """The network's outputs by name; the first dimension of each counts the instances."""
+
+
+def apart(arrays: "Sequence[NDArray[Any]]") -> "NDArray[Any]":
+    """Return an array of arrays, whose shapes may differ; numpy itself would merge arrays of equal shape."""
+    import numpy as np
+
+    found = np.empty(len(arrays), dtype=object)
+    found[:] = arrays
+    return found
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,14 @@ def deadline_of(headers: Mapping[str, Any]) -> Deadline:
     if not isinstance(given, str) or len(given) > _DIGITS or not (given.isascii() and given.isdigit()):
         return NEVER
     return Deadline(int(given))
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The instances of one request [k, ...], and the options that join the network's outputs, one row an instance."""
+
+    inputs: "NDArray[Any]"
+    options: Outputs = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

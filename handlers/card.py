@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from handlers import outputs, request_limits, spaces
 from handlers.errors import Internal
 from handlers.json_object import JsonObject
-from handlers.outputs import OutputKind
+from handlers.outputs import NetworkOutput, OutputKind
 from handlers.request_limits import RequestLimits
+from handlers.signature import Signature, read_signature
 
 SCHEMA_VERSION = 1
+KINDS = ("vision", "policy", "tensors")
 REGISTRATION = ("threads", "coalesce")
 PRECISIONS = ("float32", "float16", "bfloat16")
 
@@ -26,7 +28,8 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 class Artifact:
     """The exported network: its format, file and runtime, and for formats without a graph its description.
 
-    Torch computes it in `precision` and `channels_last`. With `preprocessing` the graph resizes images itself.
+    Torch computes it in `precision` and `channels_last`. With `preprocessing` the graph resizes images itself. A
+    `single` graph takes a batch of one only.
     """
 
     format: str
@@ -36,6 +39,7 @@ class Artifact:
     precision: str = "float32"
     channels_last: bool = False
     preprocessing: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,26 @@ class Preprocessing:
     """Resizing of an image to the network's size; the network scales and normalises it.
 
     `background` is the colour behind transparent images, `white` the value of white in grey ones of more than 8 bits.
+    `channels` are 1 (grey), 3 (RGB) or 4 (RGBA, which needs no background). With `letterbox` the whole image fits into
+    `resize`, and `padding`, a value for each channel, fills the rest. Without `antialias` each pixel is interpolated
+    between its neighbours alone. `dtype` float32 keeps what 8 bits would round: values from 0 to 255, white.
     """
 
     resize: tuple[int, int] | int
-    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"]
     crop: tuple[int, int] | None
     background: tuple[int, int, int] = (255, 255, 255)
     white: float | None = None
+    channels: int = 3
+    letterbox: bool = False
+    padding: tuple[int, ...] | None = None
+    antialias: bool = True
+    dtype: Literal["uint8", "float32"] = "uint8"
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the result."""
-        return self.crop or cast("tuple[int, int]", self.resize)
+        return self.crop or (self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize))
 
 
 @dataclass(frozen=True)
@@ -98,9 +110,9 @@ class Observation:
 
 @dataclass(frozen=True)
 class Card:
-    """The card of any model; exactly one of `vision` and `observation` is set, and `document` is the file itself.
+    """The card of any model; exactly one of `vision`, `observation` and `signature` is set: the part of its kind.
 
-    `output_settings` is the result of the output kind's `settings`.
+    `document` is the file itself, and `output_settings` the result of the output kind's `settings`.
     """
 
     model_name: str
@@ -111,6 +123,7 @@ class Card:
     limits: RequestLimits
     vision: Vision | None
     observation: Observation | None
+    signature: Signature | None
     output: OutputKind
     output_settings: Any
     document: Mapping[str, Any]
@@ -123,15 +136,15 @@ class Card:
         return replace(self, threads=found.get("threads", self.threads), document=document)
 
     @property
-    def network_output(self) -> tuple[str, tuple[int, ...]]:
-        """Name of the network's output that predictions are made of, and its shape for one instance."""
-        return self.output.network_output(self.output_settings)
+    def network_outputs(self) -> tuple[NetworkOutput, ...]:
+        """The outputs of the network that predictions are made of, in the order in which it returns them."""
+        return self.output.network_outputs(self.output_settings)
 
-    def predictions(self, network_outputs: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    def predictions(self, found: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
         """Turn the network's outputs for k instances into k predictions; raises Internal for a number not finite."""
-        if not np.isfinite(network_outputs[self.network_output[0]]).all():
+        if not all(_is_finite(found[each.name]) for each in self.network_outputs):
             raise Internal("the network's output is not finite")
-        return self.output.predictions(network_outputs, self.output_settings)
+        return self.output.predictions(found, self.output_settings)
 
     def response(self, version: str, field: str, items: list[dict[str, Any]]) -> bytes:
         """Encode the response to one request, its items under `field`; random weights are named."""
@@ -149,7 +162,7 @@ def load(path: Path) -> Card:
     root = JsonObject.of_file(path)
     if root.integer("schema_version", 1) != SCHEMA_VERSION:
         raise root.error("schema_version", f"must be {SCHEMA_VERSION}, the only one that this worker reads")
-    kind = root.choice("kind", ("vision", "policy"))
+    kind = root.choice("kind", KINDS)
     output = _output_kind(root)
     return Card(
         model_name=root.text("model_name"),
@@ -160,10 +173,17 @@ def load(path: Path) -> Card:
         limits=_limits(root),
         vision=_vision(root) if kind == "vision" else None,
         observation=_observation(root.object("observation")) if kind == "policy" else None,
+        signature=read_signature(root.object("signature")) if kind == "tensors" else None,
         output=output,
         output_settings=output.settings(root),
         document=root.values,
     )
+
+
+def _is_finite(values: NDArray[Any]) -> bool:
+    if values.dtype == object:  # arrays, or texts
+        return all(_is_finite(each) for each in values.ravel() if isinstance(each, np.ndarray))
+    return bool(np.isfinite(values).all())
 
 
 def _artifact(section: JsonObject) -> Artifact:
@@ -179,6 +199,7 @@ def _artifact(section: JsonObject) -> Artifact:
         precision=section.choice("precision", PRECISIONS) if "precision" in section.values else "float32",
         channels_last=section.boolean("channels_last"),
         preprocessing=section.boolean("preprocessing"),
+        single=section.boolean("single"),
     )
 
 
@@ -193,7 +214,8 @@ def _request_params(section: JsonObject) -> RequestParams:
 def _limits(root: JsonObject) -> RequestLimits:
     if root.has("limits"):
         stated = root.object("limits")
-        stated.integer("max_pixels", 1)
+        if root.get("kind") != "tensors":
+            stated.integer("max_pixels", 1)
         stated.integer("max_instances", 1)
     return request_limits.of_card(root.values)
 
@@ -219,11 +241,23 @@ def _preprocessing(section: JsonObject) -> Preprocessing:
     exact = isinstance(section.get("resize"), list)
     resize = section.integers("resize", 1, length=2) if exact else section.integer("resize", 1)
     crop = section.integers("crop", 1, length=2) if section.has("crop") else None
-    if not exact and crop is None:
+    letterbox = section.boolean("letterbox")
+    if not (exact or letterbox) and crop is None:
         raise section.error("crop", "is needed where resize is one number: a batch must have one size")
-    interpolation = section.choice("interpolation", ("bilinear", "bicubic", "nearest"))
+    channels = section.integer("channels", 1) if section.has("channels") else 3
+    if channels not in (1, 3, 4):
+        raise section.error("channels", "must be 1, 3 or 4")
     return Preprocessing(
-        cast("Any", resize), cast("Any", interpolation), cast("Any", crop), _background(section), _white(section)
+        resize=cast("Any", resize),
+        interpolation=cast("Any", section.choice("interpolation", ("bilinear", "bicubic", "lanczos", "nearest"))),
+        crop=cast("Any", crop),
+        background=_background(section),
+        white=_white(section),
+        channels=channels,
+        letterbox=letterbox,
+        padding=section.integers("padding", 0, length=channels) if section.has("padding") else None,
+        antialias=section.boolean("antialias") if section.has("antialias") else True,
+        dtype=cast("Any", section.choice("dtype", ("uint8", "float32"))) if section.has("dtype") else "uint8",
     )
 
 
@@ -242,8 +276,9 @@ def _white(section: JsonObject) -> float | None:
 
 def _output_kind(root: JsonObject) -> OutputKind:
     found = outputs.of_card(root.values)
-    if found is None:
-        raise root.error("task", f"must be one of {', '.join(kind.name for kind in outputs.kinds())}")
+    built = [kind for kind in outputs.kinds() if kind.name != "adopted"]  # an adopted archive has a handler of its own
+    if found not in built:
+        raise root.error("task", f"must be one of {', '.join(kind.name for kind in built)}")
     return found
 
 

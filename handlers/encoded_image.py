@@ -8,8 +8,9 @@ without a data URL in front. Gateway and worker share this module, which needs o
 import base64
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from handlers import isobmff
 from handlers.errors import TooLarge, UnreadableInput, WrongMediaType
 
 MOST_SEGMENTS = 4096
@@ -23,8 +24,9 @@ MOST_RLE_BYTES = 2**20
 
 _HEADER_CHARACTERS = 4096
 """Characters of base64 that hold the header of nearly every image."""
-# The characters of base64; the files of every image format begin with other bytes.
-_BASE64 = re.compile(rb"[A-Za-z0-9+/=\s]+")
+# The characters of both alphabets of base64; the files of every image format begin with other bytes.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=_\-\s]+")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 Data = bytes | bytearray
 _WIDTH, _HEIGHT, _COMPRESSION, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 259, 322, 323
@@ -35,26 +37,15 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 
 def size_of(data: Data) -> tuple[int, int] | None:
-    """Return (width, height) in pixels of a PNG, JPEG, WebP, GIF, BMP or TIFF; None for anything else or too short.
+    """Return (width, height) in pixels of a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC; else, or cut off, None.
 
-    Raises TooLarge for a JPEG or TIFF with too many segments or tags.
+    Raises TooLarge for a file with too many segments, tags or boxes.
     """
+    reader = next((read for place, sign, read in _READERS if data[place : place + len(sign)] == sign), None)
     try:
-        if data.startswith(b"\x89PNG\r\n\x1a\n"):
-            return _pair(">II", data, 16)
-        if data[:2] == b"\xff\xd8":
-            return _jpeg(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return _webp(data)
-        if data[:3] == b"GIF":
-            return _pair("<HH", data, 6)
-        if data[:2] == b"BM":
-            return _bmp(data)
-        if data[:2] in (b"II", b"MM"):
-            return _tiff(data)
+        return None if reader is None else reader(data)
     except (struct.error, IndexError):
-        pass  # cut off in its header: the decoder reports it
-    return None
+        return None  # cut off in its header: the decoder reports it
 
 
 def check_structure(data: Data, max_pixels: int) -> None:
@@ -82,19 +73,26 @@ def decode_text(text: str) -> tuple[str, bytes]:
     """Return the media type, "" where none is given, and the bytes of an image sent as text.
 
     A data URL is that of RFC 2397: data:[image/...][;name=value...];base64,... The base64 may contain line breaks, as
-    mail and command-line tools write it. Raises WrongMediaType or UnreadableInput.
+    mail and command-line tools write it, may lack its padding, and may have the alphabet for URLs (RFC 4648, section
+    5). Raises WrongMediaType or UnreadableInput.
     """
     media_type, encoded = _split(text)
     try:
         data = base64.b64decode(encoded, validate=True)
     except ValueError:
         try:
-            data = base64.b64decode("".join(encoded.split()), validate=True)
+            data = base64.b64decode(standard(encoded), validate=True)
         except ValueError:
             raise UnreadableInput("the picture's base64 is broken") from None
     if not data:
         raise UnreadableInput("the picture is empty")
     return media_type, data
+
+
+def standard(encoded: str) -> str:
+    """Return base64 in the standard alphabet, without white space and with padding."""
+    bare = "".join(encoded.split()).rstrip("=").translate(_URL_SAFE)
+    return bare + "=" * (-len(bare) % 4)
 
 
 def is_text(data: Data) -> bool:
@@ -106,7 +104,7 @@ def size_of_text(text: str) -> tuple[int, int] | None:
     """Return (width, height) from the header of an image sent as text, None where it cannot be read."""
     try:
         encoded = _split(text)[1]
-        start = "".join(encoded[:_HEADER_CHARACTERS].split())
+        start = "".join(encoded[:_HEADER_CHARACTERS].split()).translate(_URL_SAFE)
         found = size_of(base64.b64decode(start[: len(start) // 4 * 4]))
         if found is None and len(encoded) > _HEADER_CHARACTERS:  # after a long comment or profile
             found = size_of(decode_text(text)[1])
@@ -128,6 +126,8 @@ def _bmp(data: Data) -> tuple[int, int]:
 
 
 def _webp(data: Data) -> tuple[int, int] | None:
+    if data[:4] != b"RIFF":
+        return None
     kind = data[12:16]
     if kind == b"VP8X":  # extended: two times 24 bits, less one
         if len(data) < 30:
@@ -264,6 +264,7 @@ def _too_many(form: str, what: str, most: int) -> TooLarge:
 
 
 def _split(text: str) -> tuple[str, str]:
+    text = text.removeprefix("\ufeff")
     if text[:5].lower() != "data:":
         return "", text
     head, comma, encoded = text[5:].partition(",")
@@ -273,3 +274,16 @@ def _split(text: str) -> tuple[str, str]:
     if media_type and not media_type.startswith("image/"):
         raise WrongMediaType(f"the data URL holds {media_type[:100]}, not a picture")
     return media_type, encoded
+
+
+_READERS: tuple[tuple[int, bytes, Callable[[Data], tuple[int, int] | None]], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", lambda data: _pair(">II", data, 16)),
+    (0, b"\xff\xd8", _jpeg),
+    (8, b"WEBP", _webp),
+    (0, b"GIF", lambda data: _pair("<HH", data, 6)),
+    (0, b"BM", _bmp),
+    (0, b"II", _tiff),
+    (0, b"MM", _tiff),
+    (4, b"ftyp", isobmff.size_of),
+)
+"""Where each format has its signature, and what reads its size."""

@@ -82,3 +82,9 @@ class DeadlinePassed(RequestError):
 
     status, code, phrase = 504, "deadline_passed", "Gateway Timeout"
     summary = "The answer did not come in time"
+
+
+def shortened(names: set[str]) -> str:
+    """List a client's names for an error message, at most five and 40 characters of each."""
+    listed = sorted(names)
+    return ", ".join(name[:40] for name in listed[:5]) + (", ..." if len(listed) > 5 else "")

@@ -31,11 +31,16 @@ def attributions(
     """
     scores = getattr(runtime, "scores", None)
     if scores is None:
-        raise NotSupported("this artifact has no gradients; eager and torchscript have")
+        raise NotSupported(
+            "this artifact has no gradients; served_model.artifact=eager or torchscript builds one that has"
+        )
     try:
         from captum.attr import IntegratedGradients
     except ImportError:
-        raise NotSupported("explanations need captum, which is not installed where the worker runs") from None
+        raise NotSupported(
+            "explanations need captum, which is not installed where the worker runs: "
+            "pip install -r requirements-explain.txt"
+        ) from None
     import torch
 
     start = torch.from_numpy(np.broadcast_to(baseline, inputs.shape).astype(np.float32))

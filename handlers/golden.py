@@ -3,13 +3,13 @@
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from handlers import outputs
 from handlers.json_object import JsonObject
-from handlers.outputs import Difference
+from handlers.outputs import Difference, HandlerResponse
 
 WIDEST = 1.0
 """The widest tolerance; a wider one would accept any probability."""
@@ -17,11 +17,15 @@ WIDEST = 1.0
 
 @dataclass(frozen=True)
 class GoldenSample:
-    """A request as a client sends it to TorchServe, and its expected predictions."""
+    """A request as a client sends it to TorchServe, and its expected predictions.
+
+    `headers` are those that it has beside its content type.
+    """
 
     content_type: str
     body: bytes
     predictions: list[Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def row(self) -> dict[str, Any]:
@@ -72,9 +76,24 @@ def misses(expected: Any, body: bytes, tolerance: float) -> str | None:
     """
     try:
         found = exceeds_tolerance(expected, json.loads(body)["predictions"], tolerance)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+    except outputs.MALFORMED:
         return f"{body[:100]!r} holds no predictions to compare"
     return None if found is None else str(found)
+
+
+def response_misses(expected: list[Any], response: HandlerResponse, tolerance: float) -> str | None:
+    """Describe why a response is not the expected one within the tolerance; None where it is.
+
+    The response comes from a version under test, so it may have any content.
+    """
+    try:
+        given = outputs.response_predictions(expected, response)
+        found = exceeds_tolerance(expected, given, tolerance)
+    except ValueError as error:
+        return str(error)
+    except outputs.MALFORMED:
+        return f"is answered differently: {response.body[:100]!r} holds no predictions to compare"
+    return None if found is None else f"is answered differently: {found}"
 
 
 def _sample(item: Any, place: str) -> GoldenSample:
@@ -87,4 +106,7 @@ def _sample(item: Any, place: str) -> GoldenSample:
     predictions = section.get("predictions")
     if not isinstance(predictions, list) or not predictions:
         raise section.error("predictions", "must be a list that is not empty")
-    return GoldenSample(section.text("content_type"), body, predictions)
+    headers = section.object("headers").values if section.has("headers") else {}
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise section.error("headers", "must be texts by name")
+    return GoldenSample(section.text("content_type"), body, predictions, headers)

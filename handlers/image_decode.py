@@ -8,18 +8,22 @@ Images without 8-bit RGB follow these rules:
     transparent    pasted on the background before resizing, so that hidden colours do not affect the result
     grey, 9 to 16  value / white x 255, rounded; white is the largest value of the file's bits, or the card's value
     grey, 32       the same with the card's white, which may be 1.0; refused where the card has none
-    colour, 16     the high byte of each channel, as Pillow reads it
+    colour, 16     the high byte of each channel, as Pillow reads it; refused where floats are wanted
     CMYK, YCCK     Pillow's conversion without a colour profile; L*a*b* by LittleCMS; embedded profiles are not applied
     several        the first frame or page
+    HEIC           by pillow-heif, where it is installed
+
+With `dtype` float32 the result has values from 0 to 255 too, but those of deep grey images are not rounded.
 
 Where the card allows it, ordinary JPEGs are decoded at a half, a quarter or an eighth of their size, inside libjpeg's
 cosine transform. The result differs from the full image resized, so the build of an archive has to measure it first.
 """
 
+import functools
 import io
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,13 +32,13 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from handlers import encoded_image
+from handlers import deep_image, encoded_image, isobmff
 from handlers.card import Reduced
 from handlers.errors import InvalidFields, TooLarge, UnreadableInput
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+HEIC = "pip install -r requirements-heic.txt"
 MAX_SIDE = 65_535
 """The longest side in pixels, JPEG's own limit. Thin images beyond it need gigabytes to resample."""
 
@@ -42,10 +46,8 @@ MAX_SIDE = 65_535
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-# Tags of TIFF 6.0; photometric 0: the smallest value is white.
-_READ_TAGS = _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_SIGNED = 2
-_ROWS = 256
+# ITU-R 601-2, as Pillow makes grey of RGB.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 # EXIF orientation → the transposition that turns the stored image upright (Exif 2.3, table 6).
 _UPRIGHT = {
@@ -70,12 +72,15 @@ class DecodeRules:
     """The rules of decoding: the most pixels, the colour behind transparent images, and the value of white.
 
     `background` is RGB; None refuses transparent images. `white` applies to grey images of more than 8 bits; None takes
-    it from the format.
+    it from the format. `channels` are 3 (RGB), 1 (grey, by Pillow's weights of ITU-R 601) or 4 (RGBA, with its alpha).
+    `dtype` is uint8 or float32.
     """
 
     max_pixels: int
     background: tuple[int, int, int] | None = (255, 255, 255)
     white: float | None = None
+    channels: int = 3
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ class Reduction:
         return min(height, self.level.margin * rows), min(width, self.level.margin * columns)
 
 
-def decode(data: bytes | bytearray, rules: DecodeRules) -> NDArray[np.uint8]:
-    """Decode the first frame of an image to uint8 [height, width, 3], RGB, turned by its EXIF orientation.
+def decode(data: bytes | bytearray, rules: DecodeRules) -> NDArray[Any]:
+    """Decode the first frame of an image to [height, width, channels] of `rules.dtype`, turned by its EXIF orientation.
 
     Raises TooLarge before decoding, UnreadableInput for data that is empty, truncated, damaged or no image, and
     InvalidFields where the file does not define the value of white.
@@ -102,33 +107,64 @@ def decode(data: bytes | bytearray, rules: DecodeRules) -> NDArray[np.uint8]:
 
 def decode_reduced(
     data: bytes | bytearray, rules: DecodeRules, reduction: Reduction | None
-) -> tuple[NDArray[np.uint8], Size]:
+) -> tuple[NDArray[Any], Size]:
     """Decode like `decode`, ordinary JPEGs at reduced size; also return the size of the full image."""
     with _opened(data, rules) as image:
-        pixels = _decode_jpeg(data, image, reduction) if image.format in ("JPEG", "MPO") else None
+        pixels: NDArray[Any] | None = None
+        if image.format in ("JPEG", "MPO"):
+            pixels = _decode_jpeg(data, image, reduction)
         if pixels is None:
-            pixels = np.asarray(_rgb(image, data, rules))
-            return pixels, (pixels.shape[0], pixels.shape[1])
+            pixels = in_channels(np.asarray(_flat(image, data, rules)), rules.channels)
+            return pixels.astype(rules.dtype, copy=False), (pixels.shape[0], pixels.shape[1])
+        pixels = in_channels(pixels, rules.channels).astype(rules.dtype, copy=False)
         return pixels, _turned(image.height, image.width, _orientation(image))
 
 
-def decode_with_pillow(data: bytes | bytearray, rules: DecodeRules) -> Image.Image:
-    """Decode like `decode`, every format with Pillow alone; the reference for simplejpeg's pixels."""
+def in_channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Convert grey [height, width], RGB or RGBA [height, width, 3 or 4] to this number of channels.
+
+    New alpha is opaque.
+    """
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 1 if channels == 1 else 3, axis=2)
+    if channels == 1 and pixels.shape[2] > 1:
+        if pixels.dtype != np.uint8:
+            return (pixels[:, :, :3] @ _LUMA)[:, :, None]
+        return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+    if channels == 4 and pixels.shape[2] == 3:
+        return np.dstack([pixels, np.full(pixels.shape[:2], 255, pixels.dtype)])
+    return pixels
+
+
+def decode_with_pillow(data: bytes | bytearray, rules: DecodeRules) -> tuple[Image.Image, ...]:
+    """Decode like `decode`, every format with Pillow alone; the reference for simplejpeg's pixels.
+
+    Return one image, or for floats, of which Pillow's images have one channel, one a channel.
+    """
     with _opened(data, rules) as image:
-        return _rgb(image, data, rules)
+        flat = _flat(image, data, rules)
+    if rules.dtype == "uint8":
+        return (flat.convert({1: "L", 3: "RGB", 4: "RGBA"}[rules.channels]),)
+    pixels = in_channels(np.asarray(flat), rules.channels).astype(np.float32)
+    return tuple(Image.fromarray(np.ascontiguousarray(pixels[:, :, channel])) for channel in range(rules.channels))
 
 
-def from_values(values: NDArray[np.float64], max_pixels: int) -> NDArray[np.uint8]:
-    """Convert numbers of shape [height, width] or [height, width, 3] to an image; raises ValueError or TooLarge."""
-    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] == 3)):
-        raise ValueError(f"shape {list(values.shape)} is neither [height, width] nor [height, width, 3]")
+def from_values(values: NDArray[np.float64], rules: DecodeRules) -> NDArray[Any]:
+    """Convert numbers of shape [height, width] or [height, width, channels] to an image of `rules.channels`.
+
+    RGB is accepted for any number of channels. For float32, they are from 0 to `rules.white`, or to 255. Raises
+    ValueError or TooLarge.
+    """
+    channels, exact = rules.channels, rules.dtype == "float32"
+    white = (rules.white or deep_image.WHITE) if exact else deep_image.WHITE
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, channels))):
+        raise ValueError(f"shape {list(values.shape)} is neither [height, width] nor [height, width, {channels}]")
     if values.size == 0:
         raise ValueError("the picture is empty")
-    _check_size(values.shape[1], values.shape[0], max_pixels)
-    if values.min() < 0 or values.max() > 255 or np.any(values % 1):
-        raise ValueError("pixel values must be whole numbers from 0 to 255")
-    pixels = values.astype(np.uint8)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+    _check_size(values.shape[1], values.shape[0], rules.max_pixels)
+    if not (values.min() >= 0 and values.max() <= white) or (not exact and np.any(values % 1)):
+        raise ValueError(f"pixel values must be {'' if exact else 'whole '}numbers from 0 to {white:g}")
+    return in_channels((values * (deep_image.WHITE / white)).astype(rules.dtype), channels)
 
 
 @contextmanager
@@ -154,12 +190,28 @@ def _opened(data: bytes | bytearray, rules: DecodeRules) -> Iterator[Image.Image
 
 
 def _open(data: bytes | bytearray) -> Image.Image:
+    formats: tuple[str, ...] = FORMATS
+    if isobmff.is_heic(data):
+        formats = _heic()
+        if not formats:
+            raise UnreadableInput(f"HEIC needs pillow-heif where the workers run ({HEIC}); send JPEG or PNG")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=formats)
     except _BOMBS:
         raise TooLarge("the picture has too many pixels") from None
     except _DAMAGED:
-        raise UnreadableInput("not a picture that can be read; JPEG, PNG, WebP, GIF, BMP and TIFF can") from None
+        raise UnreadableInput("not a picture that can be read; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF can") from None
+
+
+@functools.cache
+def _heic() -> tuple[str, ...]:
+    """Register the optional reader of HEIC and return Pillow's name of the format; () where it is not installed."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return ()
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return ("HEIF",)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -206,22 +258,29 @@ def _orientation(image: Image.Image) -> int:
         return 1  # a broken tag does not make the image unreadable
 
 
-def _rgb(image: Image.Image, data: bytes | bytearray, rules: DecodeRules) -> Image.Image:
+def _flat(image: Image.Image, data: bytes | bytearray, rules: DecodeRules) -> Image.Image:
+    """Return an image as RGB, or RGBA for four channels, upright; a deep grey one as floats where those are wanted."""
+    exact = rules.dtype == "float32"
     try:
         image.load()
-        tags = {tag: image.tag_v2.get(tag) for tag in _READ_TAGS} if isinstance(image, TiffImageFile) else {}
+        deep = deep_image.is_deep(image)
+        if exact and not deep:
+            deep_image.check_colours(image, data)
     except _BOMBS:
         raise TooLarge("the picture has too many pixels") from None
     except _DAMAGED:
         raise UnreadableInput("the picture is truncated or damaged") from None
     orientation = _orientation(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _scaled(image, tags, rules.white)
-    elif _SIGNED in (tags.get(_SAMPLE_FORMAT) or ()):
-        raise InvalidFields("a TIFF of signed 8-bit numbers is not supported; send unsigned ones")
+    if deep:
+        image = deep_image.floats(image, rules.white) if exact else deep_image.eight_bits(image, rules.white)
     elif image.format == "PNG" and "transparency" in image.info:
         _correct_transparency(image, depth=data[24])
-    flat = _opaque(image, rules.background) if image.has_transparency_data else image.convert("RGB")
+    if deep and exact:
+        flat = image
+    elif rules.channels == 4:
+        flat = image.convert("RGBA")
+    else:
+        flat = _opaque(image, rules.background) if image.has_transparency_data else image.convert("RGB")
     turn = _UPRIGHT.get(orientation)
     return flat if turn is None else flat.transpose(turn)
 
@@ -246,34 +305,3 @@ def _correct_transparency(image: Image.Image, depth: int) -> None:
         raise InvalidFields("a PNG of 16-bit colours with one transparent colour is not supported; send 8 bits")
     if image.mode == "L" and depth < 8:
         image.info["transparency"] = colour * 255 // (2**depth - 1)
-
-
-def _scaled(image: Image.Image, tags: Mapping[int, Any], stated: float | None) -> Image.Image:
-    """Scale a grey image of more than 8 bits to 8 by the value of white, and keep one transparent value."""
-    white = stated if stated is not None else _white(image, tags)
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= white):  # nan included
-        raise InvalidFields(f"the picture's values range from {low:g} to {high:g}, outside 0 to {white:g}")
-    grey = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _ROWS):  # in parts, because each number takes eight bytes here
-        part = slice(start, start + _ROWS)
-        grey[part] = np.floor(values[part] * 255.0 / white + 0.5)
-    if tags.get(_PHOTOMETRIC) == 0:
-        grey = 255 - grey
-    transparent = image.info.get("transparency")
-    if transparent is None:
-        return Image.fromarray(grey)
-    opaque = np.where(values == transparent, 0, 255).astype(np.uint8)
-    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(opaque)))
-
-
-def _white(image: Image.Image, tags: Mapping[int, Any]) -> float:
-    """Return the largest value of the file's bits: 16 in a PNG, perhaps fewer in a TIFF."""
-    if image.mode in ("I", "F"):
-        raise InvalidFields(
-            "a grey picture of 32-bit or signed numbers does not define which of them is white: "
-            "send 8 or 16 bits, or build the model with preprocessing.white"
-        )
-    bits = tags.get(_BITS) or (16,)
-    return float(2 ** int(bits[0]) - 1)

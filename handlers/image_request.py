@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers import encoded_image, request_body
-from handlers.errors import InvalidFields, RequestError
+from handlers.errors import InvalidFields, RequestError, shortened
 
 Encoded = bytes | bytearray
 RequestImage = Encoded | NDArray[np.float64]
@@ -45,7 +45,7 @@ def _one(item: Any) -> RequestImage:
     if "image" not in item:
         raise InvalidFields("missing field: image")
     if unknown := set(item) - {"image"}:
-        raise InvalidFields(f"unknown field: {request_body.shortened(unknown)}")
+        raise InvalidFields(f"unknown field: {shortened(unknown)}")
     return _value(item["image"])
 
 

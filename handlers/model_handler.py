@@ -27,12 +27,14 @@ from handlers.batch import (
     ExplainRequest,
     Explanations,
     Forwarded,
+    Instances,
     Outputs,
     PredictRequest,
+    apart,
     deadline_of,
 )
 from handlers.errors import DeadlinePassed, Internal, NotSupported, RequestError
-from handlers.outputs import encode_document, encode_error
+from handlers.outputs import NetworkOutput, encode_document, encode_error
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ class ModelHandler(ABC):
         self.batch_size = int(properties.get("batch_size") or self.card.request_params.batch_size)
         self.configure()
         self.model = runtimes.load(folder, self.card, properties.get("gpu_id"))
-        warm_up(self._check_golden(golden.load(folder / "golden.json")), self.batch_size, self.forward)
+        inputs = self._check_golden(golden.load(folder / "golden.json"))
+        warm_up(inputs, 1 if self.card.output.alone else self.batch_size, self.forward)
         json_log.log_warnings_only()
         self.tracer = telemetry.open_tracer(self.card.model_name, self.version)
         self.initialized = True
@@ -80,12 +83,8 @@ class ModelHandler(ABC):
         """Store the parts of the card that `read` needs; raises ValueError for a model of another kind."""
 
     @abstractmethod
-    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Convert the body of one request to its instances [k, ...]; raises RequestError, also after the deadline."""
-
-    def options(self, body: Any, media_type: str, count: int) -> Outputs:
-        """Return the options of a request of `count` instances, one row an instance; raises RequestError."""
-        return {}
+    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> Instances:
+        """Convert the body of one request to its instances; raises RequestError, also after the deadline."""
 
     def explanations(self, inputs: NDArray[Any], outputs: NDArray[Any], target: Any) -> list[dict[str, Any]]:
         """Explain `outputs`, or the class `target`, for each of k instances; raises RequestError."""
@@ -148,22 +147,27 @@ class ModelHandler(ABC):
 
         Raises DeadlinePassed when the deadline passes between parts.
         """
-        size = max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
-        parts = []
+        alone = self.card.output.alone
+        size = 1 if alone else max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
+        parts: list[Outputs] = []
         for start in range(0, len(inputs), size):
             until.check()
             parts.append(self.model(inputs[start : start + size]))
-        outputs = parts[0]
-        if len(parts) > 1:
-            outputs = {name: np.concatenate([part[name] for part in parts]) for name in outputs}
-        self._check_output(outputs, len(inputs))
-        return outputs
+            self._check_outputs(parts[-1], () if alone else (len(inputs[start : start + size]),))
+        if alone:
+            return {name: apart([part[name] for part in parts]) for name in parts[0]}
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _check_output(self, outputs: Outputs, count: int) -> None:
-        name, shape = self.card.network_output
-        if name not in outputs or outputs[name].shape != (count, *shape):
-            found = {name: list(values.shape) for name, values in outputs.items()}
-            raise ValueError(f"the network must return {name} of shape {[count, *shape]}, it returned {found}")
+    def _check_outputs(self, outputs: Outputs, count: tuple[int, ...]) -> None:
+        """Raise ValueError unless the outputs have the shapes of the output kind, after the `count` of instances."""
+        for wanted in self.card.network_outputs:
+            values = outputs.get(wanted.name)
+            if values is None or not _fits(values, wanted, count):
+                found = {name: list(each.shape) for name, each in outputs.items()}
+                shape = [*count, *wanted.shape]
+                raise ValueError(f"the network must return {wanted.name} of shape {shape}, it returned {found}")
 
     def _check_golden(self, answers: golden.GoldenAnswers) -> NDArray[np.generic]:
         """Answer every golden request and return their inputs [k, ...].
@@ -173,11 +177,12 @@ class ModelHandler(ABC):
         inputs = []
         for number, sample in enumerate(answers.samples):
             try:
-                inputs.append(self.read(request_body.body_of(sample.row)[1], sample.content_type))
-                given = self.card.predictions(self.forward(inputs[-1]))
+                given = self.read(request_body.body_of(sample.row)[1], sample.content_type)
+                inputs.append(given.inputs)
+                found = self.card.predictions({**self.forward(given.inputs), **given.options})
             except RequestError as error:
                 raise ValueError(f"golden request {number} is refused: {error.detail}") from error
-            if difference := golden.exceeds_tolerance(sample.predictions, given, answers.tolerance):
+            if difference := golden.exceeds_tolerance(sample.predictions, found, answers.tolerance):
                 raise ValueError(f"golden answer {number} differs: {difference}; the tolerance is {answers.tolerance}")
         return np.concatenate(inputs)
 
@@ -189,9 +194,9 @@ class ModelHandler(ABC):
         media_type = request_body.media_type(headers, name)
         if headers.get("explain") == "True":
             target, body = explain.split(row, body)
-            return ExplainRequest(self.read(body, media_type, until), target, until)
-        inputs = self.read(body, media_type, until)
-        return PredictRequest(inputs, self.options(body, media_type, len(inputs)), until)
+            return ExplainRequest(self.read(body, media_type, until).inputs, target, until)
+        instances = self.read(body, media_type, until)
+        return PredictRequest(instances.inputs, instances.options, until)
 
     def _forward_together(self, batch: Batch) -> tuple[Outputs | Explanations | RequestError, ...]:
         latest = max((each.until.at_ms for each in batch.requests if isinstance(each, PredictRequest)), default=0)
@@ -219,7 +224,7 @@ class ModelHandler(ABC):
         return {**self.forward(request.inputs, request.until), **request.options}
 
     def _explain(self, request: ExplainRequest) -> Explanations:
-        logits = self.forward(request.inputs, request.until)[self.card.network_output[0]]
+        logits = self.forward(request.inputs, request.until)[self.card.network_outputs[0].name]
         items = []
         for index in range(len(logits)):
             request.until.check()
@@ -260,6 +265,13 @@ class ModelHandler(ABC):
 
     def _log_extra(self, index: int, **fields: Any) -> dict[str, Any]:
         return json_log.request_extra(self.context.get_all_request_header(index), **fields)
+
+
+def _fits(values: NDArray[Any], wanted: NetworkOutput, count: tuple[int, ...]) -> bool:
+    """Return true for an array of the output's shape for each of `count` instances, or for an array of such arrays."""
+    if NetworkOutput(wanted.name, (*count, *wanted.shape)).fits(values.shape):
+        return True
+    return values.shape == count and all(isinstance(each, np.ndarray) and wanted.fits(each.shape) for each in values)
 
 
 def warm_up(inputs: NDArray[np.generic], batch_size: int, forward: Callable[[NDArray[np.generic]], Outputs]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from handlers import encoded_image, request_body
 from handlers.action_selection import OPTIONS
 from handlers.card import Observation
-from handlers.errors import InvalidFields, RequestError
+from handlers.errors import InvalidFields, RequestError, shortened
 from handlers.spaces import Box, Dict
 
 ONE, MANY = "observation", "instances"
@@ -62,7 +62,7 @@ def _own(observation: Observation) -> set[str]:
 
 def _check_beside(payload: dict[str, Any]) -> None:
     if unknown := set(payload) - OPTIONS - {ONE}:
-        raise InvalidFields(f"unknown field beside {ONE}: {request_body.shortened(unknown)}")
+        raise InvalidFields(f"unknown field beside {ONE}: {shortened(unknown)}")
 
 
 def _single(item: Any, observation: Observation) -> NDArray[Any]:
@@ -125,7 +125,7 @@ def _check_keys(item: dict[str, Any], keys: tuple[str, ...], word: str) -> None:
     if missing := [key for key in keys if key not in item]:
         raise InvalidFields(f"missing {word}: {', '.join(missing)}")
     if unknown := set(item) - set(keys):
-        raise InvalidFields(f"unknown {word}: {request_body.shortened(unknown)}; the {word}s are {', '.join(keys)}")
+        raise InvalidFields(f"unknown {word}: {shortened(unknown)}; the {word}s are {', '.join(keys)}")
 
 
 def _not_a_number(item: dict[str, Any], fields: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handlers import action_selection, explain, observations, request_body, request_limits
-from handlers.batch import NEVER, Deadline, Outputs
+from handlers.batch import NEVER, Deadline, Instances, Outputs
 from handlers.card import Observation
 from handlers.errors import NotSupported
 from handlers.model_handler import ModelHandler
@@ -32,15 +32,15 @@ class PolicyHandler(ModelHandler):
         settings = self.card.output_settings
         self.actions = settings if isinstance(settings, ActionSettings) else None
 
-    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> NDArray[Any]:
-        """Read the observations of one request, [k, *shape]; raises RequestError."""
-        payload = _parsed(body, media_type)
+    def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> Instances:
+        """Read the observations of one request, [k, *shape], and its options; raises RequestError."""
+        payload = request_body.json_of(body, media_type)
         request_limits.check(self.card.limits, payload)
-        return observations.read(payload, self.observation)
+        inputs = observations.read(payload, self.observation)
+        return Instances(inputs, self._options(payload, len(inputs)))
 
-    def options(self, body: Any, media_type: str, count: int) -> Outputs:
+    def _options(self, payload: Any, count: int) -> Outputs:
         """Return the noise to sample actions with and the masks of allowed ones, where the request sets them."""
-        payload = _parsed(body, media_type)
         # Nearly all requests are arrays, or objects without an option.
         if not isinstance(payload, dict) or action_selection.OPTIONS.isdisjoint(payload):
             return {}
@@ -71,10 +71,3 @@ class PolicyHandler(ModelHandler):
 def _text(target: Any) -> Any:
     # An action's number is its name here, also where the numbers do not begin at 0.
     return target if target is None or isinstance(target, bytes) else str(target)
-
-
-def _parsed(body: Any, media_type: str) -> Any:
-    request_body.require_media_type(media_type, ("text/",), "JSON")
-    if isinstance(body, bytes | bytearray | str) and not (isinstance(body, str) and request_body.is_json(media_type)):
-        return request_body.parse_json(body)
-    return body

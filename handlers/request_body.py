@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handlers.errors import InvalidFields, UnreadableInput, WrongMediaType
+from handlers.errors import InvalidFields, UnreadableInput, WrongMediaType, shortened
 
 ANYTHING = ("", "application/octet-stream")
 """Media types that say nothing about the content: none at all, and the default of many programs."""
@@ -51,6 +51,14 @@ def parse_json(body: bytes | bytearray | str) -> Any:
         raise UnreadableInput("the body is not valid JSON") from None
 
 
+def json_of(body: Any, media: str) -> Any:
+    """Return a body's JSON, in whatever form TorchServe passes it; raises WrongMediaType or UnreadableInput."""
+    require_media_type(media, ("text/",), "JSON")
+    if isinstance(body, bytes | bytearray | str) and not (isinstance(body, str) and is_json(media)):
+        return parse_json(body)
+    return body
+
+
 def instances(payload: Mapping[str, Any], beside: Set[str] = frozenset()) -> list[Any]:
     """Return the list under `instances`, which must not be empty; other fields are those in `beside`.
 
@@ -64,17 +72,20 @@ def instances(payload: Mapping[str, Any], beside: Set[str] = frozenset()) -> lis
     return values
 
 
-def shortened(names: set[str]) -> str:
-    """List a client's names for an error message, at most five and 40 characters of each."""
-    listed = sorted(names)
-    return ", ".join(name[:40] for name in listed[:5]) + (", ..." if len(listed) > 5 else "")
-
-
 def number_array(value: list[Any], max_dimensions: int) -> NDArray[np.float64]:
-    """Turn nested lists into a float64 array of finite numbers.
+    """Turn nested lists, at most `max_dimensions` levels of them, into a float64 array of finite numbers.
+
+    Raises InvalidFields for a deeper or ragged nest, a boolean, text, null, or a number that is not finite.
+    """
+    leaves, shape = unnested(value, max_dimensions)
+    return _numbers(leaves).reshape(shape)
+
+
+def unnested(value: list[Any], max_dimensions: int) -> tuple[list[Any], tuple[int, ...]]:
+    """Return the leaves of nested lists and the shape of the nest.
 
     It unpacks one level at a time without recursion, at most `max_dimensions` levels, so deep nesting costs nothing.
-    Raises InvalidFields for a deeper or ragged nest, a boolean, text, null, or a number that is not finite.
+    Raises InvalidFields for a deeper or ragged nest.
     """
     shape = [len(value)]
     level = value
@@ -85,13 +96,18 @@ def number_array(value: list[Any], max_dimensions: int) -> NDArray[np.float64]:
             raise InvalidFields("lists at the same level must have the same length")
         shape.append(len(level[0]))
         level = list(chain.from_iterable(level))
-    return _numbers(level).reshape(shape)
+    return level, tuple(shape)
+
+
+def require_types(leaves: list[Any], types: Set[type], expected: str) -> None:
+    """Raise InvalidFields for a leaf of another type."""
+    for wrong in set(map(type, leaves)) - types:
+        raise InvalidFields(f"{_NAMES.get(wrong, 'something else')} instead of {expected}")
 
 
 def _numbers(leaves: list[Any]) -> NDArray[np.float64]:
     # numpy would read true and "1" as 1, so the types are checked first.
-    for wrong in set(map(type, leaves)) - {int, float}:
-        raise InvalidFields(f"{_NAMES.get(wrong, 'something else')} instead of a number")
+    require_types(leaves, {int, float}, "a number")
     try:
         array = np.array(leaves, dtype=np.float64)
     except OverflowError:
@@ -101,4 +117,12 @@ def _numbers(leaves: list[Any]) -> NDArray[np.float64]:
     return array
 
 
-_NAMES = {bool: "a boolean", str: "text", type(None): "null", dict: "an object", list: "a list"}
+_NAMES = {
+    bool: "a boolean",
+    int: "a whole number",
+    float: "a fractional number",
+    str: "text",
+    type(None): "null",
+    dict: "an object",
+    list: "a list",
+}

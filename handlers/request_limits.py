@@ -14,7 +14,7 @@ from handlers.errors import TooLarge
 
 MAX_PIXELS = 100_000_000
 MAX_OBSERVED_PIXELS = 10_000_000
-MAX_INSTANCES = {"vision": 64, "policy": 4096}
+MAX_INSTANCES = {"vision": 64, "policy": 4096, "tensors": 4096}
 """The limits of a card without any; `served_model.limits` explains them."""
 
 
@@ -22,8 +22,9 @@ MAX_INSTANCES = {"vision": 64, "policy": 4096}
 class RequestLimits:
     """The limits of a request to one model.
 
-    An observation has `dimensions`, the `keys` of its parts or fields, and `pixels` where it holds images. `kind` is
-    None where the card does not say what the model reads.
+    An observation has `dimensions`, the `keys` of its parts or fields, and `pixels` where it holds images. The lists
+    under `inputs` count instances in a batched model and in a table. `kind` is None where the card does not say what
+    the model reads.
     """
 
     kind: str | None
@@ -32,6 +33,7 @@ class RequestLimits:
     dimensions: int = 0
     pixels: int = 0
     keys: frozenset[str] = frozenset()
+    counts_inputs: bool = False
 
 
 def of_card(card: Mapping[str, Any]) -> RequestLimits:
@@ -39,6 +41,8 @@ def of_card(card: Mapping[str, Any]) -> RequestLimits:
     kind = next((known for known in MAX_INSTANCES if known == card.get("kind")), None)
     pixels = _stated(card, "max_pixels", MAX_OBSERVED_PIXELS if kind == "policy" else MAX_PIXELS)
     instances = _stated(card, "max_instances", MAX_INSTANCES.get(kind or "", 0))
+    if kind == "tensors":
+        return RequestLimits(kind, pixels, instances, counts_inputs=_counts_inputs(card.get("signature")))
     if kind != "policy":
         return RequestLimits(kind, pixels, instances)
     observation = card.get("observation") or {}
@@ -48,6 +52,13 @@ def of_card(card: Mapping[str, Any]) -> RequestLimits:
     return RequestLimits(
         kind, pixels, instances, len(space.get("shape") or ()), sum(map(_pixels, [space, *parts.values()])), keys
     )
+
+
+def _counts_inputs(signature: Any) -> bool:
+    if not isinstance(signature, Mapping) or not isinstance(signature.get("inputs"), list):
+        return False
+    has_columns = any(isinstance(each, Mapping) and each.get("columns") for each in signature["inputs"])
+    return signature.get("batched") is True or has_columns
 
 
 def _stated(card: Mapping[str, Any], key: str, default: int) -> int:
@@ -62,11 +73,26 @@ def check(limits: RequestLimits, payload: Any) -> None:
     `payload` is parsed JSON, text, or the bytes of one image; an unreadable payload passes here and fails when it is
     read.
     """
-    if limits.kind == "policy":
-        count = _observations(payload, limits)
-        _check_count(limits, count)
-        _check_pixels(limits, count, count * limits.pixels, "")
+    checks = {"policy": _check_observations, "tensors": _check_tensors}
+    checks.get(limits.kind or "", _check_pictures)(limits, payload)
+
+
+def _check_observations(limits: RequestLimits, payload: Any) -> None:
+    count = _observations(payload, limits)
+    _check_count(limits, count)
+    _check_pixels(limits, count, count * limits.pixels, "")
+
+
+def _check_tensors(limits: RequestLimits, payload: Any) -> None:
+    """Count the instances in a list of them, or along the first axis of the longest tensor."""
+    if not isinstance(payload, dict):
         return
+    instances, inputs = payload.get("instances"), payload.get("inputs")
+    lists = [instances, *(inputs.values() if limits.counts_inputs and isinstance(inputs, dict) else ())]
+    _check_count(limits, max((len(each) for each in lists if isinstance(each, list)), default=1))
+
+
+def _check_pictures(limits: RequestLimits, payload: Any) -> None:
     pictures = _pictures(payload)
     _check_count(limits, len(pictures))
     sizes = [size for size in map(_announced, pictures) if size is not None]

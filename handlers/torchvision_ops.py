@@ -2,7 +2,8 @@
 
 The torchvision wheel is linked against a CUDA torch. With a CPU-only torch its `_C` library does not load, and the
 import then fails when it registers shapes for `torchvision::nms` and `torchvision::qnms`, which are undefined.
-Classifiers use neither: declaring the two, without an implementation, is enough.
+Classifiers use neither: declaring the two, without an implementation, is enough. Detectors of other makers need `nms`,
+which `implement_nms` adds in Python.
 """
 
 import importlib.util
@@ -38,6 +39,34 @@ def ensure_torchvision_ops() -> tuple[str, ...]:
             library.define(name + SCHEMAS[name])
         _libraries.append(library)
     return missing
+
+
+def implement_nms(torchvision: Any) -> None:
+    """Let detectors of an imported torchvision, scripted ones too, use the `nms` of this module, on any device."""
+    library = _new_library("torchvision", "IMPL")
+    library.impl("nms", nms, "CompositeExplicitAutograd")
+    _libraries.append(library)
+    # torchvision's own function checks for its compiled library first.
+    torchvision.ops.boxes.nms = torchvision.ops.nms = nms
+
+
+def nms(dets: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torch.Tensor:
+    """Return the indices [K] of the boxes [N, 4] to keep, best score first.
+
+    A box is dropped when its intersection over union with a better one that is kept exceeds the threshold.
+    """
+    areas = (dets[:, 2] - dets[:, 0]) * (dets[:, 3] - dets[:, 1])
+    order, kept = scores.argsort(descending=True, stable=True), []
+    while order.numel():
+        best, order = order[0], order[1:]
+        kept.append(best)
+        corner, opposite = (
+            torch.maximum(dets[best, :2], dets[order, :2]),
+            torch.minimum(dets[best, 2:], dets[order, 2:]),
+        )
+        common = (opposite - corner).clamp(min=0).prod(dim=1)
+        order = order[~(common / (areas[best] + areas[order] - common) > iou_threshold)]
+    return torch.stack(kept) if kept else order
 
 
 def _load_compiled() -> bool:

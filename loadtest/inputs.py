@@ -9,13 +9,15 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from errors import ConfigError, LoadError
+from handlers.json_object import JsonObject
+from handlers.signature import read_signature
 
 IMAGE_TYPES = {
     ".jpg": "image/jpeg",
@@ -34,13 +36,18 @@ MARGIN = 0.98  # of the range: bounds are rounded when they become float32, so v
 
 @dataclass(frozen=True)
 class RequestSample:
-    """A request body, its media type, its number of predictions, and its model (empty: the only model of the run)."""
+    """A request body, its media type, its number of predictions, and its model (empty: the only model of the run).
+
+    For an adopted archive, whose answers have any form, `status` is that of a right answer; it may have `headers`.
+    """
 
     name: str
     content_type: str
     body: bytes
     items: int = 1
     model: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
 
     @classmethod
     def of_json(cls, name: str, value: object, model: str = "") -> "RequestSample":
@@ -127,6 +134,19 @@ def generate_states(observation: Mapping[str, Any], count: int, draw: random.Ran
 
 def _parts(parts: Sequence[Mapping[str, Any]], draw: random.Random) -> object:
     return as_request_body({part["key"]: _box(part["space"], None, draw) for part in parts})
+
+
+def generate_instances(signature: Mapping[str, Any], count: int, draw: random.Random) -> tuple[RequestSample, ...]:
+    """Return `count` instances of a `tensors` model: those of its card, or generated ones within its bounds.
+
+    Raises LoadError for a signature that cannot be read.
+    """
+    try:
+        known = read_signature(JsonObject(signature, "signature"))
+    except ValueError as error:
+        raise LoadError(f"the model's {error}; give a JSON file of instances as stress.inputs") from None
+    start = draw.randrange(1000)
+    return tuple(RequestSample.of_json(f"instance-{number}", known.example(start + number)) for number in range(count))
 
 
 def as_request_body(parts: dict[str, Any]) -> dict[str, Any]:

@@ -60,11 +60,14 @@ def sender(session: aiohttp.ClientSession, url: str, model: str) -> Send:
         since = sent if intended is None else intended
         prediction = None
         try:
-            headers = {"Content-Type": sample.content_type}
+            headers = {**sample.headers, "Content-Type": sample.content_type}
             async with session.post(f"{url}/models/{name}/predict", data=sample.body, headers=headers) as response:
                 body = await response.read()
                 ended = time.perf_counter()
-                prediction, error = check_response(response.status, body, name, sample.items)
+                if sample.status is None:
+                    prediction, error = check_response(response.status, body, name, sample.items)
+                else:
+                    error = None if response.status == sample.status else _status_text(response.status, body)
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             ended = time.perf_counter()
             error = describe_failure(failure)
@@ -89,13 +92,9 @@ def describe_failure(failure: Exception) -> str:
 
 def check_response(status: int, body: bytes, model: str, items: int) -> tuple[Any, str | None]:
     """Return the first prediction of a correct response, or None and a short description of the fault."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
+    content = _parsed(body)
     if status != 200:
-        code = content.get("error") if isinstance(content, dict) else None
-        return None, f"{status} {code}" if isinstance(code, str) else str(status)
+        return None, _status_text(status, body)
     if not isinstance(content, dict):
         return None, "wrong answer: no JSON object"
     if content.get("model") != model:
@@ -106,3 +105,17 @@ def check_response(status: int, body: bytes, model: str, items: int) -> tuple[An
     if not all(isinstance(prediction, dict) and prediction for prediction in predictions):
         return None, "wrong answer: an empty prediction"
     return predictions[0], None
+
+
+def _status_text(status: int, body: bytes) -> str:
+    """Return a status with the gateway's error code, where the body has one."""
+    content = _parsed(body)
+    code = content.get("error") if isinstance(content, dict) else None
+    return f"{status} {code}" if isinstance(code, str) else str(status)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import ConfigError, LoadError, StoreError
-from files import remove_durably, write_once
+from files import explained, remove_durably, write_once
 from loadtest.advice import advise
 from loadtest.pages.report_pages import run_page
 from loadtest.report import LoadReport
@@ -23,6 +23,7 @@ from loadtest.rounds import RoundResult, histogram, over_time, percentile_curve
 from settings.schema import StressSettings
 
 SCHEMA_VERSION = 2
+ROOM = 512 * 1024  # bytes that must be free before a run; a usual report takes less
 
 
 def report_document(report: LoadReport) -> dict[str, Any]:
@@ -166,8 +167,10 @@ def _write(content: dict[str, Any], path: Path) -> tuple[Path, Path]:
 
 def _writable(setting: str, folder: Path) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise ConfigError(f"{setting}: {folder}: {error.strerror}") from None
+        with explained(folder / "report", ROOM):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                os.posix_fallocate(file.fileno(), 0, ROOM)
+                return folder
+    except StoreError as error:
+        raise ConfigError(f"{setting}: {error}") from None

@@ -43,12 +43,14 @@ class RunObserver(Protocol):
 class StackInfo:
     """The stack under load: addresses of the engine's metrics and, if it runs here, of its processes.
 
-    `headers` hold the gateway's API key; `configuration` goes into the report as it is.
+    `archives` is the folder of built and adopted archives. `headers` hold the gateway's API key; `configuration` goes
+    into the report as it is.
     """
 
     engine_metrics: str | None = None
     engine: EngineProfile | None = None
     state: Path | None = None
+    archives: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -70,6 +72,7 @@ def stack_info(settings: Settings) -> StackInfo:
         engine_metrics=engine.metrics_url,
         engine=engines.profile(settings),
         state=Path(settings.paths.state),
+        archives=Path(settings.paths.archives),
         headers=gateway.key_headers(),
         configuration={
             "gateway": gateway.model_dump(mode="json", include=shown),
@@ -96,7 +99,7 @@ async def run(
     connections = stress.clients if stress.rate is None else OPEN_CONNECTIONS
     async with session_for(connections, stress.timeout_s, stack.headers) as session:
         targets = [await look_up(session, stress.url, name) for name in (stress.mix or (model,))]
-        plan = make_plan(stress, targets)
+        plan = make_plan(stress, targets, stack.archives)
         feed = _feed(plan)
         observer.planned(plan)
         load = _Load(plan, sender(session, plan.target.url, plan.target.model), feed, observer)

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import aiohttp
 
 from errors import LoadError
 from loadtest.load_client import describe_failure
+
+Kind = Literal["vision", "policy", "tensors", "adopted"]
+UNITS: Mapping[Kind, str] = {"vision": "imgs", "policy": "states", "tensors": "instances", "adopted": "answers"}
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,21 @@ class Batching:
 
 @dataclass(frozen=True)
 class LoadTarget:
-    """A served model. `observation` is the entry of that name in its card, None for images."""
+    """A served model. `observation` and `signature` are the entries of these names in its card, None for others."""
 
     url: str
     model: str
     version: str | None
-    kind: Literal["vision", "policy"]
+    kind: Kind
     weights: str | None
     observation: Mapping[str, Any] | None
     batching: Batching | None
+    signature: Mapping[str, Any] | None = None
 
     @property
     def unit(self) -> str:
         """The unit of the throughput."""
-        return "imgs" if self.kind == "vision" else "states"
+        return UNITS[self.kind]
 
 
 async def look_up(session: aiohttp.ClientSession, url: str, model: str) -> LoadTarget:
@@ -73,18 +77,17 @@ def parse_target(url: str, model: str, document: object) -> LoadTarget:
     """
     served = _default_version(document)
     kind = served.get("kind")
-    if kind not in ("vision", "policy"):
-        raise LoadError(
-            f"{url}/models/{model} does not say whether the model takes pictures or states: has it a worker?"
-        )
+    if kind not in UNITS:
+        raise LoadError(f"{url}/models/{model} does not say what the model takes: has it a worker?")
     return LoadTarget(
         url=url.rstrip("/"),
         model=model,
         version=served.get("version"),
-        kind="vision" if kind == "vision" else "policy",
+        kind=cast("Kind", kind),
         weights=served.get("weights"),
         observation=served.get("observation"),
         batching=_batching(served),
+        signature=served.get("signature"),
     )
 
 

@@ -21,6 +21,9 @@ usage: python -m serialize served_model=NAME [hydra overrides]
   --all               build every model whose checkpoint is there
   inspect FILE.mar [{PUBLIC_KEY}FILE]
                       print what an archive holds, and check its signature
+  convert FILE trust=yes
+                      unpickle a checkpoint, which runs code from it, in a process of its own, and write its tensors
+                      into a file of safetensors beside it
 """
 
 
@@ -28,6 +31,12 @@ def main(arguments: list[str]) -> int:
     """Build one archive, or all whose weights exist, or describe one; return the exit status."""
     if arguments[:1] == ["inspect"]:
         return _inspect(arguments[1:])
+    if arguments[:1] == ["convert"]:
+        # Imported here: only this command needs it.
+        from serialize.convert import convert
+
+        print(convert(arguments[1:]))
+        return 0
     if "--all" in arguments:
         return _build_all([argument for argument in arguments if argument != "--all"])
     _build(settings.load(arguments))
@@ -57,6 +66,7 @@ def _build(composed: Settings) -> None:
         f"{archive.path}  {archive.size:,} bytes  sha256 {archive.sha256}  {made}  "
         f"parity over {parity.requests} requests: output {parity.output:.1e}, answer {parity.answer:.1e}, "
         f"limit {parity.tolerance:g}{f'; {built.library}' if built.library else ''}"
+        f"{f'; {built.replaced}' if built.replaced else ''}"
     )
 
 

@@ -68,7 +68,7 @@ def calibration_inputs(model: VisionModel, images: CalibrationImages, handler: M
     read = []
     for request in images.requests:
         try:
-            read.append(read_request(handler, request))
+            read.append(read_request(handler, request).inputs)
         except RequestError as error:
             logger.warning("a picture for calibration is left out: %s", error.detail)
     if len(read) < MIN_IMAGES:

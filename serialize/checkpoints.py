@@ -5,11 +5,11 @@
 An interrupted download keeps its part file. Only a complete and verified file gets the name PATH.
 """
 
-import errno
 import hashlib
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -17,15 +17,22 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from errors import BuildError, WeightsMissing
-from files import replace_durably
-from settings.schema import Paths, PolicyModel, VisionModel
+from errors import BuildError, DiskError, WeightsMissing
+from files import disk_error, explained, replace_durably
+from settings.schema import BuiltModel, Paths
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CHECKPOINTS = {"digits": "digits.pt", "cartpole": "cartpole.zip"}
 """The files that `make train_demo` writes into {paths.weights}, by model."""
+TRITON_MODELS = ("simple", "simple_int8", "simple_string", "simple_identity", "simple_image")
+TRITON_CHECKPOINTS = {name: f"{name}.onnx" for name in TRITON_MODELS}
+"""The files that `make demo_triton` writes there."""
+
+CONFIG = "config.json"
+SNAPSHOT_WEIGHTS = ("model.safetensors", "pytorch_model.safetensors")
+"""The weights in a snapshot folder of Hugging Face; the second is what `serialize convert` makes of its .bin."""
 
 ATTEMPTS = 5  # in a row without a single new byte
 TIMEOUT_S = (10.0, 30.0)  # to connect, and between two pieces of the body
@@ -42,7 +49,7 @@ def is_url(checkpoint: str) -> bool:
     return checkpoint.startswith(("http://", "https://"))
 
 
-def checkpoint_path(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> Path:
+def checkpoint_path(model: BuiltModel, paths: Paths, root: Path = ROOT) -> Path:
     """Return the path of the checkpoint, which may not exist yet.
 
     The checkpoint of a URL is {paths.weights}/{model_name}{suffix of the URL}.
@@ -53,8 +60,8 @@ def checkpoint_path(model: VisionModel | PolicyModel, paths: Paths, root: Path =
     return root / paths.weights / f"{model.model_name}{suffix}"
 
 
-def locate(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> Path:
-    """Return the path of the checkpoint, verified against the configured sha256.
+def locate(model: BuiltModel, paths: Paths, root: Path = ROOT) -> Path:
+    """Return the path of the checkpoint, verified against the configured sha256; of a snapshot folder, its weights.
 
     Raises WeightsMissing with the command that provides the file, and BuildError for a file that cannot be read or has
     another sha256.
@@ -63,6 +70,8 @@ def locate(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) ->
     try:
         if not path.exists():
             raise WeightsMissing(f"{model.model_name}: no weights at {path}; {remedy(model, paths, root)}")
+        if path.is_dir() and (path / CONFIG).is_file():
+            path = _snapshot_weights(path)
         if not path.is_file():
             raise BuildError(f"{path} is not a file; set served_model.checkpoint to the file with the weights")
         with path.open("rb") as file:
@@ -76,13 +85,27 @@ def locate(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) ->
     return path
 
 
-def remedy(model: VisionModel | PolicyModel, paths: Paths, root: Path = ROOT) -> str:
+def _snapshot_weights(folder: Path) -> Path:
+    found = next((folder / name for name in SNAPSHOT_WEIGHTS if (folder / name).is_file()), None)
+    if found is not None:
+        return found
+    pickled = folder / "pytorch_model.bin"
+    if pickled.is_file():
+        # Imported here: only this error needs it, and torch takes seconds.
+        from serialize.state_dict import convert_advice
+
+        raise BuildError(f"{folder}: its weights could only be unpickled, which runs code; {convert_advice(pickled)}")
+    raise BuildError(f"{folder}: a snapshot without model.safetensors in one piece; download or save it so")
+
+
+def remedy(model: BuiltModel, paths: Paths, root: Path = ROOT) -> str:
     """Return the advice how to get the weights of `model`."""
     if is_url(model.checkpoint):
         return f"get them with: make download_weights MODEL={model.model_name}"
     path = checkpoint_path(model, paths, root)
-    if path == root / paths.weights / DEMO_CHECKPOINTS.get(model.model_name, ""):
-        return "get them with: make train_demo"
+    for command, files in (("train_demo", DEMO_CHECKPOINTS), ("demo_triton", TRITON_CHECKPOINTS)):
+        if path == root / paths.weights / files.get(model.model_name, ""):
+            return f"get them with: make {command}"
     return f"put your checkpoint at {path} or set served_model.checkpoint=PATH"
 
 
@@ -106,9 +129,10 @@ def fetch(url: str, target: Path, sha256: str | None, pause: Callable[[float], o
         target.parent.mkdir(parents=True, exist_ok=True)
         _fetch_whole(url, part, pause)
         _accept(url, part, target, sha256)
+    except DiskError as error:
+        raise BuildError(str(error)) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise BuildError(f"{target}: {'the disk is full' if full else error.strerror or error}") from None
+        raise BuildError(str(disk_error(error, target))) from None
     return True
 
 
@@ -174,20 +198,28 @@ def _receive(response: requests.Response, part: Path, have: int) -> None:
     length = response.headers.get("Content-Length", "")
     total = have + int(length) if length.isdigit() else None
     with (
-        part.open("r+b" if have else "wb") as file,
+        part.open("r+b" if have else "wb", buffering=0) as file,
         tqdm(total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, desc=part.stem) as progress,
     ):
         file.seek(have)
         try:
             # iter_content would drop the last piece of a broken connection; read1 returns every byte that arrived.
             while chunk := response.raw.read1(CHUNK):
-                file.write(chunk)
+                with explained(part, None if total is None else total - file.tell()):
+                    _write_whole(file, chunk)
                 progress.update(len(chunk))
         except urllib3.exceptions.HTTPError as error:
             raise _Interrupted(_cause(error)) from error
         got = file.tell()
     if total is not None and got != total:
         raise _Interrupted(f"the connection ended at {got} of {total} bytes")
+
+
+def _write_whole(file: FileIO, chunk: bytes) -> None:
+    """Write without a buffer, whose rest would fail a second time when the file is closed."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def _size(path: Path) -> int:

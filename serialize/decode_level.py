@@ -6,20 +6,23 @@ image. The grid is required: with a box that is not rounded to it, a sensitive n
 times as many images.
 """
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from archive.manifest import CARD
 from errors import ParityError
 from handlers import image_decode, image_preprocess, outputs
 from handlers.card import Preprocessing, Reduced
 from handlers.errors import RequestError
 from handlers.image_decode import DecodeRules, Reduction
+from handlers.json_object import JsonObject
 from handlers.outputs.class_probabilities import ClassKind
 from handlers.request_limits import MAX_PIXELS
 from serialize.calibration import CalibrationImages
@@ -36,6 +39,8 @@ WHOLE = 4096
 KINDS = ((True, True), (False, True), (False, False))
 LEVELS = (*(Reduced(margin, *kinds) for margin in (1, 2, 3) for kinds in KINDS), Reduced(WHOLE, True, True))
 BATCH = 16
+
+Probabilities = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,12 @@ def select_decode(
         return {"decode": "exact"}
     if own:
         return _refused(model, "the handler has its own image_processing, which needs whole pictures", {})
-    kind = outputs.of_card({"kind": model.kind, "task": model.task, **loaded.card})
-    if not isinstance(kind, ClassKind):
+    probabilities = _probabilities({"kind": model.kind, "task": model.task, **loaded.card})
+    if probabilities is None:
         return _refused(model, "it is measured by class probabilities, and this model gives none", {})
     images = load()
     jpegs = [request for request in images.requests if request.content_type == "image/jpeg"]
-    settings = Preprocessing(**model.preprocessing.model_dump(exclude={"mean", "std"}))
+    settings = Preprocessing(**model.preprocessing.model_dump(include={each.name for each in fields(Preprocessing)}))
     exact, _ = _read(jpegs, settings, None)
     limits = model.decode_limits
     report: dict[str, Any] = {"limits": limits.model_dump(), "pictures": images.origin, "jpegs": len(exact)}
@@ -80,7 +85,7 @@ def select_decode(
         reduced, smaller = _read(jpegs, settings, level)
         if not smaller and level.margin < WHOLE:
             continue  # no image is large enough for this level
-        tried.append(_compared(level, expected, _logits(loaded, reduced), kind))
+        tried.append(_compared(level, expected, _logits(loaded, reduced), probabilities))
         logger.info("%s: decode %s", model.model_name, _summary(tried[-1]))
         if tried[-1].top1 >= limits.top1 and tried[-1].change <= limits.change:
             report["levels"] = [each.card() for each in tried]
@@ -90,6 +95,14 @@ def select_decode(
     return _refused(
         model, f"on {len(exact)} JPEGs ({images.origin}) no level stays inside {limits!r}: {summary}", report
     )
+
+
+def _probabilities(card: dict[str, Any]) -> Probabilities | None:
+    """Return the function that makes class probabilities of logits; None for a model without classes."""
+    kind = outputs.of_card(card)
+    if not isinstance(kind, ClassKind) or not kind.first_label:
+        return None
+    return functools.partial(kind.probabilities, settings=kind.settings(JsonObject(card, CARD)))
 
 
 def _refused(model: VisionModel, reason: str, report: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +116,7 @@ def _read(
     requests: Sequence[SampleRequest], settings: Preprocessing, level: Reduced | None
 ) -> tuple[list[NDArray[np.uint8]], int]:
     """Return the network's input for each readable image, and the number of images that were decoded smaller."""
-    rules = DecodeRules(MAX_PIXELS, settings.background, settings.white)
+    rules = DecodeRules(MAX_PIXELS, settings.background, settings.white, settings.channels)
     reduction = None if level is None else Reduction(level, lambda size: image_preprocess.grid(size, settings))
     seen, smaller = [], 0
     for request in requests:
@@ -124,10 +137,10 @@ def _logits(loaded: LoadedModel, inputs: list[NDArray[np.uint8]]) -> NDArray[np.
 
 
 def _compared(
-    level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], kind: ClassKind
+    level: Reduced, expected: NDArray[np.float64], found: NDArray[np.float64], probabilities: Probabilities
 ) -> LevelResult:
     same = float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
-    return LevelResult(level, same, float(np.abs(kind.probabilities(expected) - kind.probabilities(found)).max()))
+    return LevelResult(level, same, float(np.abs(probabilities(expected) - probabilities(found)).max()))
 
 
 def _summary(result: LevelResult) -> str:

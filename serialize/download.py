@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _download(composed: Settings) -> int:
-    model, paths = composed.served_model, composed.paths
+    model, paths = composed.built_model, composed.paths
     path = checkpoint_path(model, paths)
     if not is_url(model.checkpoint):
         advice = f"{path} is there" if path.is_file() else remedy(model, paths)

@@ -266,7 +266,7 @@ def _answers(
     for start in range(0, count, ROWS):
         rows = [_row(observations, space, number) for number in range(start, min(start + ROWS, count))]
         try:
-            inputs = handler.read({"instances": rows}, "application/json")
+            inputs = handler.read({"instances": rows}, "application/json").inputs
             predictions = handler.card.predictions(handler.forward(inputs))
         except RequestError as error:
             raise ParityError(

@@ -1,7 +1,8 @@
 """The loaded network and what the later steps of a build need to know about it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from handlers.signature import Signature
+from handlers.tensor_records import Run
 from serialize.sb3.policy_spaces import ActionSpace, Space
 from settings.schema import PreprocessingSettings
 
@@ -43,11 +46,16 @@ class ComputeOptions:
 class LoadedModel:
     """A network with its weights, ready for export.
 
-    `network` maps `example`, a batch of two, to the output named `output_name`; `spec` is its specification for
-    handlers.networks. `card` holds the part of the model card that follows from the checkpoint. `in_graph` is the
-    pre-processing that the graph itself does. `calibration` returns images for the formats that need some.
-    `spaces` are a policy's observation and action space. `checkpoint_key` is the key of the weights in the checkpoint,
-    None where they are the whole file.
+    `network` maps `example`, a batch of two, to the outputs named `output_names`, or with `alone` a batch of one to
+    outputs without a dimension that counts instances. `spec` is its specification for handlers.networks. `card` holds
+    the part of the model card that follows from the checkpoint. `in_graph` is the pre-processing that the graph does.
+    `calibration` returns images for the formats that need some. `spaces` are a policy's observation and action space.
+    `checkpoint_key` is the key of the weights in the checkpoint, None where they are the whole file. A `single` network
+    takes a batch of one only. `files` are those that the network's code or graph is in, by their path in an archive.
+    `framework` are the packages that the references come from.
+
+    A `tensors` model has a `signature`, and `run` calls the framework itself with its inputs by name; `example` is
+    empty.
     """
 
     network: nn.Module
@@ -55,9 +63,24 @@ class LoadedModel:
     card: dict[str, Any]
     example: torch.Tensor
     input_name: str
-    output_name: str
+    output_names: tuple[str, ...]
     compute: ComputeOptions = ComputeOptions()
     in_graph: PreprocessingSettings | None = None
     calibration: Callable[[], CalibrationInputs] | None = None
     spaces: tuple[Space, ActionSpace] | None = None
     checkpoint_key: str | None = None
+    alone: bool = False
+    single: bool = False
+    files: Mapping[str, Path] = field(default_factory=dict)
+    framework: tuple[str, ...] = ("torchvision", "torch")
+    signature: Signature | None = None
+    run: Run | None = None
+
+    @property
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """The axes of any size, by input and output: the batch, or the number of what is found in one picture."""
+        if self.single:
+            return {}
+        if self.alone:
+            return {name: {0: "found"} for name in self.output_names}
+        return {name: {0: "batch"} for name in (self.input_name, *self.output_names)}

@@ -16,21 +16,23 @@ import yaml
 
 from commands import VERSION
 from errors import MarinaError
-from serialize.checkpoints import ROOT, is_url, sha256_of
+from serialize.checkpoints import is_url, sha256_of
 from serialize.formats import Format
 from serialize.library_parity import LibraryAgreement
 from serialize.loaded_model import LoadedModel
-from settings.schema import PolicyModel, VisionModel
+from serialize.preprocessing_preset import resolve
+from settings.load import CONFIG
+from settings.schema import BuiltModel
 
 SCHEMA_VERSION = 1
 STAMPED = {"threads", "coalesce"}  # part of a registration: an upload writes them into the manifest
 PACKAGES = ("torch", "torchvision", "onnxruntime")
 GROUP = "served_model"
-FILE_SETTINGS = (".checkpoint", ".handler", ".normalization", ".bounds", ".pictures")
+FILE_SETTINGS = (".checkpoint", ".handler", ".network", ".normalization", ".bounds", ".pictures", ".samples")
 
 
 def model_card(
-    model: VisionModel | PolicyModel,
+    model: BuiltModel,
     loaded: LoadedModel,
     form: Format,
     details: dict[str, Any],
@@ -43,7 +45,7 @@ def model_card(
         "kind": model.kind,
         "description": model.description,
         "weights": "trained" if checkpoint else "random",
-        "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details},
+        "artifact": {"format": form.name, "runtime": form.runtime, "file": form.file, **details, **_single(loaded)},
         "limits": model.limits.model_dump(mode="json"),
         "request_params": model.request_params.model_dump(mode="json", exclude=STAMPED),
         **({} if model.task is None else {"task": model.task}),
@@ -52,16 +54,22 @@ def model_card(
     }
 
 
-def parity_card(library: LibraryAgreement | str | None, requests: int, tolerance: float) -> dict[str, Any]:
+def _single(loaded: LoadedModel) -> dict[str, Any]:
+    return {"single": True} if loaded.single else {}
+
+
+def parity_card(
+    library: LibraryAgreement | str | None, framework: tuple[str, ...], requests: int, tolerance: float
+) -> dict[str, Any]:
     """Return the card's entry about the parity gate; `library` as in serialize.build.BuildResult."""
     if isinstance(library, LibraryAgreement):
         return library.card()
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "torchvision")}
-    reference = "own reconstruction in torch {torch}" if library else "torchvision {torchvision} and torch {torch}"
-    return {"reference": reference.format(**versions), "requests": requests, "tolerance": tolerance}
+    named = [f"{package} {importlib.metadata.version(package)}" for package in framework]
+    reference = f"own reconstruction in {named[-1]}" if library else " and ".join(named)
+    return {"reference": reference, "requests": requests, "tolerance": tolerance}
 
 
-def build_command(model: VisionModel | PolicyModel) -> str:
+def build_command(model: BuiltModel) -> str:
     """Return `python -m serialize served_model=NAME` and, sorted, each value that differs from NAME's own file."""
     usual = dict(_leaves(_from_file(model)))
     overrides = [
@@ -72,7 +80,7 @@ def build_command(model: VisionModel | PolicyModel) -> str:
     return shlex.join(["python", "-m", "serialize", f"{GROUP}={model.model_name}", *overrides])
 
 
-def _provenance(model: VisionModel | PolicyModel, loaded: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
+def _provenance(model: BuiltModel, loaded: LoadedModel, checkpoint: Path | None) -> dict[str, Any]:
     """Return the origin of the weights and of the archive, without anything that names this machine or the time."""
     return {
         "checkpoint": checkpoint.name if checkpoint else None,
@@ -84,13 +92,13 @@ def _provenance(model: VisionModel | PolicyModel, loaded: LoadedModel, checkpoin
     }
 
 
-def _from_file(model: VisionModel | PolicyModel) -> dict[str, Any]:
+def _from_file(model: BuiltModel) -> dict[str, Any]:
     """Return the values of the model's own file; {} for a model without one."""
-    path = ROOT / "config" / GROUP / f"{model.model_name}.yaml"
+    path = CONFIG / GROUP / f"{model.model_name}.yaml"
     try:
         values = yaml.safe_load(path.read_text())
         # Strict, as the settings are read. Hydra would fill in only folders.
-        return type(model).model_validate_json(json.dumps(values), strict=True).model_dump(mode="json")
+        return resolve(type(model).model_validate_json(json.dumps(values), strict=True)).model_dump(mode="json")
     except (OSError, ValueError, yaml.YAMLError, MarinaError):
         return {}
 

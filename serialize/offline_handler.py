@@ -4,13 +4,12 @@ import importlib.util
 import inspect
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
 from errors import BuildError
 from handlers import card, golden, request_body, runtimes
+from handlers.batch import Instances
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
 from handlers.runtimes import Runtime
@@ -37,8 +36,8 @@ def running_handler(folder: Path, entry: str) -> ModelHandler:
     return handler
 
 
-def read_request(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
-    """Return the network's inputs as the worker reads them. Raises RequestError."""
+def read_request(handler: ModelHandler, request: SampleRequest) -> Instances:
+    """Return the network's inputs and the request's options as the worker reads them. Raises RequestError."""
     row = golden.GoldenSample(request.content_type, request.body, []).row
     return handler.read(request_body.body_of(row)[1], request.content_type)
 

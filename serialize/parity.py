@@ -8,6 +8,7 @@ that into another answer, so only requests that the worker reads without such ro
 """
 
 import base64
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,33 +18,45 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from errors import ParityError, RequestError
+from errors import MarinaError, ParityError, RequestError
 from handlers import golden
+from handlers.batch import Instances
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
+from handlers.outputs import NetworkOutput
+from serialize.graph_file import first_line
 from serialize.loaded_model import LoadedModel
 from serialize.offline_handler import has_own_processing, load_runtime, read_request, running_handler
 from serialize.reference import Reference, framework_references, run_framework
 from serialize.sample_requests import SampleRequest, image_requests, state_requests
-from settings.schema import PolicyModel, VisionModel
+from serialize.tensor_references import tensor_references, tensor_requests
+from settings.schema import BuiltModel, PolicyModel, VisionModel
+
+logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
 """float32 differs from float64 by some 1e-6, and a wrong artifact by far more than this."""
 TOLERANCES = {"float32": TOLERANCE, "float16": 5e-3, "bfloat16": 5e-2}
 """float16 keeps 11 bits of a number, bfloat16 8; some fifty layers lose a few of them."""
+DATATYPE_TOLERANCES = {"FP16": TOLERANCES["float16"], "BF16": TOLERANCES["bfloat16"]}
 IN_GRAPH = 5e-3
 """A graph that resizes images may round a pixel's value to its neighbour."""
 STEP, SHARE = 1, 0.999
 """99.9 % of the pixels that the worker reads must lie within 1 of 255 of the framework's."""
 QUANTISED_SAMPLES = 5
 """The number of golden answers of a quantised artifact."""
+LOGITS = "logits"
+"""The output of which only the differences within it count, so that those are the measure."""
+ROUNDING = 0.01
+"""The least spread of logits, as a share of their size: 32 bits do not resolve less within the tolerance."""
 
 
 @dataclass(frozen=True)
 class ParityResult:
     """The largest differences between artifact and framework.
 
-    `output`: of the network's output for the same inputs, as a share of the output's own size if that is above 1.
+    `output`: of the network's output for the same inputs, as a share of the spread of logits, or of the size of other
+    numbers if that is above 1.
     `answer`: of a number in the answers, so that the reading of requests and the encoding of answers count too.
     """
 
@@ -59,12 +72,16 @@ class _Deviation:
     description: str
 
 
-def golden_requests(loaded: LoadedModel, model: VisionModel | PolicyModel) -> list[SampleRequest]:
+def golden_requests(loaded: LoadedModel, model: BuiltModel) -> list[SampleRequest]:
     """Return the requests that fit the model."""
-    if isinstance(model, VisionModel):
-        return image_requests(model.preprocessing)
-    assert loaded.spaces is not None
-    return state_requests(model, loaded.spaces[0])
+    match model:
+        case VisionModel():
+            return image_requests(model.preprocessing)
+        case PolicyModel():
+            assert loaded.spaces is not None
+            return state_requests(model, loaded.spaces[0])
+        case _:
+            return tensor_requests(loaded)
 
 
 def golden_answers(references: list[Reference], card: Card) -> dict[str, Any]:
@@ -73,7 +90,7 @@ def golden_answers(references: list[Reference], card: Card) -> dict[str, Any]:
         {
             "content_type": reference.request.content_type,
             "body": base64.b64encode(reference.request.body).decode("ascii"),
-            "predictions": card.predictions({reference.output_name: reference.output}),
+            "predictions": reference.predictions(card),
         }
         for reference in references
     ]
@@ -85,12 +102,14 @@ def tolerance_of(card: Card) -> float:
     quantisation = card.document["artifact"].get("quantisation")
     if quantisation is not None:
         return float(quantisation["tolerance"])
+    if card.signature is not None:
+        return max(DATATYPE_TOLERANCES.get(each.datatype, TOLERANCE) for each in card.signature.outputs)
     return IN_GRAPH if card.artifact.preprocessing else TOLERANCES[card.artifact.precision]
 
 
 def comparable_references(
     loaded: LoadedModel,
-    model: VisionModel | PolicyModel,
+    model: BuiltModel,
     requests: list[SampleRequest],
     handler: ModelHandler,
     rounded: bool = False,
@@ -101,19 +120,20 @@ def comparable_references(
     are those of a handler with its own pre-processing, which has no counterpart in the framework. Raises ParityError
     if the worker reads a request differently by more than rounding.
     """
+    if loaded.signature is not None:
+        return tensor_references(loaded, handler)
     if has_own_processing(handler):
         return _from_worker(loaded, requests, handler)
     if handler.card.artifact.preprocessing:
         # The worker passes on the whole image. Only the answers show how the graph resizes it.
-        found = framework_references(loaded, model, requests)
-        return [replace(each, inputs=_worker_inputs(handler, each.request)) for each in found]
+        return [_as_read(each, handler) for each in framework_references(loaded, model, requests)]
     reduced = [request for request in requests if _is_reduced(handler, request)]
     same = _from_worker(loaded, reduced, handler)
     others = framework_references(loaded, model, [request for request in requests if request not in reduced])
-    same += [each for each in others if _is_same(handler, each) or rounded]
+    same += [_with_options(each, handler) for each in others if _is_same(handler, each) or rounded]
     if not same:
         raise ParityError(f"{model.model_name}: the worker reads no request to exactly the framework's numbers")
-    return same
+    return _settled(loaded, same, handler) if loaded.alone else same
 
 
 def check_parity(folder: Path, entry: str, references: Sequence[Reference]) -> ParityResult:
@@ -123,8 +143,17 @@ def check_parity(folder: Path, entry: str, references: Sequence[Reference]) -> P
     """
     handler = running_handler(folder, entry)
     expected = golden.load(folder / "golden.json")
-    outputs = [_output_deviation(handler, reference, number) for number, reference in enumerate(references)]
-    found = [_answer_deviation(handler, sample, number) for number, sample in enumerate(expected.samples)]
+    try:
+        outputs, found = _deviations(handler, expected, references)
+    except MarinaError:
+        raise
+    except Exception as error:
+        # A graph raises anything, for instance where it was declared batched and is not.
+        logger.debug("the artifact fails", exc_info=True)
+        raise ParityError(
+            f"{handler.card.model_name}: the {handler.card.artifact.format} artifact fails on the golden requests: "
+            f"{first_line(error)}; nothing is packed"
+        ) from None
     failures = [deviation for deviation in (*outputs, *found) if deviation.size > expected.tolerance]
     if failures:
         failures.sort(key=lambda failure: failure.size, reverse=True)
@@ -133,8 +162,23 @@ def check_parity(folder: Path, entry: str, references: Sequence[Reference]) -> P
             f"does (tolerance {expected.tolerance:g}), worst first: "
             f"{'; '.join(failure.description for failure in failures)}; nothing is packed"
         )
-    largest_output, largest_answer = (max(each.size for each in deviations) for deviations in (outputs, found))
+    largest_output, largest_answer = (
+        max((each.size for each in deviations), default=0.0) for deviations in (outputs, found)
+    )
     return ParityResult(len(expected.samples), largest_output, largest_answer, expected.tolerance)
+
+
+def _deviations(
+    handler: ModelHandler, expected: golden.GoldenAnswers, references: Sequence[Reference]
+) -> tuple[list[_Deviation], list[_Deviation]]:
+    """Return the deviations of outputs and of answers."""
+    spread = _spread(references)
+    outputs = [
+        _output_deviation(handler, reference, number, output.name, spread)
+        for number, reference in enumerate(references)
+        for output in _comparable_outputs(handler.card, reference)
+    ]
+    return outputs, [_answer_deviation(handler, sample, number) for number, sample in enumerate(expected.samples)]
 
 
 def keep_accurate(references: Sequence[Reference], handler: ModelHandler, work: Path) -> list[Reference]:
@@ -145,13 +189,14 @@ def keep_accurate(references: Sequence[Reference], handler: ModelHandler, work: 
     there are none.
     """
     handler.model = load_runtime(work, handler.card)
-    limit = tolerance_of(handler.card)
+    limit, spread = tolerance_of(handler.card), _spread(references)
     found: list[Reference] = []
     for each in references:
         outputs = handler.forward(each.inputs)
-        expected = handler.card.predictions({each.output_name: each.output})
-        same = golden.exceeds_tolerance(expected, handler.card.predictions(outputs), limit) is None
-        if same and _relative_difference(outputs[each.output_name], each.output).max() <= limit:
+        given = handler.card.predictions({**outputs, **each.options})
+        same = golden.exceeds_tolerance(each.predictions(handler.card), given, limit) is None
+        changes = [_difference(name, outputs[name], values, spread).max() for name, values in each.outputs.items()]
+        if same and max(changes) <= limit:
             found.append(each)
         if len(found) == QUANTISED_SAMPLES:
             break
@@ -161,7 +206,52 @@ def keep_accurate(references: Sequence[Reference], handler: ModelHandler, work: 
 
 
 def _from_worker(loaded: LoadedModel, requests: list[SampleRequest], handler: ModelHandler) -> list[Reference]:
-    return run_framework(loaded, requests, [torch.from_numpy(_worker_inputs(handler, request)) for request in requests])
+    read = [_read(handler, request) for request in requests]
+    found = run_framework(loaded, requests, [torch.from_numpy(each.inputs) for each in read])
+    return [replace(each, options=instances.options) for each, instances in zip(found, read, strict=True)]
+
+
+def _settled(loaded: LoadedModel, references: list[Reference], handler: ModelHandler) -> list[Reference]:
+    """Return the references that the framework itself answers alike in 32 bits.
+
+    A detector keeps or drops a box by comparing numbers. Where two of them are as close as the rounding of 32 bits, no
+    artifact can be held to the answer. Raises ParityError where no reference is left.
+    """
+    inputs = [torch.from_numpy(each.inputs) for each in references]
+    rounded = run_framework(loaded, [each.request for each in references], inputs, torch.float32)
+    limit = tolerance_of(handler.card)
+    found = [
+        wide
+        for wide, narrow in zip(references, rounded, strict=True)
+        if golden.exceeds_tolerance(
+            wide.predictions(handler.card), replace(narrow, options=wide.options).predictions(handler.card), limit
+        )
+        is None
+    ]
+    if not found:
+        raise ParityError(
+            f"{handler.card.model_name}: the framework answers none of {len(references)} pictures alike in 32 and 64 "
+            "bits; raise output.threshold, or train the model"
+        )
+    return found
+
+
+def _as_read(reference: Reference, handler: ModelHandler) -> Reference:
+    read = _read(handler, reference.request)
+    return replace(reference, inputs=read.inputs, options=read.options)
+
+
+def _with_options(reference: Reference, handler: ModelHandler) -> Reference:
+    return replace(reference, options=_read(handler, reference.request).options)
+
+
+def _comparable_outputs(card: Card, reference: Reference) -> tuple[NetworkOutput, ...]:
+    """Return the outputs to compare number by number.
+
+    What is found one by one, booleans and text are compared in the answers alone.
+    """
+    outputs = () if card.output.alone else card.network_outputs
+    return tuple(each for each in outputs if reference.outputs[each.name].dtype.kind in "fiu")
 
 
 def _is_reduced(handler: ModelHandler, request: SampleRequest) -> bool:
@@ -170,7 +260,7 @@ def _is_reduced(handler: ModelHandler, request: SampleRequest) -> bool:
 
 
 def _is_same(handler: ModelHandler, expected: Reference) -> bool:
-    found = _worker_inputs(handler, expected.request)
+    found = _read(handler, expected.request).inputs
     if found.shape != expected.inputs.shape or found.dtype != expected.inputs.dtype:
         raise ParityError(
             f"request of {_name(expected.request)}: the worker reads {found.dtype} {list(found.shape)}, "
@@ -187,32 +277,47 @@ def _is_same(handler: ModelHandler, expected: Reference) -> bool:
     return not difference.any()
 
 
-def _worker_inputs(handler: ModelHandler, request: SampleRequest) -> NDArray[Any]:
+def _read(handler: ModelHandler, request: SampleRequest) -> Instances:
     try:
         return read_request(handler, request)
     except RequestError as error:
         raise ParityError(f"request of {_name(request)}: the worker refuses it: {error.detail}") from None
 
 
-def _output_deviation(handler: ModelHandler, reference: Reference, number: int) -> _Deviation:
-    name = reference.output_name
-    found = handler.forward(reference.inputs)[name]
-    difference = _relative_difference(found, reference.output)
+def _output_deviation(handler: ModelHandler, reference: Reference, number: int, name: str, spread: float) -> _Deviation:
+    found, expected = handler.forward(reference.inputs)[name], reference.outputs[name]
+    difference = _difference(name, found, expected, spread)
     worst = np.unravel_index(int(difference.argmax()), difference.shape)
     index = ", ".join(str(axis) for axis in worst)
-    values = f"{found[worst]:.7g} instead of {reference.output[worst]:.7g}"
+    values = f"{found[worst]:.7g} instead of {expected[worst]:.7g}"
     request = f"request {number} ({_name(reference.request)})"
     return _Deviation(float(difference.max()), f"{request}: {name}[{index}] is {values}")
 
 
-def _relative_difference(found: NDArray[Any], expected: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(np.abs(found - expected) / max(1.0, float(np.abs(expected).max())))
+def _spread(references: Sequence[Reference]) -> float:
+    """Return the difference between the least and the largest logit of all references; 0 without logits.
+
+    Random weights make logits that hardly differ, and the probabilities of such are alike whatever network answers.
+    """
+    found = [each.outputs[LOGITS].astype(np.float64).reshape(-1) for each in references if LOGITS in each.outputs]
+    if not found:
+        return 0.0
+    values = np.concatenate(found)
+    return max(float(np.ptp(values)), ROUNDING * float(np.abs(values).max()))
+
+
+def _difference(name: str, found: NDArray[Any], expected: NDArray[Any], spread: float) -> NDArray[Any]:
+    """Return the differences as shares of the spread of logits, or of the size of other numbers if that is above 1."""
+    wide = expected.astype(np.float64)
+    measure = spread if name == LOGITS and spread else max(1.0, float(np.abs(wide).max()))
+    return np.asarray(np.abs(found - wide) / measure)
 
 
 def _answer_deviation(handler: ModelHandler, sample: golden.GoldenSample, number: int) -> _Deviation:
     request = SampleRequest(sample.content_type, sample.body)
     try:
-        answer = handler.card.predictions(handler.forward(read_request(handler, request)))
+        read = read_request(handler, request)
+        answer = handler.card.predictions({**handler.forward(read.inputs), **read.options})
     except RequestError as error:
         raise ParityError(f"{handler.card.model_name}: request {number} is refused: {error.detail}") from None
     found = golden.worst(sample.predictions, answer)

@@ -50,7 +50,7 @@ def read_policy(model: PolicyModel, checkpoint: Path | None) -> LoadedModel:
         card=_card(model, actor) | {"network": spec},
         example=_example(actor.observation),
         input_name="observation",
-        output_name="gaussian" if actor.gaussian else "action" if isinstance(actor.action, Box) else "logits",
+        output_names=("gaussian" if actor.gaussian else "action" if isinstance(actor.action, Box) else "logits",),
         spaces=(actor.observation, actor.action),
     )
 

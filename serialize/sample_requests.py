@@ -43,16 +43,28 @@ class SampleRequest:
 
 
 def image_requests(preprocessing: PreprocessingSettings) -> list[SampleRequest]:
-    """Return images of the network's own size and of others: smaller, larger, wide, tall and odd; PNG and JPEG."""
-    resize = preprocessing.resize
-    height, width = preprocessing.crop or ((resize, resize) if isinstance(resize, int) else resize)
+    """Return images of the network's own size and of others: smaller, larger, wide, tall and odd; PNG and JPEG.
+
+    Where 8 bits are not enough, there is a deep grey one too.
+    """
+    height, width = preprocessing.size
     stored = [(height, width), (97, 131), (2 * height + 1, width + 35)]
     compressed = [(300, 300), (240, 320)]
     return [
         # Level 0 stores: the output of a compressor differs between its builds.
         *(image_request(image(*size, seed), "png", compress_level=0) for seed, size in enumerate(stored)),
         *(image_request(image(*size, seed), "jpeg", quality=90) for seed, size in enumerate(compressed)),
+        *([] if preprocessing.dtype == "uint8" else [_deep_request(preprocessing.white)]),
     ]
+
+
+def _deep_request(white: float | None) -> SampleRequest:
+    """Return a grey image of 16 bits, or of floats up to the stated white."""
+    coarse, fine = image(97, 131, 5)[:, :, 0], image(97, 131, 6)[:, :, 1]
+    values = coarse.astype(np.uint16) * 256 + fine
+    if white is None:
+        return image_request(values, "png", compress_level=0)
+    return image_request((values * (white / 65535)).astype(np.float32), "tiff")
 
 
 def image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
@@ -67,8 +79,19 @@ def image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     return np.stack([slope, rings, blocks], axis=-1).astype(np.uint8)
 
 
-def image_request(pixels: NDArray[np.uint8], form: str, **options: Any) -> SampleRequest:
-    """Return the request for an image in the form "png" or "jpeg"; `options` are Pillow's."""
+def noisy_images(count: int, size: tuple[int, int], channels: int, seed: int) -> NDArray[np.uint8]:
+    """Return images of `size` (height, width) with a tenth of noise, uint8 [count, height, width, channels].
+
+    Noise alone has nearly nothing left after some layers that average, unlike what is served.
+    """
+    drawn = np.stack([image(*size, seed + number) for number in range(count)]).astype(np.int64)
+    colours = drawn[..., np.arange(channels) % drawn.shape[-1]]
+    noise = np.random.default_rng(seed).integers(0, 256, colours.shape)
+    return ((colours * 9 + noise) // 10).astype(np.uint8)
+
+
+def image_request(pixels: NDArray[Any], form: str, **options: Any) -> SampleRequest:
+    """Return the request for an image in a format of Pillow, in lower case; `options` are Pillow's."""
     body = io.BytesIO()
     Image.fromarray(pixels).save(body, form, **options)
     return SampleRequest(f"image/{form}", body.getvalue())

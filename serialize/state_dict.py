@@ -1,23 +1,32 @@
-"""State dicts of torch.save files, loaded without running code from the file, and put into a network.
+"""State dicts of torch.save files and safetensors, loaded without running code from the file, and put into a network.
 
     FILE ──load_state_dicts──▶ state dicts by key ──fill──▶ network
 
-The errors name what does not fit: the tensors that are missing, unknown or of another shape.
+Wrappers put a prefix in front of every name, and training steps keep other modules beside the network. The prefix under
+which every tensor of the network is found counts; where there are several, the settings must name one. The errors name
+what does not fit: the tensors that are missing, unknown or of another shape.
 """
 
+import logging
 import pickle
+import shlex
+import struct
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from errors import BuildError
 
+logger = logging.getLogger(__name__)
+
 DEPTH = 3  # training scripts nest this deep: {"checkpoint": {"model": {"state_dict": ...}}}
-CHECKPOINT_KEY = "served_model.checkpoint_key"
+CHECKPOINT_KEY, PREFIX = "served_model.checkpoint_key", "served_model.checkpoint_prefix"
 ADVICE = "save the weights with torch.save(model.state_dict(), PATH)"
 
 # DistributedDataParallel, torch.compile and training scripts put these in front of every name.
@@ -28,6 +37,13 @@ UNUSED = "num_batches_tracked"
 AVERAGED = "n_averaged"
 
 StateDict = dict[str, torch.Tensor]
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return true for a file of safetensors, which begins with the length of its JSON header."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size
 
 
 def load_tensors(file: Path | BinaryIO, path: Path, key: str | None = None) -> StateDict:
@@ -44,14 +60,20 @@ def load_tensors(file: Path | BinaryIO, path: Path, key: str | None = None) -> S
     return state
 
 
-def load_state_dicts(file: Path | BinaryIO, path: Path, key: str | None = None) -> dict[str, StateDict]:
+def load_state_dicts(
+    file: Path | BinaryIO, path: Path, key: str | None = None, *, convertible: bool = False
+) -> dict[str, StateDict]:
     """Return every state dict in `file` by its dotted key, which is "" if the whole file is one.
 
     With `key`, return only that one. Raises BuildError if the file holds anything but tensors and plain values (reading
-    it would run code), no state dict, or none under `key`.
+    it would run code), no state dict, or none under `key`; with `convertible` it advises `python -m serialize convert`.
     """
-    content = _load(file, path)
-    found = dict(_state_dicts(content))
+    try:
+        content = _load(file, path)
+    except _ForeignObjects as error:
+        advice = convert_advice(path) if convertible else ADVICE
+        raise BuildError(f"{path}: {error}; {advice}") from None
+    found = dict(state_dicts(content))
     if not found:
         raise BuildError(f"{path}: {_why_none(content)}; {ADVICE}")
     if key is None:
@@ -71,13 +93,26 @@ def check_finite(state: Mapping[str, torch.Tensor], origin: str) -> None:
             )
 
 
-def fill(network: nn.Module, found: Mapping[str, Mapping[str, torch.Tensor]], origin: str) -> str:
+def convert_advice(path: Path) -> str:
+    """Return the command that turns a file with foreign objects into safetensors."""
+    command = shlex.join(["python", "-m", "serialize", "convert", str(path), "trust=yes"])
+    return f"if you trust it, write its tensors into a file of safetensors: {command}"
+
+
+def fill(
+    network: nn.Module,
+    found: Mapping[str, Mapping[str, torch.Tensor]],
+    origin: str,
+    prefix: str | None = None,
+    hint: Callable[[Mapping[str, torch.Tensor]], str] = lambda state: "",
+) -> str:
     """Load into `network` the one state dict of `found` that fits, and return its key.
 
-    Raises BuildError if none fits, naming the first tensors that are missing, unknown or misshapen, and if several do.
+    Only tensors below `prefix` count, where it is given. Raises BuildError if none fits, naming the first tensors that
+    are missing, unknown or misshapen, with the `hint` about that state dict, and if several do.
     """
     expected = network.state_dict()
-    given = {key: strip_prefix(state, expected) for key, state in found.items()}
+    given = {key: _network_part(state, expected, prefix, f"{origin}: {key}") for key, state in found.items()}
     wrong = {key: _misfit(state, expected) for key, state in given.items()}
     fitting = [key for key, reason in wrong.items() if reason is None]
     if len(fitting) > 1:
@@ -85,7 +120,8 @@ def fill(network: nn.Module, found: Mapping[str, Mapping[str, torch.Tensor]], or
         raise BuildError(f"{origin}: {listed} all fit; say which is served: {CHECKPOINT_KEY}={fitting[0]}")
     if not fitting:
         reasons = [f"{key}: {why}" if len(wrong) > 1 else str(why) for key, why in wrong.items()]
-        raise BuildError(f"{origin}: {'; '.join(reasons)}")
+        found_hint = hint(next(iter(given.values())))
+        raise BuildError(f"{origin}: {'; '.join(reasons)}{found_hint and f'; {found_hint}'}")
     [key] = fitting
     network.load_state_dict(given[key], strict=False)
     # Checked in the network's own type: a float64 may become infinite as a float32.
@@ -104,21 +140,69 @@ def strip_prefix(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch
     return names
 
 
+def _network_part(
+    state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], prefix: str | None, origin: str
+) -> StateDict:
+    """Return the tensors of the network under their own names: below the prefix that the settings or the names give."""
+    if prefix is not None:
+        below = _below(state, prefix)
+        if not below:
+            listed = ", ".join(sorted({name.partition(".")[0] + "." for name in state}))
+            raise BuildError(f"{origin}: has no tensors under {PREFIX}={prefix}; its names begin with {listed}")
+        return below
+    stripped = strip_prefix(state, expected)
+    if _misfit(stripped, expected) is None:
+        return stripped
+    fitting = [each for each in _prefixes(state, expected) if _misfit(_below(state, each), expected) is None]
+    if len(fitting) > 1:
+        listed = ", ".join(fitting)
+        raise BuildError(f"{origin}: the tensors under {listed} all fit; say which: {PREFIX}={fitting[0]}")
+    if not fitting:
+        return stripped
+    below = _below(state, fitting[0])
+    if ignored := len(state) - len(below):
+        logger.warning("%s: the weights are those under %s; %d others are not read", origin, fitting[0], ignored)
+    return below
+
+
+def _below(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _prefixes(state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return what stands in front of the network's first name, wherever it occurs."""
+    first = next(iter(expected), "")
+    return [name.removesuffix(first) for name in state if first and name.endswith(f".{first}")]
+
+
+class _ForeignObjects(Exception):
+    """A file with objects that only unpickling reads."""
+
+
 def _load(file: Path | BinaryIO, path: Path) -> Any:
+    if isinstance(file, Path) and is_safetensors(file):
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise BuildError(
+                f"{path}: not a readable file of safetensors: {error}; copy or download it again"
+            ) from None
     try:
         with warnings.catch_warnings():
             # torch warns about pickles of other writers; the code below refuses those that it cannot read.
             warnings.simplefilter("ignore", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise BuildError(f"{path}: {_needs_unpickling(error)}; {ADVICE}") from None
+        raise _ForeignObjects(_needs_unpickling(error)) from None
     except Exception as error:  # noqa: BLE001
         # torch's reader raises anything for a file of another kind, an IndexError among others.
         raise BuildError(f"{path}: not a readable torch.save file: {_kind(error)}; {ADVICE}") from None
 
 
-def _state_dicts(node: Any, key: str = "", depth: int = DEPTH) -> Iterator[tuple[str, StateDict]]:
-    """Yield every mapping of names to tensors, at most `depth` mappings deep."""
+def state_dicts(node: Any, key: str = "", depth: int = DEPTH) -> Iterator[tuple[str, StateDict]]:
+    """Yield every mapping of names to tensors, at most `depth` mappings deep, and the state dict of every module."""
+    if isinstance(node, nn.Module):
+        node = node.state_dict()
     if not isinstance(node, Mapping) or not node:
         return
     if all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in node.items()):
@@ -126,7 +210,7 @@ def _state_dicts(node: Any, key: str = "", depth: int = DEPTH) -> Iterator[tuple
     elif depth:
         for name, value in node.items():
             if isinstance(name, str):
-                yield from _state_dicts(value, f"{key}.{name}" if key else name, depth - 1)
+                yield from state_dicts(value, f"{key}.{name}" if key else name, depth - 1)
 
 
 def _why_none(content: Any) -> str:
@@ -151,12 +235,8 @@ def _needs_unpickling(error: pickle.UnpicklingError) -> str:
 def _kind(error: Exception) -> str:
     """Return the kind of the file, or the first line of torch's message; its other lines advise to unpickle."""
     text = str(error)
-    for marker, kind in {
-        "TorchScript": "it is a TorchScript archive",
-        "safetensors": "it is a safetensors file",
-    }.items():
-        if marker in text:
-            return kind
+    if "TorchScript" in text:
+        return "it is a TorchScript archive"
     return next(iter(text.splitlines()), type(error).__name__)
 
 

@@ -55,6 +55,8 @@ def _is_variant(part: int | str) -> bool:
     variants = {
         "vision",
         "policy",
+        "tensors",
+        "adopted",
         "nginx",
         "s3",
         "local",

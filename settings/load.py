@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -25,11 +24,13 @@ from pydantic import ValidationError
 
 from errors import ConfigError
 from settings.config_errors import TUNED, choices, composition_error, first_line, origin, validation_error
-from settings.schema import RegistrationSettings, Settings
+from settings.schema import AdoptedModel, RegistrationSettings, Settings
+from settings.written_text import compose
 
 log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
-CONFIG = ROOT / "config"
+CONFIG = ROOT / os.environ.get("MARINA_CONFIG", "config")
+"""The folder of the configuration; MARINA_CONFIG names another one."""
 # In the notations of requests and of urllib.
 LOOPBACK = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 TUNED_GROUP = "request_params"
@@ -57,16 +58,19 @@ def load(overrides: Sequence[str] = (), *, config: Path = CONFIG, registering: b
         # pydantic reports a misspelt key twice, as unknown and as missing; the first report names the misspelling.
         worst = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         raise ConfigError(validation_error(worst, values, overrides, config)) from None
-    if not (ROOT / settings.served_model.handler).is_file():
+    model = settings.served_model
+    if not isinstance(model, AdoptedModel) and not (ROOT / model.handler).is_file():
         source = origin("served_model.handler", values, overrides, config)
-        raise ConfigError(f"{source}: served_model.handler: no file {settings.served_model.handler!r}")
+        raise ConfigError(f"{source}: served_model.handler: no file {model.handler!r}")
     return settings
 
 
 def load_each(overrides: Sequence[str]) -> Iterator[Settings]:
-    """Yield the settings of every configured model, under the same overrides."""
+    """Yield the settings of every configured model that is built from a checkpoint, under the same overrides."""
     for name in models():
-        yield load([f"served_model={name}", *overrides])
+        loaded = load([f"served_model={name}", *overrides])
+        if not isinstance(loaded.served_model, AdoptedModel):
+            yield loaded
 
 
 def temporary(state: Path) -> Path:
@@ -110,8 +114,7 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
             given = override.lstrip("+~").partition("=")[0]
             raise ConfigError(f"command line: {given!r} is a setting of Hydra's own launcher, which is not used here")
     try:
-        with initialize_config_dir(str(config), version_base="1.3"):
-            composed = compose("config", overrides=[_added(override) for override in overrides])
+        composed = compose(config, [_added(override) for override in overrides])
     except OverrideParseException as error:
         # Hydra's own text describes its parser.
         given = error.override.removeprefix("++")
@@ -121,6 +124,8 @@ def _compose(overrides: Sequence[str], config: Path) -> DictConfig:
         raise ConfigError(composition_error(error, config)) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config: not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # Hydra's, for a group that is a number or null, as in `engine=1`
+        raise ConfigError(f"command line: {' '.join(overrides)[:200]}: {first_line(error)}") from None
     with open_dict(composed):
         for name, folder in composed.paths.items():
             composed.paths[name] = str(ROOT / folder)

@@ -97,15 +97,17 @@ def _status(overrides: tuple[str, ...]) -> int:
     for service in found:
         state = "ready" if service.ready else "not ready" if service.pid else "down"
         print(f"{service.name:<12}{state:<10}{f'pid {service.pid}' if service.pid else '-':<12}{service.url}")
-    away = [node for node in loaded.engine.nodes if not _show_node(loaded, node)]
+    elsewhere = loaded.engine.hosts if loaded.engine.external else loaded.engine.nodes
+    away = [node for node in elsewhere if not _show_node(loaded, node)]
     return 0 if all(service.ready for service in found) and not away else 1
 
 
 def _show_node(loaded: Settings, node: EngineHostSettings) -> bool:
-    """Print one line for one of several engine hosts; return False when it does not answer."""
+    """Print one line for an engine host that this stack does not start; return False when it does not answer."""
     with engines.connect(loaded, node) as engine:
         well = engine.answers()
-    print(f"{f'node {node.name}':<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
+    name = f"node {node.name}" if loaded.engine.nodes else node.name
+    print(f"{name:<12}{'ready' if well else 'away':<10}{'-':<12}{node.inference_url}/")
     return well
 
 
@@ -129,6 +131,8 @@ def _run(arguments: tuple[str, ...]) -> int:
     folders = Folders.of(loaded)
     known = {service.name: service for service in started_services(loaded, tuple(overrides))}
     chosen = known.get(name)
+    if chosen is None and loaded.engine.external and name == engines.profile(loaded).part:
+        raise StackError(f"engine.external is true: {name} is started and stopped by others, where it runs")
     if chosen is None:
         raise StackError(f"no service {name!r}; there are {', '.join(known)}")
     check_ports(chosen)

@@ -17,7 +17,9 @@ class Folders:
     """Folders of one stack; two stacks with different `paths.state` share none."""
 
     state: Path
-    model_store: Path  # where TorchServe puts the archives it fetched; with store=local, the store itself
+    # Where TorchServe puts the archives it fetched; with store=local, the store itself. It is kept there, and where it
+    # belongs to a TorchServe of others.
+    model_store: Path
     keeps_model_store: bool
 
     @classmethod
@@ -26,7 +28,7 @@ class Folders:
         state = Path(settings.paths.state)
         if settings.store.name == "local":
             return cls(state, Path(settings.store.folder), keeps_model_store=True)
-        return cls(state, Path(settings.engine.model_store), keeps_model_store=False)
+        return cls(state, Path(settings.engine.model_store), keeps_model_store=settings.engine.external)
 
     @property
     def torchserve(self) -> Path:

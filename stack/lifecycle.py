@@ -207,4 +207,4 @@ def keep(settings: Settings, overrides: tuple[str, ...]) -> NoReturn:
             if restarted or time.monotonic() >= next_turn:
                 models.turn()
                 next_turn = time.monotonic() + models.pause_s
-            time.sleep(INTERVAL_S)
+            time.sleep(min(INTERVAL_S, models.pause_s))

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from engines.profiles import TORCHSERVE
+from engines.ray.programs import head_command, manager_command
 from engines.torchserve import api
 from errors import PortInUse, StackError
 from settings import Settings
@@ -79,14 +80,16 @@ def services(settings: Settings, overrides: tuple[str, ...] = ()) -> tuple[Servi
 
 
 def _elsewhere(engine: EngineSettings) -> bool:
-    """Return True when models run on other hosts only, so that no engine is started here."""
+    """Return True when models run on other hosts only, or in an engine that others start."""
+    if engine.external:
+        return True
     return all(node.inference_url != engine.inference_url for node in engine.nodes) if engine.nodes else False
 
 
 def _engine(settings: Settings, folders: Folders, overrides: tuple[str, ...]) -> list[Service]:
     if isinstance(settings.engine, RayServeSettings):
         return _ray_serve(settings, settings.engine, folders, overrides)
-    return [_torchserve(settings, settings.engine, folders)]
+    return [torchserve_service(settings, settings.engine, folders)]
 
 
 def _ray_serve(
@@ -95,7 +98,7 @@ def _ray_serve(
     """Return the manager, and a head unless a cluster is joined; the frontend, or Ray's proxy, listens in the head."""
     manager = Service(
         name=ray_serve.MANAGER,
-        command=ray_serve.manager_command(overrides),
+        command=manager_command(overrides),
         ports=(
             Port(engine.management_port, "engine.management_port"),
             Port(engine.metrics_port, "engine.metrics_port"),
@@ -112,7 +115,7 @@ def _ray_serve(
         return [manager]
     head = Service(
         name=ray_serve.HEAD,
-        command=ray_serve.head_command(engine, folders),
+        command=head_command(engine, folders.temporary / "ray"),
         ports=(Port(engine.ray_port, "engine.ray_port"), Port(engine.inference_port, "engine.inference_port")),
         ready_url=None,
         timeout_s=engine.start_timeout_s,
@@ -122,7 +125,8 @@ def _ray_serve(
     return [head, manager]
 
 
-def _torchserve(settings: Settings, engine: TorchServeSettings, folders: Folders) -> Service:
+def torchserve_service(settings: Settings, engine: TorchServeSettings, folders: Folders) -> Service:
+    """Return TorchServe with its ports."""
     return Service(
         name=TORCHSERVE.part,
         command=torchserve.command(folders),

@@ -21,7 +21,9 @@ from stack.local_services import Service
 
 MARK = "MARINA_STACK"
 NGINX = ("filebrowser", "edge")  # services whose folder below the state folder has their name
-STOP_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 40.0  # longer than TorchServe may answer requests and end, see engines/torchserve/process
+REAPED_S = 5.0  # the first process of some containers reaps every few seconds, that of others never
+POLL_S = 0.05
 LARGEST_LOG = 20 * 2**20  # bytes; a service with a longer log starts a new one
 
 
@@ -115,11 +117,26 @@ def stop(processes: Iterable[psutil.Process], timeout_s: float = STOP_TIMEOUT_S)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(left, timeout=timeout_s)
+    left = _still_running(left, timeout_s)
     for process in left:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=timeout_s)
+    _still_running(left, timeout_s)
+
+
+def _still_running(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Wait for the end of processes, and return those that run after `timeout_s` seconds.
+
+    A zombie has ended. Those of this process are reaped; others get `REAPED_S` seconds: some parents never reap.
+    """
+    deadline = time.monotonic() + timeout_s
+    left = processes
+    while left and time.monotonic() < deadline:
+        if all(_status(process) == psutil.STATUS_ZOMBIE for process in left):
+            psutil.wait_procs(left, timeout=REAPED_S)
+            return []
+        _, left = psutil.wait_procs(left, timeout=POLL_S)
+    return [process for process in left if _status(process) not in {psutil.STATUS_ZOMBIE, None}]
 
 
 def stop_service(name: str, folders: Folders) -> bool:
@@ -136,13 +153,13 @@ def stop_service(name: str, folders: Folders) -> bool:
 
 
 def _leaders(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Return the processes that end their workers: TorchServe's launcher and Java, nginx's and uvicorn's master.
+    """Return the processes that end their workers: TorchServe's first process, nginx's and uvicorn's master.
 
-    A master would start a worker again that was terminated before it.
+    A master would start a worker again that was terminated before it, and TorchServe's first process ends Java when its
+    requests are answered.
     """
     pids = {process.pid for process in processes}
-    tops = {process.pid for process in processes if _parent(process) not in pids}
-    return [p for p in processes if p.pid in tops or (_parent(p) in tops and _name(p) == "java")]
+    return [process for process in processes if _parent(process) not in pids]
 
 
 def _alive() -> list[psutil.Process]:
@@ -216,9 +233,3 @@ def _parent(process: psutil.Process) -> int | None:
     with contextlib.suppress(psutil.Error):
         return int(process.ppid())
     return None
-
-
-def _name(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return str(process.name())
-    return ""

@@ -20,23 +20,6 @@ JOINED = "joined"  # file that names a joined cluster while this stack's models 
 LEAVE_S = 300.0
 
 
-def head_command(engine: RayServeSettings, folders: Folders) -> tuple[str, ...]:
-    """Return the command of a head in the foreground; it ends every process of its cluster when it ends."""
-    offered = () if engine.cpus is None else (f"--cpus={engine.cpus:g}",)
-    board = () if engine.dashboard_port is None else (f"--dashboard-port={engine.dashboard_port}",)
-    return (
-        *(sys.executable, "-m", "engines.ray.head", f"--host={engine.host}", f"--port={engine.ray_port}"),
-        *(f"--folder={folders.temporary / 'ray'}", f"--object-store-bytes={engine.object_store_bytes}"),
-        *offered,
-        *board,
-    )
-
-
-def manager_command(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the command of the manager."""
-    return (sys.executable, "-m", "engines.ray", *overrides)
-
-
 def environment(engine: RayServeSettings, folders: Folders) -> dict[str, str]:
     """Return the environment of every process of the cluster; other nodes must be started with the same."""
     return {

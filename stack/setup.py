@@ -1,7 +1,7 @@
 """`python3 -m stack.setup`: a `.venv` with the pinned requirements, and the programs that the stack starts.
 
 `python3 -m stack.setup PACKAGE...` installs further Debian packages instead; `--edge` installs those that the policy
-edge is compiled with. Needs nothing but Python itself.
+edge is compiled with; `compose` gives Docker its Compose 2. Needs nothing but Python itself.
 """
 
 import contextlib
@@ -22,9 +22,10 @@ OLDEST_PYTHON = (3, 11)
 PROGRAMS = {"nginx": "nginx-light", "kill": "procps"}
 
 USAGE = """\
-usage: python3 -m stack.setup [PACKAGE...]
+usage: python3 -m stack.setup [compose | PACKAGE...]
 
   make .venv with the pinned requirements and install the programs that the stack starts;
+  with compose, install Docker's plugins Compose 2 and buildx for this user instead, where they are missing;
   with PACKAGE, install these packages of Debian instead
 """
 
@@ -39,6 +40,9 @@ def main(packages: Sequence[str]) -> int:
         if list(packages) == ["--edge"]:
             _apt_install(*_missing_for_edge())
             return 0
+        if list(packages) == ["compose"]:
+            _install_docker_plugins()
+            return 0
         if packages:
             _apt_install(*(package for package in packages if not _is_installed(package)))
             return 0
@@ -49,6 +53,13 @@ def main(packages: Sequence[str]) -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _install_docker_plugins() -> None:
+    from stack import docker_plugins  # an older Python than the project's cannot read it
+
+    _check_python()
+    print(docker_plugins.install())
 
 
 def _check_python() -> None:

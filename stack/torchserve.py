@@ -17,13 +17,12 @@ DOCKER = ROOT / "docker"
 
 
 def command(folders: Folders) -> tuple[str, ...]:
-    """Return the command of TorchServe's launcher, in the foreground, so that it ends with its session."""
+    """Return the command of TorchServe's first process, the one of its container."""
     return (
         sys.executable,
         "-m",
-        "ts.model_server",
+        "engines.torchserve.process",
         "--start",
-        "--foreground",
         "--no-config-snapshots",
         "--ts-config",
         str(DOCKER / "config.properties"),
@@ -57,8 +56,8 @@ def environment(settings: Settings, folders: Folders) -> dict[str, str]:
         "TS_ALLOWED_URLS": settings.store.allowed_urls,
         "TS_METRICS_CONFIG": str(DOCKER / "metrics.yaml"),
         **tracing_environment(settings.gateway.tracing),
-        # A worker must import the files of its archive, not those of the caller's folder.
-        "PYTHONPATH": "",
+        # For the first process, which clears it for TorchServe: workers import the files of their archives.
+        "PYTHONPATH": str(ROOT),
     }
 
 
@@ -72,12 +71,17 @@ def tracing_environment(tracing: TracingSettings) -> dict[str, str]:
 
 
 def prepare(folders: Folders) -> None:
-    """Create the folders that TorchServe needs, and remove the keys of a former run.
+    """Check what TorchServe needs on this machine, and prepare its folders.
 
     Raises ConfigError when TorchServe is not installed, StackError without the program with which it ends workers.
     """
     check_installed(TORCHSERVE)
     check_kill()
+    prepare_folders(folders)
+
+
+def prepare_folders(folders: Folders) -> None:
+    """Create the folders of TorchServe, here or in its container, without the keys and archives of a former run."""
     folders.make_temporary()
     folders.unpacked.mkdir(exist_ok=True)
     folders.forget_fetched()

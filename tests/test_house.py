@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "errors": {"handlers"},
     "files": {"errors"},
     "logs": {"handlers"},
-    "commands": {"errors", "logs", "settings"},
+    "commands": {"errors", "files", "logs", "settings"},
     "settings": {"errors", "files"},
     "prometheus": {"errors", "settings"},
     "engines": {*ROOT_FILES, "settings", "archive", "handlers"},
@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "gateway": {*ROOT_FILES, "settings", "engines", "handlers", "deployments"},
     "edge": {*ROOT_FILES, "settings", "archive", "handlers", "delivery", "prometheus", "deployments"},
     "stack": {*ROOT_FILES, "settings", "delivery", "engines"},
-    "loadtest": {*ROOT_FILES, "settings", "engines", "prometheus"},
+    "loadtest": {*ROOT_FILES, "settings", "archive", "handlers", "engines", "prometheus"},
     "bench": {
         *ROOT_FILES,
         "settings",
@@ -175,6 +175,13 @@ def test_documents_name_only_targets_that_exist() -> None:
     named = {name for path in documents for name in re.findall(r"`?make ([a-z_]+)", path.read_text())}
     assert named
     assert named - targets == set()
+
+
+def test_documents_link_only_to_files_that_exist() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    links = [(page, link) for page in documents for link in re.findall(r"\]\((?![a-z]+:)([^)#\s]+)", page.read_text())]
+    assert len(links) > 50
+    assert {(page.name, link) for page, link in links if not (page.parent / link).exists()} == set()
 
 
 def test_every_direct_dependency_is_pinned_once() -> None:

@@ -31,7 +31,7 @@ from bench.server_process import MeasurementError
 from bench.tables import Row, missing_row, ratio_row
 from delivery import significance
 from gateway.http.body import Body
-from gateway.http.multipart import one_file
+from gateway.http.multipart import read_form
 from gateway.upstream.connections import ConnectionPool, tcp
 from loadtest import round_stats
 
@@ -149,7 +149,7 @@ def _multipart() -> Row:
     media_type, options = "multipart/form-data", {b"boundary": samples.BOUNDARY.encode()}
 
     def own() -> bytes:
-        return one_file(Body(media_type, options, form.body)).data
+        return read_form(Body(media_type, options, form.body)).only_file().data
 
     def library() -> bytes:
         files: list[bytes] = []

@@ -41,7 +41,7 @@ class Pipeline:
 
     def read(self, body: bytes, media_type: str = "image/jpeg") -> Any:
         """Return one decoded request: the network's inputs [k, ...]."""
-        return self.handler.read(body, media_type)
+        return self.handler.read(body, media_type).inputs
 
     def forward(self, inputs: Sequence[Any]) -> Any:
         """Run the network once over all inputs, and return its named outputs."""

@@ -68,20 +68,31 @@ class Check(Generic[Subject]):
     """One check: `look` examines the deployment and changes nothing; it may raise, or return `not_checked`.
 
     The other checks of a part run only when its check that `comes_first` is closed; otherwise nothing would answer.
+    `closes_external` is the remedy for an engine that others start, where it is another one than `closes`.
     """
 
     hole: str
     closes: str
     look: Callable[[Subject], Result]
     comes_first: bool = False
+    closes_external: str | None = None
+
+    def remedy(self, *, external: bool) -> str:
+        """Return what closes the hole, for an engine that the stack or that others start."""
+        return self.closes_external if external and self.closes_external is not None else self.closes
 
 
-def examine(part: str, checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[Finding]:
-    """Run every check of one part; one that raises becomes a finding with the reason."""
+def examine(
+    part: str, checks: Sequence[Check[Subject]], subject: Subject, *, external: bool = False
+) -> Iterator[Finding]:
+    """Run every check of one part; one that raises becomes a finding with the reason.
+
+    `external` chooses the remedies for an engine that others start.
+    """
     away: Result | None = None
     for check in checks:
         seen = away or _look(check, subject)
-        yield Finding(part, check.hole, seen.state, seen.words, check.closes)
+        yield Finding(part, check.hole, seen.state, seen.words, check.remedy(external=external))
         if check.comes_first and seen.state is not State.CLOSED:
             away = not_checked(seen.words)
 

@@ -7,19 +7,26 @@ from dataclasses import asdict
 from itertools import groupby
 
 import settings
-from delivery.doctor import engine_health, engine_security, gateway_and_edge, rollouts_and_store, this_machine
+from delivery.doctor import (
+    engine_health,
+    engine_security,
+    gateway_and_edge,
+    rollouts_and_store,
+    this_container,
+    this_machine,
+)
 from delivery.doctor.check import Finding, State, examine
 from delivery.doctor.deployment import Deployment
-from delivery.doctor.sockets import Sockets
+from delivery.sockets import Sockets
 
 ENGINE = (*engine_security.CHECKS, *engine_health.CHECKS)
 REST = (
     ("rollouts", rollouts_and_store.ROLLOUTS),
     ("archives", rollouts_and_store.ARCHIVES),
     ("store", rollouts_and_store.STORE),
-    ("gateway", gateway_and_edge.GATEWAY),
     ("edge", gateway_and_edge.EDGE),
     ("machine", this_machine.CHECKS),
+    ("container", this_container.CHECKS),
 )
 HOLE_WIDTH = 48
 
@@ -34,12 +41,15 @@ def run(arguments: Sequence[str]) -> tuple[str, int]:
 
 
 def examine_all(deployment: Deployment) -> Iterator[Finding]:
-    """Yield one finding for each check; those of the engine for each of its hosts."""
+    """Yield one finding for each check; those of the engine for each of its hosts, those of the gateway for each."""
+    external = deployment.settings.engine.external
     for host in deployment.hosts:
         try:
-            yield from examine(host.name, ENGINE, host)
+            yield from examine(host.name, ENGINE, host, external=external)
         finally:
             host.close()
+    for part, gateway in deployment.each_gateway():
+        yield from examine(part, gateway_and_edge.GATEWAY, gateway)
     for part, checks in REST:
         yield from examine(part, checks, deployment)
 

@@ -11,7 +11,7 @@ from delivery.doctor import probes
 from delivery.doctor.check import Check, Result, closed, is_open, not_checked, warning
 from delivery.doctor.deployment import ExaminedHost
 from delivery.doctor.probes import any_size
-from delivery.doctor.sockets import host_and_port
+from delivery.sockets import host_and_port
 from deployments.serving import DeployedVersion
 from engines.engine_profile import ModelVersion
 
@@ -109,13 +109,28 @@ def compare_clocks(host: ExaminedHost, *, offset_s: float = 0.0) -> Result:
 
 
 LIMITS = (
-    Check("requests of any size", "engine.max_request_bytes", _request_size),
-    Check("workers that hang", "engine.response_timeout_s", _response_time),
-    Check("job queue", "engine.job_queue_size", _queue),
-    Check("log that fills the disk", "--log-config docker/log4j2.xml, as `make up` does", _log_level),
+    Check(
+        "requests of any size",
+        "engine.max_request_bytes",
+        _request_size,
+        closes_external="max_request_size in its config.properties",
+    ),
+    Check(
+        "workers that hang",
+        "engine.response_timeout_s",
+        _response_time,
+        closes_external="default_response_timeout in its config.properties",
+    ),
+    Check("job queue", "engine.job_queue_size", _queue, closes_external="job_queue_size in its config.properties"),
+    Check(
+        "log that fills the disk",
+        "--log-config docker/log4j2.xml, as `make up` does",
+        _log_level,
+        closes_external="start it with --log-config and a file whose levels are WARN",
+    ),
     Check("open files", "LimitNOFILE=65536 in its systemd unit, or ulimit -n", _open_files),
     Check("runs as root", "User= in its systemd unit", _root),
-    Check("Java", "engine.java_home", _java),
+    Check("Java", "engine.java_home", _java, closes_external="JAVA_HOME where it is started: Java 17 or newer"),
     Check("clock of its machine", "NTP on every host, for deadlines (X-Deadline-At)", _clock),
 )
 
@@ -165,7 +180,8 @@ def _unknown_models(host: ExaminedHost) -> Result:
     known = host.deployment.recorded
     strange = sorted({found.model for found in host.versions} - known.keys())
     if strange:
-        return warning(f"not rolled out by this kit: {', '.join(strange)}; a restart of TorchServe loses them")
+        lost = "" if host.deployment.settings.engine.external else "; a restart of TorchServe loses them"
+        return warning(f"not rolled out by this kit: {', '.join(strange)}{lost}")
     return closed("every model is recorded")
 
 

@@ -11,8 +11,8 @@ import grpc
 from delivery.doctor import probes
 from delivery.doctor.check import Check, Result, closed, is_open, not_checked, warning
 from delivery.doctor.deployment import ExaminedHost
-from delivery.doctor.probes import other_sites, others_read, others_write
-from delivery.doctor.sockets import WIDE, host_and_port, reach
+from delivery.doctor.probes import WIDE, other_sites, others_read, others_write, reach
+from delivery.sockets import host_and_port
 from settings.load import ROOT
 from settings.schema import LocalStoreSettings, NginxStoreSettings, S3StoreSettings, TorchServeSettings
 
@@ -20,6 +20,8 @@ MANAGEMENT_RPC = "org.pytorch.serve.grpc.management.ManagementAPIsService/ListMo
 INFERENCE_RPC = "org.pytorch.serve.grpc.inference.InferenceAPIsService/Ping"
 NO_GRPC = not_checked("this engine has no gRPC server")
 TOKENS = "disable_token_authorization=false in docker/config.properties, and no --disable-token-auth"
+OWN = "in its config.properties"  # of a TorchServe that others start
+OWN_TOKENS = f"disable_token_authorization=false {OWN}, and no --disable-token-auth"
 
 
 def _engine_answers(host: ExaminedHost) -> Result:
@@ -114,18 +116,49 @@ def _wants_key(status: int, text: str) -> bool:
     return status in {401, 403} or (status == 400 and "InvalidKeyException" in text)
 
 
+def _address(interface: str) -> str:
+    return f"{interface}_address=http://127.0.0.1:PORT {OWN}, or a private network"
+
+
+HOST = "engine.host=127.0.0.1, or a private network"
 REACH = (
-    Check("it answers", "make up", _engine_answers, comes_first=True),
-    Check("predictions without a key", TOKENS, _inference_key),
-    Check("Management API without a key", TOKENS, _management_key),
-    Check("Workflow API without a key", TOKENS, _workflow_key),
-    Check("Management API beyond this machine", "engine.host=127.0.0.1, or a private network", _management_port),
-    Check("Inference API beyond this machine", "engine.host=127.0.0.1, or a private network", _inference_port),
-    Check("gRPC Management API (CVE-2024-35199)", "engine.host=127.0.0.1; tokens on", _grpc_management),
-    Check("gRPC Inference API (CVE-2024-35199)", "engine.host=127.0.0.1; tokens on", _grpc_inference),
-    Check("metrics beyond this machine", "engine.host=127.0.0.1, or a private network", _metrics_port),
-    Check("pages of other sites", "no cors_allowed_origin in docker/config.properties", _cors),
-    Check("ports that no setting names", "vmargs in docker/config.properties: no JMX, no debugger", _other_ports),
+    Check(
+        "it answers",
+        "make up",
+        _engine_answers,
+        comes_first=True,
+        closes_external="start it, or correct engine.host and the ports of engine",
+    ),
+    Check("predictions without a key", TOKENS, _inference_key, closes_external=OWN_TOKENS),
+    Check("Management API without a key", TOKENS, _management_key, closes_external=OWN_TOKENS),
+    Check("Workflow API without a key", TOKENS, _workflow_key, closes_external=OWN_TOKENS),
+    Check("Management API beyond this machine", HOST, _management_port, closes_external=_address("management")),
+    Check("Inference API beyond this machine", HOST, _inference_port, closes_external=_address("inference")),
+    Check(
+        "gRPC Management API (CVE-2024-35199)",
+        "engine.host=127.0.0.1; tokens on",
+        _grpc_management,
+        closes_external=f"grpc_management_address=127.0.0.1 {OWN}; tokens on",
+    ),
+    Check(
+        "gRPC Inference API (CVE-2024-35199)",
+        "engine.host=127.0.0.1; tokens on",
+        _grpc_inference,
+        closes_external=f"grpc_inference_address=127.0.0.1 {OWN}; tokens on",
+    ),
+    Check("metrics beyond this machine", HOST, _metrics_port, closes_external=_address("metrics")),
+    Check(
+        "pages of other sites",
+        "no cors_allowed_origin in docker/config.properties",
+        _cors,
+        closes_external=f"no cors_allowed_origin {OWN}",
+    ),
+    Check(
+        "ports that no setting names",
+        "vmargs in docker/config.properties: no JMX, no debugger",
+        _other_ports,
+        closes_external=f"vmargs {OWN}: no JMX, no debugger; its other ports as engine.metrics_port, engine.grpc_...",
+    ),
 )
 
 LONG = timedelta(days=1)
@@ -189,9 +222,24 @@ def _time_left(span: timedelta) -> str:
 
 KEYS = (
     Check("key file that others read", "chmod 700 on the folder of engine.key_file", _readers),
-    Check("keys that are not accepted", "make down && make up, if engine.key_file is an old copy", _accepted),
-    Check("keys that last", "engine.token_expiration_min=60", _lifetime),
-    Check("keys that can be guessed", "engine.host=127.0.0.1, or a private network", _strength),
+    Check(
+        "keys that are not accepted",
+        "make down && make up, if engine.key_file is an old copy",
+        _accepted,
+        closes_external="engine.key_file names the key_file.json that it wrote where it was started",
+    ),
+    Check(
+        "keys that last",
+        "engine.token_expiration_min=60",
+        _lifetime,
+        closes_external=f"token_expiration_min=60 {OWN}",
+    ),
+    Check(
+        "keys that can be guessed",
+        HOST,
+        _strength,
+        closes_external="all its addresses on 127.0.0.1, or a private network",
+    ),
 )
 
 # Port 9 of the engine's own machine refuses connections, so a fetch that is allowed fails and registers nothing.
@@ -293,15 +341,33 @@ def _store_writers(host: ExaminedHost) -> Result:
 
 
 ALLOWED = "use_env_allowed_urls=true in docker/config.properties; TS_ALLOWED_URLS comes from store="
+OWN_ALLOWED = f"allowed_urls {OWN}: the store alone"
+VERSION = "torchserve==0.12.0 in requirements-worker.txt"
+OWN_VERSION = "torchserve 0.12.0 where it is installed"
 REGISTRATION = (
-    Check("models from any address (CVE-2023-43654)", ALLOWED, _model_urls),
-    Check("workflows from any address (CVE-2023-43654)", ALLOWED, _workflow_urls),
-    Check("a bypass of allowed_urls (CVE-2024-35198)", ALLOWED, _path_in_url),
-    Check("model control", "enable_model_api=true with tokens on, in docker/config.properties", _model_api),
-    Check("paths in archives (CVE-2023-48299)", "torchserve==0.12.0 in requirements-engine.txt", _engine_version),
-    Check("code in model-config.yaml (CVE-2022-1471)", "torchserve==0.12.0 in requirements-engine.txt", _yaml_library),
-    Check("packages out of archives", "install_py_dep_per_model=false in docker/config.properties", _packages),
-    Check("archives loaded unchecked", "no load_models, no --models", _at_start),
+    Check("models from any address (CVE-2023-43654)", ALLOWED, _model_urls, closes_external=OWN_ALLOWED),
+    Check("workflows from any address (CVE-2023-43654)", ALLOWED, _workflow_urls, closes_external=OWN_ALLOWED),
+    Check("a bypass of allowed_urls (CVE-2024-35198)", ALLOWED, _path_in_url, closes_external=OWN_ALLOWED),
+    Check(
+        "model control",
+        "enable_model_api=true with tokens on, in docker/config.properties",
+        _model_api,
+        closes_external=f"enable_model_api=true with tokens on, {OWN}",
+    ),
+    Check("paths in archives (CVE-2023-48299)", VERSION, _engine_version, closes_external=OWN_VERSION),
+    Check("code in model-config.yaml (CVE-2022-1471)", VERSION, _yaml_library, closes_external=OWN_VERSION),
+    Check(
+        "packages out of archives",
+        "install_py_dep_per_model=false in docker/config.properties",
+        _packages,
+        closes_external=f"install_py_dep_per_model=false {OWN}",
+    ),
+    Check(
+        "archives loaded unchecked",
+        "no load_models, no --models",
+        _at_start,
+        closes_external=f"no load_models {OWN}, no --models: the keeper brings back what was rolled out",
+    ),
     Check("model store that others write", "chmod go-w on engine.model_store", _store_writers),
 )
 

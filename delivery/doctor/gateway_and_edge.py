@@ -5,10 +5,9 @@ import grpc
 from delivery.doctor import probes
 from delivery.doctor.check import Check, Result, closed, is_open, not_checked, warning
 from delivery.doctor.deployment import Deployment
-from delivery.doctor.probes import any_size, other_sites
-from delivery.doctor.sockets import reach
+from delivery.doctor.probes import any_size, other_sites, reach
 from errors import MetricsError
-from prometheus import GatewayMetrics
+from prometheus import GatewayMetrics, addresses
 
 INDEX_RPC = "inference.GRPCInferenceService/RepositoryIndex"
 REFUSED = {401, 403}
@@ -16,7 +15,10 @@ CLOSED_RPC = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
 
 
 def _gateway_answers(deployment: Deployment) -> Result:
-    url = deployment.settings.gateway.url
+    try:
+        [url] = addresses(deployment.settings.gateway)
+    except MetricsError as error:
+        return is_open(str(error))
     return closed(url) if probes.answers(f"{url}/healthz") else is_open(f"nothing answers at {url}")
 
 
@@ -68,7 +70,7 @@ def _cors(deployment: Deployment) -> Result:
 
 def _gateway_size(deployment: Deployment) -> Result:
     gateway = deployment.settings.gateway
-    return any_size(f"{gateway.url}/models/{gateway.default_vision_model}/predict", {"Accept": "*/*"})
+    return any_size(f"{gateway.url}/v2/repository/index", {"Accept": "*/*"})
 
 
 def _control(deployment: Deployment) -> Result:

@@ -9,6 +9,7 @@ import grpc
 import requests
 
 from delivery.doctor.check import Result, closed, is_open, not_checked
+from delivery.sockets import Sockets
 
 TIMEOUT_S = 5.0
 UNUSED_NAME = "doctor_asks"  # no model, archive or workflow has this name
@@ -16,6 +17,7 @@ ORIGIN = "https://doctor.invalid"  # a site that no server admits
 NO_HEADERS: Mapping[str, str] = {}
 # Bytes, more than any limit: a server that accepts this header would accept any body.
 HUGE = 1 << 44
+WIDE = is_open("other machines reach it")
 
 
 def plain(
@@ -110,3 +112,14 @@ def others_read(secret: Path) -> Result:
     if mode & 0o022 or (mode & 0o044 and around & 0o011):
         return is_open(f"{secret} has mode {mode:o}: others may read it")
     return closed(f"mode {mode:o}, in a folder of mode {around:o}")
+
+
+def reach(sockets: Sockets, host: str, port: int, *, wide: Result) -> Result:
+    """Return closed on loopback, `wide` when other machines reach the port, and not checked on another machine."""
+    if not sockets.is_here(host):
+        return not_checked(f"{host} is another machine; run the doctor there, or check its firewall")
+    found = sockets.on(port)
+    if not found:
+        return not_checked(f"no listener on port {port} is visible from here")
+    wider = [f"{listener.address}:{port}" for listener in found if not listener.is_loopback]
+    return Result(wide.state, f"{', '.join(wider)}: {wide.words}") if wider else closed(f"port {port}, loopback only")

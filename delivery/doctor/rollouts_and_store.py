@@ -16,11 +16,11 @@ from delivery.checks import difference
 from delivery.doctor import probes
 from delivery.doctor.check import Check, Result, closed, is_open, not_checked, warning
 from delivery.doctor.deployment import Deployment, ExaminedHost
-from delivery.doctor.probes import others_read, others_write
-from delivery.doctor.sockets import host_and_port, reach
+from delivery.doctor.probes import others_read, others_write, reach
 from delivery.journal import Journal, JournalEntry
-from delivery.model_keeper import HEARTBEAT
+from delivery.model_keeper import heartbeats
 from delivery.publish import PublishedVersions
+from delivery.sockets import host_and_port
 from delivery.stores import Store, open_store
 from delivery.stores.store import VERSIONED, archive_file_name
 from deployments.serving import DeployedVersion, ServingRecord
@@ -77,10 +77,10 @@ def _is_held(lock: Path) -> bool:
 
 
 def _keeper(deployment: Deployment) -> Result:
-    path = deployment.state / HEARTBEAT
-    if not path.is_file():
+    beats = [path.stat().st_mtime for path in heartbeats(deployment.settings) if path.is_file()]
+    if not beats:
         return not_checked("no keeper has run here; `make up` starts one for its own stack")
-    age = time.time() - path.stat().st_mtime
+    age = time.time() - max(beats)
     if age > STALE_S:
         return warning(f"no activity for {age:.0f} s: models are not registered again when TorchServe restarts")
     return closed(f"active {age:.0f} s ago")

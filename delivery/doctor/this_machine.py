@@ -14,10 +14,10 @@ from delivery.stores import store_keys
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import KeyRing
 from errors import MarinaError
-from settings.load import ROOT
+from settings.load import CONFIG
 from settings.schema import NginxStoreSettings, S3StoreSettings, TorchServeSettings
 
-LOCAL = ROOT / "config" / "local" / "default.yaml"
+LOCAL = CONFIG / "local" / "default.yaml"
 FULL, FILLING = 0.02, 0.10  # of the disk that is free
 LITTLE_MEMORY = 0.05
 
@@ -39,7 +39,8 @@ def _memory(_: Deployment) -> Result:
 
 def _kill(deployment: Deployment) -> Result:
     engine = deployment.settings.engine
-    if not isinstance(engine, TorchServeSettings) or engine.nodes:
+    here = deployment.sockets.is_here
+    if not isinstance(engine, TorchServeSettings) or engine.nodes or not here(engine.host):
         return not_checked("no TorchServe is known to run on this machine")
     found = shutil.which("kill")
     return closed(found) if found else is_open("not installed: TorchServe cannot end a worker, so every swap fails")

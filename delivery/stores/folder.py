@@ -43,8 +43,10 @@ def put_into_folder(source: Path, folder: Path, name: str) -> None:
     Raises StoreError for a name that no archive can have, and when the folder cannot be written.
     """
     check_name(name)
+    with explained(source):
+        size = source.stat().st_size
     # The staging folder is hidden, so it is neither listed nor served.
-    with explained(folder / name), staging_folder(folder, name) as work:
+    with explained(folder / name, size), staging_folder(folder, name) as work:
         draft = work / name
         shutil.copyfile(source, draft)
         draft.chmod(0o644)

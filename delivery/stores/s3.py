@@ -1,6 +1,10 @@
 """A bucket of an S3-compatible store; the engine gets a signed URL of limited life."""
 
 import hashlib
+import logging
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,9 +18,11 @@ from urllib3.exceptions import HTTPError
 
 from delivery.stores.store import check_name, versions_in
 from delivery.stores.store_keys import read_s3_credentials
-from errors import StoreError
+from errors import DiskError, StoreError
 from files import explained, remove_durably, replace_durably, staging_folder
 from settings.schema import S3StoreSettings
+
+log = logging.getLogger(__name__)
 
 CHUNK = 1024 * 1024
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -28,6 +34,7 @@ class S3Bucket:
     def __init__(self, store: S3StoreSettings) -> None:
         self._store = store
         self._cache = Path(store.cache)
+        self._spare: Path | None = None
         keys = read_s3_credentials(Path(store.credentials))
         self._client: Any = boto3.client(
             "s3",
@@ -75,7 +82,7 @@ class S3Bucket:
                 raise
             copy = self._cache / name
             if not _holds(copy, head["Metadata"].get("sha256")):
-                self._fetch(name, copy)
+                copy = self._fetch(name, head["ContentLength"])
         return copy
 
     def remove(self, name: str) -> None:
@@ -92,13 +99,33 @@ class S3Bucket:
             )
             return versions_in([each["Key"] for page in pages for each in page.get("Contents", ())], model)
 
-    def _fetch(self, name: str, copy: Path) -> None:
-        with explained(copy), staging_folder(self._cache, name) as work:
+    def _fetch(self, name: str, size: int) -> Path:
+        """Fetch a copy into the cache; where that cannot be written, into a folder that this process removes."""
+        try:
+            return self._fetch_into(self._cache, name, size)
+        except DiskError as error:
+            try:
+                copy = self._fetch_into(self._temporary(), name, size)
+            except (DiskError, OSError):
+                raise error from None
+            log.warning("%s; the copy is %s for now", str(error), copy)
+            return copy
+
+    def _temporary(self) -> Path:
+        """Return a folder that is removed with this object."""
+        if self._spare is None:
+            self._spare = Path(tempfile.mkdtemp(prefix="marina-archives-"))
+            weakref.finalize(self, shutil.rmtree, self._spare, ignore_errors=True)
+        return self._spare
+
+    def _fetch_into(self, folder: Path, name: str, size: int) -> Path:
+        with explained(folder / name, size), staging_folder(folder, name) as work:
             draft = work / name
             with draft.open("wb") as file:
                 for chunk in self._chunks(name):
                     file.write(chunk)
-            replace_durably(draft, copy)
+            replace_durably(draft, folder / name)
+        return folder / name
 
     def _read_back(self, name: str) -> str:
         """Return the sha256 of the stored object; remove an object that cannot be read back."""

@@ -276,7 +276,7 @@ static edge_node *edge_parse(edge_arena *arena, const char *text, size_t size, c
     edge_skip(&parser);
     edge_node *node = NULL;
     if (parser.at == parser.end) {
-        parser.fault = "input data is empty";
+        parser.fault = size == 0 ? "Input is a zero-length, empty document" : "input data is empty";
         parser.place = text;
     } else if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         parser.fault = "UTF-8 byte order mark (BOM) is not supported";

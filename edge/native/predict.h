@@ -166,6 +166,8 @@ static edge_reply edge_answer(edge_arena *arena, const char *body, size_t size, 
     edge_problem problem = {.arena = arena};
     edge_buffer out = {.arena = arena};
     edge_observations found = {small, 0};
+    /* Some programs begin every text with a byte order mark. */
+    if (size >= 3 && memcmp(body, "\xef\xbb\xbf", 3) == 0) body += 3, size -= 3;
     /* A number and its separator take at least two bytes. */
     size_t room = size / (2 * EDGE_SIZE) + 1;
     if (size > EDGE_SMALL_BODY) found.values = edge_take(arena, room, EDGE_SIZE * sizeof(double));

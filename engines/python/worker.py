@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from archive.manifest import ADOPTED, CARD
 from archive.trust import unpacked_manifest
 from engines.python.messages import BatchResult, InferenceRequest
 from engines.python.model_store import ArchiveSource, UnpackedArchive
@@ -78,11 +79,12 @@ class Worker:
 def _threads(folder: Path) -> int:
     """Return the threads stamped into the manifest, else the cores divided by the workers of the archive's card.
 
-    An archive without a card, which another tool built, gets all cores.
+    An archive that another tool built gets all cores, as it does from TorchServe.
     """
     if stamped := unpacked_manifest(folder)["model"].get("threads"):
         return int(stamped)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    card = folder / "model.json"
-    workers = json.loads(card.read_text())["request_params"]["initial_workers"] if card.is_file() else 1
+    card = folder / CARD
+    has_card = card.is_file() and not (folder / ADOPTED).is_file()
+    workers = json.loads(card.read_text())["request_params"]["initial_workers"] if has_card else 1
     return max(1, cores // max(1, int(workers)))

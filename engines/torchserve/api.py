@@ -4,15 +4,21 @@ TorchServe's documentation omits two things: `/models/NAME/all` lists all versio
 its path, because TorchServe ignores a `model_version` query there.
 """
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from engines.engine_profile import Interface, ModelVersion, WorkerStatus
-from settings.schema import RegistrationSettings
+
+if TYPE_CHECKING:  # TorchServe's first process uses this module without the settings
+    from settings.schema import RegistrationSettings
 
 PING = "/ping"
+PREDICTIONS, EXPLANATIONS = "/predictions", "/explanations"
 MODELS = "/models"
+WORKFLOWS = "/workflows"
 PAGE_SIZE = 100  # models a page, TorchServe's maximum
 
 Query = Mapping[str, str | int]
@@ -49,7 +55,16 @@ def prediction_path(name: str, version: str | None) -> str:
 
     Names are quoted, so that none of them can end a request line.
     """
-    path = f"/predictions/{quote(name, safe='')}"
+    return _inference_path(PREDICTIONS, name, version)
+
+
+def explanation_path(name: str, version: str | None) -> str:
+    """Return the path of a version's explanations, the default version for None."""
+    return _inference_path(EXPLANATIONS, name, version)
+
+
+def _inference_path(route: str, name: str, version: str | None) -> str:
+    path = f"{route}/{quote(name, safe='')}"
     return path if version is None else f"{path}/{quote(version, safe='')}"
 
 
@@ -58,11 +73,17 @@ def renewal_path(interface: Interface) -> str:
     return f"/token?type={interface}"
 
 
-def registration(name: str, url: str, params: RegistrationSettings, sha256: str | None = None) -> Query:
-    """Return the query that registers an archive without workers; `sha256` for an engine that compares archives."""
+def registration(
+    name: str, url: str, params: "RegistrationSettings", response_timeout_s: int, sha256: str | None = None
+) -> Query:
+    """Return the query that registers an archive without workers.
+
+    `response_timeout_s` is for a model without one of its own, and `sha256` for an engine that compares archives.
+    """
     batch = {"batch_size": params.batch_size, "max_batch_delay": params.max_batch_delay}
-    expected = {} if sha256 is None else {"sha256": sha256}
-    return {"url": url, "model_name": name, **batch, "initial_workers": 0, **expected}
+    timeout = {"response_timeout": params.response_timeout or response_timeout_s}
+    compared = {} if sha256 is None else {"sha256": sha256}
+    return {"url": url, "model_name": name, **batch, "initial_workers": 0, **timeout, **compared}
 
 
 def scaling(workers: int) -> Query:
@@ -84,7 +105,24 @@ def model_version(entry: Mapping[str, Any]) -> ModelVersion:
         workers=tuple(_worker_status(worker) for worker in entry.get("workers") or ()),
         pending_requests=int(queue.get("pendingRequests", 0)),
         free=int(queue.get("remainingCapacity", 0)),
+        response_timeout=_seconds(entry, "responseTimeout"),
+        startup_timeout=_seconds(entry, "startupTimeout"),
     )
+
+
+def _seconds(entry: Mapping[str, Any], key: str) -> int | None:
+    return int(entry[key]) if key in entry else None
+
+
+def damaged_key_file(path: Path, title: str) -> str:
+    """Return what is wrong with a key file that cannot be read as one: a full disk leaves it empty."""
+    try:
+        if path.stat().st_size == 0:
+            room = os.statvfs(path)
+            return f"{path} is empty; its disk has {room.f_bavail * room.f_frsize:,} bytes free"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return f"{path} is not a {title} key file"
 
 
 def _worker_status(entry: Mapping[str, Any]) -> WorkerStatus:

@@ -69,12 +69,14 @@ def read_keys(path: Path, title: str) -> EngineKeys:
         try:
             return _parsed(json.loads(path.read_bytes()))
         except FileNotFoundError:
-            raise EngineError(f"no {title} keys in {path}; is {title} running? `make up` starts it") from None
+            raise EngineError(
+                f"no {title} keys in {path}; is {title} running? engine.key_file names the file that it writes"
+            ) from None
         except OSError as error:
             raise EngineError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
             if time.monotonic() > deadline:
-                raise EngineError(f"{path} is not a {title} key file") from None
+                raise EngineError(api.damaged_key_file(path, title)) from None
             time.sleep(READ_PAUSE_S)
 
 

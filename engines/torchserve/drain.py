@@ -118,5 +118,5 @@ def _drain_by_time(probe: Probe, deadline: float, reason: EngineError) -> bool:
         if time.monotonic() >= deadline:
             return False
         time.sleep(POLL_S)
-    time.sleep(1 + probe.version.max_batch_delay / 1000)
+    time.sleep(1 + min(probe.version.max_batch_delay / 1000, max(0.0, deadline - time.monotonic())))
     return True

@@ -36,9 +36,22 @@ from settings.schema import EngineHostSettings, EngineSettings, RegistrationSett
 log = logging.getLogger(__name__)
 
 NOT_FOUND = frozenset({404})
+NOT_ALLOWED = frozenset({405})
 ANSWER_S = 5.0  # a healthy host answers a management call within milliseconds
 PING_S = 2.0
+PROXY_ERRORS = frozenset({502, 503, 504})
+# TorchServe's answer when it cannot end a worker.
+INTERRUPTED = "Interrupted while cleaning resources"
+NO_KILL = (
+    "it ends workers with the program `kill`, which is missing where it runs: install Debian's package procps there and"
+    " restart it"
+)
+NO_MODEL_API = "it lets nobody register or remove models: start it with --enable-model-api, or enable_model_api=true"
 NO_HEADERS: Mapping[str, str] = {}
+
+
+class EngineKeyRefused(EngineError):
+    """The engine wants a token, and does not accept the one that is known here, if any."""
 
 
 class EngineClient:
@@ -69,10 +82,13 @@ class EngineClient:
             session.close()
 
     def is_alive(self) -> bool:
-        """Return within a few seconds whether the host answers; this needs no key and costs the host almost nothing."""
+        """Return within a few seconds whether the host answers; this needs no key and costs the host almost nothing.
+
+        TorchServe's own 500 says that a model has lost its workers; the others are a proxy's, for a host that is away.
+        """
         with contextlib.suppress(requests.RequestException):
             answer = self._session.get(self.node.inference_url + api.PING, timeout=PING_S)
-            return answer.status_code < 500
+            return answer.status_code not in PROXY_ERRORS
         return False
 
     def answers(self) -> bool:
@@ -102,6 +118,11 @@ class EngineClient:
         """Return the version that answers requests without a version; None for an unknown model."""
         answer = self._manage("GET", api.model_path(model), accept=NOT_FOUND)
         return None if answer.status_code == 404 else api.model_version(_json(answer)[0])
+
+    def workflows(self) -> list[str]:
+        """Return the names of TorchServe's workflows, sorted; none where it has no such API."""
+        answer = self._manage("GET", api.WORKFLOWS, accept=NOT_FOUND | NOT_ALLOWED)
+        return sorted(str(entry["workflowName"]) for entry in _json(answer)["workflows"]) if answer.ok else []
 
     def find(self, model: str, version: str) -> ModelVersion | None:
         """Return one version; None when it is not registered."""
@@ -136,7 +157,8 @@ class EngineClient:
         sha256.
         """
         self._forget_failed_fetch(url)
-        query = api.registration(model, url, params, sha256 if self._profile.compares_archives else None)
+        compared = sha256 if self._profile.compares_archives else None
+        query = api.registration(model, url, params, self._engine.response_timeout_s, compared)
         hidden = self.hides_copies()
         if self._profile.compares_archives or hidden is not None:
             self._manage("POST", api.MODELS, params=query, timeout=timeout_s)
@@ -169,12 +191,14 @@ class EngineClient:
             "inference",
             "POST",
             self.node.inference_url + api.prediction_path(model, version),
-            headers={"Content-Type": request.content_type},
+            headers={**request.headers, "Content-Type": request.content_type},
             data=request.body,
             timeout=timeout_s or self._engine.response_timeout_s,
         )
         worker = answer.headers.get("x-worker-pid")
-        return PredictionResponse(answer.status_code, answer.content, None if worker is None else int(worker))
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        pid = None if worker is None else int(worker)
+        return PredictionResponse(answer.status_code, answer.content, pid, headers)
 
     def set_default(self, model: str, version: str) -> None:
         """Send requests without a version to this one from now on."""
@@ -238,7 +262,8 @@ class EngineClient:
         answer = self._send("management", method, url, params=params, timeout=timeout or self._timeout_s)
         if not answer.ok and answer.status_code not in accept:
             answered = f"{self._profile.title} answered {method} {path} with {answer.status_code}"
-            raise EngineError(f"{answered}: {_message(answer)}")
+            switched_off = f"; {NO_MODEL_API}" if answer.status_code == 405 else ""
+            raise EngineError(f"{answered}: {_message(answer)}{switched_off}")
         return answer
 
     def _send(
@@ -249,16 +274,16 @@ class EngineClient:
         Without any token, the engine decides whether it needs one.
         """
         token: str | None = None
-        refusal = EngineError(f"{self._profile.title} does not accept the keys in {self.keys.source}")
+        refusal = f"{self._profile.title} does not accept the keys in {self.keys.source}"
         try:
             token = self.keys.token(interface)
         except EngineError as error:
-            refusal = error
+            refusal = str(error)
         answer = self._attempt(method, url, headers, token, options)
         if _refuses_key(answer) and self.keys.replace(interface, token):
             answer = self._attempt(method, url, headers, self.keys.token(interface), options)
         if _refuses_key(answer):
-            raise refusal
+            raise EngineKeyRefused(refusal)
         return answer
 
     def _attempt(
@@ -271,7 +296,8 @@ class EngineClient:
         except requests.ReadTimeout:
             raise EngineError(f"{title} did not answer {method} {parts.path} in {options['timeout']:g} s") from None
         except (requests.ConnectionError, requests.ConnectTimeout):
-            raise EngineError(f"no {title} at {parts.scheme}://{parts.netloc}; `make up` starts it") from None
+            where = f"{parts.scheme}://{parts.netloc}"
+            raise EngineError(f"no {title} at {where}; {self._engine.start_hint}") from None
         except requests.RequestException as error:
             raise EngineError(f"{title} did not answer {method} {parts.path}: {type(error).__name__}") from None
 
@@ -289,6 +315,7 @@ def _json(answer: requests.Response) -> Any:
 
 def _message(answer: requests.Response) -> str:
     try:
-        return " ".join(str(answer.json()["message"]).split())
+        said = " ".join(str(answer.json()["message"]).split())
     except (ValueError, KeyError, TypeError):
         return answer.reason
+    return f"{said}; {NO_KILL}" if said.startswith(INTERRUPTED) else said

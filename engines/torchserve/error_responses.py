@@ -1,4 +1,4 @@
-"""Translates an engine's error responses into the errors for the gateway's clients.
+"""Translates an engine's error responses into the errors for the gateway's clients, and those into an engine's.
 
 A handler answers for one bad item with its own status and {"error", "detail"}; clients get that response unchanged.
 TorchServe's own errors, {"code", "type", "message"}, name Java classes and worker states; clients get a plain text
@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from errors import DeadlinePassed, Internal, RequestError, TooLarge, UnknownModel, WorkerLost
+from errors import DeadlinePassed, Internal, NotSupported, RequestError, TooLarge, UnknownModel, WorkerLost
 
 
 def is_key_refused(status: int, body: bytes) -> bool:
@@ -22,7 +22,7 @@ def error_from_response(status: int, body: bytes, model: str) -> RequestError:
     """Return the error for a client, given an engine's response whose status is not 200."""
     content = _parsed(body)
     from_handler = isinstance(content.get("error"), str) and isinstance(content.get("detail"), str)
-    if from_handler and 400 <= status < 500:
+    if from_handler and (400 <= status < 500 or content["error"] == NotSupported.code):
         return _unchanged(status, content["error"], content["detail"])
     if from_handler and content["error"] == DeadlinePassed.code:
         return DeadlinePassed(content["detail"])
@@ -30,6 +30,25 @@ def error_from_response(status: int, body: bytes, model: str) -> RequestError:
         # TorchServe answers this way when a handler raised: the model works, but failed on this request.
         return Internal(f"model {model} failed on this request")
     return _BY_STATUS.get(status, _unexpected)(model)
+
+
+def as_response(error: RequestError) -> dict[str, Any]:
+    """Return the content of the response with which TorchServe reports such an error to its clients."""
+    name = _EXCEPTIONS.get(error.status, "InternalServerException" if error.status >= 500 else "BadRequestException")
+    if error.status == UnknownModel.status and error.code != UnknownModel.code:
+        name = "ResourceNotFoundException"
+    return {"code": error.status, "type": name, "message": error.detail}
+
+
+_EXCEPTIONS: Mapping[int, str] = {
+    401: "InvalidKeyException",
+    404: "ModelNotFoundException",
+    405: "MethodNotAllowedException",
+    413: "RequestEntityTooLargeException",
+    429: "ServiceUnavailableException",
+    503: "ServiceUnavailableException",
+    504: "RequestTimeoutException",
+}
 
 
 def _unchanged(status: int, code: str, detail: str) -> RequestError:

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from deployments.traffic import TrafficSplit
-from gateway.catalog import ServedModel, ServedVersion
 from gateway.examples import CONSOLE_STATE
 from gateway.http.responses import JSON
 from gateway.metrics import BREAKER_NAMES, BUCKETS
 from gateway.openapi import responses
 from gateway.process_slots import ProcessSlot
+from gateway.served_models import ServedModel, ServedVersion
 from gateway.services import Services
 from handlers import outputs
 
@@ -85,6 +85,7 @@ class ConsoleStats:
             "engine_answers": answers,
             "bounds_s": BUCKETS,
             "links": self._links(),
+            "lost": sorted(services.catalog.lost()),
             "models": [self._model(each, counts.get(name, ModelCounts())) for name, each in sorted(models.items())],
         }
 
@@ -117,6 +118,8 @@ def version_state(version: ServedVersion) -> dict[str, Any]:
         "kind": version.kind,
         "view": None if output is None else output.view,
         "weights": version.card.get("weights"),
+        # An adopted archive may have been adopted without golden answers; every other has some.
+        "golden": version.card.get("golden", "answers") if version.card else None,
         "workers": {"ready": version.workers_ready, "total": version.workers},
         "pending": version.pending,
         "batch_size": version.batch_size,
@@ -184,7 +187,8 @@ def _console_stats(request: Request) -> ConsoleStats:
     return stats
 
 
-@router.get("/console/state", responses=responses(CONSOLE_STATE), tags=["operation"])
+# Only the page reads it, and most of its values may be null.
+@router.get("/console/state", responses=responses(CONSOLE_STATE, schema={"type": "object"}), tags=["operation"])
 async def console_state(stats: Annotated[ConsoleStats, Depends(_console_stats)]) -> Response:
     """Return the console's figures: the served models, and the counts of all gateway processes since the start.
 

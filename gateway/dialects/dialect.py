@@ -1,13 +1,16 @@
 """The interface of a dialect: its paths, and how it reads requests and writes responses and errors."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
 from errors import RequestError
+from gateway.catalog import Choice
 from gateway.hooks import EngineResponse, Reply
 from gateway.http.body import Body
+from gateway.http.context import Headers
 from gateway.http.payload import Payload
 from gateway.http.responses import HttpResponse, error_response, whole_response
 from gateway.model_card import Kind
@@ -15,16 +18,17 @@ from gateway.model_card import Kind
 
 @dataclass(frozen=True, slots=True)
 class PredictionPath:
-    """The path of a prediction: the template of its route, the model, and the version when it names one."""
+    """The path of a prediction: the template of its route, and the model and version when it names them."""
 
     template: str
-    model: str
+    model: str | None = None
     version: str | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """The path parameters by name, as a router gives them to an endpoint."""
-        return {"model": self.model} if self.version is None else {"model": self.model, "version": self.version}
+        found = {"model": self.model, "version": self.version}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +39,22 @@ class DialectRoute:
         template: template of its path.
         read: converts a body, for a model of this kind, into the engine's payload.
         write: converts the engine's response into the client's.
-        model: the model that answers; None when the path names it.
+        choose: returns the model that answers; None when it is the one that the path names.
         is_state: checks whether a JSON body may be one observation, which the fast path answers; None if it never is.
+        explains: True when the engine explains the instances in place of predicting.
+        methods: its HTTP methods, POST or PUT.
+        check: raises the RequestError for headers that the response would not fit.
 
     """
 
     template: str
     read: Callable[[Body, Kind | None], Payload]
     write: Callable[[EngineResponse], HttpResponse]
-    model: str | None = None
+    choose: Choice | None = None
     is_state: Callable[[bytes], bool] | None = None
+    explains: bool = False
+    methods: tuple[str, ...] = ("POST",)
+    check: Callable[[Headers, Kind | None], None] | None = None
 
 
 ErrorWriter = Callable[[RequestError, str], HttpResponse]
@@ -55,15 +65,22 @@ ErrorWriter = Callable[[RequestError, str], HttpResponse]
 class Dialect:
     """One kind of client: `find` returns the prediction of a path, None for a path of no route.
 
-    The dialect owns all paths that begin with `prefix`: it writes their errors, and `not_found` ends the text for one
-    without a route.
+    The dialect owns its routes and all paths under `prefixes`: it writes their errors, and `not_found` ends the text
+    for one without a route. `documentation` has the OpenAPI path items of its routes.
     """
 
     find: Callable[[str], PredictionPath | None]
     routes: tuple[DialectRoute, ...] = ()
     write_error: ErrorWriter = error_response
-    prefix: str | None = None
+    prefixes: tuple[str, ...] = ()
     not_found: str | None = None
+    documentation: Mapping[str, Any] = field(default_factory=dict)
+
+    def owns(self, path: str) -> bool:
+        """Return True for a path whose errors this dialect writes; `path` may be a route's template."""
+        return self.find(path) is not None or any(
+            path == prefix or path.startswith(f"{prefix}/") for prefix in self.prefixes
+        )
 
 
 def find_model_path(path: str, root: str, verb: str) -> PredictionPath | None:

@@ -17,6 +17,6 @@ def write_error(error: RequestError, request_id: str) -> HttpResponse:
 DIALECT = Dialect(
     find=partial(find_model_path, root="/v2/models", verb="infer"),
     write_error=write_error,
-    prefix="/v2",
+    prefixes=("/v2",),
     not_found="is not offered here; /v2 lists the extensions that are",
 )

@@ -3,7 +3,7 @@
     refusal ──▶ EarlyReturns.refused     next request, too early ──▶ EarlyReturns.hold_s ──▶ HeldRequest
 
 The first refusals in a row are immediate. After them, the gateway reads the connection only when Retry-After has
-passed, and later after each further refusal.
+passed, and later after each further refusal for lack of capacity. A model that comes back finds its clients at once.
 """
 
 import asyncio
@@ -29,9 +29,13 @@ class EarlyReturns:
         self._not_before = 0.0
         self._request_line = b""
 
-    def refused(self, method: bytes, url: bytes, after_s: float, now: float) -> None:
-        """Note that this request was refused at `now`, with Retry-After of `after_s` seconds."""
-        self._refusals += 1
+    def refused(self, method: bytes, url: bytes, after_s: float, now: float, *, grows: bool) -> None:
+        """Note that this request was refused at `now`, with Retry-After of `after_s` seconds.
+
+        The delay `grows` with further refusals, or is no longer than Retry-After.
+        """
+        if grows or self._refusals < QUICK_REFUSALS:
+            self._refusals += 1
         self._not_before = now + after_s
         self._request_line = b"%b %b " % (method, url)
 

@@ -119,15 +119,19 @@ class WholeBody:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A whole request body: its media type in lower case, the type's parameters, the bytes."""
+    """A whole request body: its media type in lower case, the type's parameters, the bytes.
+
+    `content_type` is the header as the client sent it, empty without one.
+    """
 
     media_type: str
     options: dict[bytes, bytes]
     data: bytes = field(repr=False)
+    content_type: str = ""
 
 
-async def read_body(scope: Scope, receive: Receive, budget: BodyBudget) -> Body:
-    """Read the body of a request.
+async def read_body(scope: Scope, receive: Receive, budget: BodyBudget, *, unread: bool = False) -> Body:
+    """Read the body of a request; an `unread` one, which goes on as it is, may be empty or compressed.
 
     Raises WrongMediaType for a compressed body, TooLarge as soon as more than the largest size is announced or sent,
     OverCapacity when the gateway holds too many bodies already, UnreadableInput for an empty one, ClientDisconnect
@@ -135,7 +139,7 @@ async def read_body(scope: Scope, receive: Receive, budget: BodyBudget) -> Body:
     """
     headers, request = scope["headers"], context_of(scope)
     encoding = header(headers, b"content-encoding")
-    if encoding is not None and encoding.lower() not in {"", "identity"}:
+    if not unread and encoding is not None and encoding.lower() not in {"", "identity"}:
         raise WrongMediaType("compressed bodies are not read; send the body without Content-Encoding")
     announced = header(headers, b"content-length")
     if announced is not None and announced.isdigit():
@@ -148,10 +152,11 @@ async def read_body(scope: Scope, receive: Receive, budget: BodyBudget) -> Body:
         data = await _read_whole(whole, budget, request)
     else:
         data = await _read_messages(receive, budget, request)
-    if not data:
+    if not data and not unread:
         raise UnreadableInput("the body is empty")
-    media_type, options = parse_options_header(header(headers, b"content-type") or OCTETS)
-    return Body(media_type.decode("latin-1").strip().lower(), options, data)
+    content_type = header(headers, b"content-type") or ""
+    media_type, options = parse_options_header(content_type or OCTETS)
+    return Body(media_type.decode("latin-1").strip().lower(), options, data, content_type)
 
 
 async def _read_whole(whole: WholeBody, budget: BodyBudget, request: RequestContext) -> bytes:

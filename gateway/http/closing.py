@@ -1,6 +1,7 @@
 """The end of a connection: a response to a client that still sends, and a client that sends no more."""
 
 import asyncio
+import select
 import socket
 
 # The client of a refused upload must read its response within these limits, or the connection is reset.
@@ -13,6 +14,16 @@ REPLY_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def has_unread(transport: asyncio.Transport) -> bool:
+    """Return True when bytes have arrived on the connection that the event loop has not read yet."""
+    found: socket.socket | None = transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(found.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Linger:

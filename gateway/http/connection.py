@@ -10,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from errors import RequestError
+from errors import OverCapacity, RequestError
 from gateway.early_refusal import EarlyRefusal
 from gateway.fast_path import FastPath
 from gateway.http.backoff import EarlyReturns, retry_after_s
@@ -142,7 +142,8 @@ class RespondingConnection(HttpToolsProtocol):
         after_s = retry_after_s(response.status, self.headers, response.headers)
         if after_s is not None:
             self._early_returns = self._early_returns or EarlyReturns()
-            self._early_returns.refused(self.parser.get_method(), self.url, after_s, self.loop.time())
+            method, grows = self.parser.get_method(), response.status == OverCapacity.status
+            self._early_returns.refused(method, self.url, after_s, self.loop.time(), grows=grows)
         elif response.status < 400:
             self._early_returns = None
 

@@ -20,6 +20,7 @@ from gateway.early_refusal import EarlyRefusal
 from gateway.fast_path import FastHead
 from gateway.http.backoff import HeldRequest
 from gateway.http.body import WHOLE_BODY, WholeBody
+from gateway.http.closing import has_unread
 from gateway.http.connection import FastCycle, RespondingConnection
 from gateway.http.deadline import DISCONNECT
 from gateway.http.request_head import UNREADABLE, HeadError, RequestHead, use_authority, without_upgrade
@@ -65,9 +66,12 @@ class ClientConnection(RespondingConnection):
         self._extensions = {}
 
     def shutdown(self) -> None:
-        """Answer the held request, and shut down as uvicorn does."""
+        """Answer the held request, and shut down as uvicorn does; answer a request that is just arriving first."""
+        self._services.shutdown.requested = True  # so that each response closes its connection
         if self._held is not None:
             self._held.release()
+        if self._is_alone() and (self._in_message or has_unread(self.transport)):
+            return
         super().shutdown()
 
     # Bytes of requests.

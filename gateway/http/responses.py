@@ -22,6 +22,9 @@ JSON = "application/json"
 RESPOND = "marina.respond"
 """ASGI extension of our own protocol: writes a whole response at once."""
 
+BODILESS = frozenset({204, 205, 304})
+"""Statuses whose responses have neither a body nor its length (RFC 9110)."""
+
 EXPOSED = ("x-request-id", "x-model-version", "retry-after")
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
@@ -50,6 +53,13 @@ def whole_response(
         *headers,
     ]
     return HttpResponse(status, head, body)
+
+
+def unread_response(body: bytes, status: int, headers: Headers) -> HttpResponse:
+    """Return a response that another program wrote, with its own headers."""
+    if status in BODILESS:
+        return HttpResponse(status, list(headers), b"")
+    return HttpResponse(status, [*headers, (b"content-length", b"%d" % len(body))], body)
 
 
 def error_response(error: RequestError, request_id: str) -> HttpResponse:

@@ -1,9 +1,10 @@
 """The Open Inference Protocol (KServe v2, with Triton's extensions), over REST under /v2 and over gRPC.
 
-    rest, infer_endpoint ──json_wire──┐                                                   ┌──json_wire──▶
-                                      ├─▶ InferRequest ─▶ inference ─▶ InferResponse ─────┤
-    grpc_server, servicer ─grpc_wire──┘        │              │                           └──grpc_wire──▶
-                                           signature       pipeline (business logic, engine)
+    rest ─ compression ─ json_codec ──────────┐                                             ┌── json_codec ──▶
+                                              ├─▶ InferRequest ─▶ inference ─▶ InferResponse ┤
+    grpc_server ─ grpc_servicer ─ grpc_codec ─┘        │               │                     └── grpc_codec ──▶
+                                       tensor_metadata, datatypes   pipeline (business logic, engine)
 
-The model card gives a model its tensors (`signature`), so that its metadata is enough to build a request.
+The model card gives a model its tensors (`tensor_metadata`), so that its metadata is enough to build a request; a new
+kind of model adds a case to `inputs_of`. Tensors may be in `shared_memory`.
 """

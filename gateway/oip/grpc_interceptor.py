@@ -7,13 +7,16 @@ from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import grpc
 
 from errors import Internal, NotSupported, RequestError
+from gateway.http.backoff import PROXIED
 from gateway.http.body import BodyBudget, budget_full
 from gateway.http.context import REQUEST_ID_HEADER, RequestContext, accepted_id
 from gateway.middleware import CLIENT_GONE, Recording, RequestRecorder
+from gateway.security import is_loopback
 
 if TYPE_CHECKING:
     from gateway.apikey import ApiKeys
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Orchestrators make these calls without a key.
-OPEN_CALLS = frozenset({"ServerLive", "ServerReady"})
+OPEN_CALLS = frozenset({"ServerLive", "ServerReady", "Check", "List", "Watch"})
 
 # Triton itself answers UNAVAILABLE for calls that its configuration forbids.
 _CODES = {
@@ -40,6 +43,9 @@ _CODES = {
 
 current_call: ContextVar[RequestContext] = ContextVar("call")
 """The call that the current task answers; the servicer fills in its model."""
+
+is_local_call: ContextVar[bool] = ContextVar("is_local_call")
+"""True when the call comes from a client on this machine; one behind a proxy on this machine is not."""
 
 UnaryCall = Callable[[Any, Any], Awaitable[Any]]
 StreamCall = Callable[[Any, Any], AsyncGenerator[Any, None]]
@@ -65,6 +71,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(self._unary(_refuse, path, path), *codec)
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, path, path), *codec)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(self._stream(handler.unary_stream, path), *codec)
         return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, path), *codec)
 
     def _unary(self, call: UnaryCall, path: str, route: str) -> UnaryCall:
@@ -112,6 +120,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):
         started = asyncio.get_running_loop().time()
         call = RequestContext(_request_id(context, own_id), started, route, headers=_headers(context))
         current_call.set(call)
+        is_local_call.set(_is_local(context, call))
         with self._recorder.record("gRPC", path, call, traced=_name(path) not in OPEN_CALLS) as recording:
             recording.status = HTTPStatus.OK
             yield call, recording
@@ -149,6 +158,13 @@ def _headers(context: Any) -> list[tuple[bytes, bytes]]:
     """Return a call's metadata in the form of HTTP headers, without binary values."""
     metadata = context.invocation_metadata() or ()
     return [(name.encode(), value.encode()) for name, value in metadata if isinstance(value, str)]
+
+
+def _is_local(context: Any, call: RequestContext) -> bool:
+    transport, _, address = context.peer().partition(":")
+    if any(name in PROXIED for name, _ in call.headers):
+        return False
+    return transport == "unix" or is_loopback(unquote(address).rpartition(":")[0].strip("[]"))
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -5,80 +5,86 @@ The servicer raises RequestError; the interceptor turns it into a status.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
-from errors import RequestError, UnreadableInput
 from gateway.http.body import budget_full
+from gateway.http.context import RequestContext
 from gateway.http.deadline import CancelScope
 from gateway.oip import open_inference_pb2 as pb
-from gateway.oip.grpc_interceptor import current_call
-from gateway.oip.infer_messages import InferRequest, InferResponse, RequestedOutput, Tensor, from_raw, is_known, to_raw
+from gateway.oip.grpc_codec import parameters_of, read_request, write_response
+from gateway.oip.grpc_interceptor import current_call, is_local_call
+from gateway.oip.infer_streams import InferStreams
 from gateway.oip.inference import InferenceRunner
 from gateway.oip.repository import ModelRepository, server_metadata
+from gateway.oip.server_settings import log_settings, trace_settings
+from gateway.oip.shared_memory import Region, RegionRegistry, RequestMemory, no_cuda
+from gateway.oip.unknown_models import in_tritons_words
 from gateway.services import Services
-from logs import log_task_error
 
 logger = logging.getLogger(__name__)
 
-# Further requests of one stream wait in its connection, which slows the client down.
-STREAM_REQUESTS = 16
 
-# The field of InferTensorContents that holds the elements of a datatype; FP16 comes raw only.
-_FIELDS: Mapping[str, str] = {
-    "BOOL": "bool_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-}
+SERVICE = "inference.GRPCInferenceService"
+REPOSITORY_SERVICE = "inference.model_repository.ModelRepositoryService"
+
+
+def rpc_handlers(service: str, methods: Iterable[MethodDescriptor], servicer: object) -> grpc.GenericRpcHandler:
+    """Connect each call of a service to the method of the servicer that has its name."""
+    makers = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }
+    found = {}
+    for method in methods:
+        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        make = makers[method.client_streaming, method.server_streaming]
+        found[method.name] = make(getattr(servicer, method.name), request.FromString, response.SerializeToString)
+    return grpc.method_handlers_generic_handler(service, found)
 
 
 class GrpcServicer:
     """The calls of the service, under the protocol's names."""
 
-    def __init__(self, services: Services, runner: InferenceRunner, repository: ModelRepository, version: str) -> None:
+    def __init__(
+        self,
+        services: Services,
+        runner: InferenceRunner,
+        repository: ModelRepository,
+        regions: RegionRegistry | None,
+        version: str,
+    ) -> None:
         self._services = services
         self._runner = runner
         self._repository = repository
+        self._regions = regions
         self._version = version
         self.streams = InferStreams(self._stream_infer)
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """Connect each call of the service to the method of that name."""
-        service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-        found = {}
-        for method in service.methods:
-            request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-            make = grpc.unary_unary_rpc_method_handler
-            if method.client_streaming:
-                make = grpc.stream_stream_rpc_method_handler
-            found[method.name] = make(getattr(self, method.name), request.FromString, response.SerializeToString)
-        return grpc.method_handlers_generic_handler(service.full_name, found)
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return the handlers of the service, and of MLServer's service of some of the same calls."""
+        service = pb.DESCRIPTOR.services_by_name[SERVICE.rpartition(".")[2]]
+        repository = [method for method in service.methods if method.name.startswith("Repository")]
+        return rpc_handlers(SERVICE, service.methods, self), rpc_handlers(REPOSITORY_SERVICE, repository, self)
 
     async def ServerLive(self, _: pb.ServerLiveRequest, __: Any) -> pb.ServerLiveResponse:  # noqa: N802 -- the protocol's own name, as are those below
         """Answer that the gateway runs."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, _: pb.ServerReadyRequest, __: Any) -> pb.ServerReadyResponse:  # noqa: N802
-        """Answer whether every model that a short route or default names has a worker."""
+        """Answer whether every model that delivery recorded or a short route names has a worker."""
         return pb.ServerReadyResponse(ready=not await self._repository.missing())
 
     async def ServerMetadata(self, _: pb.ServerMetadataRequest, __: Any) -> pb.ServerMetadataResponse:  # noqa: N802
         """Return name, version and extensions of this server."""
-        return pb.ServerMetadataResponse(**server_metadata(self._version))
+        return pb.ServerMetadataResponse(**server_metadata(self._version, shared_memory=self._regions is not None))
 
     async def ModelReady(self, message: pb.ModelReadyRequest, _: Any) -> pb.ModelReadyResponse:  # noqa: N802
         """Answer whether the model has a worker."""
@@ -108,19 +114,19 @@ class GrpcServicer:
         self, message: pb.RepositoryModelLoadRequest, _: Any
     ) -> pb.RepositoryModelLoadResponse:
         """Roll the model's archive out."""
-        await self._repository.load(message.model_name, _parameters(message.parameters))
+        await self._repository.load(message.model_name, parameters_of(message.parameters))
         return pb.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(  # noqa: N802
         self, message: pb.RepositoryModelUnloadRequest, _: Any
     ) -> pb.RepositoryModelUnloadResponse:
         """Remove the model from the engine."""
-        await self._repository.unload(message.model_name, _parameters(message.parameters))
+        await self._repository.unload(message.model_name, parameters_of(message.parameters))
         return pb.RepositoryModelUnloadResponse()
 
     async def ModelInfer(self, message: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:  # noqa: N802
         """Answer one inference within the client's deadline."""
-        return await self._infer(message, context.time_remaining())
+        return await self._infer(message, context.time_remaining(), current_call.get())
 
     def ModelStreamInfer(  # noqa: N802
         self, messages: AsyncIterator[pb.ModelInferRequest], _: Any
@@ -128,156 +134,98 @@ class GrpcServicer:
         """Answer the inferences of one stream in order; an error ends its own inference only."""
         return self.streams.answers(messages)
 
-    async def _infer(self, message: pb.ModelInferRequest, remaining_s: float | None) -> pb.ModelInferResponse:
-        services, request = self._services, read_request(message)
+    async def SystemSharedMemoryStatus(  # noqa: N802
+        self, message: pb.SystemSharedMemoryStatusRequest, _: Any
+    ) -> pb.SystemSharedMemoryStatusResponse:
+        """Return one registered region, or all of them."""
+        regions = self._memory(current_call.get()).regions()
+        found = [regions.find(message.name)] if message.name else regions.all().values()
+        return pb.SystemSharedMemoryStatusResponse(
+            regions={each.name: pb.SystemSharedMemoryStatusResponse.RegionStatus(**asdict(each)) for each in found}
+        )
+
+    async def SystemSharedMemoryRegister(  # noqa: N802
+        self, message: pb.SystemSharedMemoryRegisterRequest, _: Any
+    ) -> pb.SystemSharedMemoryRegisterResponse:
+        """Register a region of a shared memory object."""
+        region = Region(message.name, message.key, message.offset, message.byte_size)
+        self._memory(current_call.get()).regions().add(region)
+        return pb.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(  # noqa: N802
+        self, message: pb.SystemSharedMemoryUnregisterRequest, _: Any
+    ) -> pb.SystemSharedMemoryUnregisterResponse:
+        """Forget one region, or all of them."""
+        self._memory(current_call.get()).regions().remove(message.name or None)
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(  # noqa: N802
+        self, _: pb.CudaSharedMemoryStatusRequest, __: Any
+    ) -> pb.CudaSharedMemoryStatusResponse:
+        """Return no region, because none can be registered."""
+        return pb.CudaSharedMemoryStatusResponse()
+
+    async def CudaSharedMemoryRegister(  # noqa: N802
+        self, message: pb.CudaSharedMemoryRegisterRequest, _: Any
+    ) -> pb.CudaSharedMemoryRegisterResponse:
+        """Refuse to register a region of a GPU's memory."""
+        raise no_cuda(message.name)
+
+    async def CudaSharedMemoryUnregister(  # noqa: N802
+        self, _: pb.CudaSharedMemoryUnregisterRequest, __: Any
+    ) -> pb.CudaSharedMemoryUnregisterResponse:
+        """Do nothing, because no region is registered."""
+        return pb.CudaSharedMemoryUnregisterResponse()
+
+    async def TraceSetting(self, message: pb.TraceSettingRequest, _: Any) -> pb.TraceSettingResponse:  # noqa: N802
+        """Return the trace settings; a change is refused."""
+        if message.model_name:
+            await self._services.catalog.find(message.model_name)
+        found = trace_settings(self._services.settings.gateway, message.settings)
+        texts = {name: value if isinstance(value, list) else [value] for name, value in found.items()}
+        value_of = pb.TraceSettingResponse.SettingValue
+        return pb.TraceSettingResponse(settings={name: value_of(value=value) for name, value in texts.items()})
+
+    async def LogSettings(self, message: pb.LogSettingsRequest, _: Any) -> pb.LogSettingsResponse:  # noqa: N802
+        """Return the log settings; a change is refused."""
+        found = log_settings(self._services.settings.gateway, message.settings)
+        fields = {bool: "bool_param", int: "uint32_param", str: "string_param"}
+        value_of = pb.LogSettingsResponse.SettingValue
+        return pb.LogSettingsResponse(
+            settings={name: value_of(**{fields[type(value)]: value}) for name, value in found.items()}
+        )
+
+    def _memory(self, call: RequestContext) -> RequestMemory:
+        return RequestMemory(self._regions, is_local_call.get(), self._services.budget, call)
+
+    async def _infer(
+        self, message: pb.ModelInferRequest, remaining_s: float | None, call: RequestContext
+    ) -> pb.ModelInferResponse:
+        memory = self._memory(call)
+        services, request = self._services, read_request(message, memory)
         limits = [services.deadlines.longest_ms / 1000, remaining_s, request.timeout_s()]
         if remaining_s is None:
             limits.append(services.deadlines.default_ms / 1000)
         started = asyncio.get_running_loop().time()
         deadline = started + min(each for each in limits if each is not None)
         with CancelScope(deadline, since=started):
-            version = await services.catalog.find(request.model, request.version)
-            call = current_call.get()
+            with in_tritons_words():
+                version = await services.catalog.find(request.model, request.version)
             call.model = version.model
             services.admission.check(version.model, deadline)
-            response = await self._runner.infer(version, request, replace(call, deadline=deadline))
+            response = await self._runner.infer(version, request, replace(call, deadline=deadline), memory)
         return write_response(response)
 
     async def _stream_infer(self, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-        size, budget = message.ByteSize(), self._services.budget
+        size, budget, stream = message.ByteSize(), self._services.budget, current_call.get()
         if not budget.take(size):
             raise budget_full()
+        call = replace(stream, held=size)
         try:
-            response = await self._infer(message, None)
+            response = await self._infer(message, None, call)
         finally:
-            budget.give_back(size)
+            stream.model = call.model
+            budget.give_back(call.held)
         # A model answers each request once, so each response is its request's last.
         response.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=response)
-
-
-class InferStreams:
-    """All open streams. Each runs several inferences at once and answers them in the order of the requests."""
-
-    def __init__(self, answer: Callable[[pb.ModelInferRequest], Awaitable[pb.ModelStreamInferResponse]]) -> None:
-        self._answer = answer
-        self._readers: set[asyncio.Task[None]] = set()
-
-    async def answers(
-        self, messages: AsyncIterator[pb.ModelInferRequest]
-    ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
-        """Yield the responses to a stream of requests."""
-        started: _Started = asyncio.Queue(STREAM_REQUESTS)
-        reader = asyncio.create_task(self._read(messages, started))
-        reader.add_done_callback(log_task_error)
-        self._readers.add(reader)
-        current: asyncio.Task[pb.ModelStreamInferResponse] | None = None
-        try:
-            while (current := await started.get()) is not None:
-                yield await current
-        finally:
-            # A client that left does not wait for the remaining responses.
-            self._readers.discard(reader)
-            reader.cancel()
-            for task in (current, *_left(started)):
-                if task is not None:
-                    task.cancel()
-
-    def close(self) -> None:
-        """Stop reading; each stream ends once the requests read so far are answered."""
-        for reader in self._readers:
-            reader.cancel()
-
-    async def _read(self, messages: AsyncIterator[pb.ModelInferRequest], started: "_Started") -> None:
-        try:
-            async for message in messages:
-                task = asyncio.create_task(self._answer_or_error(message))
-                task.add_done_callback(log_task_error)
-                await started.put(task)
-        finally:
-            await started.put(None)
-
-    async def _answer_or_error(self, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-        try:
-            return await self._answer(message)
-        except RequestError as error:
-            text = error.detail
-        except Exception:
-            # The edge of the process: one inference that fails must not end the others of its stream.
-            logger.exception("unexpected_error", extra={"fields": {"path": "ModelStreamInfer"}})
-            text = "the gateway failed on this request"
-        failed = pb.ModelInferResponse(model_name=message.model_name, id=message.id)
-        return pb.ModelStreamInferResponse(error_message=text, infer_response=failed)
-
-
-_Started = asyncio.Queue[asyncio.Task[pb.ModelStreamInferResponse] | None]
-
-
-def _left(started: _Started) -> list[asyncio.Task[pb.ModelStreamInferResponse] | None]:
-    left = []
-    while not started.empty():
-        left.append(started.get_nowait())
-    return left
-
-
-def read_request(message: pb.ModelInferRequest) -> InferRequest:
-    """Read the request in a message. Raises UnreadableInput when it does not follow the protocol."""
-    raw = list(message.raw_input_contents)
-    if raw and len(raw) != len(message.inputs):
-        raise UnreadableInput(f"{len(message.inputs)} inputs came with {len(raw)} raw contents")
-    inputs = tuple(_input(each, raw[at] if raw else None) for at, each in enumerate(message.inputs))
-    outputs = tuple(_output(each) for each in message.outputs)
-    return InferRequest(
-        message.model_name,
-        message.model_version or None,
-        message.id,
-        inputs,
-        outputs or None,
-        _parameters(message.parameters),
-    )
-
-
-def write_response(response: InferResponse) -> pb.ModelInferResponse:
-    """Return the message of a response, its tensors raw."""
-    outputs = [
-        pb.ModelInferResponse.InferOutputTensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        for tensor in response.outputs
-    ]
-    return pb.ModelInferResponse(
-        model_name=response.model,
-        model_version=response.version,
-        id=response.id,
-        parameters={name: pb.InferParameter(string_param=str(value)) for name, value in response.parameters.items()},
-        outputs=outputs,
-        raw_output_contents=[to_raw(tensor) for tensor in response.outputs],
-    )
-
-
-def _input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
-    name, datatype, shape = tensor.name, tensor.datatype, tuple(tensor.shape)
-    if not is_known(datatype):
-        raise UnreadableInput(f"input '{name[:80]}': datatype {datatype[:20]} is not read here")
-    if "shared_memory_region" in tensor.parameters:
-        raise UnreadableInput("tensors in shared memory are not read here")
-    if any(not 0 <= size < 2**31 for size in shape) or len(shape) > 16:
-        raise UnreadableInput(f"input '{name[:80]}': shape must be a list of sizes")
-    if raw is not None:
-        return from_raw(name, datatype, shape, raw)
-    field = _FIELDS.get(datatype)
-    return Tensor(name, datatype, shape, list(getattr(tensor.contents, field)) if field else [])
-
-
-def _output(tensor: pb.ModelInferRequest.InferRequestedOutputTensor) -> RequestedOutput:
-    parameters = _parameters(tensor.parameters)
-    if "shared_memory_region" in parameters:
-        raise UnreadableInput("tensors in shared memory are not written here")
-    classes = parameters.get("classification", 0)
-    if type(classes) is not int or classes < 0:
-        raise UnreadableInput("classification must be a number of classes")
-    return RequestedOutput(tensor.name, classes)
-
-
-def _parameters(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a map of parameters, each of its own type."""
-    chosen = {name: value.WhichOneof("parameter_choice") for name, value in found.items()}
-    return {name: getattr(found[name], choice) for name, choice in chosen.items() if choice}

@@ -3,32 +3,14 @@
 Elements are Python numbers in flat lists, because the engine reads JSON.
 """
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
-from errors import UnreadableInput
-
-BYTES = "BYTES"
-
-# Codes of `struct`. The protocol's raw form is little-endian and has no padding.
-_CODES: Mapping[str, str] = {
-    "BOOL": "?",
-    "UINT8": "B",
-    "UINT16": "H",
-    "UINT32": "I",
-    "UINT64": "Q",
-    "INT8": "b",
-    "INT16": "h",
-    "INT32": "i",
-    "INT64": "q",
-    "FP16": "e",
-    "FP32": "f",
-    "FP64": "d",
-}
-_LENGTH = struct.Struct("<I")
+from errors import Internal, NotSupported, UnreadableInput
+from gateway.oip.datatypes import BYTES, DATATYPES, datatype_of
+from gateway.oip.shared_memory import RegionSlice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +20,7 @@ class Tensor:
     name: str
     datatype: str
     shape: tuple[int, ...]
-    values: list[Any] = field(repr=False)
+    values: Sequence[Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +28,13 @@ class RequestedOutput:
     """An output that the client requested.
 
     With `classes` above 0, the client wants that many of the best classes instead of numbers. `binary` requests the
-    raw form over REST.
+    raw form over REST. `place` is the slice of shared memory that gets the raw form.
     """
 
     name: str
     classes: int = 0
     binary: bool = False
+    place: RegionSlice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +47,13 @@ class InferRequest:
     inputs: tuple[Tensor, ...]
     outputs: tuple[RequestedOutput, ...] | None
     parameters: Mapping[str, Any]
+
+    def check_parameters(self) -> None:
+        """Raise NotSupported for a request of a sequence."""
+        if self.parameters.get("sequence_id"):
+            raise NotSupported(
+                "sequence_id: the models here keep no state between requests; send each request without it"
+            )
 
     def timeout_s(self) -> float | None:
         """Return the seconds that the parameter `timeout` allows, which is in microseconds; None without it.
@@ -80,56 +70,50 @@ class InferRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
-    """The response to one InferRequest."""
+    """The response to one InferRequest; `places` has the outputs that are in shared memory, by name."""
 
     model: str
     version: str
     id: str
     outputs: tuple[Tensor, ...]
     parameters: Mapping[str, Any]
-
-
-def is_known(datatype: str) -> bool:
-    """Return whether the gateway reads elements of this datatype."""
-    return datatype == BYTES or datatype in _CODES
+    places: Mapping[str, RegionSlice] = field(default_factory=dict)
 
 
 def from_raw(name: str, datatype: str, shape: tuple[int, ...], data: bytes) -> Tensor:
-    """Read a tensor's raw form, in which each BYTES element follows its length in 4 bytes.
-
-    Raises UnreadableInput when the bytes do not fit the shape.
-    """
-    if datatype == BYTES:
-        return Tensor(name, datatype, shape, list(_elements(name, data)))
-    count, code = prod(shape), _CODES[datatype]
-    needed = count * struct.calcsize(f"<{code}")
-    if len(data) != needed:
+    """Read an input's raw form. Raises UnreadableInput when the bytes do not fit the shape."""
+    found = datatype_of(datatype, name)
+    needed = prod(shape) * found.size
+    if found.size and len(data) != needed:
         raise UnreadableInput(
             f"input '{name[:80]}' needs {needed} bytes for {datatype} of shape {list(shape)}, {len(data)} were sent"
         )
-    return Tensor(name, datatype, shape, list(struct.unpack(f"<{count}{code}", data)))
+    try:
+        return Tensor(name, datatype, shape, found.from_bytes(data))
+    except UnreadableInput as error:
+        raise UnreadableInput(f"input '{name[:80]}': {error.detail}") from None
 
 
 def to_raw(tensor: Tensor) -> bytes:
     """Return the raw form of a tensor."""
-    if tensor.datatype == BYTES:
-        encoded = [value if isinstance(value, bytes) else str(value).encode() for value in tensor.values]
-        return b"".join(_LENGTH.pack(len(element)) + element for element in encoded)
-    return struct.pack(f"<{len(tensor.values)}{_CODES[tensor.datatype]}", *tensor.values)
+    return DATATYPES[tensor.datatype].to_bytes(tensor.values)
 
 
-def nested(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+def to_json(tensor: Tensor) -> Sequence[Any]:
+    """Return the elements of an output as JSON has them. Raises Internal for what JSON cannot hold."""
+    try:
+        if tensor.datatype == BYTES:
+            return [value.decode() if isinstance(value, bytes) else value for value in tensor.values]
+        if DATATYPES[tensor.datatype].kind is not float or all(map(isfinite, tensor.values)):
+            return list(tensor.values)
+    except UnicodeDecodeError:
+        pass
+    raise Internal(f"output '{tensor.name}' holds what JSON cannot; request it with binary_data=true")
+
+
+def nested(values: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
     """Return flat elements as nested lists; the shape has at least one dimension and none of size 0."""
+    found = list(values)
     for size in reversed(shape[1:]):
-        values = [values[start : start + size] for start in range(0, len(values), size)]
-    return values
-
-
-def _elements(name: str, data: bytes) -> Iterator[bytes]:
-    position = 0
-    while position < len(data):
-        start = position + _LENGTH.size
-        position = start + _LENGTH.unpack(data[position:start])[0] if start <= len(data) else start
-        if position > len(data):
-            raise UnreadableInput(f"input '{name[:80]}' ends inside a BYTES element")
-        yield data[start:position]
+        found = [found[start : start + size] for start in range(0, len(found), size)]
+    return found

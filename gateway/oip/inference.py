@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from errors import Internal, NoWorker, RequestError, UnknownModel, UnreadableInput
-from gateway.catalog import ServedVersion
+from errors import Internal, InvalidFields, NoWorker, RequestError, UnreadableInput
 from gateway.hooks import EngineResponse, PredictionRequest, Reply
 from gateway.http.context import RequestContext
 from gateway.http.payload import check_limits
-from gateway.oip.infer_messages import BYTES, InferRequest, InferResponse, RequestedOutput, Tensor
+from gateway.oip.datatypes import BYTES
+from gateway.oip.infer_messages import InferRequest, InferResponse, RequestedOutput, Tensor, to_raw
 from gateway.oip.infer_statistics import InferStatistics, StageTimer
+from gateway.oip.shared_memory import RequestMemory
 from gateway.oip.tensor_metadata import inputs_of
+from gateway.scheduling.queue import on_wait
+from gateway.served_models import ServedVersion
 from gateway.services import Services
-from handlers.outputs import OutputTensor, tensors
+from handlers.outputs import OutputTensor, output_tensors
 
 
 class InferenceRunner:
@@ -23,17 +27,18 @@ class InferenceRunner:
         self._services = services
         self._statistics = statistics
 
-    async def infer(self, version: ServedVersion, request: InferRequest, context: RequestContext) -> InferResponse:
+    async def infer(
+        self, version: ServedVersion, request: InferRequest, context: RequestContext, memory: RequestMemory
+    ) -> InferResponse:
         """Return the response of this version. Raises RequestError: UnreadableInput for tensors that do not fit."""
         timer = StageTimer(asyncio.get_running_loop().time)
+        on_wait.set(timer.waited)
         try:
             response, count = await self._infer(version, request, context, timer)
-        except UnknownModel:
-            self._services.catalog.forget()
-            raise
-        except BaseException:
+            response = _placed(response, request, memory)
+        except BaseException as error:
             # Count every failure, including a client that left.
-            self._statistics.failed(version.model, version.version, timer)
+            self._statistics.failed(version.model, version.version, timer, error)
             raise
         self._statistics.succeeded(version.model, version.version, timer, count)
         return response
@@ -41,11 +46,12 @@ class InferenceRunner:
     async def _infer(
         self, version: ServedVersion, request: InferRequest, context: RequestContext, timer: StageTimer
     ) -> tuple[InferResponse, int]:
+        request.check_parameters()
         inputs = inputs_of(version.card)
         if inputs is None:
             raise _not_described(version)
         sent = inputs.check(request.inputs, version.model)
-        requested = _requested(request.outputs, tensors(version.card), version.model)
+        requested = _requested(request.outputs, output_tensors(version.card), version.model)
         payload = inputs.payload(sent)
         check_limits(payload, version.card)
         prediction = PredictionRequest(
@@ -61,14 +67,28 @@ class InferenceRunner:
         timer.engine_called()
         answer = await self._services.pipeline.predict(prediction)
         timer.engine_returned()
-        content, count = _content(answer), sent[0].shape[0]
+        content, count = _content(answer), inputs.instances(sent)
         if len(content["predictions"]) != count:
             raise Internal(f"the model answered {count} instances with {len(content['predictions'])} predictions")
-        outputs = tuple(_tensor(output, wanted, content["predictions"]) for output, wanted in requested)
+        _check_none_refused(content["predictions"])
+        outputs = tuple(answered_tensor(output, wanted, content["predictions"]) for output, wanted in requested)
         # Every response says when the weights are random.
         parameters = {"weights": content["weights"]} if "weights" in content else {}
         answered_by = str(content.get("version") or version.version)
         return InferResponse(version.model, answered_by, request.id, outputs, parameters), count
+
+
+def _placed(response: InferResponse, request: InferRequest, memory: RequestMemory) -> InferResponse:
+    """Write the outputs that the client wants in shared memory there."""
+    wanted = {each.name: each.place for each in request.outputs or () if each.place is not None}
+    if not wanted:
+        return response
+    places = {
+        tensor.name: memory.write(wanted[tensor.name], to_raw(tensor), tensor.name)
+        for tensor in response.outputs
+        if tensor.name in wanted
+    }
+    return replace(response, places=places)
 
 
 def _not_described(version: ServedVersion) -> RequestError:
@@ -87,9 +107,13 @@ def _requested(
         if each.name not in by_name:
             names = ", ".join(f"'{name}'" for name in by_name)
             raise UnreadableInput(f"model '{model}' has no output '{each.name[:80]}'; it answers {names}")
-        if each.classes and not by_name[each.name].labels:
+        if each.classes and not (by_name[each.name].labels or _has_row_of_numbers(by_name[each.name])):
             raise UnreadableInput(f"output '{each.name}' of model '{model}' has no classes to choose from")
     return [(by_name[each.name], each) for each in requested]
+
+
+def _has_row_of_numbers(output: OutputTensor) -> bool:
+    return output.is_row and output.datatype not in (BYTES, "BOOL")
 
 
 def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
@@ -103,19 +127,28 @@ def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
     raise error
 
 
-def _tensor(output: OutputTensor, wanted: RequestedOutput, predictions: list[Any]) -> Tensor:
+def _check_none_refused(predictions: list[Any]) -> None:
+    """Raise InvalidFields for an instance that was refused alone: a tensor has no place for its error."""
+    for index, each in enumerate(predictions):
+        if isinstance(each, dict) and each.keys() == {"error", "detail"}:
+            raise InvalidFields(f"instance {index}: {each['detail']}")
+
+
+def answered_tensor(output: OutputTensor, wanted: RequestedOutput, predictions: list[Any]) -> Tensor:
+    """Return the tensor of an output for these predictions, or its best classes. Raises Internal without one."""
     try:
         rows = [output.read(prediction) for prediction in predictions]
-    except (KeyError, TypeError, AttributeError) as error:
+        shape, values = ((), []) if wanted.classes else output.joined(rows)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Internal(f"the model's answer has no '{output.name}'") from error
-    datatype, inner = output.datatype, output.shape[1:]
     if wanted.classes:
         rows = [_best_classes(row, wanted.classes, output.labels) for row in rows]
-        datatype, inner = BYTES, (min(wanted.classes, inner[0]),)
-    return Tensor(output.name, datatype, (len(rows), *inner), [value for row in rows for value in row])
+        count = (len(rows),) if output.batched else ()
+        return Tensor(output.name, BYTES, (*count, len(rows[0])), [text for row in rows for text in row])
+    return Tensor(output.name, output.datatype, shape, values)
 
 
 def _best_classes(row: list[float], count: int, labels: Sequence[str]) -> list[str]:
-    """Return the classification extension's text, value:index:label, the highest value first."""
+    """Return the classification extension's text, value:index:label, the highest value first, or value:index."""
     order = sorted(range(len(row)), key=lambda index: -row[index])[:count]
-    return [f"{row[index]:.6f}:{index}:{labels[index]}" for index in order]
+    return [f"{row[index]:.6f}:{index}" + (f":{labels[index]}" if labels else "") for index in order]

@@ -10,21 +10,20 @@ from typing import Any
 import orjson
 
 from errors import UnreadableInput
+from gateway.oip.datatypes import datatype_of
 from gateway.oip.infer_messages import (
-    BYTES,
     InferRequest,
     InferResponse,
     RequestedOutput,
     Tensor,
     from_raw,
-    is_known,
     nested,
+    to_json,
     to_raw,
 )
+from gateway.oip.shared_memory import RequestMemory
 
 LENGTH_HEADER = b"inference-header-content-length"
-_INTEGERS = {f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
-_INTEGERS |= {f"UINT{bits}": (0, 2**bits) for bits in (8, 16, 32, 64)}
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
@@ -46,17 +45,22 @@ def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def read_request(data: bytes, header_length: str | None, model: str, version: str | None) -> InferRequest:
-    """Read the request in a body. Raises UnreadableInput when it does not follow the protocol."""
+def read_request(
+    data: bytes, header_length: str | None, model: str, version: str | None, memory: RequestMemory
+) -> InferRequest:
+    """Read the request in a body, and its tensors in shared memory.
+
+    Raises UnreadableInput when it does not follow the protocol.
+    """
     length = _json_length(header_length, len(data))
     content = parse_object(data[:length])
-    raw = _RawTensors(data, length)
+    raw = _RawTensors(data, length, memory)
     request = InferRequest(
         model=model,
         version=version,
         id=_text(content.get("id", ""), "id"),
         inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
-        outputs=_outputs(content),
+        outputs=_outputs(content, memory),
         parameters=parameters_of(content),
     )
     raw.check_all_used()
@@ -72,11 +76,13 @@ def write_response(response: InferResponse, request: InferRequest) -> tuple[byte
     heads, tails = [], []
     for tensor, is_raw in zip(response.outputs, raw, strict=True):
         head: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if is_raw:
+        if (place := response.places.get(tensor.name)) is not None:
+            head["parameters"] = place.parameters
+        elif is_raw:
             tails.append(to_raw(tensor))
             head["parameters"] = {"binary_data_size": len(tails[-1])}
         else:
-            head["data"] = tensor.values
+            head["data"] = to_json(tensor)
         heads.append(head)
     content: dict[str, Any] = {"model_name": response.model, "model_version": response.version, "outputs": heads}
     if response.id:
@@ -88,11 +94,12 @@ def write_response(response: InferResponse, request: InferRequest) -> tuple[byte
 
 
 class _RawTensors:
-    """The bytes that follow the JSON, taken in the order of the inputs."""
+    """The raw tensors of a request: those that follow the JSON, in the order of the inputs, and those in memory."""
 
-    def __init__(self, data: bytes, start: int) -> None:
+    def __init__(self, data: bytes, start: int, memory: RequestMemory) -> None:
         self._data = data
         self._position = start
+        self.memory = memory
 
     def take(self, size: int) -> bytes:
         start, self._position = self._position, self._position + size
@@ -115,11 +122,12 @@ def _json_length(header: str | None, size: int) -> int:
 
 def _input(entry: Mapping[str, Any], raw: _RawTensors) -> Tensor:
     name, datatype = _text(entry.get("name"), "name of an input"), _text(entry.get("datatype"), "datatype of an input")
-    if not is_known(datatype):
-        raise UnreadableInput(f"input '{name[:80]}': datatype {datatype[:20]} is not read here")
     shape, parameters = _shape(entry.get("shape"), name), parameters_of(entry)
-    if "shared_memory_region" in parameters:
-        raise UnreadableInput("tensors in shared memory are not read here")
+    place = raw.memory.slice_of(parameters, name)
+    if place is not None:
+        if "data" in entry or "binary_data_size" in parameters:
+            raise UnreadableInput(f"input '{name[:80]}' is in shared memory, and has data beside it")
+        return from_raw(name, datatype, shape, raw.memory.read(place))
     if "binary_data_size" in parameters:
         size = parameters["binary_data_size"]
         if type(size) is not int or size < 0 or "data" in entry:
@@ -137,6 +145,7 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
 
 def _values(value: Any, datatype: str, shape: tuple[int, ...], name: str) -> list[Any]:
     """Return the elements, sent flat or nested as the shape says."""
+    found = datatype_of(datatype, name)
     if not isinstance(value, list):
         raise UnreadableInput(f"input '{name[:80]}' has no data")
     values = value
@@ -144,42 +153,31 @@ def _values(value: Any, datatype: str, shape: tuple[int, ...], name: str) -> lis
         values = [leaf for each in values for leaf in each]
     if values is not value and (0 in shape or len(values) != prod(shape) or nested(values, shape) != value):
         raise UnreadableInput(f"input '{name[:80]}': data is nested otherwise than shape {list(shape)}")
-    if not all(_is_element(each, datatype) for each in values):
+    if not all(map(found.holds, values)):
         raise UnreadableInput(f"input '{name[:80]}': data holds something that is not {datatype}")
-    return values
+    # Decimals stand for the nearest half; those of longer floats are rounded where they are used.
+    return list(found.from_bytes(found.to_bytes(values))) if found.size == 2 and found.kind is float else values
 
 
-def _is_element(value: Any, datatype: str) -> bool:
-    if datatype == BYTES:
-        return type(value) is str
-    if datatype == "BOOL":
-        return type(value) is bool
-    if datatype in _INTEGERS:
-        low, high = _INTEGERS[datatype]
-        return type(value) is int and low <= value < high
-    return type(value) in (int, float)
-
-
-def _outputs(content: Mapping[str, Any]) -> tuple[RequestedOutput, ...] | None:
-    if not content.get("outputs"):
+def _outputs(content: Mapping[str, Any], memory: RequestMemory) -> tuple[RequestedOutput, ...] | None:
+    if content.get("outputs") in (None, []):
         return None
     default = _default_binary(parameters_of(content))
-    return tuple(_output(each, default=default) for each in _objects(content["outputs"], "outputs"))
+    return tuple(_output(each, memory, default=default) for each in _objects(content["outputs"], "outputs"))
 
 
 def _default_binary(parameters: Mapping[str, Any]) -> bool:
     return parameters.get("binary_data_output") is True
 
 
-def _output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput:
+def _output(entry: Mapping[str, Any], memory: RequestMemory, *, default: bool) -> RequestedOutput:
     parameters = parameters_of(entry)
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
         raise UnreadableInput("classification must be a number of classes")
-    if "shared_memory_region" in parameters:
-        raise UnreadableInput("tensors in shared memory are not written here")
     name = _text(entry.get("name"), "name of an output")
-    return RequestedOutput(name, classes, parameters.get("binary_data", default) is True)
+    place = memory.slice_of(parameters, name)
+    return RequestedOutput(name, classes, parameters.get("binary_data", default) is True, place)
 
 
 def _objects(value: Any, what: str) -> list[dict[str, Any]]:

@@ -4,27 +4,33 @@ Results are plain dicts, which REST sends as JSON and gRPC makes into messages.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from anyio import to_thread
 
 from errors import MarinaError, NotAllowed, NoWorker, RequestError, UnknownModel, UnreadableInput
-from gateway.catalog import ServedModel, ServedVersion
 from gateway.model_card import ModelCard
 from gateway.oip.infer_statistics import InferStatistics
+from gateway.oip.load_config import registration_of
 from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
+from gateway.oip.unknown_models import in_tritons_words
 from gateway.routes.health import has_worker, missing_models
+from gateway.served_models import ServedModel, ServedVersion
 from gateway.services import Services
-from handlers.outputs import OutputTensor, tensors
+from handlers.outputs import OutputTensor, output_tensors
 
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
+    "logging",
     "model_configuration",
     "model_repository",
+    "model_repository(unload_dependents)",
     "parameters",
     "statistics",
+    "trace",
 )
 # Names that clients of Triton know.
 _PLATFORMS: Mapping[str, str] = {"onnx": "onnxruntime_onnx", "torchscript": "pytorch_libtorch", "eager": "pytorch"}
@@ -40,8 +46,12 @@ class RepositoryControl(Protocol):
         """Return the models that can be loaded."""
         ...
 
-    def load(self, model: str) -> None:
-        """Make the engine serve the model as it was last built."""
+    def configured(self) -> Collection[str]:
+        """Return the models that are configured, built or not."""
+        ...
+
+    def load(self, model: str, registration: Mapping[str, int]) -> None:
+        """Make the engine serve the model as it was last built; `registration` replaces some of its batch settings."""
         ...
 
     def unload(self, model: str) -> None:
@@ -63,7 +73,10 @@ class ModelRepository:
 
     async def is_ready(self, model: str, version: str | None) -> bool:
         """Return whether this version of a model has a worker."""
-        _, found = await self._find(model, version)
+        try:
+            _, found = await self._find(model, version)
+        except NoWorker:
+            return False
         return has_worker(self._services, found)
 
     async def metadata(self, model: str, version: str | None) -> dict[str, Any]:
@@ -75,7 +88,7 @@ class ModelRepository:
             "versions": [each.version for each in served.versions],
             "platform": _platform(found.card),
             "inputs": [] if inputs is None else [_metadata(each) for each in inputs.metadata],
-            "outputs": [_metadata(each) for each in tensors(found.card)],
+            "outputs": [_metadata(each) for each in output_tensors(found.card)],
         }
 
     async def config(self, model: str, version: str | None) -> dict[str, Any]:
@@ -94,29 +107,40 @@ class ModelRepository:
         return self._statistics.of((each.model, each.version) for each in versions)
 
     async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
-        """Return every registered version and, where models may be loaded, the models that could be."""
+        """Return every registered or recorded version and, where models may be loaded, the models that could be."""
         models = (await self._services.catalog.current()).models
         entries = [_index_entry(version) for _, model in sorted(models.items()) for version in model.versions]
+        lost = self._services.catalog.lost()
+        entries += [_entry(name, version, "UNAVAILABLE", "not registered") for name, version in sorted(lost.items())]
         if self._control is not None:
             names = await to_thread.run_sync(self._control.names)
-            entries += [_entry(name, "", "UNAVAILABLE", "unloaded") for name in names if name not in models]
+            known = {entry["name"] for entry in entries}
+            entries += [_entry(name, "", "UNAVAILABLE", "unloaded") for name in names if name not in known]
         return [entry for entry in entries if entry["state"] == "READY" or not ready_only]
 
     async def load(self, model: str, parameters: Mapping[str, Any]) -> None:
-        """Roll the model out. Raises NotAllowed where the configuration forbids it, NoWorker when it fails."""
+        """Roll the model out, with the batch settings of the parameter `config` if it is sent.
+
+        Raises NotAllowed where the configuration forbids it, UnknownModel for a model that is not configured or not
+        built, UnreadableInput for other parameters, NoWorker when it fails.
+        """
         control = self._allowed()
-        if parameters:
-            raise UnreadableInput("a model is loaded as it was built; parameters of a load are not read")
+        registration = registration_of(parameters)
         if model not in await to_thread.run_sync(control.names):
+            if model in await to_thread.run_sync(control.configured):
+                raise UnknownModel(
+                    f"model '{model}' is configured, but not built; build it with: make generate_mar MODEL={model}"
+                )
             raise UnknownModel(f"no model '{model[:80]}' is configured")
-        await self._in_thread(control.load, model)
+        await self._in_thread(partial(control.load, registration=registration), model)
 
     async def unload(self, model: str, parameters: Mapping[str, Any]) -> None:
         """Remove the model from the engine. Raises as `load` does."""
         control = self._allowed()
         if set(parameters) - _IGNORED_PARAMETERS:
             raise UnreadableInput("the only parameter of an unload is unload_dependents")
-        await self._services.catalog.find(model)
+        if model not in self._services.catalog.recorded():
+            await self._services.catalog.find(model)
         await self._in_thread(control.unload, model)
 
     async def _find(self, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
@@ -124,8 +148,8 @@ class ModelRepository:
         served = (await self._services.catalog.current()).models.get(model)
         found = None if served is None else served.version(version)
         if served is None or found is None:
-            named = f"version {version} of model {model}" if version else f"model {model}"
-            raise UnknownModel(f"no {named[:200]} is registered")
+            with in_tritons_words():
+                raise self._services.catalog.absent(model, version)
         return served, found
 
     def _allowed(self) -> RepositoryControl:
@@ -146,25 +170,30 @@ class ModelRepository:
         await self._services.catalog.fresh()
 
 
-def server_metadata(version: str) -> dict[str, Any]:
+def server_metadata(version: str, *, shared_memory: bool) -> dict[str, Any]:
     """Return name, version and extensions of this server."""
-    return {"name": "marina", "version": version, "extensions": list(EXTENSIONS)}
+    extensions = [*EXTENSIONS, *(["system_shared_memory"] if shared_memory else [])]
+    return {"name": "marina", "version": version, "extensions": extensions}
 
 
 def model_config(version: ServedVersion, backend: str) -> dict[str, Any]:
     """Return the configuration of a version; `backend` is the engine's name.
 
-    A request may hold any number of instances, so `max_batch_size` is 0 and the dims keep their first dimension.
-    The parameters name labels, fields, actions and batch settings.
+    A request may hold any number of instances, so `max_batch_size` is 0 and the dims keep their first dimension. For a
+    batched `tensors` model it is the registered batch size, and the dims are those of one instance, as Triton's clients
+    for preprocessed pictures expect.
+
+    The parameters name labels, fields, actions, numbers with their units, and batch settings.
     """
     inputs = inputs_of(version.card)
+    named = inputs is not None and inputs.config_batch
     return {
         "name": version.model,
         "platform": _platform(version.card),
         "backend": backend,
-        "max_batch_size": 0,
-        "input": [] if inputs is None else [_config_tensor(each) for each in inputs.metadata],
-        "output": [_config_tensor(each) for each in tensors(version.card)],
+        "max_batch_size": version.batch_size if named else 0,
+        "input": [] if inputs is None else [_config_input(each, named) for each in inputs.metadata],
+        "output": [_config_tensor(each, named) for each in output_tensors(version.card)],
         "instance_group": [{"name": version.model, "count": version.workers}],
         "parameters": {name: {"string_value": text} for name, text in _config_parameters(version).items()},
     }
@@ -178,9 +207,15 @@ def _metadata(tensor: TensorMetadata | OutputTensor) -> dict[str, Any]:
     return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
-def _config_tensor(tensor: TensorMetadata | OutputTensor) -> dict[str, Any]:
+def _config_input(tensor: TensorMetadata, named: bool) -> dict[str, Any]:
+    form = {} if tensor.format is None else {"format": f"FORMAT_{tensor.format}"}
+    return _config_tensor(tensor, named) | form
+
+
+def _config_tensor(tensor: TensorMetadata | OutputTensor, named: bool) -> dict[str, Any]:
+    """Return a tensor of the configuration, without the dimension that counts instances where `max_batch_size` does."""
     data_type = _CONFIG_TYPES.get(tensor.datatype, f"TYPE_{tensor.datatype}")
-    return {"name": tensor.name, "data_type": data_type, "dims": list(tensor.shape)}
+    return {"name": tensor.name, "data_type": data_type, "dims": list(tensor.shape[named:])}
 
 
 def _config_parameters(version: ServedVersion) -> dict[str, str]:
@@ -193,6 +228,8 @@ def _config_parameters(version: ServedVersion) -> dict[str, str]:
         "description": card.get("description"),
         "weights": card.get("weights"),
         "labels": card.get("labels"),
+        "names": (card.get("output") or {}).get("names"),
+        "units": (card.get("output") or {}).get("units"),
         "fields": (card.get("observation") or {}).get("fields"),
         "actions": (card.get("action") or {}).get("names"),
     }

@@ -16,23 +16,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.catalog import ServedVersion
 from gateway.examples import OIP
-from gateway.http.body import OCTETS, read_body
+from gateway.http.body import OCTETS
 from gateway.http.context import RequestContext, context_of, header
 from gateway.http.deadline import DEADLINE_HEADER, CancelScope, disconnect_of, watching
 from gateway.http.responses import HttpResponse, json_response, send_response, whole_response
+from gateway.oip.compression import deflated, read_inflated
 from gateway.oip.infer_messages import InferRequest, InferResponse
 from gateway.oip.inference import InferenceRunner
 from gateway.oip.json_codec import (
     LENGTH_HEADER,
     parameters_of,
-    parse_object,
     read_request,
     write_response,
 )
 from gateway.oip.repository import ModelRepository, server_metadata
+from gateway.oip.rest_extensions import content_of, memory_of
+from gateway.oip.rest_extensions import router as extensions_router
+from gateway.oip.shared_memory import RequestMemory
+from gateway.oip.unknown_models import in_tritons_words
 from gateway.openapi import oip_responses, optional_body
+from gateway.served_models import ServedVersion
 from gateway.services import Services, services_of
 
 
@@ -55,24 +59,28 @@ class InferEndpoint:
         disconnect = disconnect_of(scope)
         context.deadline = context.started + services.deadlines.seconds(header(scope["headers"], DEADLINE_HEADER))
         with CancelScope(context.deadline, disconnect, context.started) as limit:
-            version, request = await self._read(services, context, scope, receive)
+            memory = memory_of(scope)
+            version, request = await self._read(services, context, scope, receive, memory)
             own = request.timeout_s()
             if own is not None:
                 context.deadline = min(context.deadline, asyncio.get_running_loop().time() + own)
                 limit.move(context.deadline)
             with watching(scope, receive, disconnect):
-                return _response(await runner.infer(version, request, context), request)
+                response = _response(await runner.infer(version, request, context, memory), request)
+                return deflated(response, header(scope["headers"], b"accept-encoding"))
 
     async def _read(
-        self, services: Services, context: RequestContext, scope: Scope, receive: Receive
+        self, services: Services, context: RequestContext, scope: Scope, receive: Receive, memory: RequestMemory
     ) -> tuple[ServedVersion, InferRequest]:
         """Return the version that answers and the request."""
         path = scope["path_params"]
-        version = await services.catalog.find(path["model"], path.get("version"))
+        with in_tritons_words():
+            version = await services.catalog.find(path["model"], path.get("version"))
         context.model = version.model
         services.admission.check(version.model, context.deadline)
-        body = await read_body(scope, receive, services.budget)
-        request = read_request(body.data, header(scope["headers"], LENGTH_HEADER), version.model, path.get("version"))
+        body = await read_inflated(scope, receive, services.budget)
+        length = header(scope["headers"], LENGTH_HEADER)
+        request = read_request(body, length, version.model, path.get("version"), memory)
         return version, request
 
 
@@ -92,12 +100,15 @@ def _repository(request: Request) -> ModelRepository:
 Repository = Annotated[ModelRepository, Depends(_repository)]
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+router.include_router(extensions_router)
 
 
+@router.get("/", include_in_schema=False)
 @router.get("", responses=oip_responses(OIP["server"]))
 async def get_server_metadata(request: Request) -> Response:
     """Return name, version and extensions of this server."""
-    return json_response(server_metadata(request.app.version))
+    shared_memory = request.scope["state"]["memory"] is not None
+    return json_response(server_metadata(request.app.version, shared_memory=shared_memory))
 
 
 @router.get("/health/live", responses=oip_responses({"live": True}))
@@ -108,7 +119,7 @@ async def server_live() -> Response:
 
 @router.get("/health/ready", responses=oip_responses({"ready": True}, 503))
 async def server_ready(repository: Repository) -> Response:
-    """Answer 200 when every model that a short route or default names has a worker; 503 names what is not ready."""
+    """Answer 200 when every model that delivery recorded or a short route names has a worker; 503 names the others."""
     missing = await repository.missing()
     if missing:
         return json_response({"ready": False, "error": "not ready: " + "; ".join(missing)}, 503)
@@ -128,8 +139,9 @@ async def model_metadata(repository: ModelRepository, model: str, version: str |
 
 async def model_ready(repository: ModelRepository, model: str, version: str | None) -> Response:
     """Answer 200 when the model has a worker, else 503."""
-    ready = await repository.is_ready(model, version)
-    return json_response({"name": model, "ready": ready}, 200 if ready else 503)
+    if await repository.is_ready(model, version):
+        return json_response({"name": model, "ready": True})
+    return json_response({"name": model, "ready": False, "error": f"model {model} has no worker"}, 503)
 
 
 async def model_config(repository: ModelRepository, model: str, version: str | None) -> Response:
@@ -174,7 +186,7 @@ _add_model_route("/stats", model_statistics, OIP["stats"])
 )
 async def repository_index(repository: Repository, request: Request) -> Response:
     """Return every registered version and, where models may be loaded, the models that could be."""
-    ready_only = (await _content(request)).get("ready") is True
+    ready_only = (await content_of(request)).get("ready") is True
     return json_response(await repository.index(ready_only=ready_only))
 
 
@@ -185,7 +197,7 @@ async def repository_index(repository: Repository, request: Request) -> Response
 )
 async def load_model(repository: Repository, model: str, request: Request) -> Response:
     """Roll out the model's archive; it serves when the response arrives. Needs gateway.repository_control=true."""
-    await repository.load(model, parameters_of(await _content(request)))
+    await repository.load(model, parameters_of(await content_of(request)))
     return json_response({"name": model, "state": "READY"})
 
 
@@ -196,13 +208,5 @@ async def load_model(repository: Repository, model: str, request: Request) -> Re
 )
 async def unload_model(repository: Repository, model: str, request: Request) -> Response:
     """Remove the model after its waiting requests are answered. Needs gateway.repository_control=true."""
-    await repository.unload(model, parameters_of(await _content(request)))
+    await repository.unload(model, parameters_of(await content_of(request)))
     return json_response({"name": model, "state": "UNAVAILABLE"})
-
-
-async def _content(request: Request) -> dict[str, Any]:
-    # A body is optional here; some stock clients send none at all.
-    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
-        return {}
-    budget = services_of(request.scope).budget
-    return parse_object((await read_body(request.scope, request.receive, budget)).data)

@@ -6,11 +6,10 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from errors import UnknownModel
-from gateway.catalog import ServedModel
 from gateway.examples import MODEL
 from gateway.http.responses import json_response
 from gateway.openapi import responses
+from gateway.served_models import ServedModel
 from gateway.services import ServicesDep
 
 router = APIRouter(tags=["models"])
@@ -29,7 +28,7 @@ async def describe_model(model: str, services: ServicesDep) -> Response:
     """Return one model, as in the list of all models."""
     found = (await services.catalog.current()).models.get(model)
     if found is None:
-        raise UnknownModel(f"no model {model[:200]} is registered")
+        raise services.catalog.absent(model, None)
     return json_response(_entry(found, services.metrics.breakers()))
 
 

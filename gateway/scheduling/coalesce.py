@@ -181,6 +181,8 @@ class Coalescer:
 
     def values_of(self, request: PredictionRequest) -> list[float] | None:
         """Return the observation's numbers; None when it is sent alone."""
+        if request.explain:
+            return None
         reader = self._find_reader(request.model, request.version)
         return None if reader is None else reader.read(request.body)
 

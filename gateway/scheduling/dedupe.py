@@ -36,10 +36,14 @@ class ContentKey:
 
 
 def is_sampled(request: PredictionRequest) -> bool:
-    """Return True when a policy may sample its action, so that the same request gets another response each time.
+    """Return True when the same request may get another response each time.
 
-    A body that has the option's name anywhere, or an escape that could spell it, counts as such.
+    A policy may sample its action: a body that has the option's name anywhere, or an escape that could spell it, counts
+    as such. The handler of an adopted archive may do anything, and read headers that are not compared here. An
+    explanation has the same body as a prediction.
     """
+    if request.kind == "adopted" or request.explain:
+        return True
     return request.kind == "policy" and (b"deterministic" in request.body or b"\\u" in request.body)
 
 

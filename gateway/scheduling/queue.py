@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 
 from errors import DeadlinePassed
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor, QueueKey
@@ -10,6 +11,14 @@ from gateway.metrics import Metrics
 
 Parallelism = Callable[[QueueKey], int]
 """A queue → how many of its requests keep the model's workers busy."""
+
+
+def _unheard(_: float) -> None:
+    """Ignore a wait."""
+
+
+on_wait: ContextVar[Callable[[float], None]] = ContextVar("on_wait", default=_unheard)
+"""Gets the seconds for which a request of this context waited; of requests that share a batch, the first one's."""
 
 
 class _Line:
@@ -47,13 +56,14 @@ class RequestQueue:
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _Line()
-        arrived = clock()
+        arrived = now = clock()
         if line.running < self._parallelism(key):
             line.running += 1
         else:
             await self._wait(line)
-        try:
             now = clock()
+            on_wait.get()(now - arrived)
+        try:
             self._metrics.queued(request.model, now - arrived)
             if now >= request.deadline:
                 raise DeadlinePassed("the deadline passed before the engine was free")

@@ -84,7 +84,7 @@ class CanaryRouter:
             if answer is not None:
                 return answer
         answer = await self._counted(predictor, split.stable, request)
-        if split.copies and self._copies.take(split.copies):
+        if split.copies and not request.explain and self._copies.take(split.copies):
             self._shadow.copy(split, request, answer)
         return answer
 
@@ -103,7 +103,9 @@ class CanaryRouter:
         own = replace(request, version=split.trial, trial=True, deadline=until)
         try:
             async with asyncio.timeout_at(None if until == math.inf else until):
-                return await self._counted(predictor, split.trial, own)
+                answer = await self._counted(predictor, split.trial, own)
+            if answer.status < 500:
+                return answer
         except UnknownModel:
             self._splits.end(request.model)
         except (RequestError, TimeoutError):
@@ -116,7 +118,7 @@ class CanaryRouter:
         started, status = clock(), 0
         try:
             answer = await predictor.predict(request)
-            status = 200
+            status = answer.status
         except OverCapacity:
             raise  # says nothing about the version
         except RequestError as error:

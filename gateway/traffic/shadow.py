@@ -14,7 +14,7 @@ from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import TrialMetrics
 from gateway.traffic.splits import TrafficSplits
-from handlers.outputs import compare_responses
+from handlers.outputs import Comparison, adopted, compare_responses
 from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class ShadowTraffic:
                 self._splits.end(request.model)
             self._metrics.copied(request.model, split.trial, "failed")
             return
-        comparison = compare_responses(answer.body, copy.body, split.tolerance)
+        comparison = _compared(answer, copy, split.tolerance)
         self._metrics.copied(request.model, split.trial, "differs" if comparison.differs else "same")
         self._metrics.changed(request.model, split.trial, comparison.change)
         if comparison.differs:
@@ -78,7 +78,7 @@ class ShadowTraffic:
         try:
             async with asyncio.timeout_at(until):
                 found = await self._predictor.predict(own)
-            status = 200
+            status = found.status
         except TimeoutError:
             raise DeadlinePassed("the copy was not answered in time") from None
         except RequestError as error:
@@ -87,3 +87,10 @@ class ShadowTraffic:
         finally:
             self._metrics.answered(request.model, split.trial, "shadow", status, clock() - started)
         return found
+
+
+def _compared(stable: EngineResponse, trial: EngineResponse, tolerance: float) -> Comparison:
+    """Compare two versions' responses; those of adopted archives with their statuses and headers."""
+    if stable.headers is None and trial.headers is None:
+        return compare_responses(stable.body, trial.body, tolerance)
+    return adopted.KIND.compare(adopted.recorded(stable.whole), adopted.recorded(trial.whole), tolerance)

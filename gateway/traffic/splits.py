@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployments.traffic import TrafficSplit, read_traffic
+from files import file_mark
 from logs import event
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class TrafficSplits:
         self._path = path
         self._on_begin = on_begin
         self._seen: tuple[int, int, int] | None = None
+        self._problem: str | None = None
         self._written: Mapping[str, TrafficSplit] = {}
         self._in_force: dict[str, TrafficSplit] = {}
         self._ended: set[str] = set()
@@ -52,16 +54,19 @@ class TrafficSplits:
     def read(self) -> None:
         """Read the file if it has changed, and drop splits that have ended."""
         try:
-            found = self._path.stat()
-            mark = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if mark != self._seen:
-                self._seen = mark
+            mark = file_mark(self._path)
+            if mark is None:
+                self._seen = None
+                self._take({})
+            elif mark != self._seen:
                 self._take(read_traffic(self._path).models)
-        except FileNotFoundError:
-            self._seen = None
-            self._take({})
+                self._seen = mark
+            self._problem = None
         except (OSError, ValueError) as error:
-            event(_log, logging.ERROR, "traffic_unreadable", reason=type(error).__name__)
+            problem = type(error).__name__
+            if problem != self._problem:
+                event(_log, logging.ERROR, "traffic_unreadable", reason=problem)
+            self._problem = problem
         now = time.time()
         self._in_force = {
             model: split for model, split in self._written.items() if split.until > now and model not in self._ended

@@ -4,7 +4,7 @@
     predict   in traffic, has the model, fewest outstanding ──▶ lost? another one
 
 A checked host gets no requests while it does not answer, or does not serve the versions that may answer. A single host
-without a name is not checked, because no other host could answer instead.
+without a name is only pinged, because no other host could answer instead.
 """
 
 import asyncio
@@ -19,13 +19,16 @@ import engines
 from deployments.traffic import AnsweringVersions, live_folder, read_live
 from engines.torchserve.engine_client import EngineClient
 from errors import EngineError, NoWorker, UnknownModel, WorkerLost
-from gateway.catalog import READ_S, Look, ServedModel, ServedVersion, Survey
+from gateway.catalog import Look
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.http.deadline import CancelScope
 from gateway.metrics import Metrics
+from gateway.served_models import ServedModel, ServedVersion
 from gateway.tracing import Tracer
 from gateway.upstream.connections import open_pool
 from gateway.upstream.inference_client import InferenceClient
+from gateway.upstream.pulse import PULSE_S, Pulse
+from gateway.upstream.survey import READ_S, Survey
 from logs import event
 from settings.schema import Settings
 
@@ -62,6 +65,7 @@ class EngineHost:
         self._close = close
         self._running: set[CancelScope] = set()
         self._misses = 0
+        self._pulse = Pulse()
         self._in_traffic = answering is None
         if answering is not None:
             metrics.node_in_traffic(name, ready=False)
@@ -89,17 +93,35 @@ class EngineHost:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count a request as outstanding. Raises WorkerLost when the host hangs meanwhile."""
+        """Count a request as outstanding. Raises WorkerLost when the host hangs meanwhile.
+
+        Raises NoWorker when it hangs already: the request would only wait for its deadline.
+        """
+        clock = asyncio.get_running_loop().time
+        if self._pulse.hangs(clock()):
+            raise NoWorker("the engine does not answer")
         with CancelScope() as scope:
             self._running.add(scope)
             try:
                 yield
             finally:
                 self._running.discard(scope)
+        self._pulse.heard(clock())
+
+    @property
+    def is_lost(self) -> bool:
+        """True while it gives no sign of life."""
+        return self._pulse.is_lost(asyncio.get_running_loop().time())
 
     async def check(self) -> None:
-        """Take the host out of the traffic when it does not answer; check whether it may return when it does."""
-        if await self._ping():
+        """Ping the host. Take it out of the traffic when it does not answer; check whether it may return when it does.
+
+        A host that is not checked stays in the traffic.
+        """
+        answers = await self._is_alive()
+        if not self.is_checked:
+            return
+        if answers:
             self._misses = 0
             if not self._in_traffic:
                 await self.look()
@@ -109,6 +131,13 @@ class EngineHost:
             self.leave("it does not answer")
             for scope in tuple(self._running):
                 scope.cancel(WorkerLost(f"node {self.name} answers no longer"))
+
+    async def _is_alive(self) -> bool:
+        clock = asyncio.get_running_loop().time
+        self._pulse.asked(clock())
+        answered = await self._ping()
+        self._pulse.pinged(clock(), answered=answered)
+        return answered
 
     async def look(self) -> None:
         """Read what the host serves, and judge it by that.
@@ -178,7 +207,7 @@ class LoadBalancer:
 
     def start(self) -> None:
         """Begin to check the hosts."""
-        self._checks = [asyncio.create_task(self._keep_checking(host)) for host in self._hosts if host.is_checked]
+        self._checks = [asyncio.create_task(self._keep_checking(host)) for host in self._hosts]
 
     async def close(self) -> None:
         """End the checks and close all connections."""
@@ -220,6 +249,10 @@ class LoadBalancer:
             raise EngineError("no engine host answers with the versions that it should serve")
         return merged(models)
 
+    def is_lost(self) -> bool:
+        """Return True when no host gives a sign of life."""
+        return all(host.is_lost for host in self._hosts)
+
     def _candidates(self) -> list[EngineHost]:
         # With no host in traffic, try one that may only seem lost, rather than refuse the request.
         return [host for host in self._hosts if host.in_traffic] or [host for host in self._hosts if host.serves_right]
@@ -244,7 +277,7 @@ class LoadBalancer:
             except Exception:
                 # The edge of a task: whatever error one check raises, the host must be checked again.
                 logger.exception("node_check_failed", extra={"fields": {"node": host.name}})
-            await asyncio.sleep(self._check_s)
+            await asyncio.sleep(self._check_s if host.is_checked else PULSE_S)
 
 
 def merged(found: Iterable[Mapping[str, ServedModel]]) -> dict[str, ServedModel]:
@@ -293,6 +326,7 @@ def _host(client: EngineClient, settings: Settings, metrics: Metrics, tracer: Tr
     inference = InferenceClient(url.netloc, pool, client.keys, metrics, tracer, node.name if is_checked else None)
 
     def close() -> None:
+        inference.close()
         pool.close()
         survey.close()
 

@@ -9,20 +9,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from engines.torchserve.api import prediction_path
+from engines.torchserve.api import explanation_path, prediction_path
 from engines.torchserve.auth import KeyRing
 from engines.torchserve.error_responses import error_from_response, is_key_refused
 from errors import EngineError, Internal, NoWorker, WorkerLost
 from gateway.hooks import EngineResponse, PredictionRequest
 from gateway.http.body import OCTETS
+from gateway.http.forwarded import returned_headers
 from gateway.metrics import Metrics
 from gateway.tracing import Tracer
 from gateway.upstream.connections import ConnectFailedError, ConnectionBrokeError, ConnectionPool, RawResponse
+from gateway.upstream.daemon_threads import DaemonThreads
 from logs import event
 
 _log = logging.getLogger(__name__)
 
 TOKEN_PAUSE_S = 1.0
+KEY_THREADS = 4
+WORKER = b"x-worker-pid"
+"""The header that only a handler's response has: TorchServe's own errors lack it."""
 
 
 @dataclass(slots=True)
@@ -49,9 +54,14 @@ class InferenceClient:
         self._metrics = metrics
         self._tracer = tracer
         self._node = node
+        self._threads = DaemonThreads(KEY_THREADS, "keys")
         self._next_read = 0.0  # of a token, by the event loop's clock
         # The same few models are requested again and again.
         self._request_line = lru_cache(maxsize=1024)(partial(_request_line, host))
+
+    def close(self) -> None:
+        """End the threads that read keys; the connections belong to the pool."""
+        self._threads.close()
 
     async def predict(self, request: PredictionRequest) -> EngineResponse:
         """Send one prediction. Raises the RequestError that the engine's refusal means.
@@ -73,12 +83,14 @@ class InferenceClient:
                         self._pool.release(connection)
                     call.status = str(response.status)
                     span.answered(response.status, _text(response.headers.get(b"server-timing")))
+            if request.kind == "adopted" and WORKER in response.headers:
+                return _handler_response(response)  # of any status
             if response.status == 200:
                 return _engine_response(response)
             if not is_key_refused(response.status, response.body):
                 raise error_from_response(response.status, response.body, request.model)
             # Retry once if there is another token than the one that the engine refused.
-            if not (may_renew and await asyncio.to_thread(self._keys.replace, "inference", token)):
+            if not (may_renew and await self._threads.run(self._keys.replace, "inference", token)):
                 raise NoWorker("the engine does not accept the gateway's key")
             token, may_renew = self._keys.current("inference") or await self._read_token(), False
 
@@ -88,7 +100,7 @@ class InferenceClient:
         if now < self._next_read:
             return None
         try:
-            return await asyncio.to_thread(self._keys.token, "inference")
+            return await self._threads.run(self._keys.token, "inference")
         except EngineError:
             # An engine without tokens: a thread for each of its requests would cost more than the rest of them.
             self._next_read = now + TOKEN_PAUSE_S
@@ -115,8 +127,9 @@ class InferenceClient:
                 self._metrics.node_call(self._node, request.model, status)
 
     def _head(self, request: PredictionRequest, headers: dict[str, str]) -> bytes:
-        lines = [self._request_line(request.model, request.version)]
+        lines = [self._request_line(request.model, request.version, request.explain)]
         lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in request.headers]
         lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
         head = "\r\n".join(lines)
         # Business logic may have set the content type or the id; neither may inject a header.
@@ -125,13 +138,16 @@ class InferenceClient:
         return head.encode("latin-1")
 
 
-def _request_line(host: str, model: str, version: str | None) -> str:
+def _request_line(host: str, model: str, version: str | None, explain: bool) -> str:
     """Return request line and Host."""
-    return f"POST {prediction_path(model, version)} HTTP/1.1\r\nHost: {host}"
+    path = explanation_path(model, version) if explain else prediction_path(model, version)
+    return f"POST {path} HTTP/1.1\r\nHost: {host}"
 
 
 def _headers(request: PredictionRequest, token: str | None) -> dict[str, str]:
-    headers = {"Content-Type": request.content_type, "X-Request-Id": request.request_id}
+    headers = {"X-Request-Id": request.request_id}
+    if request.content_type:
+        headers["Content-Type"] = request.content_type
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     if request.deadline < math.inf:
@@ -146,6 +162,14 @@ def _engine_response(response: RawResponse) -> EngineResponse:
     media_type = response.headers.get(b"content-type", OCTETS.encode()).partition(b";")[0].strip()
     version = _text(response.headers.get(b"x-model-version"))
     return EngineResponse(response.body, media_type.decode("latin-1").lower(), version)
+
+
+def _handler_response(response: RawResponse) -> EngineResponse:
+    """Return the response of an adopted archive's handler, which the client gets unread."""
+    version = _text(response.headers.get(b"x-model-version"))
+    content_type = _text(response.headers.get(b"content-type")) or ""
+    headers = returned_headers(response.headers.items())
+    return EngineResponse(response.body, content_type, version, response.status, headers)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -1,8 +1,8 @@
 """The registry of output kinds: one module a kind, found by its file, read by workers, gateway and delivery alike.
 
-    model card ── of_card ──▶ OutputKind ┬─ settings, network_output, predictions    the worker's JSON
+    model card ── of_card ──▶ OutputKind ┬─ settings, network_outputs, predictions   the worker's JSON
                                          ├─ tensors                                  the Open Inference Protocol
-                                         ├─ example, view                            OpenAPI document, console
+                                         ├─ example, schema, view                    OpenAPI document, console
     prediction ── recognizes ──▶         └─ differences, compare                     golden answers, shadow traffic
 
 A module here that defines `KIND` is a kind; adding one needs no other change. These modules import the standard library
@@ -18,11 +18,14 @@ from typing import Any
 
 from handlers.errors import RequestError
 from handlers.outputs.comparison import Comparison, Difference, json_differences
-from handlers.outputs.output_kind import OutputKind, OutputTensor
+from handlers.outputs.output_kind import HandlerResponse, NetworkOutput, OutputKind, OutputTensor, listed_predictions
 
 __all__ = [
+    "MALFORMED",
     "Comparison",
     "Difference",
+    "HandlerResponse",
+    "NetworkOutput",
     "OutputKind",
     "OutputTensor",
     "compare_responses",
@@ -31,8 +34,13 @@ __all__ = [
     "encode_error",
     "kinds",
     "of_card",
-    "tensors",
+    "output_tensors",
+    "response_predictions",
 ]
+
+
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""The errors of comparing an answer that is not of its kind, such as text where the other has a probability."""
 
 
 @functools.cache
@@ -48,10 +56,16 @@ def of_card(card: Mapping[str, Any]) -> OutputKind | None:
     return next((kind for kind in kinds() if kind.describes(card)), None)
 
 
-def tensors(card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
+def output_tensors(card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:
     """Return the output tensors of a model; none where its card does not say what it answers."""
     kind = of_card(card)
     return () if kind is None else kind.tensors(card)
+
+
+def response_predictions(expected: list[Any], response: HandlerResponse) -> list[Any]:
+    """Return the predictions of a response, read as the kind of the expected ones. Raises ValueError without any."""
+    kind = next((kind for kind in kinds() if expected and kind.recognizes(expected[0])), None)
+    return listed_predictions(response) if kind is None else kind.response_predictions(response)
 
 
 def differences(expected: Any, actual: Any) -> Iterator[Difference]:
@@ -80,7 +94,7 @@ def compare_responses(stable: bytes, trial: bytes, tolerance: float) -> Comparis
         return Comparison(differs=True, first=(_length(old), _length(new)))
     try:
         found = [each for pair in zip(old, new, strict=True) for each in _compared(*pair, tolerance)]
-    except (TypeError, ValueError, OverflowError, RecursionError):  # text where the other has a probability
+    except MALFORMED:
         return Comparison(differs=True, first=(old, new))
     first = next((each for each in found if each.differs), Comparison(differs=False))
     return Comparison(first.differs, max((each.change for each in found), default=0.0), first.first)

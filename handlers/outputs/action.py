@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from handlers.json_object import JsonObject
-from handlers.outputs.output_kind import OutputKind, OutputTensor, Prediction, part_of
+from handlers.outputs.output_kind import NetworkOutput, OutputKind, OutputTensor, Prediction, object_schema, part_of
 
 if TYPE_CHECKING:  # these need numpy, which the gateway does not have
     from handlers.spaces import ActionSpace, Distribution
@@ -28,6 +28,9 @@ class Action(OutputKind):
     name = "action"
     acted_on = ("action",)
     example: ClassVar[Prediction] = {"action": 1}
+    schema: ClassVar[Mapping[str, Any]] = object_schema(
+        action={"anyOf": [{"type": "number"}, {"type": "array", "items": {}}]}
+    )
     view: ClassVar[Mapping[str, Any]] = {"drawing": "action", "values": "action"}
 
     def is_default_for(self, card: Mapping[str, Any]) -> bool:
@@ -42,18 +45,19 @@ class Action(OutputKind):
         space = spaces.action_space(stored.object("space"))
         return ActionSettings(space, spaces.action_distribution(stored, space))
 
-    def network_output(self, settings: ActionSettings) -> tuple[str, tuple[int, ...]]:
+    def network_outputs(self, settings: ActionSettings) -> tuple[NetworkOutput, ...]:
         """Return the output of the network's head for this space."""
         from handlers import spaces
 
-        return spaces.network_output(settings.space, gaussian=settings.distribution.kind == "gaussian")
+        gaussian = settings.distribution.kind == "gaussian"
+        return (NetworkOutput(*spaces.network_output(settings.space, gaussian=gaussian)),)
 
     def predictions(self, outputs: Mapping[str, Any], settings: ActionSettings) -> list[dict[str, Any]]:
         """Return the likeliest actions, or those drawn with the `noise` among the outputs."""
         from handlers.action_selection import select_actions
 
-        name, _ = self.network_output(settings)
-        selected = select_actions(outputs[name], settings.space, settings.distribution, outputs)
+        [output] = self.network_outputs(settings)
+        selected = select_actions(outputs[output.name], settings.space, settings.distribution, outputs)
         return [{"action": each} for each in selected]
 
     def tensors(self, card: Mapping[str, Any]) -> tuple[OutputTensor, ...]:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from handlers.outputs.class_probabilities import ClassKind, ClassSettings, probability_tensors
-from handlers.outputs.output_kind import BYTES, OutputTensor, Prediction, part_of
+from handlers.outputs.class_probabilities import SHARE, SHARES, ClassKind, ClassSettings, probability_tensors
+from handlers.outputs.output_kind import BYTES, OutputTensor, Prediction, object_schema, part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,8 +14,12 @@ class Classify(ClassKind):
     """The likeliest label with its confidence."""
 
     name = "classify"
+    activation = "softmax"
     acted_on = ("label",)
     example: ClassVar[Prediction] = {"label": "1", "confidence": 0.98, "probabilities": {"1": 0.98, "7": 0.02}}
+    schema: ClassVar[Mapping[str, Any]] = object_schema(
+        label={"type": "string"}, confidence=SHARE, probabilities=SHARES
+    )
     view: ClassVar[Mapping[str, Any]] = {
         "drawing": "probabilities",
         "values": "probabilities",
@@ -27,7 +31,7 @@ class Classify(ClassKind):
         """Return true for the card of an image model without a sigmoid."""
         return card.get("kind") == "vision" and part_of(card, "output").get("activation") != "sigmoid"
 
-    def probabilities(self, logits: "NDArray[Any]") -> "NDArray[Any]":
+    def activate(self, logits: "NDArray[Any]") -> "NDArray[Any]":
         """Return probabilities that sum to 1; the largest logit is subtracted so that no power overflows."""
         import numpy as np
 
@@ -37,7 +41,7 @@ class Classify(ClassKind):
 
     def predictions(self, outputs: Mapping[str, Any], settings: ClassSettings) -> list[dict[str, Any]]:
         """Return the likeliest label, its confidence, and the probabilities, falling."""
-        listed = self.listed(self.probabilities(outputs["logits"]), settings)
+        listed = self.listed(self.probabilities(outputs["logits"], settings), settings)
         firsts = [next(iter(each.items())) for each in listed]
         return [
             {"label": label, "confidence": confidence, "probabilities": probabilities}

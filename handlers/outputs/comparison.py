@@ -1,8 +1,8 @@
 """Comparison of golden answers number by number, and of two versions' answers by the fields that clients act on."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 _SHOWN = 200  # characters of a value in the log
@@ -59,6 +59,23 @@ def json_differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Di
             yield from json_differences(value, actual[key], f"{path}.{key}")
     elif type(expected) is not type(actual) or expected != actual:
         yield Difference(path, expected, actual, math.inf)
+
+
+def relative(found: Difference) -> Difference:
+    """Return the difference with a deviation relative to the larger number where that is beyond 1."""
+    sizes = [abs(each) for each in (found.expected, found.actual) if isinstance(each, int | float)]
+    return replace(found, deviation=found.deviation / max(1.0, *sizes, 1.0))
+
+
+def comparison_of(differences: Iterable[Difference], tolerance: float) -> Comparison:
+    """Return the comparison of two predictions by their differences, which count beyond the tolerance.
+
+    `change` is the largest deviation of a number.
+    """
+    found = list(differences)
+    beyond = next((each for each in found if each.deviation > tolerance), None)
+    change = max((each.deviation for each in found if each.deviation < math.inf), default=0.0)
+    return Comparison(beyond is not None, change, (beyond.expected, beyond.actual) if beyond else None)
 
 
 def distance(stable: Any, trial: Any) -> float | None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from handlers.outputs.class_probabilities import ClassKind, ClassSettings, filled, probability_tensors
-from handlers.outputs.output_kind import OutputTensor, Prediction, part_of
+from handlers.outputs.class_probabilities import SHARES, ClassKind, ClassSettings, filled, probability_tensors, sigmoid
+from handlers.outputs.output_kind import OutputTensor, Prediction, object_schema, part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,8 +14,12 @@ class MultiLabel(ClassKind):
     """The labels whose probability reaches their threshold."""
 
     name = "multilabel"
+    activation = "sigmoid"
     acted_on = ("labels",)
     example: ClassVar[Prediction] = {"labels": ["drama"], "probabilities": {"drama": 0.81, "comedy": 0.22}}
+    schema: ClassVar[Mapping[str, Any]] = object_schema(
+        labels={"type": "array", "items": {"type": "string"}}, probabilities=SHARES
+    )
     view: ClassVar[Mapping[str, Any]] = {
         "drawing": "probabilities",
         "values": "probabilities",
@@ -27,17 +31,15 @@ class MultiLabel(ClassKind):
         """Return true for the card of an image model with a sigmoid."""
         return card.get("kind") == "vision" and part_of(card, "output").get("activation") == "sigmoid"
 
-    def probabilities(self, logits: "NDArray[Any]") -> "NDArray[Any]":
-        """Return independent probabilities; written with tanh, which does not overflow."""
-        import numpy as np
-
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float64))))
+    def activate(self, logits: "NDArray[Any]") -> "NDArray[Any]":
+        """Return independent probabilities."""
+        return sigmoid(logits)
 
     def predictions(self, outputs: Mapping[str, Any], settings: ClassSettings) -> list[dict[str, Any]]:
         """Return every label that reaches its threshold, in the labels' order, and the probabilities, falling."""
         import numpy as np
 
-        probabilities = self.probabilities(outputs["logits"])
+        probabilities = self.probabilities(outputs["logits"], settings)
         holds = (probabilities >= np.array(settings.thresholds)).tolist()
         return [
             {

@@ -8,14 +8,17 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 from handlers.card import Card
+from handlers.tensor_records import SignatureRuntime, Tensors
 
-_PYTORCH = ("eager", "torchscript", "aoti")
+_PYTORCH = ("eager", "torchscript", "aoti", "pt2")
 
 
 class Runtime(Protocol):
@@ -23,6 +26,25 @@ class Runtime(Protocol):
 
     def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Run the network on one batch."""
+
+
+class NetworkRuntime(Runtime, Protocol):
+    """A network as its artifact has it, with any number of inputs."""
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Run the network once, on inputs by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneByOne:
+    """A network that takes a batch of one only."""
+
+    runtime: Runtime
+
+    def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+        """Run the network on each instance."""
+        found = [self.runtime(inputs[index : index + 1]) for index in range(len(inputs))]
+        return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
 def names() -> tuple[str, ...]:
@@ -43,7 +65,10 @@ def load(model_dir: Path, card: Card, gpu_id: int | None = None) -> Runtime:
         raise ValueError(f"the archive has no {card.artifact.file}")
     name = "pytorch" if card.artifact.runtime in _PYTORCH else card.artifact.runtime.replace("-", "_")
     module = importlib.import_module(f"{__name__}.{name}")
-    return cast("Runtime", module.load(path, card, gpu_id, threads(card)))
+    runtime = module.load(path, card, gpu_id, threads(card))
+    if card.signature is not None:
+        return SignatureRuntime(cast("NetworkRuntime", runtime).run, card.signature)
+    return OneByOne(runtime) if card.artifact.single else cast("Runtime", runtime)
 
 
 def threads(card: Card) -> int:

@@ -10,11 +10,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from handlers.card import Card
+from handlers.errors import InvalidFields
+from handlers.tensor_records import Tensors
 
 
 @dataclass(frozen=True, eq=False)
 class OnnxRuntime:
-    """A session with the names of its one input and of its outputs."""
+    """A session with the names of its outputs, and of its one input where the model is no `tensors` model."""
 
     session: Any
     input_name: str
@@ -26,6 +28,11 @@ class OnnxRuntime:
             return self._by_shape(list(inputs))
         outputs = self.session.run(self.output_names, {self.input_name: inputs})
         return dict(zip(self.output_names, outputs, strict=True))
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Run the graph once; raises InvalidFields for an element of BYTES that is not text."""
+        feeds = {name: _texts(values) if values.dtype == object else values for name, values in inputs.items()}
+        return dict(zip(self.output_names, self.session.run(self.output_names, feeds), strict=True))
 
     def _by_shape(self, inputs: list[NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         places: dict[tuple[int, ...], list[int]] = {}
@@ -47,6 +54,16 @@ def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> OnnxRuntim
     session = onnxruntime.InferenceSession(str(path), options, providers=_providers(gpu_id))
     names = tuple(output.name for output in session.get_outputs())
     return OnnxRuntime(session, session.get_inputs()[0].name, names)
+
+
+def _texts(values: NDArray[Any]) -> NDArray[Any]:
+    """Return bytes as text: ONNX Runtime would read the letters that Python prints for them."""
+    found = np.empty(values.size, object)
+    try:
+        found[:] = [each.decode() for each in values.ravel()]
+    except UnicodeDecodeError:
+        raise InvalidFields("an element of BYTES is not UTF-8, and an ONNX graph reads text only") from None
+    return found.reshape(values.shape)
 
 
 def _providers(gpu_id: int | None) -> list[Any]:

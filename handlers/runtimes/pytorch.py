@@ -1,20 +1,26 @@
-"""The artifacts that torch runs: `eager`, `torchscript` and `aoti`.
+"""The artifacts that torch runs: `eager`, `torchscript`, `aoti` and `pt2`.
 
 eager        the network is built by name, and its weights are read without unpickling anything
 torchscript  a graph that holds its own code
 aoti         a package that AOTInductor compiled for one kind of device
+pt2          a program of torch.export
 """
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from handlers.card import Card
+from handlers.tensor_records import Tensors
 
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -22,15 +28,31 @@ HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 class TorchRuntime:
     """A network on a device; it returns a tensor, a tuple in the order of `output_names`, or a dict."""
 
-    network: Callable[[torch.Tensor], Any]
+    network: Callable[..., Any]
     device: torch.device
     output_names: tuple[str, ...]
+    bfloat16_inputs: frozenset[str] = frozenset()
 
     def __call__(self, inputs: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
         """Run the network on one batch; outputs are float32, in whatever precision it computes."""
         with torch.inference_mode():
             outputs = self.network(torch.from_numpy(inputs).to(self.device))
         return {name: _widened(tensor).cpu().numpy() for name, tensor in self._named(outputs)}
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """Run the network once, its inputs in the signature's order; BYTES are numpy arrays of bytes objects.
+
+        Outputs keep their types, but bfloat16, which numpy lacks, becomes float32.
+        """
+        with torch.inference_mode():
+            outputs = self.network(*(self._input(name, values) for name, values in inputs.items()))
+        return {name: _array(found) for name, found in self._named(outputs)}
+
+    def _input(self, name: str, values: NDArray[Any]) -> Any:
+        if values.dtype == object:
+            return values
+        tensor = torch.from_numpy(values).to(self.device)
+        return tensor.bfloat16() if name in self.bfloat16_inputs else tensor
 
     def scores(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the first output for float32 inputs, differentiable, for explanations."""
@@ -62,6 +84,8 @@ def load(path: Path, card: Card, gpu_id: int | None, threads: int) -> TorchRunti
             return _load_eager(path, card, device)
         case "torchscript":
             return _load_torchscript(path, card, device)
+        case "pt2":
+            return _load_exported(path, card, device)
         case _:
             return _load_compiled(path, card, device)
 
@@ -112,15 +136,43 @@ def _load_eager(path: Path, card: Card, device: torch.device) -> TorchRuntime:
 
     if card.artifact.network is None:
         raise ValueError("model.json: artifact: network is missing, and the eager format cannot be built without it")
-    network = build_network(dict(card.artifact.network))
+    network = build_network(dict(card.artifact.network), path.parent / "network")
     network.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    if card.signature is not None:  # it keeps its own types
+        return _runtime(network.to(device), card, device)
     network = converted(network.to(device), card.artifact.precision, card.artifact.channels_last)
-    return TorchRuntime(network, device, (card.network_output[0],))
+    return _runtime(network, card, device)
 
 
 def _load_torchscript(path: Path, card: Card, device: torch.device) -> TorchRuntime:
     network: torch.nn.Module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
-    return TorchRuntime(network.eval(), device, (card.network_output[0],))
+    return _runtime(network.eval(), card, device)
+
+
+def _load_exported(path: Path, card: Card, device: torch.device) -> TorchRuntime:
+    with only_weights():
+        network = torch.export.load(path).module()
+    return _runtime(network.to(device), card, device)
+
+
+@contextmanager
+def only_weights() -> Iterator[None]:
+    """Let torch.export read the tensors of its archive without unpickling, which it falls back to otherwise."""
+    before = os.environ.get(_FORCE)
+    os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_FORCE)
+        if before is not None:
+            os.environ[_FORCE] = before
+
+
+def _runtime(network: Callable[..., Any], card: Card, device: torch.device) -> TorchRuntime:
+    inputs = card.signature.inputs if card.signature is not None else ()
+    return TorchRuntime(
+        network, device, _output_names(card), frozenset(each.name for each in inputs if each.datatype == "BF16")
+    )
 
 
 def _load_compiled(path: Path, card: Card, device: torch.device) -> CompiledRuntime:
@@ -140,7 +192,17 @@ def _load_compiled(path: Path, card: Card, device: torch.device) -> CompiledRunt
         raise ValueError(f"the package was compiled for a CPU with {', '.join(missing)}, which this one lacks")
     index = device.index or 0 if device.type == "cuda" else -1
     package = aoti_load_package(str(path), device_index=index)
-    return CompiledRuntime(TorchRuntime(package, device, (card.network_output[0],)))
+    return CompiledRuntime(TorchRuntime(package, device, _output_names(card)))
+
+
+def _output_names(card: Card) -> tuple[str, ...]:
+    return tuple(output.name for output in card.network_outputs)
+
+
+def _array(found: Any) -> NDArray[Any]:
+    if not isinstance(found, torch.Tensor):
+        return np.asarray(found, object)  # BYTES
+    return (found.float() if found.dtype == torch.bfloat16 else found).cpu().numpy()
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -2,16 +2,21 @@
 
     network ──trace──▶ graph ──(prepend Resize and crop)──▶ optimised at level `basic` ──▶ model.onnx
 
-The graph comes from tracing and not from torch.export. With torch 2.13 both give the same answers, but the traced graph
-of a MobileNetV3-Small has 146 nodes instead of 190 (one pooling node where the other builds it from several), takes
-0.4 s instead of 8, and holds no stack traces with paths of this machine.
+The graph comes from tracing; torch.export is for networks that tracing refuses, or whose traced graph answers
+differently. With torch 2.13 both give the same answers for the others, but the traced graph of a MobileNetV3-Small has
+146 nodes instead of 190 (one pooling node where the other builds it from several), takes 0.4 s instead of 8, and holds
+no stack traces with paths of this machine.
 
 ONNX Runtime optimises at level `basic`: it folds constants, merges batch norms into convolutions and uses standard
 operators only. The higher levels depend on the CPU, so each worker applies them when it loads the graph.
 """
 
+import contextlib
+import functools
+import io
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +30,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from errors import BuildError
+from handlers.networks import ImageClassifier
+from serialize.graph_file import OnnxNetwork, first_line, held_graph, scripted
 from serialize.loaded_model import LoadedModel
+from serialize.onnx_session import session, session_options
+from serialize.sample_requests import noisy_images
 from settings.schema import PreprocessingSettings
 
 # The newest opset that TensorRT 8.6 and ONNX Runtime 1.13 read; these networks need no later one.
@@ -34,9 +43,11 @@ RESIZE_OPSET = 18  # the first whose Resize can antialias
 # ONNX Runtime's errors share no base class but Exception.
 REFUSED = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf,
            failures.NotImplemented, failures.RuntimeException)  # fmt: skip
+LIMIT, TINY = 1e-3, 1e-6  # of a graph's answers, as a share of the spread of the network's
 # Without "nearest": where a centre falls between two pixels, ONNX Runtime takes another one than Pillow.
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
 CUBIC = -0.5  # Pillow's and torchvision's coefficient
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,9 @@ class Onnx:
 
     def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
         """Write the optimised graph."""
+        if loaded.in_graph is None:
+            return {"opset": export(loaded, target)}
         with refusals():
-            if loaded.in_graph is None:
-                export(loaded, target)
-                return {"opset": OPSET}
             export(loaded, target, RESIZE_OPSET)
             prepend_resize(target, loaded.in_graph)
         return {"opset": RESIZE_OPSET, "preprocessing": True}
@@ -64,17 +74,152 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError, *REFUSED) as error:
-        raise BuildError(f"the ONNX export failed: {str(error).splitlines()[0]}") from None
+        raise BuildError(f"the ONNX export failed: {first_line(error)}") from None
 
 
-def export(loaded: LoadedModel, target: Path, opset: int = OPSET) -> None:
-    """Write the network as an optimised graph with a dynamic batch."""
-    traced = target.with_suffix(".traced")
+class NotExportable(BuildError):
+    """A network that neither exporter writes as an ONNX graph, with the reason of each."""
+
+
+def export(loaded: LoadedModel, target: Path, opset: int = OPSET) -> int:
+    """Write the network as an optimised graph with a dynamic batch, and return its opset.
+
+    Raises NotExportable where both exporters refuse the network, or write a graph that answers differently.
+    """
+    if isinstance(graph := held_graph(loaded.network), OnnxNetwork):
+        return _write(target, functools.partial(prepend_pixels, loaded, graph.path))
+    if loaded.spaces is not None:  # a policy, whose layers tracing knows
+        with refusals():
+            return _write(target, functools.partial(trace, loaded, opset=opset))
+    refused: list[str] = []
+    exporters = {"tracing": trace, "torch.export": export_graph}
+    for name, exporter in exporters.items():
+        try:
+            used = _write(target, functools.partial(exporter, loaded, opset=opset))
+            _check_answers(loaded, target)
+        except Exception as error:
+            # The exporters raise anything for an operator that they do not know.
+            logger.debug("%s refuses the network", name, exc_info=True)
+            refused.append(f"{name}: {first_line(error)}")
+        else:
+            if refused:
+                logger.warning("the ONNX graph is written by %s, because of %s", name, refused[0])
+            return used
+    raise NotExportable(f"no ONNX exporter writes this network: {'; '.join(refused)}")
+
+
+def _write(target: Path, write: Callable[[Path], None]) -> int:
+    """Write a graph and optimise it; return its opset."""
+    raw = target.with_suffix(".traced")
     try:
-        trace(loaded, traced, opset)
-        optimise(traced, target)
+        write(raw)
+        optimise(raw, target)
+        imports = onnx.load(target, load_external_data=False).opset_import
+        return next(int(each.version) for each in imports if not each.domain)
     finally:
-        traced.unlink(missing_ok=True)
+        raw.unlink(missing_ok=True)
+
+
+def _check_answers(loaded: LoadedModel, target: Path) -> None:
+    """Raise ValueError where a graph answers other batches differently: tracing keeps the branch that it saw."""
+    if loaded.alone:
+        return
+    running = session(target)
+    for count in (1,) if loaded.single else (1, 3):
+        _, height, width, channels = loaded.example.shape
+        pixels = torch.from_numpy(noisy_images(count, (height, width), channels, seed=0)).to(loaded.example.dtype)
+        with torch.inference_mode():
+            expected = loaded.network(pixels).numpy()
+        found = running.run(None, {loaded.input_name: pixels.numpy()})[0]
+        if found.shape != expected.shape or np.abs(found - expected).max() > LIMIT * max(np.ptp(expected), TINY):
+            raise ValueError(f"the graph answers {count} pictures differently than the network")
+
+
+def export_graph(loaded: LoadedModel, target: Path, opset: int = RESIZE_OPSET) -> None:
+    """Write the graph of torch.export, without the paths of this machine in it; its first opset is RESIZE_OPSET."""
+    axes = loaded.dynamic_axes.get(loaded.input_name)
+    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            loaded.network,
+            (loaded.example,),
+            input_names=[loaded.input_name],
+            output_names=list(loaded.output_names),
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},) if axes else None,
+            opset_version=max(opset, RESIZE_OPSET),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for node in (*model.graph.node, *(node for each in model.functions for node in each.node)):
+        node.ClearField("doc_string")
+        del node.metadata_props[:]
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    onnx.save(model, target)
+
+
+def prepend_pixels(loaded: LoadedModel, source: Path, target: Path) -> None:
+    """Write an ONNX graph of a user with the pixels' normalisation in front, and its outputs under the task's names.
+
+    Raises BuildError for a graph that does not take float32 [N, C, H, W] alone.
+    """
+    model = onnx.load(source)
+    graph = model.graph
+    wrapper = loaded.network
+    assert isinstance(wrapper, ImageClassifier)
+    given = _pictures(graph, source, int(loaded.example.shape[3]))
+    builder = _NodeBuilder()
+    planes = builder.node("Transpose", loaded.input_name, perm=[0, 3, 1, 2])
+    value = builder.node("Cast", planes, to=TensorProto.FLOAT)
+    value = builder.node("Div", value, builder.constant(np.float32(255)))
+    value = builder.node("Sub", value, builder.constant(wrapper.mean.float().numpy()))
+    value = builder.node("Div", value, builder.constant(wrapper.std.float().numpy()))
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == given.name:
+                node.input[index] = value
+    _name_outputs(graph, loaded.output_names)
+    nodes = [*builder.nodes, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(builder.constants)
+    batch = "batch" if loaded.dynamic_axes.get(loaded.input_name) else 1
+    shape = [batch, *loaded.example.shape[1:]]
+    kind = TensorProto.UINT8 if loaded.example.dtype == torch.uint8 else TensorProto.FLOAT
+    given.CopyFrom(helper.make_tensor_value_info(loaded.input_name, kind, shape))
+    onnx.save(model, target)
+
+
+def _pictures(graph: onnx.GraphProto, source: Path, channels: int) -> onnx.ValueInfoProto:
+    """Return the one input of a graph. Raises BuildError for other inputs than pictures."""
+    constants = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in constants]
+    dims = [dim.dim_value or dim.dim_param for each in inputs for dim in each.type.tensor_type.shape.dim]
+    types = [each.type.tensor_type.elem_type for each in inputs]
+    if types != [TensorProto.FLOAT] or len(dims) != 4 or (dims[1] not in (channels, "") and isinstance(dims[1], int)):
+        listed = ", ".join(
+            f"{each.name} ({TensorProto.DataType.Name(kind)})" for each, kind in zip(inputs, types, strict=True)
+        )
+        raise BuildError(
+            f"{source}: takes {listed} of {dims}; an image model takes one FLOAT [N, {channels}, height, width]"
+        )
+    return inputs[0]
+
+
+def _name_outputs(graph: onnx.GraphProto, names: tuple[str, ...]) -> None:
+    """Give the outputs the task's names: by their own where they have them, else in their order."""
+    given = {output.name: output for output in graph.output}
+    chosen = [given[name] for name in names] if set(names) <= set(given) else list(graph.output)[: len(names)]
+    outputs = []
+    for name, output in zip(names, chosen, strict=True):
+        if output.name != name:
+            graph.node.append(helper.make_node("Identity", [output.name], [name], name=f"named_{name}"))
+        outputs.append(onnx.ValueInfoProto())
+        outputs[-1].CopyFrom(output)
+        outputs[-1].name = name
+    del graph.output[:]
+    graph.output.extend(outputs)
 
 
 def trace(loaded: LoadedModel, target: Path, opset: int = OPSET) -> None:
@@ -82,13 +227,14 @@ def trace(loaded: LoadedModel, target: Path, opset: int = OPSET) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter warns that it is no longer the default; the module's docstring says why this format uses it.
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", category=torch.jit._trace.TracerWarning)  # _check_answers compares
         torch.onnx.export(
-            loaded.network,
+            scripted(loaded.network) or loaded.network,
             (loaded.example,),
             target,
             input_names=[loaded.input_name],
-            output_names=[loaded.output_name],
-            dynamic_axes={loaded.input_name: {0: "batch"}, loaded.output_name: {0: "batch"}},
+            output_names=list(loaded.output_names),
+            dynamic_axes=loaded.dynamic_axes,
             opset_version=opset,
             dynamo=False,
         )
@@ -96,22 +242,10 @@ def trace(loaded: LoadedModel, target: Path, opset: int = OPSET) -> None:
 
 def optimise(traced: Path, target: Path) -> None:
     """Write the graph that ONNX Runtime makes before it considers the CPU."""
-    options = _session_options()
+    options = session_options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
     onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """Return a session for the graph at `path`, with one thread."""
-    return onnxruntime.InferenceSession(str(path), _session_options(), providers=["CPUExecutionProvider"])
-
-
-def _session_options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors only: the warnings advise against saving optimised graphs
-    return options
 
 
 @dataclass(frozen=True)
@@ -125,6 +259,12 @@ class _NodeBuilder:
         """Add a constant list of whole numbers."""
         name = f"prepare_number_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.array(values, dtype=np.int64), name))
+        return name
+
+    def constant(self, value: Any) -> str:
+        """Add a constant tensor."""
+        name = f"prepare_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -145,7 +285,9 @@ def prepend_resize(path: Path, settings: PreprocessingSettings) -> None:
     """
     if settings.interpolation not in MODES:
         raise BuildError(f"preprocess_in_graph: {settings.interpolation} is not the same picture in ONNX Runtime")
-    resize = settings.resize
+    if settings.channels != 3 or settings.letterbox:
+        raise BuildError("preprocess_in_graph: the graph takes three channels and pads nothing")
+    resize = settings.target
     smallest = (resize, resize) if isinstance(resize, int) else resize
     if settings.crop is not None and (settings.crop[0] > smallest[0] or settings.crop[1] > smallest[1]):
         raise BuildError("preprocess_in_graph: the crop is larger than the resized picture, and the graph pads nothing")
@@ -197,9 +339,9 @@ def _resized(builder: _NodeBuilder, given: str, settings: PreprocessingSettings)
 
 
 def _resized_size(builder: _NodeBuilder, rows: str, columns: str, settings: PreprocessingSettings) -> tuple[str, str]:
-    if not isinstance(settings.resize, int):
-        return builder.number(settings.resize[0]), builder.number(settings.resize[1])
-    shorter = builder.number(settings.resize)
+    if not isinstance(settings.target, int):
+        return builder.number(settings.target[0]), builder.number(settings.target[1])
+    shorter = builder.number(settings.target)
     product = builder.node("Mul", shorter, builder.node("Max", rows, columns))
     longer = builder.node("Div", product, builder.node("Min", rows, columns))
     upright = builder.node("GreaterOrEqual", rows, columns)

@@ -27,6 +27,7 @@ from errors import BuildError, ParityError
 from serialize.formats import onnx as float_onnx
 from serialize.formats._int8_rewrites import PIXELS, join_pixels, quantise_hard_sigmoids, take_pixels
 from serialize.loaded_model import CalibrationInputs, LoadedModel
+from serialize.onnx_session import session
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class OnnxInt8:
         Raises ParityError if too few of the measured images keep their top-1 label.
         """
         if loaded.calibration is None:
-            raise BuildError("onnx-int8 is calibrated on pictures, so it is for picture models only")
+            raise BuildError("onnx-int8 is measured by the first labels of pictures, and this model gives none")
         wide = target.with_suffix(".float")
         try:
             with float_onnx.refusals():
@@ -88,9 +89,9 @@ def _change(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
 
 def answers(path: Path, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the outputs [N, classes] of a graph."""
-    session = float_onnx.session(path)
-    name = session.get_inputs()[0].name
-    return np.concatenate([session.run(None, {name: batch})[0] for batch in _batches(inputs)])
+    running = session(path)
+    name = running.get_inputs()[0].name
+    return np.concatenate([running.run(None, {name: batch})[0] for batch in _batches(inputs)])
 
 
 def quantise(wide: Path, target: Path, loaded: LoadedModel, inputs: NDArray[np.uint8], method: str) -> None:

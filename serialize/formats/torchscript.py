@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from archive.writer import plain_entry
 from errors import BuildError
 from handlers import networks
 from handlers.runtimes.pytorch import converted
 from serialize.checkpoints import ROOT
+from serialize.graph_file import read_graph, scripted
 from serialize.loaded_model import LoadedModel
 
 PROGRAM = "import sys; from serialize.formats import torchscript; torchscript.trace(*sys.argv[1:])"
@@ -43,6 +45,7 @@ class TorchScript:
         job = target.with_suffix(".job")
         description: dict[str, Any] = {"spec": loaded.spec, "shape": list(loaded.example.shape)}
         description |= {"dtype": str(loaded.example.dtype), "compute": loaded.compute.card()}
+        description["files"] = {name: str(path.absolute()) for name, path in loaded.files.items()}
         with job.open("wb") as file:
             torch.save({"description": json.dumps(description), "state": dict(loaded.network.state_dict())}, file)
         # One thread: tracing runs the network, and the machine's cores must not influence the result.
@@ -60,7 +63,7 @@ def trace(job: str, target: str) -> None:
     """Build the network that the file `job` describes and write it to `target`; runs in the new process."""
     stored = torch.load(job, weights_only=True)
     description = json.loads(stored["description"])
-    network = networks.build_network(description["spec"])
+    network = _network(description["spec"], [Path(path) for path in description["files"].values()])
     network.load_state_dict(stored["state"])
     network = converted(network, **description["compute"])
     example = torch.zeros(description["shape"], dtype=getattr(torch, description["dtype"].removeprefix("torch.")))
@@ -69,8 +72,16 @@ def trace(job: str, target: str) -> None:
     with warnings.catch_warnings(), torch.no_grad():
         # torch recommends torch.export instead; this format is for users who run TorchScript today.
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.freeze(traced(network, example, check_trace=False)), graph)
+        frozen = scripted(network) or torch.jit.freeze(traced(network, example, check_trace=False))
+        torch.jit.save(frozen, graph)
     Path(target).write_bytes(_without_origins(graph))
+
+
+def _network(spec: dict[str, Any], files: list[Path]) -> nn.Module:
+    """Return the network of a specification, or of the graph file that it names."""
+    if spec["type"] == "graph":
+        return networks.image_network(read_graph(files[0], spec["graph"]), spec).eval()
+    return networks.build_network(spec, files[0].parent if files else Path())
 
 
 def _without_origins(graph: io.BytesIO) -> bytes:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from errors import ConfigError
 from settings.schema.engine_settings import EngineHostSettings, EngineSettings, RayServeSettings, TorchServeSettings
 from settings.schema.fields import Name, Port, PositiveInt, Seconds, SettingsGroup, Size, Triple, Version
 from settings.schema.gateway_settings import (
@@ -13,11 +14,14 @@ from settings.schema.gateway_settings import (
     BreakerSettings,
     CacheSettings,
     CoalesceSettings,
+    DialectSettings,
     EdgeSettings,
     GatewaySettings,
     SecuritySettings,
     TracingSettings,
 )
+from settings.schema.output_settings import OutputSettings
+from settings.schema.preprocessing_settings import PreprocessingSettings
 from settings.schema.rollout_settings import (
     CanarySettings,
     RolloutSettings,
@@ -27,39 +31,51 @@ from settings.schema.rollout_settings import (
     WorkerLimits,
 )
 from settings.schema.served_model import (
+    AdoptedModel,
+    BuiltModel,
     CalibrationSettings,
     DecodeLimits,
     Int8Limits,
-    OutputSettings,
     ParitySettings,
     PolicyModel,
-    PreprocessingSettings,
     RegistrationSettings,
-    ServedModel,
     VisionModel,
 )
 from settings.schema.store_settings import LocalStoreSettings, NginxStoreSettings, S3StoreSettings, StoreSettings
 from settings.schema.stress_settings import StressSettings, TuneSettings
+from settings.schema.tensors_model import (
+    ColumnSettings,
+    InputSettings,
+    OutputTensorSettings,
+    TensorSettings,
+    TensorsModel,
+)
 
 __all__ = [
     "AdmissionSettings",
+    "AdoptedModel",
     "Alias",
     "ApiKey",
     "BreakerSettings",
+    "BuiltModel",
     "CacheSettings",
     "CalibrationSettings",
     "CanarySettings",
     "CoalesceSettings",
+    "ColumnSettings",
     "DecodeLimits",
+    "DialectSettings",
     "EdgeSettings",
     "EngineHostSettings",
     "EngineSettings",
     "GatewaySettings",
+    "InputSettings",
     "Int8Limits",
     "LocalStoreSettings",
     "Name",
     "NginxStoreSettings",
     "OutputSettings",
+    "OutputTensorSettings",
     "ParitySettings",
     "Paths",
     "PolicyModel",
@@ -81,6 +97,8 @@ __all__ = [
     "Size",
     "StoreSettings",
     "StressSettings",
+    "TensorSettings",
+    "TensorsModel",
     "TorchServeSettings",
     "TracingSettings",
     "Triple",
@@ -89,6 +107,9 @@ __all__ = [
     "VisionModel",
     "WorkerLimits",
 ]
+
+
+ServedModel = Annotated[VisionModel | PolicyModel | TensorsModel | AdoptedModel, Field(discriminator="kind")]
 
 
 class Paths(SettingsGroup):
@@ -116,3 +137,11 @@ class Settings(SettingsGroup):
     signing: SigningSettings
     parity: ParitySettings
     paths: Paths
+
+    @property
+    def built_model(self) -> VisionModel | PolicyModel | TensorsModel:
+        """The model, which is built from a checkpoint. Raises ConfigError for an adopted archive."""
+        if isinstance(self.served_model, AdoptedModel):
+            name = self.served_model.model_name
+            raise ConfigError(f"{name} is an adopted archive, not built from a checkpoint; `make adopt` makes it")
+        return self.served_model

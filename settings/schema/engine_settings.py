@@ -48,9 +48,13 @@ class EngineSettings(SettingsGroup):
     token_expiration_min: PositiveInt
     max_request_bytes: PositiveInt
     job_queue_size: PositiveInt
+    requirements: Literal["refuse", "allow"] = Field(
+        "refuse", description="packages that an archive asks for: `make adopt` refuses them, or packs them into it"
+    )
     start_timeout_s: Seconds
     response_timeout_s: PositiveInt
     nodes: list[EngineHostSettings] = Field(description="several engine hosts; empty: the one of this group")
+    external: bool = Field(False, description="true: others start and stop the engine, and the stack does not")
     check_s: Seconds = Field(description="interval of the health checks of several hosts")
 
     @model_validator(mode="after")
@@ -66,6 +70,11 @@ class EngineSettings(SettingsGroup):
         here = {"inference_url": self.inference_url, "management_url": self.management_url}
         folders = {"model_store": self.model_store, "unpacked": self.unpacked}
         return (EngineHostSettings(name="engine", key_file=self.key_file, **folders, **here),)
+
+    @property
+    def start_hint(self) -> str:
+        """The remedy when the engine does not answer, for its error."""
+        return "start it, or correct its address" if self.external else "`make up` starts it"
 
     @property
     def inference_url(self) -> str:

@@ -11,6 +11,7 @@ from settings.schema.fields import Name, Port, PositiveInt, Seconds, SettingsGro
 Instance = Annotated[
     str, like(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?", "gateway-pods, 10.0.0.7 or 127.0.0.1:5013")
 ]
+RoutePath = Annotated[str, like(r"/[A-Za-z0-9._~:@/-]+", "/v1/models/name:predict")]
 Link = Annotated[str, Field(pattern=r"^(https?://[^\s]+)?$")]
 
 
@@ -18,7 +19,7 @@ class Alias(SettingsGroup):
     """A short route: its model, and the forms of request and response."""
 
     path: Annotated[str, Field(pattern=r"^/[a-z0-9_/-]*$")]
-    model: Name
+    model: Name | None = Field(None, description="null: the only one that is served and fits")
     request: Literal["picture_field_image", "state", "picture_base64", "one_picture"]
     response: Literal["probabilities", "action", "label", "label_confidence"]
     example: dict[str, float] | None = Field(None, description="a state that the documentation shows and sends")
@@ -107,6 +108,24 @@ class ConsoleSettings(SettingsGroup):
     grafana: Link | None = Field(description="Grafana; null or '': no link")
 
 
+class DialectSettings(SettingsGroup):
+    """The routes of other servers, for their clients."""
+
+    torchserve: bool
+    kserve_v1: bool
+    sagemaker: bool
+    vertex_health: RoutePath | None = Field(description="Vertex AI's route for health; null for none")
+    vertex_predict: RoutePath | None = Field(description="Vertex AI's route for predictions; null for none")
+    model: Name | None = Field(
+        description="answers SageMaker's and Vertex AI's requests that name no model; null: the only one that is served"
+    )
+
+    @field_validator("vertex_health", "vertex_predict", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+
 class GatewaySettings(SettingsGroup):
     """The gateway that clients send their requests to."""
 
@@ -119,6 +138,7 @@ class GatewaySettings(SettingsGroup):
     api_key: SecretStr | None = Field(description="API key that Marina's own programs send")
     api_key_file: str | None = Field(description="file that holds this key")
     grpc_port: Port | None = Field(description="of the Open Inference Protocol; null for none")
+    socket: str | None = Field(description="Unix socket for a proxy on this machine; gRPC is at its name with `.grpc`")
     processes: PositiveInt
     insecure: bool
     access_log: bool = Field(description="a log line for each request")
@@ -132,6 +152,7 @@ class GatewaySettings(SettingsGroup):
     catalog_ttl_s: Seconds = Field(description="largest age of the list of the engine's models")
     graceful_stop_s: PositiveInt = Field(description="longest wait of a stop for requests in flight")
     repository_control: bool = Field(description="clients may load and unload models, which rolls archives out")
+    shared_memory: bool = Field(description="clients on this machine may pass tensors in system shared memory")
     stop_notice_ms: Annotated[int, Field(ge=0)] = Field(
         description="time before a stop in which new requests are still answered, while /readyz says 503"
     )
@@ -142,8 +163,9 @@ class GatewaySettings(SettingsGroup):
     security: SecuritySettings
     tracing: TracingSettings
     console: ConsoleSettings
-    default_vision_model: Name
-    default_policy: Name
+    dialects: DialectSettings
+    default_vision_model: Name | None
+    default_policy: Name | None
     aliases: list[Alias]
 
     @field_validator("api_key", "api_key_file", mode="before")

@@ -1,11 +1,14 @@
 """`served_model` and `parity`: one model, from its checkpoint to its registration."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from settings.schema.fields import Name, PositiveInt, Seconds, SettingsGroup, Size, Triple, Version, check_differ
+from settings.schema.fields import Name, PositiveInt, Seconds, SettingsGroup, Version, check_differ
+from settings.schema.output_settings import OutputSettings
+from settings.schema.preprocessing_settings import CHECKPOINT, PreprocessingSettings
 
 
 class ParitySettings(SettingsGroup):
@@ -20,7 +23,6 @@ class ParitySettings(SettingsGroup):
     )
 
 
-Channel = Annotated[int, Field(ge=0, le=255)]
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS, OUTPUTS = ROOT / "serialize" / "formats", ROOT / "handlers" / "outputs"
 
@@ -34,45 +36,23 @@ def _known_format(name: str) -> str:
 
 
 def _known_task(name: str) -> str:
-    """Accept the files of handlers/outputs that define KIND; without that folder nothing is built."""
-    known = sorted(path.stem for path in OUTPUTS.glob("*.py") if "\nKIND = " in path.read_text())
+    """Accept the files of handlers/outputs that define KIND; without that folder nothing is built.
+
+    Those of `tensors` models and of adopted archives, whose own handler answers, are no choice.
+    """
+    kinds = (path.stem for path in OUTPUTS.glob("*.py") if "\nKIND = " in path.read_text())
+    known = sorted(name for name in kinds if name not in ("adopted", "tensors"))
     if known and name not in known:
         raise ValueError(f"must be one of {', '.join(map(repr, known))}")
     return name
 
 
-class PreprocessingSettings(SettingsGroup):
-    """The conversion of an image to the network's input; the archive contains it for the worker."""
-
-    resize: Size | PositiveInt = Field(description="[height, width], or one number for the shorter side, in pixels")
-    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
-    crop: Size | None = Field(None, description="centre crop [height, width] after resizing, in pixels")
-    mean: Triple = Field(description="subtracted from each channel, after scaling to 0..1")
-    std: Triple = Field(description="divides each channel, after the mean is subtracted")
-    background: tuple[Channel, Channel, Channel] = Field(
-        (255, 255, 255), description="[red, green, blue] behind transparent pictures, 0..255"
-    )
-    white: Annotated[float, Field(gt=0, le=2**32 - 1)] | None = Field(
-        None, description="value that is white in grey pictures of more than 8 bits; null: the largest of their bits"
-    )
-
-    @model_validator(mode="after")
-    def _leaves_one_size(self) -> Self:
-        if isinstance(self.resize, int) and self.crop is None:
-            raise ValueError("resize by the shorter side needs a crop: a batch must have one size")
-        if any(value <= 0 for value in self.std):
-            raise ValueError("std must be positive")
-        return self
-
-
-class OutputSettings(SettingsGroup):
-    """The conversion of the network's output to an answer."""
-
-    activation: Literal["softmax", "sigmoid"]
-    thresholds: float | list[float] = Field(
-        0.5, description="sigmoid only: probability from which a label applies, 0..1"
-    )
-    top_k: PositiveInt | None = Field(None, description="number of classes in an answer; null for all")
+def _known_network(name: str) -> str:
+    """Accept a library's network and a function in a module or a file; the build finds out whether it exists."""
+    forms = ("torchvision/NAME", "timm/NAME", "package.module:FUNCTION", "path/to/file.py:CLASS")
+    if not re.fullmatch(r"resnet18|mobilenet_v3_small|(torchvision|timm)/[\w.-]+|(.+\.py|[\w.]+):[A-Za-z_]\w*", name):
+        raise ValueError(f"must be one of {', '.join(forms)}, resnet18 or mobilenet_v3_small")
+    return name
 
 
 class RegistrationSettings(SettingsGroup):
@@ -83,6 +63,11 @@ class RegistrationSettings(SettingsGroup):
         description="longest wait of a worker for a full batch, in ms"
     )
     initial_workers: Annotated[int, Field(ge=1, le=1024)] = Field(description="workers, each a process")
+    response_timeout: Annotated[int, Field(ge=1, le=2_000_000)] | None = Field(
+        None,
+        description="seconds after which a worker that does not answer is replaced; null: engine.response_timeout_s",
+        exclude_if=lambda timeout: timeout is None,  # archives of models that do not name it keep their bytes
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="of a worker's network; null: the cores divided by the workers that the archive names"
     )
@@ -143,10 +128,26 @@ class PolicyLimits(SettingsGroup):
     )
 
 
-class _Model(SettingsGroup):
+class RegisteredModel(SettingsGroup):
+    """The settings of every model."""
+
     model_name: Name
     version: Version = "1.0"
     description: str = ""
+    request_params: RegistrationSettings
+
+
+class AdoptedModel(RegisteredModel):
+    """The settings of an archive that another tool built; `make adopt` writes them, and the archive holds the rest."""
+
+    kind: Literal["adopted"]
+
+
+class BuiltModel(RegisteredModel):
+    """The settings of every model that is built from a checkpoint."""
+
+    kind: str
+    limits: SettingsGroup
     handler: str = Field(description="file of the handler class, packed into the archive")
     checkpoint: str = Field(description="path of the trained weights, or the URL that download_weights fetches")
     checkpoint_key: str | None = Field(
@@ -165,14 +166,25 @@ class _Model(SettingsGroup):
         description="output kind, a file of handlers/outputs; null: action, or by output.activation",
         exclude_if=lambda task: task is None,  # archives of models that do not name it keep their bytes
     )
-    request_params: RegistrationSettings
 
 
-class VisionModel(_Model):
+class VisionModel(BuiltModel):
     """The settings of a picture classifier."""
 
     kind: Literal["vision"]
-    network: Literal["mobilenet_v3_small", "resnet18"]
+    network: Annotated[str, AfterValidator(_known_network)] | None = Field(
+        None,
+        description="torchvision/NAME, timm/NAME, package.module:FUNCTION or path/to/file.py:CLASS; resnet18 and "
+        "mobilenet_v3_small are torchvision's; null: the checkpoint holds its own, or is a snapshot folder",
+    )
+    network_args: dict[str, Any] = Field(
+        {}, description="further arguments of the network's function, by name", exclude_if=lambda args: not args
+    )
+    checkpoint_prefix: str | None = Field(
+        None,
+        description="beginning of the names of the network's weights, e.g. model.; needed when several fit",
+        exclude_if=lambda prefix: prefix is None,
+    )
     decode: Literal["exact", "fast", "auto"] = Field(
         "exact",
         description="fast: JPEGs at reduced size, refused unless accurate; auto: fast where accurate, else exact",
@@ -186,9 +198,21 @@ class VisionModel(_Model):
         "float32", description="floating-point type of eager, torchscript and aoti"
     )
     channels_last: bool | Literal["auto"] = Field("auto", description="memory order of eager, torchscript and aoti")
-    labels: list[str] | str = Field(description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY")
-    preprocessing: PreprocessingSettings
+    labels: list[str] | str | None = Field(
+        None,
+        description="class names in the order of the outputs, or torchvision/WEIGHTS.ENTRY, a text file with a name a "
+        "line, an index_to_name.json, or a folder with one folder a class; null: those of the checkpoint's config.json",
+    )
+    preprocessing: PreprocessingSettings = PreprocessingSettings(preset=CHECKPOINT)
     output: OutputSettings
+
+    @model_validator(mode="after")
+    def _only_a_checkpoint_with_its_network_holds_the_rest(self) -> Self:
+        if self.network is not None and self.preprocessing.preset == CHECKPOINT:
+            raise ValueError(
+                "preprocessing is missing; only a snapshot folder of Hugging Face, without network, has it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> Self:
@@ -196,8 +220,17 @@ class VisionModel(_Model):
             raise ValueError(f"precision {self.precision} is for eager, torchscript and aoti, not for {self.artifact}")
         if self.preprocess_in_graph and self.artifact != "onnx":
             raise ValueError(f"preprocess_in_graph is for artifact onnx, not for {self.artifact}")
+        if self.preprocessing.dtype == "float32" and (self.artifact == "onnx-int8" or self.decode != "exact"):
+            raise ValueError("preprocessing.dtype float32 needs decode exact, and another artifact than onnx-int8")
+        if self.preprocess_in_graph and not (self.preprocessing.antialias and self.preprocessing.dtype == "uint8"):
+            raise ValueError("preprocess_in_graph antialiases pictures of 8 bits; leave out antialias and dtype")
         if self.preprocess_in_graph and self.decode != "exact":
             raise ValueError("preprocess_in_graph needs decode exact: the graph takes pictures of full size")
+        return self
+
+    @model_validator(mode="after")
+    def _output_fits_the_task(self) -> Self:
+        self.output.check(self.task, self.labels is not None, held=self.network is None)
         return self
 
     @model_validator(mode="after")
@@ -257,7 +290,7 @@ class PolicySettings(SettingsGroup):
     batch_norm_eps: Annotated[float, Field(gt=0)] | None = Field(None, description="CrossQ: epsilon of its layers")
 
 
-class PolicyModel(_Model):
+class PolicyModel(BuiltModel):
     """The settings of a reinforcement-learning policy."""
 
     kind: Literal["policy"]
@@ -280,6 +313,3 @@ class PolicyModel(_Model):
                 f"{self.limits.max_instances}: a worker would refuse what the gateway sends as one request"
             )
         return self
-
-
-ServedModel = Annotated[VisionModel | PolicyModel, Field(discriminator="kind")]

@@ -18,19 +18,22 @@ PROGRAMS = [
 
 UNPACKERS = {"zipfile", "zipimport", "tarfile", "patoolib", "libarchive"}
 ZIPS = {
-    "delivery/doctor/deployment.py": "TorchServe's jar",
+    "delivery/engine_process.py": "TorchServe's jar",
+    "stack/sbom.py": "metadata of an image's packages, which nothing imports",
 }
 ONLY_READ = {
-    "serialize/pack.py": "what it has just written",
+    "bench/networks.py": "shows what it has built",
     "serialize/__main__.py": "shows",
     "delivery/publish.py": "compares with what is published",
     "delivery/models_table.py": "shows",
+    "loadtest/recorded_requests.py": "sends its samples",
     "delivery/stores/nginx.py": "shows",
     "delivery/doctor/rollouts_and_store.py": "judges",
 }
 OF_ANY_MAKER = {"engines/python/model_store.py": "archives of other makers, whose sha256 is that of the checked file"}
 IMPORTS_OUT_OF_A_FOLDER = {
     "edge/reference_handler.py": "asked by edge/verify.py, which unpacks a trusted archive",
+    "handlers/adopted_handler.py": "the packages inside its own archive, whose rollout checked them",
     "engines/python/loaded_handler.py": "of engines/python/model_store.py, whose bytes are those that were checked",
     "bench/worker_process.py": "of bench/tracing.py and bench/assets.py, which unpack trusted archives",
     "bench/peers/pipeline.py": "of bench/assets.py, which unpacks a trusted archive",
@@ -38,6 +41,9 @@ IMPORTS_OUT_OF_A_FOLDER = {
 STARTS_PYTHON_WITH_A_PATH = {
     "bench/tracing.py": "as TorchServe does, with a trusted archive",
     "bench/peers/launch.py": "this project and a folder of it",
+    "delivery/archive_packages.py": "the wheels that it has just installed, to look at their versions",
+    "engines/torchserve/process/java.py": "none",
+    "serialize/convert.py": "this project, and the folder whose checkpoint is trusted",
     "serialize/formats/torchscript.py": "this project",
     "stack/ray_serve.py": "this project",
     "stack/torchserve.py": "none",

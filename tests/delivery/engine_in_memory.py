@@ -83,7 +83,9 @@ class HostInMemory(EngineClient):
             raise EngineError(f"{model} {archive.version} is registered already")
         with zipfile.ZipFile(archive.path) as source:
             source.extractall(folder)
-        made = ModelVersion(model, archive.version, url, params.batch_size, params.max_batch_delay, 0, 0, (), 0, 1)
+        timeout = params.response_timeout or 120
+        batches = (params.batch_size, params.max_batch_delay)
+        made = ModelVersion(model, archive.version, url, *batches, 0, 0, (), 0, 1, response_timeout=timeout)
         self.registered.setdefault(model, {})[made.version] = made
         self.folders[model, made.version] = folder
         self.defaults.setdefault(model, made.version)

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from archive import Archive, open_archive
+import settings
+from archive import Archive, UnpackLimits, open_archive
+from archive.foreign import read_foreign
 from delivery.autoscaler import resize
-from delivery.checks import compare_copy
+from delivery.checks import check_room, check_timeout, compare_copy
 from delivery.rollout import remove, restore, roll_back
 from engines.engine_profile import ArchiveCopy
+from engines.torchserve.room import RoomReport
 from errors import RolloutError
+from settings.schema import EngineHostSettings
 from tests.archive.made import CONTENTS, archive_at
+from tests.archive.test_foreign import sealed_archive, zipped
 from tests.delivery.conftest import Scene
 
 EVIL = b"class Toy: ...\nimport os\n"
@@ -202,11 +207,24 @@ def test_unpacked_folder_of_another_engine_is_refused(scene: Scene, tmp_path: Pa
     assert scene.upload(0).version == "1.1"
 
 
-def test_register_is_called_only_by_the_steps() -> None:
+def test_archive_larger_than_the_engines_room_is_refused_before_it_is_registered(tmp_path: Path) -> None:
+    archive = open_archive(archive_at(tmp_path / "toy.mar", CONTENTS))
+    nowhere, keys = "http://127.0.0.1:9", str(tmp_path / "key_file.json")
+    host = EngineHostSettings(name="a", inference_url=nowhere, management_url=nowhere, key_file=keys)
+    check_room(host, archive)  # no report: an engine without TorchServe's first process
+    needed = archive.size + sum(file.size for file in archive.files)
+    RoomReport("/tmp", needed, 4 * needed).write(tmp_path)
+    check_room(host, archive)
+    RoomReport("/tmp", needed - 1, 4 * needed).write(tmp_path)
+    with pytest.raises(RolloutError, match=f"{needed:,}, packed and unpacked; raise MARINA_TS_TMP in docker/.env"):
+        check_room(host, archive)
+
+
+def test_register_is_called_only_by_the_steps_and_by_the_private_engine_of_an_adoption() -> None:
     root = Path(__file__).resolve().parents[2]
-    found = [path for path in (root / "delivery").rglob("*.py") if "engine.register(" in path.read_text()]
-    assert [path.name for path in found] == ["steps.py"]
-    assert found[0].read_text().count("engine.register(") == 1
+    texts = {path.name: path.read_text() for path in (root / "delivery").rglob("*.py")}
+    found = {name: text.count("engine.register(") for name, text in texts.items() if "engine.register(" in text}
+    assert found == {"steps.py": 1, "private_engine.py": 1}
 
 
 def test_workers_start_only_after_the_comparison(scene: Scene) -> None:
@@ -220,3 +238,19 @@ def test_workers_start_only_after_the_comparison(scene: Scene) -> None:
         scene.upload(1)
     assert len(host.ran) == ran
     assert host.versions("toy") == [found]
+
+
+def test_timeout_of_an_adopted_archives_file_is_the_configured_one(tmp_path: Path) -> None:
+    foreign = read_foreign(zipped(tmp_path / "toy.mar"), UnpackLimits())
+    sample = {"content_type": "text/plain", "body": "aGk=", "predictions": [{"answer": {"status": 200}}]}
+    golden = {"tolerance": 0.1, "samples": [sample]}
+    without = sealed_archive(foreign, tmp_path / "without", golden)
+    stating = {"responseTimeout": 30, "startupTimeout": 120, "jobQueueSize": 5}
+    with_file = sealed_archive(foreign, tmp_path / "with", golden, config=stating)
+    usual = settings.load(["served_model=cartpole"])
+    check_timeout(without, usual)
+    with pytest.raises(RolloutError, match=r"30 s .* the configured 120 s: set .*response_timeout=30"):
+        check_timeout(with_file, usual)
+    check_timeout(
+        with_file, settings.load(["served_model=cartpole", "served_model.request_params.response_timeout=30"])
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,10 @@ import pytest
 from delivery.doctor import command, gateway_and_edge, rollouts_and_store, this_machine
 from delivery.doctor.check import Check, Finding, Result, State, closed, examine, is_open
 from delivery.doctor.command import ENGINE, REST, examine_all
-from delivery.doctor.deployment import Deployment, properties
-from delivery.doctor.probes import others_read, others_write
-from delivery.doctor.sockets import WIDE, ListeningSocket, Sockets, reach
+from delivery.doctor.deployment import Deployment
+from delivery.doctor.probes import WIDE, others_read, others_write, reach
+from delivery.engine_process import properties
+from delivery.sockets import ListeningSocket, Sockets
 from errors import EngineError
 from settings import load
 from tests.docker.filebrowser_server import NGINX, file_browser
@@ -104,7 +106,21 @@ def test_properties_environment_overrides_where_allowed(tmp_path: Path) -> None:
     assert properties(command, environment, tmp_path)["job_queue_size"] == "7"
     config.write_text("job_queue_size=5\n")
     assert properties(command, environment, tmp_path) == {"job_queue_size": "5"}
-    assert properties(("java",), environment, tmp_path) == {}
+    assert properties(("java",), environment, tmp_path / "elsewhere") == {}
+
+
+def test_properties_without_an_option_are_those_of_the_folder_or_of_the_last_snapshot(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.properties").write_text("job_queue_size=5\nload_models=all\n")
+    command = ("java", "-s", "store", "-m", "a=a.mar", "b.mar", "--enable-model-api")
+    options = {"model_store": "store", "load_models": "a=a.mar,b.mar", "enable_model_api": "true"}
+    assert properties(command, {}, tmp_path) == {"job_queue_size": "5", **options}
+    snapshots = tmp_path / "logs" / "config"
+    snapshots.mkdir(parents=True)
+    (snapshots / "20260101-startup.cfg").write_text("job_queue_size=6\n")
+    assert properties(command, {}, tmp_path)["job_queue_size"] == "6"
+    assert properties((*command, "-ncs"), {}, tmp_path)["job_queue_size"] == "5"
 
 
 def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
@@ -128,7 +144,7 @@ def test_a_check_that_fails_is_a_line_and_the_others_go_on() -> None:
 
 
 def test_each_hole_of_a_part_has_one_line_and_a_setting() -> None:
-    for checks in (ENGINE, *(checks for _, checks in REST)):
+    for checks in (ENGINE, gateway_and_edge.GATEWAY, *(checks for _, checks in REST)):
         holes = [check.hole for check in checks]
         assert len(set(holes)) == len(holes)
         assert all(check.closes for check in checks)
@@ -147,6 +163,28 @@ def test_where_a_part_is_away_its_other_checks_are_not_asked() -> None:
     ]
 
 
+def test_doctor_examines_each_gateway_of_a_stack() -> None:
+    with serving(figures({})) as one, serving(figures({})) as other:
+        ports = [server.settings().gateway.port for server in (one, other)]
+        settings = load([f"gateway.instances=[127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}]"])
+        found = {
+            part: next(iter(examine(part, gateway_and_edge.GATEWAY, gateway)))
+            for part, gateway in Deployment(settings, Sockets((), OWN)).each_gateway()
+        }
+    assert {part: each.seen for part, each in found.items()} == {
+        f"gateway 127.0.0.1:{port}": f"http://127.0.0.1:{port}" for port in ports
+    }
+
+
+def test_doctor_gateways_without_an_address_are_named() -> None:
+    settings = load(["gateway.instances=[no-such-host.invalid]"])
+    [(part, gateway)] = Deployment(settings, Sockets((), OWN)).each_gateway()
+    first, *others = examine(part, gateway_and_edge.GATEWAY, gateway)
+    assert (part, first.state) == ("gateway", State.OPEN)
+    assert "no-such-host.invalid has no address" in first.seen
+    assert {each.state for each in others} == {State.NOT_CHECKED}
+
+
 def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         nobody = probe.getsockname()[1]
@@ -154,7 +192,7 @@ def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
     ports += [f"gateway.port={nobody}", f"gateway.grpc_port={nobody}", f"store.port={nobody}"]
     settings = load([f"paths.state={tmp_path}", f"engine.grpc_management_port={nobody}", *ports])
     found = list(examine_all(Deployment(settings, Sockets.of_this_machine())))
-    assert len(found) == len(ENGINE) + sum(len(checks) for _, checks in REST)
+    assert len(found) == len(ENGINE) + len(gateway_and_edge.GATEWAY) + sum(len(checks) for _, checks in REST)
     answers = {one.part: one for one in found if one.hole == "it answers"}
     assert {part for part, one in answers.items() if one.state is State.OPEN} == {"engine", "store", "gateway"}
     assert all(one.seen for one in found)
@@ -215,6 +253,7 @@ def test_report_table_names_settings_of_open_holes() -> None:
         (True, [], State.CLOSED),
         (False, [], State.OPEN),
         (False, ["engine=ray"], State.NOT_CHECKED),
+        (False, ["engine.host=torchserve.invalid"], State.NOT_CHECKED),
     ],
 )
 def test_the_program_kill_where_torchserve_ends_workers(
@@ -225,3 +264,26 @@ def test_the_program_kill_where_torchserve_ends_workers(
     deployment = Deployment(load([f"paths.state={tmp_path}", *overrides]), Sockets.of_this_machine())
     [found] = [one for one in examine("machine", this_machine.CHECKS, deployment) if one.hole == "the program kill"]
     assert found.state == state
+
+
+OURS = re.compile(
+    r"docker/|make (up|down)\b|requirements-|\bTS_"
+    r"|engine\.(host=|java_home|max_request_bytes|response_timeout_s|job_queue_size|token_expiration_min)"
+)
+"""Files, commands and settings that change an engine only where the stack starts it."""
+
+
+def test_remedies_for_an_engine_that_others_start_name_nothing_that_only_the_stack_starts_with() -> None:
+    assert {check.hole for check in ENGINE if OURS.search(check.remedy(external=False))}
+    assert {check.hole: remedy for check in ENGINE if OURS.search(remedy := check.remedy(external=True))} == {}
+
+
+def test_findings_of_an_engine_that_others_start_have_its_own_remedy(tmp_path: Path) -> None:
+    ports = [f"engine.{name}=1" for name in ("inference_port", "management_port")]
+    for external, remedy in (
+        ("true", "start it, or correct engine.host and the ports of engine"),
+        ("false", "make up"),
+    ):
+        settings = load([f"engine.external={external}", f"paths.state={tmp_path}", *ports])
+        [first, *_] = examine_all(Deployment(settings, Sockets((), OWN)))
+        assert (first.part, first.state, first.closes) == ("engine", State.OPEN, remedy)

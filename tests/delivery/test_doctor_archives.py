@@ -11,8 +11,8 @@ from archive import TrustPolicy, open_archive, open_trusted
 from archive.signing import generate_keys
 from delivery.doctor.deployment import Deployment, ExaminedHost
 from delivery.doctor.rollouts_and_store import folders, not_published, not_trusted
-from delivery.doctor.sockets import Sockets
 from delivery.publish import publish
+from delivery.sockets import Sockets
 from delivery.stores.folder import FolderStore
 from engines.engine_profile import ModelVersion, WorkerStatus
 from settings import Settings, load

@@ -34,6 +34,25 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
+@pytest.mark.parametrize("task", ["segment", "detect", "classify"])
+def test_settings_of_every_task_reach_the_edges_command(tmp_path: Path, started: list[list[str]], task: str) -> None:
+    words = {
+        "classify": [],
+        "segment": ["served_model.output.mask=png"],
+        "detect": [
+            "~served_model.output.activation",
+            "served_model.output.threshold=0.5",
+            "served_model.output.nms=none",
+        ],
+    }
+    loaded = load(["served_model=digits", f"served_model.task={task}", f"paths.state={tmp_path}", *words[task]])
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge" / "nginx.conf").touch()
+    with pytest.raises(EdgeError):
+        follow("digits", "1.1", tmp_path / "digits-1.1.mar", loaded)
+    assert len(started) == 1
+
+
 def test_without_an_edge_nothing_is_started(settings: Settings, tmp_path: Path, started: list[list[str]]) -> None:
     follow("toy", "1.1", tmp_path / "toy-1.1.mar", settings)
     assert started == []

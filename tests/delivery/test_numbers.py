@@ -82,6 +82,16 @@ def test_remove_deletes_archives_and_keeps_numbers(any_scene: Scene) -> None:
     assert any_scene.upload(0).version == "1.2"
 
 
+def test_remove_of_a_recorded_model_that_the_engine_has_lost_ends_its_record(any_scene: Scene) -> None:
+    any_scene.upload(0)
+    for host in any_scene.hosts.values():
+        host.forget()
+    remove("toy", any_scene.settings())
+    assert (any_scene.serving(), any_scene.stored(), any_scene.history()) == ({"nothing"}, set(), [])
+    with pytest.raises(RolloutError, match="neither registered nor recorded"):
+        remove("toy", any_scene.settings())
+
+
 def test_restore_after_engine_restart_keeps_the_number(any_scene: Scene) -> None:
     any_scene.upload(0)
     for host in any_scene.hosts.values():

@@ -1,12 +1,14 @@
 """What a rollout that was killed, or whose hosts went away, leaves to the next one."""
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from delivery import replacement
 from delivery.journal import Journal, Step
-from delivery.rollout import restore, roll_back
+from delivery.rollout import restore, roll_back, roll_out
 from delivery.steps import HostRollout
 from deployments.traffic import LiveVersions, TrafficFile
 from errors import EngineError, RolloutError
@@ -155,3 +157,32 @@ def test_roll_out_is_watched_and_restore_is_not(two_hosts: Scene) -> None:
     assert two_hosts.serving() == {"1.0", "1.1"}
     assert restore(two_hosts.settings(rollout=watched, gateway=gateway))
     assert_serves(two_hosts, "1.1", "1.0")
+
+
+def test_restore_of_several_models_runs_at_once_and_past_one_that_fails(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("one", "two", "bad", "three"):
+        archive_at(scene.built, named(name))
+        roll_out(scene.built, scene.settings())
+    before = (scene.state / "serving.json").read_bytes()
+    host, all_fetch = scene.hosts["engine"], threading.Barrier(4, timeout=60)
+    host.forget()
+
+    def fetch(archive: Path) -> None:
+        all_fetch.wait()  # raises where they follow each other
+        if archive.name == "bad-1.0.mar":
+            raise EngineError("no answer")
+
+    host.before_fetch = fetch
+    assert [result.model for result in restore(scene.settings())] == ["one", "two", "three"]
+    assert "bad is not restored: bad 1.0 was not rolled out: no answer" in caplog.text
+    assert host.models() == ["one", "three", "two"]
+    assert (scene.state / "serving.json").read_bytes() == before
+    assert scene.litter() == []
+
+
+def named(name: str) -> dict[str, bytes]:
+    """The contents of an archive of another model."""
+    entries = ("MAR-INF/MANIFEST.json", "model.json")
+    return {**CONTENTS, **{entry: CONTENTS[entry].replace(b'"toy"', f'"{name}"'.encode()) for entry in entries}}

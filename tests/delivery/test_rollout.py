@@ -1,9 +1,12 @@
 """A rollout runs the trial that the settings ask for, between the checks of a version and its switch."""
 
+from dataclasses import replace
+
 import pytest
 
 from delivery import steps
 from delivery.journal import Journal, JournalEntry, Step
+from deployments.serving import ServingRecord
 from deployments.traffic import TrafficFile
 from engines.torchserve.engine_client import EngineClient
 from errors import ConfigError, RolloutError
@@ -29,9 +32,35 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[JournalEntry]:
     return found
 
 
+def test_roll_out_response_timeout_that_is_set_changed_or_taken_away_makes_a_new_version(scene: Scene) -> None:
+    for timeout, version in ((None, "1.0"), (120, "1.1"), (30, "1.2"), (None, "1.3")):
+        found = scene.upload(0, request_params={"response_timeout": timeout})
+        assert (found.version, found.changed) == (version, True)
+        again = scene.upload(0, request_params={"response_timeout": timeout})
+        assert (again.version, again.changed) == (version, False)
+
+
 def test_roll_out_first_version_has_no_trial(scene: Scene, trials: list[JournalEntry]) -> None:
     assert scene.upload(0, canary=CANARY).version == "1.0"
     assert trials == []
+
+
+def test_roll_out_takes_no_name_that_an_archive_of_others_has_in_the_model_store(scene: Scene) -> None:
+    theirs = scene.state / "model_store" / "toy-1.1.mar"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
+    assert [scene.upload(delay).version for delay in (0, 1)] == ["1.2", "1.3"]
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_roll_out_replaces_a_version_that_others_registered_from_a_file_of_the_same_name(scene: Scene) -> None:
+    scene.upload(0)
+    (scene.store / "toy-1.0.mar").rename(scene.store / "toy.mar")
+    versions = scene.hosts["engine"].registered["toy"]
+    versions["1.0"] = replace(versions["1.0"], url="toy.mar")
+    ServingRecord.of(scene.settings()).forget("toy")
+    assert scene.upload(0).changed
+    assert (scene.serving(), scene.history()) == ({"1.1"}, ["1.1"])
 
 
 def test_roll_out_canary_runs_before_the_switch(scene: Scene, trials: list[JournalEntry]) -> None:

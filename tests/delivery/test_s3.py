@@ -1,5 +1,6 @@
 """Archives in a real S3 server, and in servers that break: whole or not at all, and one line that says why."""
 
+import gc
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from errors import StoreError
 from settings.schema import S3StoreSettings
 from stack import store_servers
 from tests.ports import free_port
+from tests.small_disk import small_disk
 
 NAME = "digits-1.0.mar"
 
@@ -277,3 +279,18 @@ def test_a_store_that_breaks_is_told_in_one_line(tmp_path: Path, behave: Behave,
     if behave in (answer_half, answer_another_archive):
         assert f"DELETE /models/{NAME}" in asked
     assert not (tmp_path / "cache" / NAME).exists()
+
+
+def test_s3_copy_is_fetched_although_the_cache_is_full(served: S3StoreSettings, source: Path) -> None:
+    bucket = S3Bucket(served)
+    bucket.put(source, "spare-1.0.mar")
+    Path(served.cache).mkdir(exist_ok=True)
+    with small_disk(Path(served.cache), kind="ext4") as disk:
+        disk.fill()
+        copy = bucket.path("spare-1.0.mar")
+        assert copy is not None
+        assert copy.read_bytes() == source.read_bytes()
+        assert copy.parent != Path(served.cache)
+    del bucket
+    gc.collect()
+    assert not copy.exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from delivery.publish import PublishedVersions, next_version, used_versions
+from delivery.publish import PublishedVersions, next_version, used_versions, version_order
 from delivery.stores.folder import FolderStore
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from errors import StoreError
@@ -29,6 +29,13 @@ SERVED = DeployedVersion("1.3", "digits-1.3.mar", batch_size=4, max_batch_delay=
 )
 def test_next_version_is_higher_than_its_series(wanted: str, taken: set[str], expected: str) -> None:
     assert next_version(wanted, taken) == expected
+
+
+def test_versions_of_others_may_have_another_form(tmp_path: Path) -> None:
+    loaded = load(["store=local", f"paths.state={tmp_path}", f"store.folder={tmp_path / 'store'}"])
+    store = FolderStore(tmp_path / "store")
+    assert used_versions("digits", {"1e3", "1.0"}, store, loaded) == {"1.0"}
+    assert sorted(["1.10", "1e3", "1.9"], key=version_order) == ["1e3", "1.9", "1.10"]
 
 
 @pytest.fixture

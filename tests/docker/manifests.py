@@ -1,6 +1,7 @@
 """docker/kubernetes as a cluster gets it: built by kustomize, in a copy with its own secrets."""
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -13,21 +14,28 @@ import yaml
 
 from settings.load import ROOT
 from stack.compose import prepare
+from stack.kubernetes import ABOVE, PROGRAM, render
 
 FOLDER = ROOT / "docker" / "kubernetes"
 OVERLAYS = sorted(path.name for path in (FOLDER / "overlays").iterdir())
-# What lies above a kustomization is read only when that is allowed; `kubectl` brings a kustomize.
-ABOVE = ("--load-restrictor", "LoadRestrictionsNone")
 
 Document = dict[str, Any]
 
 
-def program() -> Sequence[str] | None:
-    """Return the command that builds a kustomization; None where neither kustomize nor kubectl is installed."""
-    if found := shutil.which("kustomize"):
-        return (found, "build", *ABOVE)
-    found = shutil.which("kubectl")
-    return (found, "kustomize", *ABOVE) if found else None
+def program() -> str | None:
+    """Return the command of a kustomize that builds these manifests; None where there is none, or only older ones.
+
+    The variable KUSTOMIZE comes first, as in the Makefile.
+    """
+    candidates = (os.environ.get("KUSTOMIZE", PROGRAM), PROGRAM, "kustomize build")
+    return next((each for each in candidates if _knows(shlex.split(each))), None)
+
+
+def _knows(command: Sequence[str]) -> bool:
+    if shutil.which(command[0]) is None:
+        return False
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    return done.returncode == 0 and ABOVE in done.stdout
 
 
 @cache
@@ -36,15 +44,16 @@ def built(overlay: str) -> tuple[Document, ...]:
     command = program()
     assert command is not None
     with TemporaryDirectory() as name:
-        root = Path(name)
-        out = shutil.ignore_patterns("local", "secrets", "data", ".env")
-        for folder in ("config", "docker"):
-            shutil.copytree(ROOT / folder, root / folder, ignore=out)
-        prepare(root, os.getuid(), os.getgid())
-        target = root / "docker" / "kubernetes" / "overlays" / overlay
-        done = subprocess.run([*command, target], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+        return tuple(yaml.safe_load_all(render(copied(Path(name)), overlay, command)))
+
+
+def copied(root: Path) -> Path:
+    """Copy what the manifests are made of to an empty folder, make secrets of its own there, and return it."""
+    out = shutil.ignore_patterns("local", "secrets", "data", ".env")
+    for folder in ("config", "docker"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=out)
+    prepare(root, os.getuid(), os.getgid())
+    return root
 
 
 @cache

@@ -21,6 +21,7 @@ from tests.docker.filebrowser_server import render
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 FILES = {path.name: read(path) for path in sorted(DOCKER.glob("Dockerfile.*"))}
+ALL = FILES | {path.name: read(path) for path in sorted((DOCKER / "bases").glob("Dockerfile.*"))}
 each_image = pytest.mark.parametrize("image", FILES.values(), ids=FILES.keys())
 
 
@@ -65,6 +66,27 @@ def test_an_image_is_built_in_stages_from_a_tagged_base_that_an_argument_replace
         if named:  # a tag begins with a version, or with the name of a release of Debian
             assert re.fullmatch(r"[a-z]+(/[a-z]+)?:(\d|bookworm)[\w.-]+", arguments[named[1]])
         earlier.add(name)
+
+
+@pytest.mark.parametrize("image", ALL.values(), ids=ALL.keys())
+def test_every_download_of_a_build_trusts_the_certificates_of_the_secret(image: Dockerfile) -> None:
+    for stage in image.stages:
+        names = [one.rest.partition("=")[0] for one in stage if one.name == "ARG"]
+        for run in (one.rest for one in stage if one.name == "RUN"):
+            if "apt-get" not in run and "pip install" not in run.replace("--python /opt/venv/bin/python ", ""):
+                continue
+            assert "--mount=type=secret,id=ca" in run
+            assert "CA" in names
+            assert run.count("apt-get ") == run.count("apt-get ${CA:+-o Acquire::https::CAInfo=/run/secrets/ca} ")
+            assert "pip" not in run or {"PIP_CERT", "PIP_INDEX_URL", "SOURCE_DATE_EPOCH"} <= set(names)
+
+
+def test_compose_and_the_bases_take_the_names_of_the_dockerfiles() -> None:
+    defaults = {argument: {one.rest for file in ALL.values() for one in file.head if one.rest.startswith(argument)}
+                for argument in ("DEBIAN_IMAGE", "PYTHON_IMAGE")}  # fmt: skip
+    compose = (DOCKER / "compose.yaml").read_text()
+    for argument, [default] in defaults.items():
+        assert f'{argument}: "${{{argument}:-{default.partition("=")[2]}}}"' in compose
 
 
 @each_image

@@ -50,7 +50,10 @@ def test_the_image_answers_by_the_limits_of_local_runs() -> None:
 
 def test_compiler_check_and_image_share_one_nginx_and_the_compiler_has_its_version() -> None:
     assert {stage[0].words[0] for stage in IMAGE.stages[1:]} == {"nginx"}
-    assert any("nginx-dev=$(dpkg-query -W -f '${Version}' nginx)" in one.rest for one in COMPILER.all("RUN"))
+    sources = read(FILE, "sources")
+    assert any("nginx-dev=$(dpkg-query -W -f '${Version}' nginx)" in one.rest for one in sources.all("RUN"))
+    copied = [one.words[1] for one in COMPILER.all("COPY") if one.words[0] == "--from=sources"]
+    assert copied == ["/usr/share/nginx/src", "/usr/share/marina/headers"]
     [check] = CHECK.all("RUN")
     assert check.rest.endswith("nginx -t -e stderr -c /etc/marina/nginx.conf")
     assert next(one.rest for one in CHECK.all("COPY")) == "--from=module /srv/edge/ /srv/edge/"

@@ -10,7 +10,7 @@ import pytest
 from tests.docker.manifests import OVERLAYS, Document, built, container, one, pods, program, ray_cluster, written
 
 OLDEST, NEWEST = "1.28", "1.37"
-needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl or kustomize")
+needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl 1.21 or kustomize 4")
 each_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 # KubeRay's; their definitions are in no package: their words are those of the published types, their pods Kubernetes'.
 FOREIGN = {"RayCluster", "RayService"}

@@ -1,12 +1,12 @@
 """docker/kubernetes against the images, docker/compose.yaml and the settings of local runs."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from engines.torchserve.process.__main__ import DRAIN_S, JAVA_S
 from gateway.apikey import OPEN
 from settings import Settings, load
 from settings.load import ROOT
@@ -14,6 +14,7 @@ from settings.schema import RayServeSettings, S3StoreSettings
 from stack import ray_serve
 from stack.compose import CLIENTS, SECRETS
 from stack.folders import Folders
+from stack.processes import STOP_TIMEOUT_S
 from tests.docker.dockerfile import Instruction, read
 from tests.docker.manifests import FOLDER, container, environment, generated, one, pods, written
 
@@ -63,7 +64,7 @@ def test_mounts_take_the_places_that_compose_fills(name: str) -> None:
     known = {volume.split(":")[1] for volume in COMPOSE[name].get("volumes", ())}
     known |= {re.sub(r":.*", "", place) for place in COMPOSE[name].get("tmpfs", ())}
     known |= {"/run/secrets" for _ in COMPOSE[name].get("secrets", ())}
-    added = {"/srv/live", "/etc/marina", "/srv/state", "/dev/shm", "/srv/marina/config/served_model"}
+    added = {"/srv/live", "/srv/state", "/dev/shm", "/srv/marina/config/served_model"}
     for mount in container(name)["volumeMounts"]:
         place = mount["mountPath"]
         assert place in known | added or any(path.startswith(f"{place}/") for path in known) or place == "/srv/keys"
@@ -119,7 +120,12 @@ def test_torchserve_differs_from_compose_in_its_name_alone() -> None:
     compose = COMPOSE["torchserve"]["environment"]
     here = environment(container("torchserve"))
     assert here.pop("TS_ALLOWED_URLS") == compose["TS_ALLOWED_URLS"].split(",")[0]
-    assert here == {key: _by_default(value) for key, value in compose.items() if key != "TS_ALLOWED_URLS"}
+    # A container listens at its name on one network, a pod at all its addresses.
+    addresses = {
+        key: re.sub("//.*:", "//0.0.0.0:", value) for key, value in compose.items() if key.endswith("_ADDRESS")
+    }
+    compose = {key: _by_default(value) for key, value in compose.items() if key != "TS_ALLOWED_URLS"}
+    assert here == compose | addresses
 
 
 def _by_default(value: str) -> str:
@@ -153,9 +159,7 @@ def test_delivery_is_started_with_words_that_it_knows(name: str) -> None:
 
 
 def test_configuration_is_that_of_local_runs() -> None:
-    places = {
-        name: generated("configMapGenerator", name) for name in ("torchserve", "filebrowser", "ready", "served-model")
-    }
+    places = {name: generated("configMapGenerator", name) for name in ("torchserve", "filebrowser", "served-model")}
     for files in places.values():
         assert all((FOLDER / "base" / each).is_file() for each in files)
     models = {Path(each).name for each in places["served-model"]}
@@ -209,6 +213,16 @@ def test_a_gateway_has_time_to_stop_and_its_probes_need_no_key(cluster: Settings
     assert one("Ingress", "gateway")["spec"]["tls"]
 
 
+def test_torchserve_has_time_to_answer_what_it_has_accepted() -> None:
+    spec = dict(pods(written()))["torchserve"]["spec"]
+    needed = float(environment(container("torchserve"))["MARINA_TS_DRAIN_S"]) + JAVA_S
+    assert spec["terminationGracePeriodSeconds"] > needed
+    assert COMPOSE["torchserve"]["stop_grace_period"] == (
+        f"${{MARINA_TS_STOP_GRACE:-{spec['terminationGracePeriodSeconds']}s}}"
+    )
+    assert STOP_TIMEOUT_S > DRAIN_S + JAVA_S  # the local stack's
+
+
 def test_management_is_reached_by_gateway_and_delivery_alone() -> None:
     policies = [each for each in written() if each["kind"] == "NetworkPolicy"]
     everything = one("NetworkPolicy", "nothing")["spec"]
@@ -224,15 +238,6 @@ def test_management_is_reached_by_gateway_and_delivery_alone() -> None:
     assert all(
         port["port"] != 8081 for rule in one("NetworkPolicy", "gateway")["spec"]["ingress"] for port in rule["ports"]
     )
-
-
-def test_what_runs_in_torchserves_pod_needs_the_standard_library_alone() -> None:
-    tree = ast.parse((ROOT / "docker" / "torchserve" / "ready.py").read_text())
-    names = {
-        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
-    }
-    names |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert names <= {"http", "json", "os", "sys", "urllib", "collections", "pathlib", "typing"}
 
 
 @pytest.mark.skipif(not (ROOT / "engines" / "ray").is_dir(), reason="needs engine=ray")

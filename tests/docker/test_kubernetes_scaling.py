@@ -38,7 +38,7 @@ def test_the_targets_are_those_of_the_settings() -> None:
     )
     loaded = load([])
     assert float(wait["value"]) == loaded.scaling.target_queue_ms
-    params = load([f"served_model={loaded.gateway.default_vision_model}"]).served_model.request_params
+    params = load(["served_model=digits"]).served_model.request_params
     assert float(inside["averageValue"]) == 0.75 * params.initial_workers * params.batch_size
 
 

@@ -18,7 +18,7 @@ from tests.docker.manifests import FOLDER, Document, built, environment, one, po
 from tests.docker.test_kubernetes_fits import literals
 
 DECLARED = FOLDER / "components" / "rayservice" / "serve.yaml"
-needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl or kustomize")
+needs_kustomize = pytest.mark.skipif(program() is None, reason="needs kubectl 1.21 or kustomize 4")
 
 
 @pytest.fixture

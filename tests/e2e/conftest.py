@@ -96,9 +96,9 @@ class Stack:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *arguments: str, status: int = 0) -> str:
+    def run(self, *arguments: str, status: int = 0, timeout_s: float = 300) -> str:
         """Run one of the kit's programs to its end and return what it printed."""
-        done = completed(arguments, self.env, timeout_s=300)
+        done = completed(arguments, self.env, timeout_s=timeout_s)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -122,7 +122,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two demo models, trained where they are not yet and packed."""
     folder = tmp_path_factory.mktemp("archives")
     stack = new_stack(folder, folder)
-    stack.run("-m", "demo", "train")
+    stack.run("-m", "demo", "train", timeout_s=900)
     for model in ("digits", "cartpole"):
         stack.run("-m", "serialize", f"served_model={model}")
     return folder

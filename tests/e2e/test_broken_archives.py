@@ -65,7 +65,7 @@ from handlers import request_body
 from handlers.model_handler import ModelHandler
 import numpy as np
 ModelHandler._check_golden = lambda self, answers: np.concatenate(
-    [self.read(request_body.body_of(one.row)[1], one.content_type) for one in answers.samples]
+    [self.read(request_body.body_of(one.row)[1], one.content_type).inputs for one in answers.samples]
 )
 """,
 }

@@ -19,7 +19,7 @@ from delivery.doctor import rollouts_and_store
 from delivery.doctor.check import State
 from delivery.doctor.deployment import Deployment
 from delivery.doctor.engine_health import compare_clocks
-from delivery.doctor.sockets import Sockets
+from delivery.sockets import Sockets
 from settings import load
 from tests.e2e.conftest import ENGINE, Stack, new_stack
 from tests.e2e.uploads import kill_upload

@@ -30,7 +30,7 @@ from tests.e2e.conftest import ENGINE, Stack
 
 pytestmark = pytest.mark.e2e
 MODEL, OTHER = "cartpole", "7.1"
-PARAMS = RegistrationSettings(batch_size=5, max_batch_delay=3, initial_workers=1)
+PARAMS = RegistrationSettings(batch_size=5, max_batch_delay=3, initial_workers=1, response_timeout=77)
 WORKERS_S = 240.0
 STATE = PredictionInput(b"[0,0,0.1,0.5]", "application/json")
 
@@ -121,6 +121,7 @@ def test_a_version_is_registered_as_asked_beside_the_one_that_serves(stage: Stag
     assert default is not None
     assert (found.model, found.version, found.archive) == (MODEL, OTHER, archive_file_name(MODEL, OTHER))
     assert (found.batch_size, found.max_batch_delay) == (5, 3)
+    assert (found.response_timeout, default.response_timeout) == (77, stage.settings.engine.response_timeout_s)
     assert (found.ready_workers, found.pending_requests) == (0, 0)
     assert default.version == stage.serving
     assert {each.version for each in host.versions(MODEL)} >= {stage.serving, OTHER}

@@ -184,7 +184,8 @@ def test_the_health_check_of_the_engines_image_holds_while_it_answers_and_fails_
     check = dockerfile.read(ROOT / "docker" / "Dockerfile.torchserve").all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
     command = [sys.executable, *json.loads(check)[1:]]
     for port, healthy in ((stack.env["MARINA_INFERENCE_PORT"], True), ("1", False)):
-        env = {"TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}"}
+        address = f"http://127.0.0.1:{port}"
+        env = {"TS_INFERENCE_ADDRESS": address, "TS_MANAGEMENT_ADDRESS": address}
         done = subprocess.run(command, env=env, capture_output=True, check=False, timeout=30)
         assert (done.returncode == 0) is healthy, done.stderr
 

@@ -20,8 +20,10 @@ def test_every_metric_and_label_of_a_query_is_in_what_is_served(stack: Stack) ->
     picture, headers = unseen_digits()[0][0], {"Content-Type": "image/png"}
     requests.post(f"{stack.gateway}/models/digits/predict", data=picture, headers=headers, timeout=30)
     requests.post(f"{stack.gateway}/models/cartpole/predict", json=[0, 0, 0, 0], timeout=30)
+    state = {"name": "observation", "datatype": "FP32", "shape": [1, 4], "data": [0, 0, 0, 0]}
+    requests.post(f"{stack.gateway}/v2/models/cartpole/infer", json={"inputs": [state]}, timeout=30)
     metrics_url = f"http://127.0.0.1:{stack.env['MARINA_METRICS_PORT']}/metrics"
-    served = [requests.get(url, timeout=30).text for url in (f"{stack.gateway}/metrics", metrics_url)]
+    served = [requests.get(url, timeout=30).text for url in (f"{stack.gateway}/metrics?names=triton", metrics_url)]
     known = _samples("\n".join(served))
     for name, labels in (_declared() | _counted_on_occasion() | _of_the_edge()).items():
         known[name] |= labels

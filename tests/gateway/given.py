@@ -3,8 +3,9 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -15,15 +16,27 @@ from tests.ports import free_port
 CARDS: dict[str, dict[str, Any]] = {"digits": VISION, "cartpole": POLICY}
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """One request as the engine got it; names of headers in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
 class GivenTorchServe:
     """Answers at once, but what begins with `hold` only after `release`, what begins with `refuse` with 503, and
     at `break` it closes the connection.
 
-    `asked` counts the predictions that arrived, `left` those whose caller gave up.
+    `asked` counts the predictions that arrived, `left` those whose caller gave up; `last` is the last one. An adopted
+    model repeats its body.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cards: Mapping[str, Mapping[str, Any]] = CARDS) -> None:
         self.port = free_port()
+        self.cards = cards
+        self.last: Arrived | None = None
         self.asked = self.left = 0
         self._loop = asyncio.new_event_loop()
         self._free = asyncio.Event()
@@ -70,17 +83,19 @@ class GivenTorchServe:
         made.router.add_get("/ping", self._models)
         made.router.add_post("/predictions/{model}", self._predicted)
         made.router.add_post("/predictions/{model}/{version}", self._predicted)
+        made.router.add_post("/explanations/{model}", self._predicted)
+        made.router.add_post("/explanations/{model}/{version}", self._predicted)
         return made
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"models": [{"modelName": name} for name in CARDS]})
+        return web.json_response({"models": [{"modelName": name} for name in self.cards]})
 
     async def _described(self, request: web.Request) -> web.Response:
         name = request.match_info["model"]
-        if name not in CARDS:
+        if name not in self.cards:
             return web.json_response({"code": 404}, status=404)
         entry = {"modelName": name, "modelVersion": "1.0", "batchSize": 4, "workers": [{"id": "1", "status": "READY"}]}
-        return web.json_response([entry | {"customizedMetadata": CARDS[name]}])
+        return web.json_response([entry | {"customizedMetadata": dict(self.cards[name])}])
 
     async def _predicted(self, request: web.Request) -> web.Response:
         self.asked += 1
@@ -95,8 +110,13 @@ class GivenTorchServe:
             return web.json_response({"code": 503, "type": "ServiceUnavailableException", "message": "x"}, status=503)
         if body.startswith((b"break", b"[0,0,0.4")) and request.transport is not None:
             request.transport.close()
-        policy = request.match_info["model"] == "cartpole"
+        self.last = Arrived(request.path, {key.lower(): value for key, value in request.headers.items()}, body)
+        card, verb = self.cards[request.match_info["model"]], request.path.split("/")[1]
+        if card.get("kind") == "adopted":
+            headers = {"x-worker-pid": "1", "content-type": self.last.headers.get("content-type", "text/plain")}
+            return web.Response(body=body, status=418 if body == b"teapot" else 200, headers=headers)
+        policy = card.get("kind") == "policy"
         count = len(json.loads(body)["instances"]) if body.startswith(b'{"instances"') else 1
         one = {"action": 1} if policy else {"label": "7", "confidence": 0.75, "probabilities": {"7": 0.75, "1": 0.25}}
-        content = {"model": request.match_info["model"], "version": "1.0", "predictions": [one] * count}
+        content = {"model": request.match_info["model"], "version": "1.0", verb: [one] * count}
         return web.json_response(content, headers={"x-model-version": "1.0"})

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from gateway.examples import PICTURE
-from tests.gateway.engine import Engine
+from tests.gateway.engine import Engine, hold
 from tests.gateway.given import GivenTorchServe
 from tests.polling import wait_for
 from tests.ports import free_port
@@ -78,14 +78,16 @@ def test_a_stop_waits_for_the_request_in_flight(engine: Engine, tmp_path: Path) 
     answers: list[int] = []
     with program(engine, tmp_path / "log") as (url, process):
 
-        def predict() -> None:
-            answers.append(requests.post(f"{url}/models/fragile/predict", data=b"sleep", timeout=30).status_code)
+        def predict(body: bytes) -> None:
+            answers.append(requests.post(f"{url}/models/fragile/predict", data=body, timeout=120).status_code)
 
         requests.post(f"{url}/models/fragile/predict", data=PICTURE, timeout=30)
-        thread = threading.Thread(target=predict)
-        thread.start()
-        wait_for(lambda: "marina_gateway_requests_in_flight 2.0" in requests.get(f"{url}/metrics", timeout=30).text)
-        process.send_signal(signal.SIGTERM)
+        with hold(tmp_path) as body:
+            thread = threading.Thread(target=predict, args=(body,))
+            thread.start()
+            wait_for(lambda: "marina_gateway_requests_in_flight 2.0" in requests.get(f"{url}/metrics", timeout=30).text)
+            process.send_signal(signal.SIGTERM)
+            assert requests.get(f"{url}/readyz", timeout=30).status_code == 503
         thread.join()
-        assert process.wait(30) in (0, -signal.SIGTERM)
+        assert process.wait(30) == 0
     assert answers == [200]

@@ -8,9 +8,9 @@ import pytest
 from deployments.traffic import AnsweringVersions
 from engines.torchserve.api import model_version
 from errors import EngineError, InvalidFields, NoWorker, UnknownModel, WorkerLost
-from gateway.catalog import ServedModel, described
 from gateway.hooks import PredictionRequest
 from gateway.metrics import Metrics
+from gateway.served_models import ServedModel, described
 from gateway.upstream.balancer import EngineHost, LoadBalancer, merged
 from tests.gateway.stage_parts import GivenEngine, now, request, sample, settle
 

@@ -11,7 +11,9 @@ import pytest
 
 from engines.torchserve.api import model_version
 from errors import EngineError, NoWorker, UnknownModel
-from gateway.catalog import Catalog, ServedModel, described
+from gateway.catalog import Catalog
+from gateway.model_card import ModelCard
+from gateway.served_models import ServedModel, described
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +27,7 @@ class Engine:
         self.looked = anyio.Event()
         self.down = False
         self.odd = False
+        self.card: ModelCard = {"kind": "vision"}
 
     async def look(self) -> Mapping[str, ServedModel]:
         self.looks += 1
@@ -33,12 +36,12 @@ class Engine:
             raise EngineError("no answer")
         if self.odd:
             raise KeyError("modelName")
-        return {name: model(name) for name in self.names}
+        return {name: model(name, self.card) for name in self.names}
 
 
-def model(name: str) -> ServedModel:
+def model(name: str, card: ModelCard) -> ServedModel:
     entry = {"modelName": name, "modelVersion": "1.0", "workers": [{"status": "READY"}]}
-    return ServedModel(name, (described(model_version(entry), default=True, card={"kind": "vision"}),))
+    return ServedModel(name, (described(model_version(entry), default=True, card=card),))
 
 
 async def test_predictions_share_one_look_until_it_is_old() -> None:
@@ -69,6 +72,21 @@ async def test_an_unknown_model_is_looked_for_once_more_before_it_is_refused() -
         await catalog.find("digits")
     engine.names.append("digits")
     assert (await catalog.find("digits")).model == "digits"
+
+
+async def test_an_adopted_model_has_the_name_of_its_archive_too_unless_two_have_it() -> None:
+    engine, recorded = Engine("a_b"), {"a_b": "1.0"}
+    engine.card = {"kind": "adopted", "provenance": {"model_name": "A-B"}}
+    catalog = Catalog(engine.look, ttl_s=0, recorded=lambda: recorded)
+    assert (await catalog.find("A-B")).model == "a_b"
+    engine.names.clear()
+    await catalog.fresh()
+    with pytest.raises(NoWorker, match="delivery brings its version"):
+        await catalog.find("A-B")
+    engine.names += ["a_b", "other"]
+    await catalog.fresh()
+    with pytest.raises(UnknownModel, match="no model A-B is registered"):
+        await catalog.find("A-B")
 
 
 async def test_a_flood_of_unknown_names_costs_no_more_than_a_few_looks() -> None:

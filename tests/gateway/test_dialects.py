@@ -8,8 +8,8 @@ import requests
 
 import settings
 from errors import RequestError, UnknownModel
-from gateway.dialects import Dialects, dialects_for
 from gateway.dialects.dialect import Dialect, DialectRoute, find_model_path
+from gateway.dialects.registry import Dialects, dialects_for
 from gateway.examples import PICTURE
 from gateway.hooks import EngineResponse
 from gateway.http.payload import any_form
@@ -28,7 +28,7 @@ DIALECTS = dialects_for(settings.load([]).gateway)
         ("/models/digits/versions/1.0/predict", "/models/{model}/versions/{version}/predict", "digits", "1.0"),
         ("/v2/models/digits/infer", "/v2/models/{model}/infer", "digits", None),
         ("/v2/models/digits/versions/2/infer", "/v2/models/{model}/versions/{version}/infer", "digits", "2"),
-        ("/predict", "/predict", "cartpole", None),
+        ("/predict", "/predict", None, None),
     ],
 )
 def test_find_path_of_a_route_is_its_template_model_and_version(
@@ -83,7 +83,7 @@ SHOUT = Dialect(
     find=partial(find_model_path, root="/shout", verb="now"),
     routes=(DialectRoute("/shout/{model}/now", any_form, shouted),),
     write_error=shouted_error,
-    prefix="/shout",
+    prefixes=("/shout",),
 )
 
 

@@ -2,6 +2,7 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,8 +10,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.examples import PICTURE
+from gateway.metrics import BREAKER_NAMES
 from tests.gateway.conftest import register_all
-from tests.gateway.engine import Engine
+from tests.gateway.engine import Engine, hold
 from tests.gateway.served import gateway_for
 from tests.polling import wait_for
 
@@ -42,13 +44,14 @@ def test_no_deadline_is_longer_than_the_longest_allowed(engine: Engine) -> None:
         assert answer.status_code == 504
 
 
-def test_a_client_that_hangs_up_frees_its_place(engine: Engine) -> None:
-    with gateway_for(engine) as gateway:
+def test_a_client_that_hangs_up_frees_its_place(engine: Engine, tmp_path: Path) -> None:
+    with gateway_for(engine) as gateway, hold(tmp_path) as body:
         assert requests.post(gateway + FRAGILE, data=PICTURE, timeout=30).status_code == 200
         address = urlsplit(gateway)
         connection = socket.create_connection((address.hostname or "", address.port or 0), timeout=30)
         with connection:
-            connection.sendall(f"POST {FRAGILE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\nsleep".encode())
+            head = f"POST {FRAGILE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
             # The request for the metrics is in flight itself.
             wait_for(lambda: metric(gateway, "marina_gateway_requests_in_flight") == 2)
         wait_for(lambda: metric(gateway, "marina_gateway_requests_in_flight") == 1)
@@ -77,12 +80,16 @@ def test_the_engine_may_stop_and_come_back_without_a_restart_of_the_gateway(engi
         def status() -> int:
             return session.post(f"{gateway}/models/digits/predict", data=PICTURE, timeout=30).status_code
 
+        def breaker() -> str:
+            return BREAKER_NAMES[int(metric(gateway, "marina_gateway_breaker_state", model="digits"))]
+
         with ThreadPoolExecutor(8) as pool:  # several connections to the engine are open when it goes
             assert set(pool.map(lambda _: status(), range(16))) == {200}
         before = engine.keys()
         engine.stop()
         try:
-            assert status() == 503
+            assert {status() for _ in range(12)} == {503}
+            assert breaker() == "open"
             assert session.get(f"{gateway}/readyz", timeout=30).status_code == 503
             assert session.get(f"{gateway}/models", timeout=30).status_code == 503
             assert session.get(f"{gateway}/healthz", timeout=30).status_code == 200
@@ -90,5 +97,8 @@ def test_the_engine_may_stop_and_come_back_without_a_restart_of_the_gateway(engi
             engine.start()
             register_all(engine)
         assert engine.keys()["inference"] != before["inference"]
-        assert status() == 200
+        # No request is needed for that: an idle model that works does not stay refused.
+        wait_for(lambda: breaker() == "closed")
         assert session.get(f"{gateway}/readyz", timeout=30).status_code == 200
+        with ThreadPoolExecutor(20) as pool:
+            assert list(pool.map(lambda _: status(), range(20))) == [200] * 20

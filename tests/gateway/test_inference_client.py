@@ -1,5 +1,6 @@
 """The client of one engine host, between a key ring and connections that a test gives."""
 
+import threading
 from typing import cast
 
 import pytest
@@ -23,12 +24,14 @@ class GivenKeys:
     def __init__(self, *tokens: str) -> None:
         self.tokens = list(tokens)
         self.reads = 0
+        self.reader: threading.Thread | None = None
 
     def current(self, _: str) -> str | None:
         return self.tokens[0] if self.tokens else None
 
     def token(self, _: str) -> str:
         self.reads += 1
+        self.reader = threading.current_thread()
         raise EngineError("no keys")
 
     def replace(self, _: str, __: str | None) -> bool:
@@ -68,6 +71,17 @@ async def test_client_of_an_engine_without_tokens_reads_them_once_in_a_while() -
         assert await made.predict(request([1])) == answer(1)
     assert keys.reads == 1
     assert "Authorization" not in connections.heads[-1]
+
+
+async def test_closed_client_ends_its_threads() -> None:
+    keys = GivenKeys()
+    made = client(keys, GivenConnections(None))
+    await made.predict(request([1]))
+    assert keys.reader is not None
+    assert keys.reader.is_alive()
+    made.close()
+    keys.reader.join(10)
+    assert not keys.reader.is_alive()
 
 
 async def test_client_refused_token_is_replaced_once() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from errors import Internal, NoWorker
-from gateway.catalog import Catalog, ServedModel
+from gateway.catalog import Catalog
 from gateway.hooks import EngineResponse
 from gateway.http.deadline import Disconnect, watching
 from gateway.oip import open_inference_pb2 as pb
-from gateway.oip.grpc_servicer import InferStreams
+from gateway.oip.infer_streams import InferStreams
+from gateway.served_models import ServedModel
 from gateway.upstream.connections import Connection
 from tests.gateway.stage_parts import GivenEngine, answer, request, settle
 from tests.gateway.test_balancer import fleet

@@ -4,8 +4,9 @@ import contextlib
 import pytest
 
 from errors import EngineError, NoWorker
-from gateway.catalog import Catalog, ServedModel, ServedVersion, Snapshot
+from gateway.catalog import Catalog
 from gateway.metrics import model_metrics
+from gateway.served_models import ServedModel, ServedVersion, Snapshot
 
 
 def version(name: str, *, default: bool, ready: int = 1) -> ServedVersion:

@@ -18,7 +18,7 @@ TOKENS = (b"--B", b"\r\n", b"\r\n--B", b"--", b"--B--", b": ", b"\r\n\r\n", b"\n
 
 def read(data: bytes) -> tuple[str, str, bytes] | str:
     try:
-        file = multipart.one_file(Body("multipart/form-data", {b"boundary": b"B"}, data))
+        file = multipart.read_form(Body("multipart/form-data", {b"boundary": b"B"}, data)).only_file()
     except RequestError as error:
         return str(error)
     return file.field_name, file.media_type, file.data

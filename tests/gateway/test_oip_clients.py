@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 
 from gateway.examples import PICTURE, PICTURE_BASE64
 from tests.gateway.engine import Engine
 from tests.gateway.gateway_program import Served, program
 from tests.gateway.triton.client import KINDS, Client, InferenceServerException, pictures
+from tests.polling import wait_for
 
 BAD = b"bad".ljust(32)
 STATE = np.array([[0.1, 0.2, 0.01, -0.2]], np.float32)
@@ -19,10 +21,11 @@ GRPC_WORDS = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 403: "UNAVAILABLE", 503
 @pytest.fixture(scope="module")
 def served(engine: Engine) -> Iterator[Served]:
     with program(engine) as started:
+        wait_for(lambda: requests.get(f"{started.url}/readyz", timeout=30).status_code == 200)
         yield started
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Client]:
     with Client(request.param, served.http, served.grpc) as made:
         yield made
@@ -102,6 +105,48 @@ def test_infer_best_classes_are_text(client: Client) -> None:
     assert answer.as_numpy("probabilities").tolist() == [[b"0.750000:1:7", b"0.250000:0:1"]]
 
 
+@pytest.mark.parametrize("datatype", ["FP64", "FP16", "BF16", "INT8", "INT32", "INT64", "UINT8", "UINT32", "UINT64"])
+def test_infer_state_of_another_datatype_is_taken_exactly(client: Client, datatype: str) -> None:
+    values = np.array([[1, 2, 0, 3]], {"FP64": np.float64, "FP16": np.float16, "BF16": np.float32}.get(datatype))
+    if datatype.startswith(("INT", "UINT")):
+        values = values.astype(datatype.lower())
+    answer = client.call("infer", "cartpole", [client.tensor("observation", values, datatype)])
+    assert answer.as_numpy("action").tolist() == [1]
+
+
+def test_infer_picture_of_batched_bytes_or_as_uint8(client: Client) -> None:
+    batched = client.tensor("image", pictures(PICTURE).reshape(1, 1), "BYTES")
+    encoded = client.tensor("image", np.frombuffer(PICTURE, np.uint8).reshape(1, -1), "UINT8")
+    for tensor in (batched, encoded):
+        assert client.call("infer", "digits", [tensor]).as_numpy("label").tolist() == [b"7"]
+
+
+def test_infer_sequence_is_refused_by_name(client: Client) -> None:
+    tensor = client.tensor("observation", STATE, "FP32")
+    with pytest.raises(InferenceServerException, match="sequence_id: the models here keep no state"):
+        client.call("infer", "cartpole", [tensor], sequence_id=7, sequence_start=True)
+
+
+@pytest.mark.parametrize("kind", ["http", "http_aio"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_infer_request_and_response_may_be_compressed(served: Served, kind: str, encoding: str) -> None:
+    with Client(kind, served.http, served.grpc) as client:
+        tensor = client.tensor("image", pictures(*[PICTURE] * 60), "BYTES")
+        options = {"request_compression_algorithm": encoding, "response_compression_algorithm": encoding}
+        answer = client.call("infer", "digits", [tensor], **options)
+    assert answer.as_numpy("label").tolist() == [b"7"] * 60
+
+
+def test_trace_and_log_settings_are_read_only(client: Client) -> None:
+    trace = client.describe("get_trace_settings")
+    trace = trace.get("settings", trace)
+    assert trace["trace_level"] in (["OFF"], {"value": ["OFF"]})
+    log = client.describe("get_log_settings")
+    assert log.get("settings", log)["log_error"] in (True, {"bool_param": True})
+    refused(client, 403, "gateway.tracing.endpoint", "update_trace_settings", settings={"trace_rate": "1"})
+    refused(client, 403, "gateway.access_log", "update_log_settings", {"log_verbose_level": 1})
+
+
 @pytest.mark.parametrize("kind", ["http", "http_aio"])
 @pytest.mark.parametrize("binary", [True, False])
 def test_infer_json_tensors_both_ways(served: Served, kind: str, binary: bool) -> None:
@@ -115,7 +160,23 @@ def test_infer_json_tensors_both_ways(served: Served, kind: str, binary: bool) -
 
 
 WRONG: dict[str, tuple[str, str, Any, str, str]] = {
-    "datatype": ("cartpole", "observation", STATE.astype(np.float64), "FP64", "has datatype FP32, not FP64"),
+    "datatype": ("cartpole", "observation", STATE > 0, "BOOL", "has datatype FP32, not BOOL"),
+    "inexact": ("cartpole", "observation", np.array([[0.1, 0, 0, 0]]), "FP64", "FP32 does not hold 0.1 exactly"),
+    "inexact integer": (
+        "cartpole",
+        "observation",
+        np.array([[0, 2**24 + 1, 0, 0]], np.int32),
+        "INT32",
+        "FP32 does not hold 16777217 exactly",
+    ),
+    "too large": ("cartpole", "observation", np.array([[0, 1e300, 0, 0]]), "FP64", "FP32 does not hold 1e+300"),
+    "pictures as bytes": (
+        "digits",
+        "image",
+        np.frombuffer(PICTURE * 2, np.uint8).reshape(2, -1),
+        "UINT8",
+        "has datatype BYTES, not UINT8",
+    ),
     "shape": ("cartpole", "observation", STATE[:, :3], "FP32", "expected [-1, 4], got [1, 3]"),
     "rank": ("cartpole", "observation", STATE[0], "FP32", "expected [-1, 4], got [4]"),
     "no instance": ("cartpole", "observation", STATE[:0], "FP32", "holds no instance"),
@@ -189,6 +250,8 @@ def test_repository_load_and_unload_are_off_by_default(client: Client) -> None:
     refused(client, 403, "gateway.repository_control=true", "unload_model", "digits")
 
 
-def test_unknown_extension_is_not_offered(client: Client) -> None:
-    with pytest.raises(InferenceServerException, match="not offered here"):
-        client.call("get_system_shared_memory_status")
+def test_shared_memory_is_off_by_default(client: Client) -> None:
+    refused(client, 403, "gateway.shared_memory=true", "get_system_shared_memory_status")
+    refused(client, 403, "gateway.shared_memory=true", "register_system_shared_memory", "in", "/in", 64)
+    tensor = client.tensor("observation", STATE, "FP32", ("in", 16, 0))
+    refused(client, 403, "gateway.shared_memory=true", "infer", "cartpole", [tensor])

@@ -23,7 +23,7 @@ from google.protobuf.descriptor_pb2 import (
 from gateway.apikey import new_key
 from gateway.examples import PICTURE
 from gateway.oip import open_inference_pb2 as pb
-from tests.gateway.engine import Engine
+from tests.gateway.engine import Engine, hold
 from tests.gateway.gateway_program import ROOT, Served, program, stub
 from tests.gateway.triton.client import Client, InferenceServerException, pictures, schemas
 from tests.observability.collector import Collector
@@ -39,7 +39,7 @@ def served(engine: Engine) -> Iterator[Served]:
         yield started
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[Client]:
     with Client("grpc", served.http, served.grpc) as made:
         yield made
@@ -111,13 +111,30 @@ def test_infer_typed_contents_are_read(served: Served) -> None:
     assert answer.raw_output_contents == [np.array([1], np.int64).tobytes()]
 
 
+@pytest.mark.parametrize(
+    ("datatype", "field", "values", "words"),
+    [
+        ("INT8", "int_contents", [1, 2, 3, 300], "contents hold something that is not INT8"),
+        ("FP16", "fp32_contents", [1, 2, 3, 4], "FP16 in raw_input_contents only"),
+        ("FP32", "fp64_contents", [1, 2, 3, 4], r"elements of FP32 belong into contents\.fp32_contents"),
+    ],
+)
+def test_infer_contents_that_are_not_the_datatypes_are_refused(
+    served: Served, datatype: str, field: str, values: list[float], words: str
+) -> None:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="observation", datatype=datatype, shape=[1, 4])
+    getattr(tensor.contents, field).extend(values)
+    with grpc.insecure_channel(served.grpc) as channel, pytest.raises(grpc.RpcError, match=words):
+        stub(channel).ModelInfer(pb.ModelInferRequest(model_name="cartpole", inputs=[tensor]), timeout=30)
+
+
 def test_interceptor_returns_request_id_and_refuses_unknown_call(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
         metadata = (("x-request-id", "order-66"),)
         _, call = stub(channel).ServerLive.with_call(pb.ServerLiveRequest(), metadata=metadata, timeout=30)
         assert dict(call.trailing_metadata())["x-request-id"] == "order-66"
-        other: Any = channel.unary_unary("/inference.GRPCInferenceService/TraceSetting")
-        with pytest.raises(grpc.RpcError, match="TraceSetting is not offered here") as caught:
+        other: Any = channel.unary_unary("/inference.GRPCInferenceService/Nothing")
+        with pytest.raises(grpc.RpcError, match="Nothing is not offered here") as caught:
             other(b"", timeout=30)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
@@ -152,16 +169,18 @@ def test_server_stop_waits_for_calls_and_ends_idle_streams(engine: Engine, tmp_p
     with program(engine, log=tmp_path / "log") as served, Client("grpc", served.http, served.grpc) as client:
         client.call("start_stream")
         answers: list[Any] = []
-        tensor = image(client, SLEEP)
-        asking = threading.Thread(target=lambda: answers.append(client.call("infer", "fragile", tensor)))
-        asking.start()
-        # The stream, the call, and this very request.
-        flying = "marina_gateway_requests_in_flight 3.0"
-        wait_for(lambda: flying in requests.get(f"{served.url}/metrics", timeout=30).text)
-        served.process.send_signal(signal.SIGTERM)
+        with hold(tmp_path) as content:
+            tensor = image(client, content)
+            asking = threading.Thread(target=lambda: answers.append(client.call("infer", "fragile", tensor)))
+            asking.start()
+            # The stream, the call, and this very request.
+            flying = "marina_gateway_requests_in_flight 3.0"
+            wait_for(lambda: flying in requests.get(f"{served.url}/metrics", timeout=30).text)
+            served.process.send_signal(signal.SIGTERM)
+            assert requests.get(f"{served.url}/readyz", timeout=30).status_code == 503
         asking.join()
         assert answers[0].as_numpy("label").tolist() == [b"7"]
-        assert served.process.wait(10) in (0, -signal.SIGTERM)
+        assert served.process.wait(30) in (0, -signal.SIGTERM)
         client.call("stop_stream", cancel_requests=True)
 
 

@@ -1,6 +1,7 @@
 """Pieces of the protocol that need no engine: the input tensors of every kind of model, and raw forms."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 import orjson
 import pytest
 
-from errors import UnreadableInput
-from gateway.oip.infer_messages import Tensor, from_raw, nested, to_raw
-from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
+from errors import Internal, UnreadableInput
+from gateway.http.payload import Payload
+from gateway.oip.infer_messages import Tensor, from_raw, nested, to_json, to_raw
+from gateway.oip.tensor_metadata import ModelInputs, TensorMetadata, inputs_of
 
 
 def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -99,6 +101,48 @@ def test_raw_form_equals_numpys(datatype: str) -> None:
     tensor = from_raw("x", datatype, (2, 3), values.tobytes())
     assert nested(tensor.values, (2, 3)) == values.tolist()
     assert to_raw(tensor) == values.tobytes()
+
+
+def test_raw_form_of_bf16_is_rounded_to_the_nearest_and_to_even() -> None:
+    halves = np.array([0x3F80, 0xBF80, 0x7F7F, 0x0001, 0x8000, 0x7F80], np.uint16)
+    tensor = from_raw("x", "BF16", (6,), halves.tobytes())
+    assert to_raw(tensor) == halves.tobytes()
+    # 1 + 2^-8 is halfway between 1 and the next number, 1 + 3 * 2^-8 between that one and the one after it.
+    rounded = to_raw(Tensor("x", "BF16", (4,), [1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, float("nan")]))
+    assert np.frombuffer(rounded, np.uint16).tolist() == [0x3F80, 0x3F82, 0x3F81, 0x7FC0]
+
+
+def test_json_form_of_bytes_that_are_no_text_is_refused() -> None:
+    assert to_json(Tensor("x", "BYTES", (2,), ["a", b"b"])) == ["a", "b"]
+    with pytest.raises(Internal, match="binary_data"):
+        to_json(Tensor("x", "BYTES", (1,), [b"\xff"]))
+
+
+def test_json_form_of_infinity_is_refused() -> None:
+    assert to_json(Tensor("x", "FP32", (1,), [0.5])) == [0.5]
+    with pytest.raises(Internal, match="binary_data"):
+        to_json(Tensor("x", "FP32", (1,), [float("inf")]))
+
+
+def test_inputs_of_space_of_64_bit_floats_take_each_of_them() -> None:
+    reads = inputs_of(policy({}, {"shape": [2], "dtype": "float64"}))
+    assert reads is not None
+    sent = reads.payload(reads.check([Tensor("observation", "FP64", (1, 2), [0.1, 1e300])], "m"))
+    assert orjson.loads(sent.data) == [0.1, 1e300]
+    with pytest.raises(UnreadableInput, match="FP64 does not hold 9007199254740993 exactly"):
+        reads.check([Tensor("observation", "INT64", (1, 2), [0, 2**53 + 1])], "m")
+
+
+def test_inputs_without_batches_are_any_tensors_and_one_instance() -> None:
+    def payload(tensors: Sequence[Tensor]) -> Payload:
+        return Payload("application/json", orjson.dumps({each.name: each.values for each in tensors}))
+
+    metadata = (TensorMetadata("age", "INT64", ()), TensorMetadata("rows", "BYTES", (-1, 2)))
+    reads = ModelInputs(metadata, payload, is_batched=False)
+    rows, age = Tensor("rows", "BYTES", (2, 2), ["a", "b", "c", "d"]), Tensor("age", "INT64", (), [7])
+    checked = reads.check([rows, age], "m")
+    assert (checked, reads.instances(checked)) == ((age, rows), 1)
+    assert orjson.loads(reads.payload(checked).data) == {"age": [7], "rows": ["a", "b", "c", "d"]}
 
 
 @pytest.mark.parametrize("cut", [1, 3, 5, 8])

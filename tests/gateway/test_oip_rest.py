@@ -1,7 +1,9 @@
 """The protocol under /v2 byte by byte: JSON, the binary tensor extension, errors, deadlines."""
 
+import gzip
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import requests
 
 from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.hooks import Business, Prediction, PredictionRequest, Reply
-from tests.gateway.engine import Engine
+from tests.gateway.engine import SIMPLE, Engine
 from tests.gateway.served import gateway_for
 
 CARTPOLE, DIGITS, FRAGILE = (f"/v2/models/{name}/infer" for name in ("cartpole", "digits", "fragile"))
@@ -28,7 +30,10 @@ def image(content: bytes) -> tuple[dict[str, Any], bytes]:
     return head, raw
 
 
-def ask(gateway: str, path: str, content: Any, tail: bytes = b"", **headers: str) -> requests.Response:
+def ask(
+    gateway: str, path: str, content: Any, tail: bytes = b"", accept_encoding: str = "identity", **headers: str
+) -> requests.Response:
+    headers |= {"Accept-Encoding": accept_encoding}
     head = content if isinstance(content, bytes) else json.dumps(content).encode()
     if tail:
         headers = {"Inference-Header-Content-Length": str(len(head))} | headers
@@ -75,7 +80,9 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
     "no inputs": (CARTPOLE, {}, b"", 400, "`inputs` must be a list"),
     "input of text": (CARTPOLE, {"inputs": ["x"]}, b"", 400, "`inputs` must be a list"),
     "no name": (CARTPOLE, wide(name=None), b"", 400, "name of an input must be text"),
-    "unknown datatype": (CARTPOLE, wide(datatype="BF16"), b"", 400, "BF16 is not read here"),
+    "unknown datatype": (CARTPOLE, wide(datatype="FP8"), b"", 400, "'FP8' is no datatype; the datatypes are BOOL"),
+    "beyond the datatype": (CARTPOLE, wide(datatype="INT8", data=[1, 2, 3, 128]), b"", 400, "that is not INT8"),
+    "beyond a float": (CARTPOLE, wide(data=[1, 2, 3, 1e39]), b"", 400, "that is not FP32"),
     "shape of text": (CARTPOLE, wide(shape="x"), b"", 400, "shape must be a list of sizes"),
     "negative shape": (CARTPOLE, wide(shape=[-1, 4]), b"", 400, "shape must be a list of sizes"),
     "huge shape": (CARTPOLE, wide(shape=[2**40, 4]), b"", 400, "shape must be a list of sizes"),
@@ -96,7 +103,14 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
         400,
         "number of classes",
     ),
-    "shared memory": (CARTPOLE, wide(parameters={"shared_memory_region": "x"}), b"", 400, "shared memory"),
+    "shared memory": (
+        CARTPOLE,
+        wide(parameters={"shared_memory_region": "x", "shared_memory_byte_size": 16}),
+        b"",
+        403,
+        "shared memory is off",
+    ),
+    "CUDA shared memory": ("/v2/cudasharedmemory/region/x/register", {}, b"", 501, "CUDA shared memory is not offered"),
     "binary too short": (DIGITS, {"inputs": [image(PICTURE)[0]]}, b"1234", 400, "ends before the last input's"),
     "binary too long": (DIGITS, {"inputs": [image(PICTURE)[0]]}, image(PICTURE)[1] + b"1", 400, "1 bytes follow"),
     "cut element": (
@@ -124,7 +138,7 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
         400,
         "base64 is broken",
     ),
-    "unknown model": ("/v2/models/nobody/infer", wide(), b"", 404, "no model nobody is registered"),
+    "unknown model": ("/v2/models/nobody/infer", wide(), b"", 404, "Request for unknown model: no model nobody"),
     "unknown route": ("/v2/nowhere", wide(), b"", 404, "/v2/nowhere is not offered here"),
     "too large": (CARTPOLE, b" " * (LIMIT + 1), b"", 413, "larger than the 4096 bytes"),
     "handler broke": (
@@ -153,6 +167,41 @@ def test_bad_request_gets_protocol_error_and_next_is_answered(
     assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
     assert answer.json() == {"error": answer.json()["error"], "request_id": answer.headers["x-request-id"]}
     assert ask(small, CARTPOLE, wide()).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_compressed_body_is_inflated_within_the_limit(small: str, encoding: str) -> None:
+    def packed(body: bytes) -> bytes:
+        return gzip.compress(body) if encoding == "gzip" else zlib.compress(body)
+
+    def post(body: bytes, encoding: str = encoding) -> requests.Response:
+        return requests.post(small + CARTPOLE, data=body, headers={"Content-Encoding": encoding}, timeout=30)
+
+    body = json.dumps(wide()).encode()
+    assert post(packed(body)).json()["outputs"][0]["data"] == [1]
+    bomb = post(packed(b" " * 1_000_000))
+    assert (bomb.status_code, "inflates to more than the 4096 bytes" in bomb.json()["error"]) == (413, True)
+    for broken, words in ((packed(body)[:-6], "cut off"), (body, f"not {encoding}"), (packed(body) + b"x", "cut off")):
+        refused = post(broken)
+        assert (refused.status_code, words in refused.json()["error"]) == (400, True), refused.text
+    other = post(packed(body), "br")
+    assert (other.status_code, "'br' is not read here; send gzip, deflate" in other.json()["error"]) == (415, True)
+
+
+def test_response_is_compressed_only_when_requested_and_worth_it(gateway: str) -> None:
+    head, raw = image(PICTURE)
+    many = {"inputs": [head | {"shape": [64], "parameters": {"binary_data_size": 64 * len(raw)}}]}
+    for accepted, encoding in (("gzip", "gzip"), ("deflate, gzip;q=0", "deflate"), ("identity", None), ("br", None)):
+        answer = ask(gateway, DIGITS, many, raw * 64, accept_encoding=accepted)
+        assert answer.headers.get("content-encoding") == encoding
+        assert answer.json()["outputs"][1]["data"] == ["7"] * 64
+    assert "content-encoding" not in ask(gateway, CARTPOLE, wide(), accept_encoding="gzip").headers
+
+
+def test_server_metadata_with_and_without_slash(gateway: str) -> None:
+    found = [requests.get(f"{gateway}{path}", timeout=30).json() for path in ("/v2", "/v2/")]
+    assert found[0] == found[1]
+    assert found[0]["name"] == "marina"
 
 
 def test_wrong_method_is_not_allowed(gateway: str) -> None:
@@ -184,14 +233,16 @@ def test_infer_without_engine_is_unavailable(no_engine: Engine) -> None:
         assert requests.get(f"{gateway}/v2/models/digits", timeout=30).json()["error"] == "the engine does not answer"
 
 
-def test_openapi_examples_work(gateway: str) -> None:
+def test_openapi_examples_work(engine: Engine, gateway: str) -> None:
     paths = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
     content = paths["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
-    for name, example in content["examples"].items():
-        answer = ask(gateway, DIGITS if name == "picture" else CARTPOLE, example["value"])
-        assert answer.status_code == 200, answer.text
+    models = {"picture": "digits", "state": "cartpole", "tensors": "simple"}
+    with engine.serving("simple", SIMPLE):
+        for name, example in content["examples"].items():
+            answer = ask(gateway, f"/v2/models/{models[name]}/infer", example["value"])
+            assert answer.status_code == 200, answer.text
     for path, operations in paths.items():
-        if path.startswith("/v2") and "get" in operations:
+        if path.startswith("/v2") and "get" in operations and "systemsharedmemory" not in path:
             shown = operations["get"]["responses"]["200"]["content"]["application/json"]["example"]
             filled = path.format(model="cartpole", version="1.0")
             found = requests.get(gateway + filled, timeout=30).json()

@@ -8,11 +8,11 @@ REQUEST = b"POST /models/digits/predict HTTP/1.1\r\n"
 REFUSED = [(b"content-type", b"application/json"), (b"retry-after", b"3")]
 
 
-def refused(times: int, after_s: float = 3.0) -> EarlyReturns:
+def refused(times: int, after_s: float = 3.0, *, grows: bool = True) -> EarlyReturns:
     """A connection that was refused so often at 100 s."""
     returns = EarlyReturns()
     for _ in range(times):
-        returns.refused(b"POST", b"/models/digits/predict", after_s, 100.0)
+        returns.refused(b"POST", b"/models/digits/predict", after_s, 100.0, grows=grows)
     return returns
 
 
@@ -34,10 +34,14 @@ def test_early_returns_that_are_refused_again_are_read_later_each_time() -> None
     assert refused(QUICK_REFUSALS + 3).hold_s(REQUEST, 100.0) == LONGEST_HOLD_S
 
 
+def test_early_returns_of_a_model_without_worker_are_held_no_longer_than_retry_after() -> None:
+    assert refused(QUICK_REFUSALS + 9, grows=False).hold_s(REQUEST, 100.0) == pytest.approx(3.0)
+
+
 def test_early_returns_one_that_came_in_time_begins_anew() -> None:
     returns = refused(QUICK_REFUSALS)
     assert returns.hold_s(REQUEST, 103.0) == 0
-    returns.refused(b"POST", b"/models/digits/predict", 3.0, 103.0)
+    returns.refused(b"POST", b"/models/digits/predict", 3.0, 103.0, grows=True)
     assert returns.hold_s(REQUEST, 103.1) == 0
 
 

@@ -9,6 +9,8 @@ from gateway.examples import PICTURE
 from tests.gateway.engine import FIELDS, Engine
 from tests.gateway.served import gateway_for
 
+NO_BODY = ("/unregister", "cudasharedmemory/region/{name}/register")
+
 
 def get(url: str, **options: Any) -> requests.Response:
     return requests.get(url, timeout=30, **options)
@@ -80,8 +82,8 @@ def test_openapi_every_route_has_an_example(gateway: str) -> None:
         for method, operation in operations.items():
             good = next(iter(operation["responses"]["200"]["content"].values()))
             # A prediction has one example for each output kind.
-            assert good.get("example") or all(each["value"] for each in good["examples"].values()), path
-            if method == "post":
+            assert "example" in good or all(each["value"] for each in good["examples"].values()), path
+            if method == "post" and not path.endswith(NO_BODY):
                 bodies = operation["requestBody"]["content"].values()
                 assert any(_example_or_file(body) for body in bodies), path
 
@@ -99,9 +101,10 @@ def test_openapi_prediction_examples_work(gateway: str) -> None:
         body = content.get("application/json", {}).get("example")
         if body is not None:
             shown = operations["post"]["responses"]["200"]["content"]["application/json"]["example"]
-            answer = requests.post(gateway + path, json=body, timeout=30)
+            named = {each["name"]: each.get("example") for each in operations["post"].get("parameters", ())}
+            answer = requests.post(gateway + path.format_map(named), json=body, timeout=30)
             assert answer.status_code == 200, path
-            assert set(answer.json()) == set(shown), path
+            assert set(answer.json()) - {"echo"} == set(shown), path
             tried += 1
     general = paths["/models/{model}/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     for name, example in general.items():
@@ -109,7 +112,7 @@ def test_openapi_prediction_examples_work(gateway: str) -> None:
         answer = requests.post(f"{gateway}/models/{model}/predict", json=example["value"], timeout=30)
         assert answer.status_code == 200, name
         tried += 1
-    assert tried == 7
+    assert tried == 17
 
 
 def test_swagger_is_there(gateway: str) -> None:

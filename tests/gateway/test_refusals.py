@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[str, dict[str, str], bytes, int, str]] = {
     "truncated form": (DIGITS, FORM, form(FILE + PICTURE, end=b""), 400, "unreadable_input"),
     "truncated part head": (DIGITS, FORM, FILE[:30], 400, "unreadable_input"),
     "empty file": (DIGITS, FORM, form(FILE), 400, "unreadable_input"),
-    "too many parts": (DIGITS, FORM, form(*[b"--b\r\nA: b\r\n\r\n"] * 65), 400, "unreadable_input"),
+    "too many parts": (DIGITS, FORM, form(*[b"--b\r\nA: b\r\n\r\n"] * 257), 400, "unreadable_input"),
     "long boundary": (
         DIGITS,
         {"Content-Type": "multipart/form-data; boundary=" + "b" * 400},

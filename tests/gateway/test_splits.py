@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -41,3 +42,18 @@ async def test_splits_trial_ends_at_its_until(tmp_path: Path) -> None:
         assert now() < deadline
         await asyncio.sleep(0.01)
     setting.splits.close()
+
+
+async def test_splits_file_that_could_not_be_read_once_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(tmp_path, GivenEngine())
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.traffic.splits.read_traffic", Mock(side_effect=PermissionError))
+        setting.write(weight=0.25)
+        before = setting.splits.find("cartpole")
+    setting.splits.read()
+    after = setting.splits.find("cartpole")
+    assert after is not None
+    assert before is not None
+    assert (after.weight, before.weight != 0.25) == (0.25, True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.gateway.engine import VISION, Engine
+from tests.gateway.engine import VISION, Engine, hold
 from tests.gateway.test_app import program
 from tests.gateway.test_faults import metric
 from tests.polling import wait_for
@@ -110,11 +110,12 @@ def test_beyond_its_places_a_model_answers_429_with_retry_after(engine: Engine, 
     with program(engine, tmp_path / "log", "gateway.admission.max_places=2") as (url, _):
         fragile = f"{url}/models/fragile/predict"
         assert requests.post(fragile, data=b"x", timeout=30).status_code == 200
-        threads = [threading.Thread(target=requests.post, args=(fragile, b"sleep %d" % n)) for n in range(2)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: metric(url, "marina_gateway_requests_admitted", model="fragile") == 2)
-        answer = requests.post(fragile, data=b"x", timeout=30)
+        with hold(tmp_path) as body:
+            threads = [threading.Thread(target=requests.post, args=(fragile, body + b"%d" % n)) for n in range(2)]
+            for thread in threads:
+                thread.start()
+            wait_for(lambda: metric(url, "marina_gateway_requests_admitted", model="fragile") == 2)
+            answer = requests.post(fragile, data=b"x", timeout=30)
         assert (answer.status_code, answer.json()["error"]) == (429, "over_capacity")
         assert int(answer.headers["retry-after"]) >= 1
         for thread in threads:

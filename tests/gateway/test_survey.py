@@ -8,8 +8,8 @@ import pytest
 
 import engines
 from errors import EngineError
-from gateway import catalog
-from gateway.catalog import Survey
+from gateway.upstream import survey
+from gateway.upstream.survey import Survey
 from settings import load
 from tests.gateway.given import GivenTorchServe
 
@@ -38,8 +38,8 @@ async def test_survey_reads_models_versions_and_cards(given: GivenTorchServe) ->
 async def test_survey_of_a_hung_host_ends_in_time_and_delays_no_other(
     given: GivenTorchServe, hung: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catalog, "READ_S", 0.5)
-    monkeypatch.setattr(catalog, "PING_S", 0.5)
+    monkeypatch.setattr(survey, "READ_S", 0.5)
+    monkeypatch.setattr(survey, "PING_S", 0.5)
     ports = (f"engine.inference_port={hung}", f"engine.management_port={hung}", "engine.key_file=nowhere")
     lost, well = survey_of(*ports, timeout_s=1.0), survey_of(*given.overrides)
     looking = asyncio.create_task(lost.look())

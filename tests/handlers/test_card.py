@@ -7,6 +7,7 @@ import pytest
 
 from handlers import card, runtimes
 from handlers.card import Card
+from handlers.outputs import NetworkOutput
 from handlers.spaces import Box
 from tests.handlers.archives import policy_card, vision_card
 
@@ -24,14 +25,14 @@ def test_a_picture_models_card_is_read(tmp_path: Path) -> None:
     assert read.vision.preprocessing.size == (4, 4)
     assert read.output_settings.thresholds == (0.5, 0.5, 0.5)
     assert (read.limits.max_pixels, read.limits.max_instances) == (100_000_000, 64)
-    assert read.network_output == ("logits", (3,))
+    assert read.network_outputs == (NetworkOutput("logits", (3,)),)
     assert read.document == vision_card()
 
 
 def test_a_policys_card_is_read(tmp_path: Path) -> None:
     read = load(tmp_path, policy_card())
     assert read.observation is not None
-    assert read.network_output == ("logits", (2,))
+    assert read.network_outputs == (NetworkOutput("logits", (2,)),)
     space = read.observation.space
     assert isinstance(space, Box)
     assert space.low.dtype == space.high.dtype == np.float32
@@ -59,7 +60,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "a-list": ([], "model.json must hold a JSON object, not a list"),
     "of-another-schema": (changed(vision_card(), "schema_version", 2), "schema_version must be 1"),
     "without-kind": (changed(vision_card(), "kind", ...), "model.json: kind is missing"),
-    "of-unknown-kind": (changed(vision_card(), "kind", "sound"), "kind must be one of vision, policy, not sound"),
+    "of-unknown-kind": (changed(vision_card(), "kind", "sound"), "one of vision, policy, tensors, not sound"),
     "of-unknown-weights": (changed(vision_card(), "weights", "good"), "weights must be one of"),
     "file-elsewhere": (changed(vision_card(), "artifact.file", "../model.onnx"), "artifact: file must be a file name"),
     "batch-size-0": (changed(vision_card(), "request_params.batch_size", 0), "batch_size must be a whole number"),
@@ -72,8 +73,8 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "interpolation": (changed(vision_card(), "preprocessing.interpolation", "cubic"), "interpolation must be one of"),
     "thresholds-short": (changed(vision_card(), "output.thresholds", [0.5]), "thresholds must be one number, or 3"),
     "threshold-2": (changed(vision_card(), "output.thresholds", 2), "thresholds must be one number"),
-    "unknown-task": (changed(vision_card(), "task", "sing"), "task must be one of action, classify, multilabel"),
-    "activation": (changed(vision_card(), "output.activation", "tanh"), "activation must be one of softmax, sigmoid"),
+    "unknown-task": (changed(vision_card(), "task", "sing"), "task must be one of action, binary, classify, "),
+    "activation": (changed(vision_card(), "output.activation", "tanh"), "activation must be one of softmax, none"),
     "no-labels": (changed(vision_card(), "labels", ...), "model.json: labels is missing"),
     "top-k-0": (changed(vision_card(), "output.top_k", 0), "top_k must be a whole number"),
     "no-preprocessing": (changed(vision_card(), "preprocessing", None), "preprocessing must be an object, not null"),

@@ -54,13 +54,13 @@ def test_a_format_without_gradients_says_which_have_some() -> None:
     def onnx(inputs: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         return {"logits": inputs}
 
-    with pytest.raises(NotSupported, match="eager and torchscript have"):
+    with pytest.raises(NotSupported, match=r"served_model\.artifact=eager or torchscript"):
         explain.attributions(onnx, INPUTS, ZERO, np.array([0, 0]))
 
 
 def test_a_worker_without_captum_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
-    with pytest.raises(NotSupported, match="captum, which is not installed"):
+    with pytest.raises(NotSupported, match=r"captum, which is not installed.*requirements-explain\.txt"):
         explained(lambda x: x, [0, 1])
 
 

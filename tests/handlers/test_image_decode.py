@@ -178,8 +178,8 @@ def test_no_damage_raises_anything_but_the_kits_errors(name: str) -> None:
 
 
 def test_values_become_a_picture() -> None:
-    assert (image_decode.from_values(PIXELS.astype(float), MANY.max_pixels) == PIXELS).all()
-    assert (image_decode.from_values(GREY.astype(float), MANY.max_pixels) == GREY[:, :, None]).all()
+    assert (image_decode.from_values(PIXELS.astype(float), MANY) == PIXELS).all()
+    assert (image_decode.from_values(GREY.astype(float), MANY) == GREY[:, :, None]).all()
 
 
 PHOTOGRAPH = noise(400, 600)

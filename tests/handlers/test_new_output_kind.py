@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.catalog import ServedVersion
 from gateway.console import stats
 from gateway.oip.repository import model_config
 from gateway.openapi import prediction_paths
+from gateway.served_models import ServedVersion
 from handlers import card, golden, outputs
 from settings import load
 from settings.schema import VisionModel
@@ -50,7 +50,7 @@ class TestNewKind:
     def test_worker_answers_in_its_json(self, tmp_path: Path) -> None:
         (tmp_path / "model.json").write_text(json.dumps(stars_card()))
         read = card.load(tmp_path / "model.json")
-        assert read.network_output == ("logits", (3,))
+        assert read.network_outputs == (outputs.NetworkOutput("logits", (3,)),)
         logits = np.array([[-1e3, 0, 0]], dtype=np.float32)
         assert read.predictions({"logits": logits}) == [{"stars": 4.0, "probabilities": {"3": 0.5, "5": 0.5, "1": 0.0}}]
 
@@ -58,7 +58,7 @@ class TestNewKind:
         assert model_config(served(), "torchserve")["output"] == [
             {"name": "stars", "data_type": "TYPE_FP32", "dims": [-1]}
         ]
-        [tensor] = outputs.tensors(stars_card())
+        [tensor] = outputs.output_tensors(stars_card())
         assert tensor.read(STARS) == [4.0]
 
     def test_golden_answers_and_shadows_compare_as_it_says(self) -> None:
@@ -79,12 +79,23 @@ def test_a_configured_task_is_an_output_kind() -> None:
     model = load(["served_model=digits", "+served_model.task=classify"]).served_model
     assert isinstance(model, VisionModel)
     assert model.task == "classify"
-    with pytest.raises(Exception, match=r"task.*'action', 'classify', 'multilabel'"):
+    with pytest.raises(Exception, match=r"task.*'action', 'binary', 'classify'"):
         load(["served_model=digits", "+served_model.task=sing"])
 
 
 def test_every_kind_is_named_as_its_module() -> None:
-    assert [kind.name for kind in outputs.kinds()] == ["action", "classify", "multilabel"]
+    assert [kind.name for kind in outputs.kinds()] == [
+        "action",
+        "adopted",
+        "binary",
+        "classify",
+        "detect",
+        "embed",
+        "multilabel",
+        "regress",
+        "segment",
+        "tensors",
+    ]
     assert [type(kind).__module__ for kind in outputs.kinds()] == [
         f"handlers.outputs.{kind.name}" for kind in outputs.kinds()
     ]

@@ -158,7 +158,7 @@ ANSWERS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, tuple[str, tu
 def test_every_output_kind_has_its_tensors(
     card: dict[str, Any], prediction: dict[str, Any], tensors: dict[str, tuple[str, tuple[int, ...], list[Any]]]
 ) -> None:
-    found = {each.name: (each.datatype, each.shape, each.read(prediction)) for each in outputs.tensors(card)}
+    found = {each.name: (each.datatype, each.shape, each.read(prediction)) for each in outputs.output_tensors(card)}
     assert found == tensors
 
 

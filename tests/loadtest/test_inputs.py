@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from errors import ConfigError, LoadError
-from loadtest.inputs import from_path, generate_images, generate_states
+from loadtest.inputs import from_path, generate_images, generate_instances, generate_states
 
 
 def test_from_path_folder_returns_images_in_order_with_media_types(tmp_path: Path) -> None:
@@ -144,3 +144,19 @@ def test_generate_states_part_called_instances_is_wrapped() -> None:
 def test_generate_states_other_space_raises_with_setting() -> None:
     with pytest.raises(LoadError, match=r"stress\.inputs"):
         generate_states({"space": {"type": "discrete", "n": 3}}, 1, random.Random(0))
+
+
+def test_generate_instances_lie_within_the_bounds_of_the_signature() -> None:
+    columns = [{"name": "age", "low": 18, "high": 20}, {"name": "job", "categories": ["nurse", "pilot"]}]
+    inputs = [{"name": "row", "datatype": "FP32", "shape": [2], "columns": columns}]
+    outputs = [{"name": "y", "datatype": "FP32", "shape": []}]
+    signature = {"batched": True, "inputs": inputs, "outputs": outputs}
+    rows = [json.loads(each.body) for each in generate_instances(signature, 20, random.Random(0))]
+    assert all(18 <= row["age"] <= 20 for row in rows)
+    assert {row["job"] for row in rows} == {"nurse", "pilot"}
+    assert generate_instances(signature, 20, random.Random(0)) == generate_instances(signature, 20, random.Random(0))
+
+
+def test_generate_instances_unreadable_signature_is_one_line() -> None:
+    with pytest.raises(LoadError, match="signature: inputs is missing; give a JSON file of instances"):
+        generate_instances({}, 1, random.Random(0))

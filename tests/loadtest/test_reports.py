@@ -41,9 +41,11 @@ def test_report_files_without_folder_are_none(tmp_path: Path) -> None:
 
 
 def _write_with_a_full_disk(folder: Path, told: "multiprocessing.Queue[str]") -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    files = ReportFiles.of(stress_settings(reports=str(folder)), folder)
+    assert files is not None
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # the disk fills during the run
     try:
-        _write(folder, [100.0, 101.0])
+        files.write(report_document(report([100.0, 101.0])), STARTED)
     except LoadError as error:
         told.put(str(error))
 

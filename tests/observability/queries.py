@@ -15,7 +15,7 @@ RULES = ROOT / "docker" / "prometheus"
 # Written by Prometheus itself.
 OWN = {"up", "ALERTS"}
 _WORDS = re.compile(
-    r"sum|min|max|count|rate|histogram_quantile|min_over_time|by|on|and|or|unless|offset|vector|le|[0-9.e]+"
+    r"sum|min|max|count|rate|increase|histogram_quantile|min_over_time|by|on|and|or|unless|offset|vector|le|[0-9.e]+"
 )
 
 

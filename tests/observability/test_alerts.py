@@ -27,6 +27,10 @@ READY, WANTED = (
 BEHIND = {'marina_edge_info{model="m",version="1.0"}': "1x30", "marina_gateway_engine_up": "1x30"}
 SERVING = 'marina_gateway_model_serving{model="m",version="%s"}'
 
+VOLUME = 'VolumeUtilization{Volume="/tmp",Level="Container",instance="i"}'
+MEMORY = 'MemoryUtilization{Level="%s",instance="i"}'
+KILLS = 'OutOfMemoryKills{Level="Container",instance="i"}'
+
 
 def steady(each: dict[str, int], name: str) -> Series:
     """Counters that grow by so much a minute, for half an hour."""
@@ -47,8 +51,10 @@ FIRES: dict[str, Series] = {
     "EdgeDown": {'up{job="edge"}': "1 0x29"},
     "EdgeErrors": steady({"200": 900, "503": 100}, EDGE),
     "EdgeBehind": BEHIND | {SERVING % "1.1": "1x30"},
-    "DiskFilling": {'DiskUtilization{Level="Host",instance="i"}': "95x30"},
-    "MemoryFilling": {'MemoryUtilization{Level="Host",instance="i"}': "96x30"},
+    "DiskFilling": {VOLUME: "95x30", 'DiskUtilization{Level="Host",instance="i"}': "60x30"},
+    # The container's limit is reached long before the host's.
+    "MemoryFilling": {MEMORY % "Container": "96x30", MEMORY % "Host": "40x30"},
+    "KilledForMemory": {KILLS: "0x25 1x4"},
 }  # fmt: skip
 SILENT: dict[str, Series] = {
     "GatewayDown": {'up{job="gateway"}': "1x28 0 1"},
@@ -65,8 +71,9 @@ SILENT: dict[str, Series] = {
     "EdgeDown": {'up{job="gateway"}': "1x30"},
     "EdgeErrors": steady({"200": 900, "422": 100}, EDGE),
     "EdgeBehind": BEHIND | {SERVING % "1.0": "1x30"},
-    "DiskFilling": {'DiskUtilization{Level="Host",instance="i"}': "60x30"},
-    "MemoryFilling": {'MemoryUtilization{Level="Host",instance="i"}': "60x30"},
+    "DiskFilling": {VOLUME: "60x30", 'DiskUtilization{Level="Host",instance="i"}': "60x30"},
+    "MemoryFilling": {MEMORY % "Container": "60x30", MEMORY % "Host": "60x30"},
+    "KilledForMemory": {KILLS: "1x30"},
 }  # fmt: skip
 
 

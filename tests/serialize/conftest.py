@@ -4,11 +4,16 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import settings
+from archive import Archive
+from handlers.model_handler import ModelHandler
+from serialize.offline_handler import read_request, running_handler
+from serialize.sample_requests import SampleRequest
 from settings import Settings
 
 with warnings.catch_warnings():
@@ -23,6 +28,22 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Compose = Callable[..., Settings]
+
+
+def worker_of(archive: Archive, folder: Path) -> ModelHandler:
+    """Unpack an archive and return its handler, ready to answer."""
+    for file in archive.files:
+        path = folder / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(archive.read(file.name))
+    return running_handler(folder, archive.manifest["model"]["handler"])
+
+
+def answered(handler: ModelHandler, media_type: str, body: bytes) -> Any:
+    """Return the one prediction of a handler for a picture."""
+    read = read_request(handler, SampleRequest(media_type, body))
+    [prediction] = handler.card.predictions({**handler.forward(read.inputs), **read.options})
+    return prediction
 
 
 @pytest.fixture

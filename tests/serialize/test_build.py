@@ -31,6 +31,7 @@ from tests.serialize.sb3_models import box, make
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.load` is deprecated:DeprecationWarning")
 
 RANDOM = "served_model.weights=random"
+EAGER = "served_model.artifact=eager"  # the fastest export, for what is the same in each format
 HANDLER_FILES = {str(path) for path in Path("handlers").rglob("*.py")}
 
 
@@ -57,7 +58,6 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
         "checksums.sha256",
         "golden.json",
         "model.json",
-        "model-config.yaml",
     }
     assert {file.name for file in archive.files} == documents | HANDLER_FILES | {
         "policy_handler.py",
@@ -69,7 +69,6 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
         "modelVersion": "1.0",
         "handler": "policy_handler.py",
         "serializedFile": FORMATS[form].file,
-        "configFile": "model-config.yaml",
     }
     assert archive.card["artifact"]["format"] == form
     assert archive.card["weights"] == "trained"
@@ -81,7 +80,7 @@ def test_an_archive_holds_what_the_contract_says(compose: Compose, tmp_path: Pat
 
 
 def test_golden_requests_are_those_of_a_client(compose: Compose, checkpoint: Path) -> None:
-    samples = build(compose("cartpole", f"served_model.checkpoint={checkpoint}")).archive.golden["samples"]
+    samples = build(compose("cartpole", f"served_model.checkpoint={checkpoint}", EAGER)).archive.golden["samples"]
     bodies = [json.loads(base64.b64decode(sample["body"])) for sample in samples]
     assert set(bodies[0]) == {"cart_position", "cart_velocity", "pole_angle", "pole_angular_velocity"}
     assert [len(sample["predictions"]) for sample in samples] == [1, 1, 1, len(bodies[3]["instances"])]
@@ -89,7 +88,7 @@ def test_golden_requests_are_those_of_a_client(compose: Compose, checkpoint: Pat
 
 
 def test_random_weights_are_named_in_the_card(compose: Compose) -> None:
-    archive = build(compose("digits", RANDOM)).archive
+    archive = build(compose("digits", RANDOM, EAGER)).archive
     assert archive.card["weights"] == "random"
     assert archive.card["provenance"]["checkpoint"] is None
     assert {sample["content_type"] for sample in archive.golden["samples"]} == {"image/png", "image/jpeg"}
@@ -129,7 +128,7 @@ def test_build_leaves_the_temporary_folder_alone(
     mine.mkdir(parents=True)
     (mine / "precious").write_text("mine")
     monkeypatch.setenv("TMPDIR", str(mine.parent))
-    build(compose("cartpole", f"served_model.checkpoint={checkpoint}"))
+    build(compose("cartpole", f"served_model.checkpoint={checkpoint}", EAGER))
     assert (mine / "precious").read_text() == "mine"
 
 
@@ -149,13 +148,13 @@ class Shifted(Eager):
 def test_build_of_a_wrong_artifact_is_refused(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    good = build(compose(name, RANDOM, "served_model.artifact=eager")).archive
+    good = build(compose(name, RANDOM, EAGER)).archive
     monkeypatch.setitem(FORMATS, "eager", Shifted())
 
     with pytest.raises(
         ParityError, match=r"worst first: request \d .*logits\[\d, 0\] is .* instead of .*nothing is packed"
     ):
-        build(compose(name, RANDOM, "served_model.artifact=eager"))
+        build(compose(name, RANDOM, EAGER))
 
     assert open_archive(tmp_path / "archives" / f"{name}.mar") == good
     assert names(tmp_path / "archives") == [f"{name}.mar"]
@@ -163,8 +162,8 @@ def test_build_of_a_wrong_artifact_is_refused(
 
 def test_check_parity_missing_activation_is_noticed(compose: Compose, tmp_path: Path, checkpoint: Path) -> None:
     """A policy server once left out the activations, and its four test states were still answered right."""
-    composed = compose("cartpole", f"served_model.checkpoint={checkpoint}", "served_model.artifact=eager")
-    model = composed.served_model
+    composed = compose("cartpole", f"served_model.checkpoint={checkpoint}", EAGER)
+    model = composed.built_model
     source = building.load_model(model, checkpoint)
     work = tmp_path / "work"
     work.mkdir()
@@ -173,7 +172,7 @@ def test_check_parity_missing_activation_is_noticed(compose: Compose, tmp_path: 
     references = comparable_references(source, model, golden_requests(source, model), handler)
     card["artifact"]["network"] = card["artifact"]["network"] | {"activation": "Identity"}
     golden = golden_answers(references, handler.card)
-    contents = ArchiveContents("cartpole", "1.0", Path(model.handler), artifact, card, golden, 120)
+    contents = ArchiveContents("cartpole", "1.0", Path(model.handler), artifact, card, golden)
     staged = write_model_folder(archive_files(contents), work / "model")
 
     with pytest.raises(ParityError, match=r"logits\[\d, \d\] is"):
@@ -212,7 +211,7 @@ def test_build_packs_a_handler_with_own_pre_processing(compose: Compose, tmp_pat
 def test_a_file_without_a_handler_is_refused(compose: Compose, tmp_path: Path, code: str, words: str) -> None:
     (tmp_path / "mine.py").write_text(code)
     with pytest.raises(BuildError, match=words):
-        build(compose("digits", RANDOM, f"served_model.handler={tmp_path / 'mine.py'}"))
+        build(compose("digits", RANDOM, EAGER, f"served_model.handler={tmp_path / 'mine.py'}"))
 
 
 SLOW = """
@@ -241,10 +240,10 @@ sys.exit(commands.run(main, None, unwind=""))
     ],
 )
 def test_stopped_build_keeps_the_old_archive(compose: Compose, tmp_path: Path, step: str, stop: signal.Signals) -> None:
-    composed = compose("cartpole", RANDOM)
+    composed = compose("cartpole", RANDOM, EAGER)
     old = build(composed).archive
     folder = tmp_path / "archives"
-    overrides = ["served_model=cartpole", RANDOM, f"paths.archives={folder}", "served_model.version='2.0'"]
+    overrides = ["served_model=cartpole", RANDOM, EAGER, f"paths.archives={folder}", "served_model.version='2.0'"]
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", SLOW, step, *overrides],
         stdin=subprocess.PIPE,
@@ -269,7 +268,7 @@ def test_stopped_build_keeps_the_old_archive(compose: Compose, tmp_path: Path, s
 
 
 def test_two_builds_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
-    overrides = ["served_model=cartpole", RANDOM, f"paths.archives={tmp_path}"]
+    overrides = ["served_model=cartpole", RANDOM, EAGER, f"paths.archives={tmp_path}"]
     command = [sys.executable, "-m", "serialize", *overrides]
     running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
     deadline = time.monotonic() + 120

@@ -25,21 +25,21 @@ from tests.serialize.conftest import Compose
 def test_locate_missing_weights_names_the_command_that_gets_them(compose: Compose, model: str, words: str) -> None:
     composed = compose(model)
     with pytest.raises(WeightsMissing, match=words):
-        locate(composed.served_model, composed.paths)
+        locate(composed.built_model, composed.paths)
 
 
 @pytest.mark.parametrize("model", ["digits", "cartpole"])
 def test_locate_own_checkpoint_of_a_demo_model_names_its_path(compose: Compose, tmp_path: Path, model: str) -> None:
     composed = compose(model, f"served_model.checkpoint={tmp_path / 'mine.pt'}")
     with pytest.raises(WeightsMissing, match=f"; put your checkpoint at {tmp_path / 'mine.pt'} or set"):
-        locate(composed.served_model, composed.paths)
+        locate(composed.built_model, composed.paths)
 
 
 def test_locate_download_has_the_models_name(compose: Compose, tmp_path: Path) -> None:
     composed = compose("weather", "served_model.checkpoint='https://example.org/a/resnet-37.pth?raw=1'")
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "weather.pth").write_bytes(b"...")
-    assert locate(composed.served_model, composed.paths) == tmp_path / "weights" / "weather.pth"
+    assert locate(composed.built_model, composed.paths) == tmp_path / "weights" / "weather.pth"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_locate_refuses_what_is_no_file(compose: Compose, tmp_path: Path, checkp
     (tmp_path / "loop").symlink_to("loop")
     composed = compose("cartpole", f"served_model.checkpoint={tmp_path / checkpoint}")
     with pytest.raises(BuildError, match=words):
-        locate(composed.served_model, composed.paths)
+        locate(composed.built_model, composed.paths)
 
 
 @pytest.mark.parametrize("content", [b"", b"root:x:0:0:root:/root:/bin/bash\n", b"\x80\x02", b"(", bytes(range(256))])
@@ -78,8 +78,8 @@ def test_locate_another_sha256_is_refused(compose: Compose, tmp_path: Path) -> N
     (tmp_path / "mine.pt").write_bytes(b"...")
     right = hashlib.sha256(b"...").hexdigest()
     good = compose("weather", f"served_model.checkpoint={tmp_path / 'mine.pt'}", f"served_model.sha256={right[:12]}")
-    assert locate(good.served_model, good.paths) == tmp_path / "mine.pt"
+    assert locate(good.built_model, good.paths) == tmp_path / "mine.pt"
 
     bad = compose("weather", f"served_model.checkpoint={tmp_path / 'mine.pt'}", "served_model.sha256=abcdef0123")
     with pytest.raises(BuildError, match=f"has sha256 {right}, served_model.sha256 is abcdef0123"):
-        locate(bad.served_model, bad.paths)
+        locate(bad.built_model, bad.paths)

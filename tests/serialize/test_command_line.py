@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from archive.signing import generate_keys
+from errors import ArchiveError, WeightsMissing
+from serialize.__main__ import main
+from settings.load import CONFIG
 
 
 def serialize(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -36,9 +39,11 @@ def test_the_last_line_says_what_was_built(built: "tuple[Path, subprocess.Comple
     assert "cartpole: packing" in done.stderr.splitlines()
 
 
-def test_inspect_shows_an_archive(built: "tuple[Path, subprocess.CompletedProcess[str]]") -> None:
-    done = serialize("inspect", str(built[0] / "cartpole.mar"))
-    assert done.returncode == 0
+def test_inspect_shows_an_archive(
+    built: "tuple[Path, subprocess.CompletedProcess[str]]", capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(built[0] / "cartpole.mar")]) == 0
+    shown = capsys.readouterr().out
     for words in (
         "modelVersion",
         '"weights": "random"',
@@ -49,26 +54,28 @@ def test_inspect_shows_an_archive(built: "tuple[Path, subprocess.CompletedProces
         "none",
         "tolerance 0.0001",
     ):
-        assert words in done.stdout
+        assert words in shown
 
 
-def test_inspect_tells_provenance_and_signature(tmp_path: Path) -> None:
+def test_inspect_tells_provenance_and_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     private, public = generate_keys(tmp_path / "keys")
     _, stranger = generate_keys(tmp_path / "stranger")
     folder = tmp_path / "archives"
     overrides = ("served_model=cartpole", "served_model.weights=random", f"paths.archives={folder}")
-    assert serialize(*overrides, f"signing.key={private}").returncode == 0
+    assert main([*overrides, f"signing.key={private}"]) == 0
     path = str(folder / "cartpole.mar")
-    shown = serialize("inspect", path).stdout
+    capsys.readouterr()
+    assert main(["inspect", path]) == 0
+    shown = capsys.readouterr().out
     assert "Ed25519, not checked" in shown
     assert "python -m serialize served_model=cartpole served_model.weights=random\n" in shown
     for word in ("checkpoint_sha256", "torch ", "onnxruntime ", "kit "):
         assert word in shown
     assert str(tmp_path) not in shown.partition("manifest")[2]
-    assert f"made with the key of {public}" in serialize("inspect", path, f"signing.public_key={public}").stdout
-    refused = serialize("inspect", path, f"signing.public_key={stranger}")
-    assert refused.returncode == 1
-    assert "its signature is not one of" in refused.stderr
+    assert main(["inspect", path, f"signing.public_key={public}"]) == 0
+    assert f"made with the key of {public}" in capsys.readouterr().out
+    with pytest.raises(ArchiveError, match="its signature is not one of"):
+        main(["inspect", path, f"signing.public_key={stranger}"])
 
 
 def test_inspect_refuses_what_is_no_archive_in_one_line(tmp_path: Path) -> None:
@@ -81,15 +88,13 @@ def test_inspect_refuses_what_is_no_archive_in_one_line(tmp_path: Path) -> None:
 
 
 def test_serialize_without_weights_prints_the_command_that_gets_them(tmp_path: Path) -> None:
-    done = serialize("served_model=digits", f"paths.archives={tmp_path}", f"paths.weights={tmp_path}")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("get them with: make train_demo")
+    with pytest.raises(WeightsMissing, match=r"get them with: make train_demo$"):
+        main(["served_model=digits", f"paths.archives={tmp_path}", f"paths.weights={tmp_path}"])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_all_builds_what_it_can_and_lists_the_rest(tmp_path: Path) -> None:
-    done = serialize("--all", f"paths.archives={tmp_path}", f"paths.weights={tmp_path}")
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("not built: ")]
-    assert len(lines) == 5
+def test_all_builds_what_it_can_and_lists_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--all", f"paths.archives={tmp_path}", f"paths.weights={tmp_path}"]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("not built: ")]
+    assert len(lines) == len(list((CONFIG / "served_model").glob("*.yaml")))
     assert any("make download_weights MODEL=imagenet_resnet18" in line for line in lines)

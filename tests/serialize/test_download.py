@@ -139,7 +139,7 @@ def test_a_server_that_is_not_there_is_named(target: Path) -> None:
 def test_a_full_disk_is_said_in_one_line(server: FileServer, target: Path) -> None:
     target.parent.mkdir()
     (target.parent / "toy.pth.part").symlink_to("/dev/full")
-    failing(server, target, "the disk is full")
+    failing(server, target, rf"No space left on device \([\d,]+ bytes free, {len(DATA):,} needed\); free some space")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

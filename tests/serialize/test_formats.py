@@ -34,7 +34,7 @@ MODELS = {
 
 
 def exported(compose: Compose, folder: Path, name: str, form: str) -> tuple[LoadedModel, runtimes.Runtime]:
-    model = compose(name, "served_model.weights=random", *MODELS[name]).served_model
+    model = compose(name, "served_model.weights=random", *MODELS[name]).built_model
     source = load_model(model, None)
     details = FORMATS[form].export(source, folder / FORMATS[form].file)
     document = model_card(model, source, FORMATS[form], details, None)
@@ -61,9 +61,10 @@ def test_format_export_answers_as_network_without_local_paths(
         with torch.inference_mode():
             expected = source.network(batch).numpy()
         outputs: Any = runtime(batch.numpy())
-        assert list(outputs) == [source.output_name]
-        assert outputs[source.output_name].dtype == np.float32
-        np.testing.assert_allclose(outputs[source.output_name], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+        assert list(outputs) == list(source.output_names)
+        [found] = outputs.values()
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     data = (tmp_path / FORMATS[form].file).read_bytes()
     for folder in (str(tmp_path), sys.prefix, str(Path(torch.__file__).parent), str(Path.cwd())):
         assert folder.encode() not in data
@@ -75,7 +76,7 @@ def test_format_export_writes_the_same_bytes_in_another_process(compose: Compose
     name = "digits" if form == "onnx" else "cartpole"
     # Loading a runtime sets the threads, so a test before this one may have: here one, over there two.
     torch.set_num_threads(1)
-    source = load_model(compose(name, "served_model.weights=random").served_model, None)
+    source = load_model(compose(name, "served_model.weights=random").built_model, None)
     here = tmp_path / "here.bin"
     FORMATS[form].export(source, here)
     code = """
@@ -83,7 +84,7 @@ import pathlib, sys, torch, settings
 from serialize.build import load_model
 from serialize.formats import FORMATS
 torch.jit.script(torch.nn.Tanh())  # takes a number of TorchScript's
-source = load_model(settings.load(sys.argv[3:]).served_model, None)
+source = load_model(settings.load(sys.argv[3:]).built_model, None)
 FORMATS[sys.argv[2]].export(source, pathlib.Path(sys.argv[1]))
 """
     (tmp_path / "elsewhere").mkdir()

@@ -72,7 +72,7 @@ def test_int8_build_with_changed_labels_is_refused(
 
 
 def test_quantise_keeps_hardswish_and_pixels_in_eight_bits(tmp_path: Path, compose: Compose) -> None:
-    source = load_model(compose("digits", *RANDOM).served_model, None)
+    source = load_model(compose("digits", *RANDOM).built_model, None)
     inputs = np.stack([noise(64, 64, seed) for seed in range(16)])
     source = replace(source, calibration=lambda: CalibrationInputs(inputs, "noise", 0.0, 1.0))
     onnx_int8.FORMAT.export(source, tmp_path / "model.onnx")
@@ -88,7 +88,7 @@ def test_quantise_keeps_hardswish_and_pixels_in_eight_bits(tmp_path: Path, compo
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
-        ("cartpole", (), "is for picture models"),
+        ("cartpole", (), "is measured by the first labels of pictures"),
         (
             "digits",
             ("served_model.calibration.pictures=/nowhere",),

@@ -9,7 +9,7 @@ from tests.serialize.conftest import Compose
 
 
 def told(compose: Compose, name: str, *overrides: str) -> list[str]:
-    return shlex.split(build_command(compose(name, *overrides).served_model))
+    return shlex.split(build_command(compose(name, *overrides).built_model))
 
 
 def test_a_model_as_its_file_says_needs_its_name_alone(compose: Compose) -> None:
@@ -43,6 +43,6 @@ def test_a_url_is_told_without_its_secrets(compose: Compose) -> None:
 
 
 def test_the_command_composes_again(compose: Compose) -> None:
-    model = compose("cartpole", "served_model.actions=[a,b]", "served_model.out_of_range=clip").served_model
+    model = compose("cartpole", "served_model.actions=[a,b]", "served_model.out_of_range=clip").built_model
     words = shlex.split(build_command(model))[3:]
-    assert build_command(settings.load(words).served_model) == build_command(model)
+    assert build_command(settings.load(words).built_model) == build_command(model)

@@ -28,7 +28,7 @@ def test_in_graph_build_accepts_images_of_any_size(compose: Compose, tmp_path: P
     assert built.archive.card["artifact"]["preprocessing"] is True
     assert built.archive.golden["tolerance"] == 5e-3
     assert len(built.archive.golden["samples"]) == 5
-    model = composed.served_model
+    model = composed.built_model
     source = load_model(model, None)
     work = tmp_path / "work"
     work.mkdir()

@@ -12,7 +12,7 @@ import pytest
 
 from archive.manifest import CHECKSUMS, FIXED, MANIFEST
 from serialize.checkpoints import ROOT
-from serialize.pack import CONFIG, CREATED_ON, ArchiveContents, archive_files, pack, write_model_folder
+from serialize.pack import CREATED_ON, ArchiveContents, archive_files, pack, write_model_folder
 
 NAME = "cartpole"
 
@@ -26,7 +26,7 @@ def contents(tmp_path: Path) -> ArchiveContents:
         "tolerance": 1e-4,
         "samples": [{"content_type": "application/json", "body": "e30=", "predictions": [{"action": 0}]}],
     }
-    return ArchiveContents(NAME, "1.0", ROOT / "handlers" / "policy_handler.py", artifact, card, golden, 120)
+    return ArchiveContents(NAME, "1.0", ROOT / "handlers" / "policy_handler.py", artifact, card, golden)
 
 
 def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -39,7 +39,7 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
 def archived(contents: ArchiveContents, folder: Path, exported: Path) -> Path:
     """The archive that torch-model-archiver makes of the files in `folder`."""
     files = archive_files(contents)
-    own = {contents.handler.name, contents.artifact.name, CONFIG}
+    own = {contents.handler.name, contents.artifact.name}
     extra = write_model_folder({name: body for name, body in files.items() if name not in own}, folder / "extra")
     write_model_folder({name: body for name, body in files.items() if name in own}, folder)
     options = {
@@ -47,7 +47,6 @@ def archived(contents: ArchiveContents, folder: Path, exported: Path) -> Path:
         "--version": contents.version,
         "--handler": contents.handler.name,
         "--serialized-file": contents.artifact.name,
-        "--config-file": CONFIG,
         # It copies the items of a folder one by one, and reads a path with a comma as two: hence a relative path.
         "--extra-files": os.path.relpath(extra, folder),
         "--export-path": str(exported),

@@ -48,8 +48,8 @@ def made(compose: Compose, tmp_path: Path) -> Make:
 
 
 def ask(handler: ModelHandler, body: Any) -> list[Any]:
-    inputs = handler.read(body, "application/json")
-    outputs = {**handler.forward(inputs), **handler.options(body, "application/json", len(inputs))}
+    read = handler.read(body, "application/json")
+    outputs = {**handler.forward(read.inputs), **read.options}
     return [each["action"] for each in handler.card.predictions(outputs)]
 
 

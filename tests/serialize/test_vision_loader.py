@@ -3,7 +3,7 @@
 import pytest
 
 from errors import BuildError
-from serialize.vision_loader import resolve_labels, unambiguous
+from serialize.labels import resolve_labels, unambiguous
 
 
 def test_a_list_is_taken_as_it_is() -> None:

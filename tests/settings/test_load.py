@@ -36,7 +36,8 @@ def test_every_model_engine_and_store_compose(model: str, engine: str, store: st
 
 
 def test_the_five_models_of_the_contract_are_configured() -> None:
-    assert models() == ("cartpole", "digits", "genre_classifier", "imagenet_resnet18", "weather")
+    tritons = ("simple", "simple_identity", "simple_image", "simple_int8", "simple_string")
+    assert models() == ("cartpole", "digits", "genre_classifier", "imagenet_resnet18", *tritons, "weather")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_a_wrong_override_is_refused_in_one_line_that_names_it(override: str, wo
             id="misspelt key",
         ),
         pytest.param(
-            "served_model/digits.yaml", "network: mobilenet_v3_small\n", "",
-            ["config/served_model/digits.yaml", "served_model.network is missing"],
+            "served_model/digits.yaml", "checkpoint: ${paths.weights}/digits.pt\n", "",
+            ["config/served_model/digits.yaml", "served_model.checkpoint is missing"],
             id="missing key",
         ),
         pytest.param(
@@ -126,6 +127,31 @@ def test_local_file_overrides_and_is_named_in_errors(config: Path) -> None:
     local.write_text("# @package _global_\ngateway:\n  port: none\n")
     with pytest.raises(ConfigError, match=r"config/local/default\.yaml: gateway\.port: must be .*'none'"):
         load(config=config)
+
+
+def test_second_load_sees_the_files_and_the_environment_of_its_time_and_no_earlier_override(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(["gateway.port=5999", "served_model.labels=[a,b]"], config=config)
+    second = load(config=config)
+    assert (first.gateway.port, second.gateway.port) == (5999, 5003)
+    assert second == load(config=config) != first
+    file = config / "gateway" / "default.yaml"
+    file.write_text(file.read_text().replace("AIP_HTTP_PORT,5003", "AIP_HTTP_PORT,5001"))
+    assert load(config=config).gateway.port == 5001
+    monkeypatch.setenv("MARINA_ENGINE", "ray")
+    assert load(config=config).engine.name == "ray"
+    (config / "local").mkdir()
+    (config / "local" / "default.yaml").write_text("# @package _global_\ngateway:\n  port: 5002\n")
+    assert load(config=config).gateway.port == 5002
+
+
+@pytest.mark.parametrize(
+    ("before", "last"),
+    [("gateway={port:5999}", "gateway.port=5998"), ("gateway.port=5999", "gateway={port:5998}")],
+)
+def test_of_two_overrides_the_last_counts_whatever_its_form(before: str, last: str) -> None:
+    assert load([before, last]).gateway.port == 5998
 
 
 def test_the_environment_moves_ports_and_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

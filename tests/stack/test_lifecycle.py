@@ -236,3 +236,14 @@ def test_somebody_elses_temporary_folder_is_refused(folders: Folders, tmp_path: 
             folders.make_temporary()
     finally:
         folders.temporary.unlink()
+
+
+def test_stop_does_not_wait_for_a_parent_that_reaps_nobody() -> None:
+    program = "import subprocess, time; print(subprocess.Popen(['sleep', '300']).pid, flush=True); time.sleep(300)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        child.terminate()
+        assert processes._still_running([child], timeout_s=10) == []
+        assert child.status() == psutil.STATUS_ZOMBIE
+        parent.kill()

@@ -1,4 +1,5 @@
-// The controls of a model's input: a drop zone for an image, sliders for the numbers of an observation, JSON for others.
+// The controls of a model's input: a drop zone for an image, sliders for the numbers of an observation, fields for a row
+// of columns, JSON for other tensors, and a file or text for an adopted archive.
 //
 // Each control calls `send` with a request: { body, type, file, draws }. `draws` is the body of a second request, for
 // sampled actions, or null.
@@ -22,6 +23,28 @@ export function imageInput(send) {
   });
 }
 
+/** The controls for an adopted archive, whose handler reads whatever it reads: a file, or text with its content type. */
+export function anyInput(version, send) {
+  const types = version.input?.content_types ?? [];
+  const zone = dropZone((file) => {
+    send({ body: file, type: file.type || "application/octet-stream", file: file.name, draws: null });
+  }, "");
+  const type = make("input", { id: "content-type", value: types.find(isText) ?? "application/json", spellcheck: "false" });
+  const text = make("textarea", { id: "text", rows: "6", spellcheck: "false" });
+  const submit = () => send({ body: text.value, type: type.value, file: null, draws: null });
+  return make(
+    "div",
+    {},
+    zone,
+    make("label", { for: "content-type", class: "field" }, "Or text of this content type"),
+    type,
+    text,
+    makeButton("Send", submit, "strong"),
+  );
+}
+
+const isText = (type) => type.startsWith("text/") || type.includes("json");
+
 /** The controls for a policy's observation. */
 export function observationInput(version, send) {
   const { observation } = version;
@@ -32,12 +55,52 @@ export function observationInput(version, send) {
   return numbers === null ? jsonInput(observation, send) : sliders(version, numbers, send);
 }
 
+/** The controls for an instance of named tensors: a form for a row of columns, else JSON. */
+export function instanceInput({ input }, send) {
+  const { properties } = input.json_schema;
+  const isRow = Object.values(properties).every((each) => each.type === "number" || each.enum);
+  return isRow ? rowForm(properties, input.example, send) : textInput("Instance as JSON", JSON.stringify(input.example), send);
+}
+
+function rowForm(properties, example, send) {
+  const box = make("fieldset", { class: "sliders" }, make("legend", {}, "Row"));
+  const fields = Object.entries(properties).map(([name, schema], index) => {
+    const id = `column-${index}`;
+    const field = schema.enum ? choice(id, schema.enum) : numberField(id, schema);
+    field.value = String(example?.[name] ?? schema.enum?.[0] ?? "");
+    const unit = make("small", {}, [schema["x-unit"], rangeText(schema)].filter(Boolean).join(", "));
+    box.append(make("div", { class: "slider" }, make("label", { for: id }, name), field, unit));
+    return [name, () => (schema.enum ? field.value : field.valueAsNumber)];
+  });
+  // A field that is not a number is sent as null: the gateway explains best what is wrong with it.
+  const submit = () => sendJson(send, JSON.stringify(Object.fromEntries(fields.map(([name, value]) => [name, value()]))));
+  box.addEventListener("change", submit);
+  return make("div", {}, box, make("div", { class: "line" }, makeButton("Send", submit, "strong")));
+}
+
+function choice(id, texts) {
+  return make("select", { id }, ...texts.map((text) => make("option", { value: text }, text)));
+}
+
+function numberField(id, { minimum, maximum }) {
+  const field = make("input", { type: "number", id, step: "any" });
+  if (minimum !== undefined) field.min = String(minimum);
+  if (maximum !== undefined) field.max = String(maximum);
+  return field;
+}
+
+function rangeText({ enum: texts, minimum = null, maximum = null }) {
+  if (texts || (minimum === null && maximum === null)) return "";
+  return `${minimum === null ? "−∞" : numberText(minimum)} … ${maximum === null ? "∞" : numberText(maximum)}`;
+}
+
 const sendJson = (send, body, draws = null) => send({ body, type: "application/json", file: null, draws });
 
-function dropZone(take) {
-  const field = make("input", { type: "file", accept: "image/*", class: "unseen", "aria-label": "Choose an image" });
+function dropZone(take, accept = "image/*") {
+  const what = accept === "" ? "a file" : "an image";
+  const field = make("input", { type: "file", accept, class: "unseen", "aria-label": `Choose ${what}` });
   const preview = make("img", { alt: "The image that was sent", hidden: "" });
-  const text = make("span", {}, make("strong", {}, "Drop an image here"), " or paste one, or ");
+  const text = make("span", {}, make("strong", {}, `Drop ${what} here`), " or paste one, or ");
   text.append(make("u", {}, "choose a file"));
   const zone = make("label", { class: "drop" }, field, preview, text);
   const choose = (files) => {
@@ -80,11 +143,15 @@ async function dataUrl(file) {
 }
 
 function jsonInput(observation, send) {
+  return textInput("Observation as JSON", outline(observation), send);
+}
+
+function textInput(name, text, send) {
   const field = make("textarea", { id: "json", rows: "8", spellcheck: "false" });
-  field.value = outline(observation);
+  field.value = text ?? "";
   // The text is sent unchecked: the gateway explains best what is wrong with it.
   const submit = () => sendJson(send, field.value);
-  const label = make("label", { for: "json", class: "field" }, "Observation as JSON");
+  const label = make("label", { for: "json", class: "field" }, name);
   return make("div", {}, label, field, makeButton("Send", submit, "strong"));
 }
 

@@ -72,7 +72,7 @@ function take(state) {
   showOverview(history);
   find("partial").hidden = state.whole;
   const none = "No model is served yet. Upload one with: make upload_model MODEL=name";
-  say(find("none"), state.models.length === 0 ? none : "");
+  say(find("none"), state.models.length + state.lost.length === 0 ? none : "");
   followChoice();
   if (history.states.length > 1) return null;
   // The gateway may have seen the engine long ago; this request has made it look again.
@@ -97,11 +97,13 @@ function isAboutKey(error) {
   return true;
 }
 
-function showHealth({ engine_answers: answers, models }) {
+function showHealth({ engine_answers: answers, models, lost }) {
   const versions = models.flatMap((model) => model.versions);
   const workers = versions.reduce((sum, each) => sum + each.workers.ready, 0);
   const idle = models.filter((model) => model.versions.every((each) => each.workers.ready === 0));
-  const without = idle.length > 0 ? `, ${idle.length} without any` : "";
+  const idleText = idle.length > 0 ? `, ${idle.length} without any` : "";
+  const lostText = lost.length > 0 ? `; delivery brings back ${lost.join(", ")}` : "";
+  const without = idleText + lostText;
   const text = answers
     ? `${counted(models.length, "model")}, ${counted(workers, "worker")}${without}`
     : "The engine does not answer; below is what it served last";

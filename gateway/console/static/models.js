@@ -102,6 +102,9 @@ function badgesOf(model) {
   if (model.versions.some((each) => each.weights === "random")) {
     badges.push(make("span", { class: "badge warn" }, "random weights"));
   }
+  if (model.versions.some((each) => each.golden === "none")) {
+    badges.push(make("span", { class: "badge warn" }, "no golden answers"));
+  }
   if (model.breaker !== "closed") {
     badges.push(make("span", { class: "badge bad" }, `breaker ${model.breaker.replace("_", "-")}`));
   }

@@ -3,8 +3,9 @@
 import { call, curlOf, pathOf } from "./api.js";
 import { find, make, say } from "./dom.js";
 import { durationText, percentText } from "./figures.js";
-import { imageInput, observationInput } from "./inputs.js";
-import { showAnswer } from "./results.js";
+import { anyInput, imageInput, instanceInput, observationInput } from "./inputs.js";
+import { clearPicture } from "./picture.js";
+import { contentOf, showAnswer } from "./results.js";
 
 const AS_CLIENTS = "";
 
@@ -96,9 +97,13 @@ export class PredictPanel {
 
   makeInput(kind, observation) {
     const send = (request) => this.submit(request);
-    if (kind === "vision") return imageInput(send);
-    if (kind === "policy" && observation?.space) return observationInput(this.version, send);
-    return make("p", { class: "empty" }, "No worker has described this model's input yet.");
+    const inputs = {
+      vision: () => imageInput(send),
+      adopted: () => anyInput(this.version, send),
+      policy: () => observation?.space && observationInput(this.version, send),
+      tensors: () => instanceInput(this.version, send),
+    };
+    return inputs[kind]?.() || make("p", { class: "empty" }, "No worker has described this model's input yet.");
   }
 
   /** Send a request. While one is under way, only the newest of the others waits. */
@@ -126,20 +131,20 @@ export class PredictPanel {
     try {
       const started = performance.now();
       const response = await post(request.body);
-      content = await response.json();
+      content = await contentOf(response, this.version);
       const seconds = (performance.now() - started) / 1000;
       if (this.sending !== sending) return;
       find("refusal").hidden = true;
       find("answer").hidden = false;
       // Bars of sampled actions stay until the new ones are there, or they would flicker under a moving slider.
-      showAnswer(content, this.answeredBy(content), null, request.draws !== null);
+      showAnswer(content, this.answeredBy(content), fileOf(request), null, request.draws !== null);
       this.showFacts(content, response, seconds, path, request);
       if (request.draws === null) return;
       const drawn = await (await post(request.draws)).json();
-      if (this.sending === sending) showAnswer(content, this.answeredBy(content), drawn.predictions, false);
+      if (this.sending === sending) showAnswer(content, this.answeredBy(content), null, drawn.predictions, false);
     } catch (error) {
       if (error.name === "AbortError" || this.sending !== sending) return;
-      if (content !== null) showAnswer(content, this.answeredBy(content), null, false);
+      if (content !== null) showAnswer(content, this.answeredBy(content), fileOf(request), null, false);
       this.showError(error, content !== null);
     } finally {
       if (this.next === null) find("input").removeAttribute("aria-busy");
@@ -177,6 +182,7 @@ export class PredictPanel {
     find("answer").hidden = true;
     find("refusal").hidden = true;
     find("bars").replaceChildren();
+    clearPicture();
   }
 
   stop() {
@@ -185,6 +191,8 @@ export class PredictPanel {
     find("input").removeAttribute("aria-busy");
   }
 }
+
+const fileOf = (request) => (request.body instanceof Blob ? request.body : null);
 
 /** What answers a request that names no version. */
 function unnamedText(split, standard) {

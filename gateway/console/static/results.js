@@ -2,25 +2,46 @@
 
 import { find, make, makeButton } from "./dom.js";
 import { numberText, percentText } from "./figures.js";
+import { clearPicture, colourOf, showBoxes, showRegions } from "./picture.js";
 
 const FEW = 10;
 
 /** The drawings that an output kind can name; each returns a verdict, bars and a caption. */
-const DRAWINGS = { probabilities: drawProbabilities, action: drawAction };
+const DRAWINGS = {
+  probabilities: drawProbabilities,
+  numbers: drawNumbers,
+  vector: drawVector,
+  boxes: drawBoxes,
+  regions: drawRegions,
+  action: drawAction,
+  response: drawResponse,
+  tensors: drawTensors,
+};
+const MOST_CHARACTERS = 2000;
 
-/** Show the first prediction of an answer as the version's view says. `drawn` are sampled predictions of the same state,
- *  or null. Where `more` will follow, the bars wait for them. */
-export function showAnswer(content, version, drawn, more) {
+/** The content of an answer. That of an adopted archive's handler may be anything, so it becomes one text. */
+export async function contentOf(response, version) {
+  if (version.kind !== "adopted") return response.json();
+  const type = response.headers.get("content-type") ?? "";
+  const isText = type === "" || type.startsWith("text/") || type.includes("json");
+  const answer = isText ? await response.text() : `${(await response.blob()).size} bytes of ${type}`;
+  return { version: response.headers.get("x-model-version") ?? version.version, predictions: [{ answer }] };
+}
+
+/** Show the first prediction of an answer as the version's view says. `file` is the picture that was sent, or null.
+ *  `drawn` are sampled predictions of the same state, or null. Where `more` will follow, the bars wait for them. */
+export function showAnswer(content, version, file, drawn, more) {
   const { view } = version;
   const prediction = content.predictions?.[0] ?? {};
   const draw = prediction[view?.values] === undefined ? undefined : DRAWINGS[view.drawing];
+  clearPicture();
   if (draw === undefined) {
     // Business logic may answer in other forms.
     find("verdict").textContent = JSON.stringify(prediction);
     showBars([], "");
     return;
   }
-  const { verdict, bars, caption = "" } = draw(prediction, version, drawn);
+  const { verdict, bars, caption = "" } = draw(prediction, version, drawn, file);
   find("verdict").textContent = verdict + (content.weights === "random" ? ", random weights" : "");
   if (drawn !== null || !more) showBars(bars, caption);
 }
@@ -34,6 +55,68 @@ function drawProbabilities(prediction, { view }) {
     .sort(([, one], [, other]) => other - one)
     .map(([label, share]) => bar(label, share, percentText(share), names.includes(label)));
   return { verdict: names.length > 0 ? names.join(", ") + sure : (view.none ?? ""), bars };
+}
+
+/** Named numbers, which have units and therefore no common scale. */
+function drawNumbers(prediction, { view }) {
+  const units = prediction[view.units] ?? {};
+  const texts = Object.entries(prediction[view.values]).map(([name, value]) => {
+    return [name, units[name] ? `${numberText(value)} ${units[name]}` : numberText(value)];
+  });
+  const verdict = texts.map(([name, text]) => `${name} ${text}`).join(", ");
+  return { verdict, bars: texts.map(([name, text]) => bar(name, 0, text, true)) };
+}
+
+/** The numbers of a vector. */
+function drawVector(prediction, { view }) {
+  const values = prediction[view.values];
+  const verdict = `${values.length} numbers, norm ${numberText(Math.hypot(...values))}`;
+  return { verdict, bars: values.map((value, index) => componentBar(value, index, {}, values)) };
+}
+
+/** Detections: numbered boxes over the picture, and a bar of the score of each. */
+function drawBoxes(prediction, { view, labels = [] }, drawn, file) {
+  const found = prediction[view.values].map((each, index) => {
+    return { ...each, name: `${index + 1} ${each.label}`, colour: colourOf(labels.indexOf(each.label)) };
+  });
+  const bars = found.map(({ name, score, colour }) => ({ ...bar(name, score, percentText(score), true), colour }));
+  const verdict = found.length === 0 ? "Nothing found" : `${found.length} found: ${found.map(({ name }) => name).join(", ")}`;
+  showBoxes(prediction, found, file, verdict);
+  return { verdict, bars };
+}
+
+/** A class map over the picture, and a bar of each class's share of it. */
+function drawRegions(prediction, { view, labels = [] }, drawn, file) {
+  const size = prediction.width * prediction.height;
+  const bars = Object.entries(prediction[view.values]).map(([label, area]) => {
+    const colour = colourOf(labels.indexOf(label));
+    return { ...bar(label, area / size, percentText(area / size), true), colour };
+  });
+  const verdict = bars.length === 0 ? "Nothing found" : bars.map(({ label, text }) => `${label} ${text}`).join(", ");
+  showRegions(prediction, labels, file, verdict);
+  return { verdict, bars };
+}
+
+/** Named outputs: a bar for each of their numbers, and the text of others. */
+function drawTensors(prediction, { view }) {
+  const bars = [];
+  const texts = [];
+  for (const [name, nested] of Object.entries(prediction[view.values])) {
+    const values = [nested].flat(Infinity);
+    texts.push(`${name} ${values.slice(0, FEW).map(elementText).join(", ")}${values.length > FEW ? ", …" : ""}`);
+    const numbers = values.every((value) => typeof value === "number") ? values : [];
+    bars.push(...numbers.map((value, index) => ({ ...componentBar(value, index, {}, values), label: `${name}[${index}]` })));
+  }
+  return { verdict: texts.join(" · "), bars };
+}
+
+const elementText = (value) => (typeof value === "number" ? numberText(value) : JSON.stringify(value));
+
+/** The answer of an adopted archive, as its handler wrote it. */
+function drawResponse(prediction, { view }) {
+  const text = prediction[view.values];
+  const verdict = text.length > MOST_CHARACTERS ? `${text.slice(0, MOST_CHARACTERS)}…` : text;
+  return { verdict, bars: [] };
 }
 
 /** The action of a policy, or how often each action was sampled. */
@@ -132,8 +215,9 @@ function emptyRow(label) {
   return row;
 }
 
-function fillRow(row, { from, to, text, strong }) {
+function fillRow(row, { from, to, text, strong, colour = "" }) {
   const fill = row.querySelector("i");
+  fill.style.background = colour;
   fill.style.left = `${100 * from}%`;
   fill.style.width = `${100 * (to - from)}%`;
   row.querySelector(".value").textContent = text;

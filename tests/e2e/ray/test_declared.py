@@ -22,6 +22,7 @@ import yaml
 from bench.local_stack import free_ports
 from bench.swaps import MixedLoad, TimedAnswer
 from engines.python.registry import Registration
+from engines.ray.programs import head_command
 from settings import load
 from settings.load import ROOT
 from settings.schema import RayServeSettings
@@ -127,7 +128,7 @@ def declared(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def head(engine: RayServeSettings, folders: Folders, image: Path, env: dict[str, str]) -> Iterator[None]:
     """A head that runs in the image's folder."""
     with (folders.state / "head.log").open("wb") as log:
-        command = ray_serve.head_command(engine, folders)
+        command = head_command(engine, folders.temporary / "ray")
         process = subprocess.Popen(command, cwd=image, env=env, stdout=log, stderr=log)
         try:
             wait_until(lambda: engine.ray_port in listeners(), f"the head listens, see {log.name}")

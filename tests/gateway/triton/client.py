@@ -9,10 +9,11 @@ from typing import Any, Self
 import numpy as np
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from tests.gateway.triton.environment import triton_python
+from tests.gateway.client_environment import client_python
 
 KINDS = ("http", "http_aio", "grpc", "grpc_aio")
 RUNNER = Path(__file__).parent / "runner.py"
+REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 
 
 class InferenceServerException(Exception):
@@ -43,7 +44,7 @@ class Client:
     def __init__(self, kind: str, http: str, grpc: str) -> None:
         self.kind = kind
         self.over_grpc = kind.startswith("grpc")
-        command: list[str | Path] = [triton_python(), RUNNER, kind, grpc if self.over_grpc else http]
+        command: list[str | Path] = [client_python(REQUIREMENTS), RUNNER, kind, grpc if self.over_grpc else http]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
@@ -81,13 +82,20 @@ class Client:
         """The results of a whole stream of the asyncio client, each with its error."""
         return _results(self.call("stream_infer", requests))
 
-    def tensor(self, name: str, values: "np.ndarray[Any, Any]", datatype: str, **options: Any) -> dict[str, Any]:
-        """An input that holds these values."""
-        return {"input": name, "values": values, "datatype": datatype, "options": options}
+    def tensor(
+        self,
+        name: str,
+        values: "np.ndarray[Any, Any]",
+        datatype: str,
+        place: tuple[str, int, int] | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """An input that holds these values, or that is at a place in shared memory: region, bytes, offset."""
+        return {"input": name, "values": values, "datatype": datatype, "place": place, "options": options}
 
-    def output(self, name: str, **options: Any) -> dict[str, Any]:
-        """A requested output."""
-        return {"output": name, "options": options}
+    def output(self, name: str, place: tuple[str, int, int] | None = None, **options: Any) -> dict[str, Any]:
+        """A requested output, in the response or at a place in shared memory."""
+        return {"output": name, "place": place, "options": options}
 
 
 def _results(found: list[tuple[Any, str | None]]) -> list[tuple[InferResult | None, str | None]]:
@@ -96,7 +104,7 @@ def _results(found: list[tuple[Any, str | None]]) -> list[tuple[InferResult | No
 
 def schemas() -> list[FileDescriptorProto]:
     """The message definitions that the stock client brings."""
-    done = subprocess.run([triton_python(), RUNNER, "schemas"], stdout=subprocess.PIPE, check=True)
+    done = subprocess.run([client_python(REQUIREMENTS), RUNNER, "schemas"], stdout=subprocess.PIPE, check=True)
     return [FileDescriptorProto.FromString(each) for each in pickle.loads(done.stdout)]
 
 
