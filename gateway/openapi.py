@@ -49,6 +49,8 @@ _OIP_ERROR_SCHEMA = {
     "properties": {"error": {"type": "string"}, "request_id": {"type": "string"}},
     "required": ["error"],
 }
+_NULL = {"type": "null"}
+_PARAMETERS_SCHEMA = {"anyOf": [{"type": "object"}, _NULL]}
 # As the protocol's own document has it; the data of a tensor are numbers, truths or strings, flat or nested.
 _TENSOR_SCHEMA = {
     "type": "object",
@@ -56,7 +58,7 @@ _TENSOR_SCHEMA = {
         "name": {"type": "string"},
         "datatype": {"type": "string"},
         "shape": {"type": "array", "items": {"type": "integer"}},
-        "parameters": {"type": "object"},
+        "parameters": _PARAMETERS_SCHEMA,
         "data": {"type": "array", "items": {}},
     },
     "required": ["name", "datatype", "shape"],
@@ -75,10 +77,10 @@ _INFERRED_SCHEMA = {
 _INFER_SCHEMA = {
     "type": "object",
     "properties": {
-        "id": {"type": "string"},
-        "parameters": {"type": "object"},
+        "id": {"anyOf": [{"type": "string"}, _NULL]},
+        "parameters": _PARAMETERS_SCHEMA,
         "inputs": {"type": "array", "items": _TENSOR_SCHEMA},
-        "outputs": {"anyOf": [{"type": "array", "items": {"type": "object"}}, {"type": "null"}]},
+        "outputs": {"anyOf": [{"type": "array", "items": {"type": "object"}}, _NULL]},
     },
     "required": ["inputs"],
 }

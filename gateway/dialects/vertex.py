@@ -21,7 +21,9 @@ def read(body: Body, kind: Kind | None) -> Payload:
     if kind in (None, "adopted"):
         return Payload(body.content_type, body.data)
     content = kserve_v1.instances_of(body)
-    parameters = content.pop("parameters", None) or {}
+    parameters = content.pop("parameters", None)
+    if parameters is None:
+        parameters = {}
     if not isinstance(parameters, dict) or (parameters and kind != "policy"):
         raise InvalidFields("`parameters` must be an object of a policy's options; other models have none")
     return with_targets(Body(JSON, {}, orjson.dumps(content | parameters), JSON), kind)

@@ -38,8 +38,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def parameters_of(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a request or tensor. Raises UnreadableInput when they are not an object."""
-    parameters = entry.get("parameters") or {}
+    """Return the parameters of a request or tensor. Raises UnreadableInput when they are neither an object nor null."""
+    parameters = _given(entry, "parameters", {})
     if not isinstance(parameters, dict):
         raise UnreadableInput("`parameters` must be an object")
     return parameters
@@ -58,7 +58,7 @@ def read_request(
     request = InferRequest(
         model=model,
         version=version,
-        id=_text(content.get("id", ""), "id"),
+        id=_text(_given(content, "id", ""), "id"),
         inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
         outputs=_outputs(content, memory),
         parameters=parameters_of(content),
@@ -160,10 +160,9 @@ def _values(value: Any, datatype: str, shape: tuple[int, ...], name: str) -> lis
 
 
 def _outputs(content: Mapping[str, Any], memory: RequestMemory) -> tuple[RequestedOutput, ...] | None:
-    if content.get("outputs") in (None, []):
-        return None
+    wanted = _objects(_given(content, "outputs", []), "outputs")
     default = _default_binary(parameters_of(content))
-    return tuple(_output(each, memory, default=default) for each in _objects(content["outputs"], "outputs"))
+    return tuple(_output(each, memory, default=default) for each in wanted) or None
 
 
 def _default_binary(parameters: Mapping[str, Any]) -> bool:
@@ -184,6 +183,12 @@ def _objects(value: Any, what: str) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise UnreadableInput(f"`{what}` must be a list of tensors")
     return value
+
+
+def _given(entry: Mapping[str, Any], member: str, otherwise: Any) -> Any:
+    """Return an optional member: clients leave it out or send null, which means the same."""
+    value = entry.get(member)
+    return otherwise if value is None else value
 
 
 def _text(value: Any, what: str) -> str:

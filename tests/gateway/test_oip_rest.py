@@ -50,6 +50,14 @@ def test_infer_json_is_answered_in_json(gateway: str) -> None:
     assert answer.headers["x-model-version"] == "1.0"
 
 
+def test_infer_optional_members_may_be_null(gateway: str) -> None:
+    content = {"id": None, "parameters": None, "outputs": None, "inputs": [observation(data=[STATE], parameters=None)]}
+    answer = ask(gateway, CARTPOLE, content)
+    assert answer.status_code == 200, answer.text
+    assert [each["name"] for each in answer.json()["outputs"]] == ["action"]
+    assert "id" not in answer.json()
+
+
 def test_infer_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
     head, raw = image(PICTURE)
     outputs = [{"name": "label", "parameters": {"binary_data": False}}, {"name": "probabilities"}]
@@ -94,6 +102,9 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
     "boolean": (CARTPOLE, wide(data=[True, 2, 3, 4]), b"", 400, "not FP32"),
     "id of a number": (CARTPOLE, wide() | {"id": 7}, b"", 400, "id must be text"),
     "parameters of a list": (CARTPOLE, wide() | {"parameters": [7]}, b"", 400, "must be an object"),
+    "parameters of an empty list": (CARTPOLE, wide() | {"parameters": []}, b"", 400, "must be an object"),
+    "parameters of a zero": (CARTPOLE, wide(parameters=0), b"", 400, "must be an object"),
+    "outputs of an empty text": (CARTPOLE, wide() | {"outputs": ""}, b"", 400, "`outputs` must be a list"),
     "outputs of text": (CARTPOLE, wide() | {"outputs": "x"}, b"", 400, "`outputs` must be a list"),
     "odd timeout": (CARTPOLE, wide() | {"parameters": {"timeout": "soon"}}, b"", 400, "microseconds"),
     "odd classes": (

@@ -160,7 +160,11 @@ def test_kserve_v1_answers_predictions_alone_and_errors_as_text(url: str) -> Non
 def test_vertex_route_takes_parameters_as_options(engine: GivenTorchServe, url: str) -> None:
     found = call(url + VERTEX, json={"instances": [{"image_bytes": {"b64": PICTURE_BASE64}}], "parameters": {}})
     assert set(found.json()) == {"predictions"}
-    assert call(url + VERTEX, json={"instances": [PICTURE_BASE64], "parameters": {"k": 1}}).status_code == 422
+    assert call(url + VERTEX, json={"instances": [PICTURE_BASE64], "parameters": None}).status_code == 200
+    wrongs: tuple[object, ...] = ({"k": 1}, [], 0, "")
+    for wrong in wrongs:
+        found = call(url + VERTEX, json={"instances": [PICTURE_BASE64], "parameters": wrong})
+        assert found.status_code == 422, wrong
     with gateway_for(engine, *OVERRIDES, "gateway.dialects.model=cartpole") as policies:
         call(policies + VERTEX, json={"instances": [[0, 0, 0, 0]], "parameters": {"deterministic": False}})
     assert json.loads(arrived(engine).body) == {"instances": [[0, 0, 0, 0]], "deterministic": False}
