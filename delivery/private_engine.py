@@ -106,7 +106,13 @@ def private_worker(draft: PrivateArchive, settings: Settings, folder: Path) -> I
     command = (sys.executable, "-m", "engines.python.private_worker", str(unpacked), draft.model, draft.version)
     with output_file.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     try:
         with _ended_after(process, settings.rollout.workers_timeout_s):

@@ -29,7 +29,7 @@ def archive_of(running: RunningTorchServe, version: ModelVersion, settings: Sett
     """
     parts = urlsplit(version.url)
     if parts.scheme == "file":
-        return _existing(Path(unquote(parts.path)), version)
+        return _existing(Path(unquote(parts.path)), version, "put it there again")
     name = version.archive if parts.scheme in ("http", "https") else version.url
     if running.model_store is not None and _is_inside(name) and (running.model_store / name).exists():
         return running.model_store / name
@@ -39,7 +39,8 @@ def archive_of(running: RunningTorchServe, version: ModelVersion, settings: Sett
         raise ConfigError(f"its model store is not known here: MODEL_STORE= names the folder that holds {name}")
     if not _is_inside(name) and not Path(name).is_absolute():
         raise ConfigError(f"its archive {version.url} leads out of the model store {running.model_store}")
-    return _existing(running.model_store / name, version)
+    elsewhere = "put it there again, or name the folder that TorchServe has it from with MODEL_STORE="
+    return _existing(running.model_store / name, version, elsewhere)
 
 
 def newer_than_workers(archive: Path, version: ModelVersion) -> bool:
@@ -54,9 +55,9 @@ def _is_inside(name: str) -> bool:
     return bool(name) and not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
 
 
-def _existing(path: Path, version: ModelVersion) -> Path:
+def _existing(path: Path, version: ModelVersion, remedy: str) -> Path:
     if not path.exists():
-        raise ConfigError(f"its archive {version.url} is missing: {path} does not exist; put it there again")
+        raise ConfigError(f"its archive {version.url} is missing: {path} does not exist; {remedy}")
     return path
 
 

@@ -97,7 +97,10 @@ def test_each_model_is_planned_with_its_settings_or_left_out_with_a_reason(tmp_p
     assert "a workflow" in left["chain"]
     assert "not its default version; `make adopt MAR_FILE= MODEL=` adopts it" in left["parrot 2.0"]
     assert f"put whole request bodies into {folder / 'unasked'}" in left["unasked"]
-    assert f"{store / 'gone.mar'} does not exist" in left["gone"]
+    assert left["gone"] == (
+        f"its archive gone.mar is missing: {store / 'gone.mar'} does not exist; put it there again, or name the folder"
+        " that TorchServe has it from with MODEL_STORE="
+    )
     assert "'clash' would be the name of 2 models" in left["clash"]
     assert "'clash' would be the name of 2 models" in left["Clash"]
     assert "configures another model named digits" in left["digits"]
