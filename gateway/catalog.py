@@ -73,6 +73,19 @@ class Catalog:
             self._adopted_as[name] = found.model  # for the time when the engine has lost it
         return found
 
+    async def describe(self, name: str, version: str | None = None) -> ServedModel:
+        """Return a model that has this version from a snapshot no older than the time to live, else from a fresh one.
+
+        Raises UnknownModel; NoWorker for a recorded model that the engine has lost, and while the engine does not
+        answer.
+        """
+        arrived = _now()
+        for moment in (arrived - self._ttl_s, arrived):
+            found = (await self._since(moment)).models.get(name)
+            if found is not None and found.version(version) is not None:
+                return found
+        raise self.absent(name, version)
+
     async def choose(self, choice: Choice, headers: Headers, name: str | None) -> str:
         """Return the name of the model that `choice` finds; it looks at a fresh snapshot before it finds none.
 

@@ -102,7 +102,7 @@ def responses(example: Any, *errors: int, schema: Schema | None = None) -> dict[
 
 def oip_responses(example: Any, *errors: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route of the Open Inference Protocol."""
-    return {**responses(example), **{status: _oip_error(status) for status in errors}}
+    return answered(example) | {status: _oip_error(status) for status in sorted({*errors, *_COMMON})}
 
 
 def error_responses(

@@ -43,7 +43,7 @@ class InferRequest:
 
     model: str
     version: str | None
-    id: str
+    id: str | None
     inputs: tuple[Tensor, ...]
     outputs: tuple[RequestedOutput, ...] | None
     parameters: Mapping[str, Any]
@@ -74,7 +74,7 @@ class InferResponse:
 
     model: str
     version: str
-    id: str
+    id: str | None
     outputs: tuple[Tensor, ...]
     parameters: Mapping[str, Any]
     places: Mapping[str, RegionSlice] = field(default_factory=dict)

@@ -58,7 +58,7 @@ def read_request(
     request = InferRequest(
         model=model,
         version=version,
-        id=_text(_given(content, "id", ""), "id"),
+        id=None if content.get("id") is None else _text(content["id"], "id"),
         inputs=tuple(_input(each, raw) for each in _objects(content.get("inputs"), "inputs")),
         outputs=_outputs(content, memory),
         parameters=parameters_of(content),
@@ -85,7 +85,7 @@ def write_response(response: InferResponse, request: InferRequest) -> tuple[byte
             head["data"] = to_json(tensor)
         heads.append(head)
     content: dict[str, Any] = {"model_name": response.model, "model_version": response.version, "outputs": heads}
-    if response.id:
+    if response.id is not None:
         content["id"] = response.id
     if response.parameters:
         content["parameters"] = response.parameters

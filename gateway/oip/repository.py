@@ -145,12 +145,9 @@ class ModelRepository:
 
     async def _find(self, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
         """Return a model and one of its versions, the default one for None, as the engine serves them now."""
-        served = (await self._services.catalog.current()).models.get(model)
-        found = None if served is None else served.version(version)
-        if served is None or found is None:
-            with in_tritons_words():
-                raise self._services.catalog.absent(model, version)
-        return served, found
+        with in_tritons_words():
+            served = await self._services.catalog.describe(model, version)
+        return served, served.version(version) or served.default
 
     def _allowed(self) -> RepositoryControl:
         if self._control is None:

@@ -26,10 +26,7 @@ async def list_models(services: ServicesDep) -> Response:
 @router.get("/models/{model}", responses=responses(MODEL, 404, 503))
 async def describe_model(model: str, services: ServicesDep) -> Response:
     """Return one model, as in the list of all models."""
-    found = (await services.catalog.current()).models.get(model)
-    if found is None:
-        raise services.catalog.absent(model, None)
-    return json_response(_entry(found, services.metrics.breakers()))
+    return json_response(_entry(await services.catalog.describe(model), services.metrics.breakers()))
 
 
 def _entry(model: ServedModel, breakers: Mapping[str, str]) -> dict[str, Any]:

@@ -72,6 +72,12 @@ async def test_an_unknown_model_is_looked_for_once_more_before_it_is_refused() -
         await catalog.find("digits")
     engine.names.append("digits")
     assert (await catalog.find("digits")).model == "digits"
+    with pytest.raises(UnknownModel):
+        await catalog.describe("late")
+    engine.names.append("late")
+    assert (await catalog.describe("late", "1.0")).name == "late"
+    with pytest.raises(UnknownModel, match="no version 2 of model late"):
+        await catalog.describe("late", "2")
 
 
 async def test_an_adopted_model_has_the_name_of_its_archive_too_unless_two_have_it() -> None:

@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import requests
 
 from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.hooks import Business, Prediction, PredictionRequest, Reply
+from gateway.oip.datatypes import DATATYPES
 from tests.gateway.engine import SIMPLE, Engine
 from tests.gateway.served import gateway_for
 
@@ -56,6 +58,39 @@ def test_infer_optional_members_may_be_null(gateway: str) -> None:
     assert answer.status_code == 200, answer.text
     assert [each["name"] for each in answer.json()["outputs"]] == ["action"]
     assert "id" not in answer.json()
+
+
+@pytest.mark.parametrize("sent", ["", "42", "ä/é"])
+def test_infer_id_is_repeated_as_it_was_sent(gateway: str, sent: str) -> None:
+    assert ask(gateway, CARTPOLE, wide() | {"id": sent}).json()["id"] == sent
+
+
+@pytest.mark.parametrize("path", ["/v2/models/digits", "/v2/models/cartpole/versions/1.0", "/v2/models/simple"])
+def test_model_metadata_has_every_member_with_its_type(engine: Engine, gateway: str, path: str) -> None:
+    with engine.serving("simple", SIMPLE):
+        found = requests.get(gateway + path, timeout=30).json()
+        ready = requests.get(f"{gateway}{path}/ready", timeout=30)
+    assert set(found) == {"name", "versions", "platform", "inputs", "outputs"}
+    assert (found["name"], type(found["platform"])) == (path.split("/")[3], str)
+    assert all(isinstance(each, str) for each in found["versions"])
+    for tensor in found["inputs"] + found["outputs"]:
+        assert set(tensor) == {"name", "datatype", "shape"}
+        assert (type(tensor["name"]), tensor["datatype"] in DATATYPES) == (str, True)
+        assert all(type(size) is int and size >= -1 for size in tensor["shape"])
+    assert (ready.status_code, ready.json()) == (200, {"name": found["name"], "ready": True})
+
+
+def test_infer_response_has_every_member_with_its_type(engine: Engine, gateway: str) -> None:
+    with engine.serving("simple", SIMPLE):
+        answers = [ask(gateway, path, content).json() for path, content in examples(gateway)]
+    for answer in answers:
+        assert (
+            {"model_name", "outputs"} <= set(answer) <= {"model_name", "model_version", "id", "parameters", "outputs"}
+        )
+        for tensor in answer["outputs"]:
+            assert set(tensor) == {"name", "datatype", "shape", "data"}
+            assert len(tensor["data"]) == prod(tensor["shape"])
+            assert {type(each) for each in tensor["data"]} <= {bool, int, float, str}
 
 
 def test_infer_raw_tensors_follow_the_json_both_ways(gateway: str) -> None:
@@ -244,15 +279,33 @@ def test_infer_without_engine_is_unavailable(no_engine: Engine) -> None:
         assert requests.get(f"{gateway}/v2/models/digits", timeout=30).json()["error"] == "the engine does not answer"
 
 
-def test_openapi_examples_work(engine: Engine, gateway: str) -> None:
-    paths = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
-    content = paths["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
+def documented(gateway: str) -> dict[str, Any]:
+    """The paths of the OpenAPI document."""
+    paths: dict[str, Any] = requests.get(f"{gateway}/openapi.json", timeout=30).json()["paths"]
+    return paths
+
+
+def examples(gateway: str) -> list[tuple[str, Any]]:
+    """The path and content of each documented inference."""
+    content = documented(gateway)["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]["application/json"]
     models = {"picture": "digits", "state": "cartpole", "tensors": "simple"}
+    return [(f"/v2/models/{models[name]}/infer", each["value"]) for name, each in content["examples"].items()]
+
+
+def test_openapi_documents_errors_in_the_protocols_form(gateway: str) -> None:
+    for path, operations in documented(gateway).items():
+        for operation in operations.values() if path.startswith("/v2") else ():
+            for status, answer in operation["responses"].items():
+                schema = answer["content"]["application/json"]["schema"]
+                assert (schema == {"$ref": "#/components/schemas/InferenceError"}) == (status != "200"), (path, status)
+
+
+def test_openapi_examples_work(engine: Engine, gateway: str) -> None:
     with engine.serving("simple", SIMPLE):
-        for name, example in content["examples"].items():
-            answer = ask(gateway, f"/v2/models/{models[name]}/infer", example["value"])
+        for path, content in examples(gateway):
+            answer = ask(gateway, path, content)
             assert answer.status_code == 200, answer.text
-    for path, operations in paths.items():
+    for path, operations in documented(gateway).items():
         if path.startswith("/v2") and "get" in operations and "systemsharedmemory" not in path:
             shown = operations["get"]["responses"]["200"]["content"]["application/json"]["example"]
             filled = path.format(model="cartpole", version="1.0")
