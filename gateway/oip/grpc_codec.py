@@ -68,7 +68,7 @@ def _input(tensor: pb.ModelInferRequest.InferInputTensor, contents: Iterator[byt
     place = memory.slice_of(parameters_of(tensor.parameters), name)
     raw = next(contents, None) if place is None else memory.read(place)
     if raw is not None:
-        if tensor.HasField("contents"):
+        if tensor.contents.ListFields():  # an empty message stands in requests of MLServer
             raise UnreadableInput(f"input '{name[:80]}' has contents beside its raw form; send one of the two")
         return from_raw(name, datatype, shape, raw)
     return Tensor(name, datatype, shape, _contents(tensor))

@@ -128,6 +128,18 @@ def test_infer_contents_that_are_not_the_datatypes_are_refused(
         stub(channel).ModelInfer(pb.ModelInferRequest(model_name="cartpole", inputs=[tensor]), timeout=30)
 
 
+def test_infer_raw_form_may_have_empty_contents_beside_it(served: Served) -> None:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="observation", datatype="FP32", shape=[1, 4])
+    request = pb.ModelInferRequest(model_name="cartpole", inputs=[tensor], raw_input_contents=[STATE.tobytes()])
+    request.inputs[0].contents.SetInParent()  # as MLServer's converters do
+    with grpc.insecure_channel(served.grpc) as channel:
+        answer = stub(channel).ModelInfer(request, timeout=30)
+        assert answer.raw_output_contents == [np.array([1], np.int64).tobytes()]
+        request.inputs[0].contents.fp32_contents.extend(STATE[0].tolist())
+        with pytest.raises(grpc.RpcError, match="has contents beside its raw form"):
+            stub(channel).ModelInfer(request, timeout=30)
+
+
 def test_interceptor_returns_request_id_and_refuses_unknown_call(served: Served) -> None:
     with grpc.insecure_channel(served.grpc) as channel:
         metadata = (("x-request-id", "order-66"),)

@@ -118,12 +118,12 @@ def test_kserves_own_client_makes_its_calls(gateway: str) -> None:
         {"method": "infer", "model_name": "mnist", "data": {"instances": [{"nothing": 1}]}},
         {"method": "infer", "model_name": "nobody", "data": INSTANCES},
     ]
-    command: list[str | Path] = [
-        client_python(HERE / "kserve" / "requirements.txt"),
-        HERE / "kserve" / "runner.py",
-        gateway,
-    ]
-    done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, check=False, timeout=120)
+    command: list[str | Path] = [client_python(HERE / "kserve" / "requirements.txt"), HERE / "kserve" / "runner.py"]
+    content = {
+        "addresses": {"http": gateway, "grpc": "127.0.0.1:1"},
+        "calls": [{"protocol": "v1"} | each for each in calls],
+    }
+    done = subprocess.run(command, input=json.dumps(content), capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     ready, idle, nobody, predicted, explained, unfit, unknown = json.loads(done.stdout.splitlines()[-1])
     assert (ready, idle) == (True, False)
