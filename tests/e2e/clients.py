@@ -2,9 +2,10 @@
 
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import requests
 
@@ -37,9 +38,19 @@ class Answers:
         return {(answer.status, answer.version) for answer in self.seen}
 
 
+def state(chance: random.Random) -> dict[str, float]:
+    """A state of cartpole."""
+    return {**STATE, "cart_velocity": chance.uniform(-1, 1)}
+
+
 @contextmanager
-def asking(url: str, clients: int = 4, headers: Mapping[str, str] = NO_HEADERS) -> Iterator[Answers]:
-    """Clients that send cartpole's states, no two the same, until the block ends; `{}` in a header is their number."""
+def asking(
+    url: str,
+    clients: int = 4,
+    headers: Mapping[str, str] = NO_HEADERS,
+    content: Callable[[random.Random], Any] = state,
+) -> Iterator[Answers]:
+    """Clients that send what `content` draws until the block ends; `{}` in a header is their number."""
     answers, over = Answers(), threading.Event()
 
     def keep_asking(number: int) -> None:
@@ -47,8 +58,7 @@ def asking(url: str, clients: int = 4, headers: Mapping[str, str] = NO_HEADERS) 
         own = {name: value.format(number) for name, value in headers.items()}
         with requests.Session() as session:
             while not over.is_set():
-                state = {**STATE, "cart_velocity": chance.uniform(-1, 1)}
-                got = session.post(url, json=state, headers=own, timeout=60)
+                got = session.post(url, json=content(chance), headers=own, timeout=60)
                 answers.seen.append(Answer(got.status_code, got.json().get("version", ""), number))
 
     threads = [threading.Thread(target=keep_asking, args=(number,)) for number in range(clients)]

@@ -18,12 +18,12 @@ IRIS = ["sepal length", "sepal width", "petal length", "petal width"]
 WORDS, LETTERS = 11, 5
 
 
-def write_mlp(path: Path) -> tuple[MLPClassifier, NDArray[np.float32]]:
+def write_mlp(path: Path, seed: int = 0) -> tuple[MLPClassifier, NDArray[np.float32]]:
     """Train a classifier of scikit-learn on its flowers; write its layers as ONNX: row [N, 4] → probabilities."""
     rows, kinds = load_iris(return_X_y=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it need not converge
-        model = MLPClassifier((8,), random_state=0, max_iter=200).fit(rows, kinds)
+        model = MLPClassifier((8,), random_state=seed, max_iter=200).fit(rows, kinds)
     weights = {f"w{at}": each for at, each in enumerate(model.coefs_)}
     weights |= {f"b{at}": each for at, each in enumerate(model.intercepts_)}
     nodes = [

@@ -60,8 +60,8 @@ def write_broken(good: Path, folder: Path, how: str) -> None:
     write_zip(summed({**files, HANDLER: files[HANDLER] + LATER % LATER_THEN[how].encode()}), folder / "cartpole.mar")
 
 
-def report(settings: Settings, version: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(report_file(settings, "cartpole", version).read_text())
+def report(settings: Settings, version: str, model: str = "cartpole") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(report_file(settings, model, version).read_text())
     return found
 
 

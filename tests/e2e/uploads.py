@@ -32,10 +32,10 @@ sys.exit(upload_model.main(overrides))
 """
 
 
-def registered(settings: Settings) -> list[ModelVersion]:
-    """All versions of cartpole."""
+def registered(settings: Settings, model: str = "cartpole") -> list[ModelVersion]:
+    """All versions of a model."""
     with engines.connect(settings) as engine:
-        return engine.versions("cartpole")
+        return engine.versions(model)
 
 
 def kill_upload(stack: Stack, when: str, step: str, *overrides: str) -> None:
