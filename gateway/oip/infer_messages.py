@@ -56,16 +56,16 @@ class InferRequest:
             )
 
     def timeout_s(self) -> float | None:
-        """Return the seconds that the parameter `timeout` allows, which is in microseconds; None without it.
+        """Return the seconds that the parameter `timeout` allows, which is in microseconds; None without it or for 0.
 
         Raises UnreadableInput when it is not a whole number of microseconds.
         """
         timeout = self.parameters.get("timeout")
-        if timeout is None or timeout == 0:
+        if timeout is None:
             return None
         if type(timeout) is not int or timeout < 0:
             raise UnreadableInput("the parameter timeout must be a whole number of microseconds")
-        return timeout / 1e6
+        return timeout / 1e6 or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, int]:
     found: dict[str, int] = {}
     for key, value in config.items():
         if key == "max_batch_size":
-            found |= {"batch_size": _number(key, value)} if value else {}
+            found |= {} if str(value) == "0" else {"batch_size": _number(key, value)}
         elif key == "dynamic_batching":
             found |= _delay(value)
         elif key == "instance_group":

@@ -40,7 +40,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "odd group": ({"config": '{"instance_group": 2}'}, "instance_group must be an object"),
     **{
         f"batch of {value}": ({"config": f'{{"max_batch_size": {value}}}'}, "max_batch_size must be a whole number")
-        for value in ("-1", "2.5", "true", '"x"', "1e3", "99999999999")
+        for value in ("-1", "2.5", "true", "false", '"x"', '""', "[]", "1e3", "99999999999")
     },
 }
 

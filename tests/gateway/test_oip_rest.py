@@ -141,6 +141,7 @@ BAD: dict[str, tuple[str, Any, bytes, int, str]] = {
     "parameters of a zero": (CARTPOLE, wide(parameters=0), b"", 400, "must be an object"),
     "outputs of an empty text": (CARTPOLE, wide() | {"outputs": ""}, b"", 400, "`outputs` must be a list"),
     "outputs of text": (CARTPOLE, wide() | {"outputs": "x"}, b"", 400, "`outputs` must be a list"),
+    "timeout of a truth": (CARTPOLE, wide() | {"parameters": {"timeout": False}}, b"", 400, "microseconds"),
     "odd timeout": (CARTPOLE, wide() | {"parameters": {"timeout": "soon"}}, b"", 400, "microseconds"),
     "odd classes": (
         CARTPOLE,
