@@ -35,6 +35,7 @@ DEFAULT_HANDLERS = (
     "vllm_handler",
 )
 """TorchServe's own handlers, which an archive names without a file."""
+WORKFLOW_MANIFEST = "WAR-INF/MANIFEST.json"
 RUNTIMES = ("python", "python3")
 FIRST_VERSION = "1.0"  # TorchServe's own default
 OWN_FILES = ("marina_adopted.py", "marina_torchvision_ops.py")
@@ -197,6 +198,11 @@ def _check_files(files: Mapping[str, bytes], limits: UnpackLimits) -> None:
 
 
 def _document(files: Mapping[str, bytes]) -> bytes:
+    if WORKFLOW_MANIFEST in files:
+        raise ArchiveError(
+            "is a workflow, which chains models inside TorchServe: adopt each of its models by its own .mar, and chain"
+            " them in business.py"
+        )
     if MANIFEST not in files:
         raise ArchiveError(f"has no {MANIFEST}, so torch-model-archiver did not write it")
     return files[MANIFEST]
@@ -204,11 +210,6 @@ def _document(files: Mapping[str, bytes]) -> bytes:
 
 def _check(files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Raise ArchiveError for an archive that cannot be adopted."""
-    if "workflow" in manifest:
-        raise ArchiveError(
-            "is a workflow, which chains models inside TorchServe: adopt each of its models by its own .mar, and chain"
-            " them in business.py"
-        )
     if FIXED in files or ADOPTED in files:
         raise ArchiveError("is one of Marina's own archives already; `make upload_model` rolls it out as it is")
     reserved = {CHECKSUMS, SIGNATURE, *OWN_FILES}

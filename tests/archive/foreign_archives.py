@@ -1,8 +1,12 @@
 """Archives of other makers, made by torch-model-archiver itself."""
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+
+import yaml
 
 ARCHIVER = Path(sys.executable).with_name("torch-model-archiver")
 
@@ -70,6 +74,21 @@ def handler_file(folder: Path, text: str = PARROT, name: str = "parrot_handler.p
 def parrot(folder: Path, text: str = PARROT, **options: str) -> Path:
     """Return an archive whose handler is a function."""
     return make_archive(folder, "parrot", handler_file(folder, text), **options)
+
+
+def workflow(path: Path, *models: str) -> Path:
+    """Write a workflow of these archives, one after the other, as torch-workflow-archiver does; none is in it."""
+    manifest = {"workflowName": path.stem, "specFile": "flow.yaml", "handler": "flow.py"}
+    nodes = [f"node{number}" for number in range(len(models))]
+    registered = {node: {"url": model} for node, model in zip(nodes, models, strict=True)}
+    limits = {"min-workers": 1, "max-workers": 1, "batch-size": 1, "max-batch-delay": 10}
+    chain = {node: nodes[number + 1 : number + 2] for number, node in enumerate(nodes)}
+    written = {"createdOn": "01/01/2024 00:00:00", "archiverVersion": "0.2.15", "workflow": manifest}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("WAR-INF/MANIFEST.json", json.dumps(written))
+        archive.writestr("flow.yaml", yaml.safe_dump({"models": {**limits, **registered}, "dag": chain}))
+        archive.writestr("flow.py", "def pre(data, context):\n    return data\n")
+    return path
 
 
 def samples(folder: Path, **files: bytes) -> Path:

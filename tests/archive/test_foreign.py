@@ -22,7 +22,7 @@ from archive.trust import TrustPolicy
 from archive.writer import write_sealed
 from delivery.checks import check_packages
 from errors import ArchiveError, RolloutError
-from tests.archive.foreign_archives import handler_file, make_archive
+from tests.archive.foreign_archives import handler_file, make_archive, workflow
 from tests.archive.made import archive_at
 
 NO_CONFIG: Mapping[str, object] = MappingProxyType({})
@@ -105,7 +105,6 @@ def test_version_that_cannot_be_compared_becomes_the_first(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("model", "more", "files", "reason"),
     [
-        ({}, {"workflow": {"workflowName": "w"}}, {}, "is a workflow, which chains models inside TorchServe"),
         ({}, {"runtime": "LSP"}, {}, "has the runtime 'LSP'"),
         ({"handler": "other.py"}, {}, {}, "names the handler 'other.py', which is neither in the archive nor"),
         ({"handler": None}, {}, {}, f"{MANIFEST} has no model.handler"),
@@ -113,12 +112,20 @@ def test_version_that_cannot_be_compared_becomes_the_first(tmp_path: Path) -> No
         ({}, {}, {"marina_adopted.py": b""}, "holds 'marina_adopted.py', a name that adoption adds"),
         ({}, {}, {"MAR-INF/golden.json": b""}, "holds 'MAR-INF/golden.json', a name that adoption adds"),
     ],
-    ids=["workflow", "runtime", "handler", "no handler", "config", "own file", "own document"],
+    ids=["runtime", "handler", "no handler", "config", "own file", "own document"],
 )
 def test_archive_that_cannot_be_adopted_is_refused_with_the_reason(
     tmp_path: Path, model: dict[str, Any], more: dict[str, Any], files: dict[str, bytes], reason: str
 ) -> None:
     assert reason in refused(zipped(tmp_path / "toy.mar", model, more, files))
+
+
+def test_workflow_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    reason = refused(workflow(tmp_path / "flow.war", "first.mar", "second.mar"))
+    assert reason == (
+        "is a workflow, which chains models inside TorchServe: adopt each of its models by its own .mar, and chain them"
+        " in business.py"
+    )
 
 
 def test_own_archive_and_other_files_are_refused(tmp_path: Path) -> None:

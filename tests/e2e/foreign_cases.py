@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from tests.archive.foreign_archives import PARROT, handler_file, make_archive
-from tests.archive.test_foreign import zipped
+from tests.archive.foreign_archives import PARROT, handler_file, make_archive, workflow
 from tests.e2e import foreign_models as sources
 
 NO_WORDS: tuple[str, ...] = ()
@@ -196,7 +195,7 @@ CASES = (
     ForeignCase(
         "workflow",
         "a workflow (`.war`)",
-        lambda folder: zipped(folder / "flow.war", more={"workflow": {"workflowName": "flow", "handler": "toy.py"}}),
+        lambda folder: workflow(folder / "flow.war", "first.mar", "second.mar"),
         NUMBERS,
         refused="is a workflow, which chains models inside TorchServe",
     ),
