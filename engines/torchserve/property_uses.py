@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+SHOWN_VALUE = 200  # characters; a snapshot holds all models in one value
 Outcome = Literal["taken", "set", "unused", "refused"]
 
 
@@ -149,8 +150,9 @@ class PropertyNote:
     words: str
 
     def __str__(self) -> str:
-        """Return `KEY=VALUE  taken: engine.job_queue_size`; a password stays hidden."""
-        value = "***" if self.key in SECRETS else self.value
+        """Return `KEY=VALUE  taken: engine.job_queue_size`; a password stays hidden, and a long value is cut."""
+        value = "***" if self.key in SECRETS else " ".join(self.value.split())
+        value = value if len(value) <= SHOWN_VALUE else f"{value[:SHOWN_VALUE]}..."
         return f"{self.key}={value}  {self.outcome}: {self.words.replace('`', '')}"
 
 
