@@ -5,14 +5,15 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 import yaml
 
-from tests.archive.foreign_archives import PARROT, parrot
+from tests.archive.foreign_archives import PARROT, parrot, samples
 from tests.e2e.adoption_home import FORM, Home
 from tests.e2e.conftest import Stack
 from tests.e2e.uploads import QUICK
@@ -182,6 +183,8 @@ def test_canary_that_fails_later_is_withdrawn_and_no_client_pays_for_it(served: 
 
 @pytest.mark.slow
 def test_tuner_searches_with_the_samples(served: Home) -> None:
+    served.adopt(parrot(served.folder / "tuned"), "trust=yes")
+    served.stack.run("upload_model.py", *SERVED)
     file = served.folder / "parrot.tuned.yaml"
     quick = ("stress.clients=2", "stress.warmup=2", "tune.seconds=0.5", "tune.rounds=2", "tune.minutes=0.001")
     words = ("served_model=parrot", "slo=p99:60s", *quick, f"tune.file={file}")
@@ -210,6 +213,43 @@ def test_doctor_finds_nothing_wrong_with_an_adopted_archive(served: Home) -> Non
     archives = [each["state"] for each in findings if each["part"] in ("archives", "rollouts")]
     assert archives
     assert "open" not in archives
+
+
+@pytest.mark.slow
+def test_adoption_that_is_killed_ends_its_own_engine_and_can_be_repeated(served: Home, tmp_path: Path) -> None:
+    number = tmp_path / "pid"
+    text = PARROT.replace("    time.sleep", f"    open({str(number)!r}, 'w').write(str(os.getpid()))\n    time.sleep")
+    archive = parrot(tmp_path / "theirs", f"import os\n{text}")
+    asked = samples(tmp_path / "samples", asked__json=b'{"sleep": 600}')
+    words = ("-m", "delivery", "adopt", str(archive), str(asked), "trust=yes", "model=killed")
+    process = served.stack.start(*words)
+    try:
+        wait_for(lambda: number.exists() and number.read_text() != "")
+        assert adopting(served) != []
+    finally:
+        process.kill()
+        process.communicate()
+    wait_for(lambda: adopting(served) == [])
+    assert sorted(served.stack.archives.glob("*killed*")) == []
+    assert not (served.folder / "config" / "served_model" / "killed.yaml").exists()
+    samples(asked, asked__json=b'{"say": [1]}')
+    assert "1 sample recorded" in served.stack.run(*words)
+    served.stack.run("upload_model.py", "served_model=killed", *QUICK)
+    try:
+        answer = requests.post(served.stack.predict_url("killed"), json={"say": [2]}, timeout=30)
+        assert answer.json() == [2]
+    finally:
+        served.remove("killed")
+
+
+def adopting(home: Home) -> list[str]:
+    """The command lines of what runs out of the folder of adoptions."""
+    folder = str(home.stack.state / "adoptions")
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found.append(" ".join(process.cmdline()))
+    return [line for line in found if folder in line]
 
 
 @contextmanager
