@@ -11,7 +11,7 @@ from engines.torchserve.api import PING
 from errors import Forbidden, NoWorker, RateLimited, Unauthorized, UnknownModel
 from gateway.dialects import kserve_v1
 from gateway.http.responses import json_response
-from gateway.openapi import answered, error_responses
+from gateway.openapi import answered, error_responses, responses
 from gateway.routes.health import missing_models
 from gateway.services import ServicesDep
 from settings.schema import DialectSettings
@@ -46,7 +46,7 @@ def router_for(dialects: DialectSettings) -> APIRouter:
     if dialects.torchserve or dialects.sagemaker:
         router.add_api_route(PING, ping, responses={**answered(_HEALTHY), 500: unhealthy}, tags=tags)
     if dialects.torchserve:
-        router.add_api_route("/", api_description, methods=["OPTIONS"], responses=answered({"openapi": "3.1.0"}))
+        router.add_api_route("/", api_description, methods=["OPTIONS"], responses=responses({"openapi": "3.1.0"}))
     if dialects.kserve_v1:
         v1 = error_responses(kserve_v1.write_error, Unauthorized, Forbidden, RateLimited, UnknownModel, NoWorker)
         ready = answered({"name": "digits", "ready": True}) | v1

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -73,6 +74,14 @@ def test_a_key_that_asks_too_often_is_told_when_to_come_back(locked: str) -> Non
 def test_the_document_says_how_to_send_a_key(locked: str) -> None:
     document = requests.get(f"{locked}/openapi.json", timeout=30).json()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
+
+
+def test_the_document_has_the_status_of_each_route_without_a_key(locked: str) -> None:
+    paths = requests.get(f"{locked}/openapi.json", timeout=30).json()["paths"]
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            answer = requests.request(method, locked + re.sub(r"{\w+}", "x", path), timeout=30)
+            assert str(answer.status_code) in operation["responses"], (method, path)
 
 
 def test_the_program_prints_a_key_and_its_hash_once() -> None:
