@@ -1,13 +1,12 @@
 """Roll out a built archive: `python upload_model.py`. The version before serves until the new one is ready."""
 
 import sys
-from pathlib import Path
 
 import commands
 import settings
+from delivery.publish import built_archive
 from delivery.rollout import roll_out
-from errors import MarinaError, StoreError
-from settings.schema import AdoptedModel
+from errors import MarinaError
 
 USAGE = """\
 usage: python upload_model.py served_model=NAME [hydra overrides]
@@ -20,13 +19,7 @@ def main(overrides: list[str]) -> int:
     """Roll out `model_mars/NAME.mar` of the chosen model; return the exit status."""
     try:
         loaded = settings.load(overrides, registering=True)
-        name = loaded.served_model.model_name
-        archive = Path(loaded.paths.archives) / f"{name}.mar"
-        if not archive.is_file():
-            adopted = isinstance(loaded.served_model, AdoptedModel)
-            remedy = "make adopt MAR_FILE=... SAMPLES=..." if adopted else f"make generate_mar MODEL={name}"
-            raise StoreError(f"no archive {archive}; `{remedy}` makes it")
-        outcome = roll_out(archive, loaded)
+        outcome = roll_out(built_archive(loaded, overrides), loaded)
     except MarinaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ from delivery.adopt_command import UsageError, adopt
 from delivery.autoscaler import scale
 from delivery.model_keeper import keep
 from delivery.models_table import models_table
-from delivery.publish import stamped_copy
+from delivery.publish import built_archive, stamped_copy
 from delivery.rollout import remove, restore, roll_back
 from delivery.stores import open_store
 from delivery.stores.nginx import FileBrowserStore
@@ -146,7 +146,7 @@ def _stop_signal() -> Event:
 
 def _publish(overrides: list[str]) -> int:
     loaded = settings.load(overrides, registering=True)
-    model, version = declare.publish_only(loaded)
+    model, version = declare.publish_only(built_archive(loaded, overrides), loaded)
     url = open_store(loaded).url(archive_file_name(model, version))
     print(f"{model}-{version} is in the store: {url.partition('?')[0]}")
     return 0

@@ -23,15 +23,11 @@ from settings.schema import RayServeSettings
 NAMED = re.compile(r"([a-z][a-z0-9_]*)-([0-9.]+(?:,[0-9.]+)*)")
 
 
-def publish_only(loaded: Settings) -> tuple[str, str]:
+def publish_only(built: Path, loaded: Settings) -> tuple[str, str]:
     """Put the built archive of the chosen model into the store, and return model and version.
 
     The version is new, unless the store has this content with these settings already.
     """
-    name = loaded.served_model.model_name
-    built = Path(loaded.paths.archives) / f"{name}.mar"
-    if not built.is_file():
-        raise StoreError(f"no archive {built}; `make generate_mar MODEL={name}` builds it")
     archive, store = open_trusted(built, TrustPolicy.of(loaded)), open_store(loaded)
     with rollout_lock(archive.model_name, loaded):
         version = _published_version(archive, store, loaded.served_model.request_params.stamped)

@@ -1,6 +1,6 @@
 """Archives in the store: their version numbers, how they are published, and how they are read again.
 
-next_free_version ──▶ publish: stamp a copy, check it, enter its number in versions.json, store it ──▶ published_archive
+built_archive ──▶ next_free_version ──▶ publish: stamp, check, enter its number, store ──▶ published_archive
 
 A version number is the archive's own when it is higher than any before, otherwise the next one. `versions.json` in the
 state folder lists each number that was ever published, with the sha256 of its archive. It keeps a number when the
@@ -10,7 +10,7 @@ still know most numbers; one that none of them knows may be used again.
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from archive.manifest import VERSION
 from delivery.stores import Store
 from delivery.stores.store import archive_file_name
 from deployments.serving import DeployedVersion, ServingRecord
-from errors import ArchiveError, RolloutError, StoreError
+from errors import ArchiveError, ConfigError, RolloutError, StoreError
 from files import explained, read_text, replacing, staging_folder
 from settings import Settings
+from settings.config_errors import is_typed
+from settings.schema import AdoptedModel
 
 
 class PublishedVersions:
@@ -56,6 +58,27 @@ class PublishedVersions:
                 f"{self._path} is damaged; restore it from a backup, or delete it: numbers of removed archives may"
                 " then be used again"
             ) from None
+
+
+def built_archive(loaded: Settings, overrides: Sequence[str]) -> Path:
+    """Return the path of the archive that was built of the chosen model.
+
+    Raises StoreError where there is none, and ConfigError where `overrides` ask for another version than that of the
+    build.
+    """
+    name = loaded.served_model.model_name
+    adopted = isinstance(loaded.served_model, AdoptedModel)
+    remedy = "make adopt MAR_FILE=... SAMPLES=..." if adopted else f"make generate_mar MODEL={name}"
+    path = Path(loaded.paths.archives) / f"{name}.mar"
+    if not path.is_file():
+        raise StoreError(f"no archive {path}; `{remedy}` makes it")
+    if is_typed("served_model.version", overrides):
+        wanted, built = loaded.served_model.version, open_archive(path).version
+        if wanted != built:
+            kept = "an adopted archive keeps its version"
+            built_anew = f"`{remedy} ARGS=served_model.version={wanted}` builds that one"
+            raise ConfigError(f"{path} is version {built}, not {wanted}; {kept if adopted else built_anew}")
+    return path
 
 
 def next_free_version(archive: Archive, registered: Collection[str], store: Store, settings: Settings) -> str:

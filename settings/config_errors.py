@@ -94,8 +94,7 @@ def _descend(node: dict[str, Any], part: int | str, schema: dict[str, Any]) -> d
 
 def origin(key: str, values: Any, overrides: Sequence[str], config: Path) -> str:
     """Return the source of a value: the command line, the machine's own file, or the group's file."""
-    named = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
-    if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named if "." in name):
+    if is_typed(key, overrides):
         return "command line"
     local = config / "local" / "default.yaml"
     if local.is_file() and key in set(_keys(yaml.safe_load(local.read_text()) or {})):
@@ -105,6 +104,12 @@ def origin(key: str, values: Any, overrides: Sequence[str], config: Path) -> str
         return "config/config.yaml"
     choice = next((o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == group), None)
     return f"config/{group}/{choice or _default_choice(group, config)}.yaml"
+
+
+def is_typed(key: str, overrides: Sequence[str]) -> bool:
+    """Tell whether the command line names a key, a part of it or what it is a part of."""
+    named = [override.lstrip("+~").split("=", 1)[0] for override in overrides]
+    return any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in named if "." in name)
 
 
 def _default_choice(group: str, config: Path) -> str:

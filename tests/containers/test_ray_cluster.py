@@ -1,7 +1,9 @@
 """engine=ray on a cluster of containers: a head, two nodes and the project's other parts, broken under load."""
 
 import contextlib
+import itertools
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +19,15 @@ from tests.containers.fault_trial import NOTHING, OF_ENGINE, Cost, Fault, endure
 from tests.containers.load import CLIENTS
 from tests.containers.project import Project, offer
 from tests.containers.summary import Summary
+from tests.e2e.uploads import DELAY
 from tests.polling import wait_for
 
 COMPOSE = ("docker", "compose", "--env-file", "docker/.env", "-f", "tests/containers/ray/compose.yaml")
 CORE = ("--profile", "core")
 NODES = ("node-1", "node-2")
 WORKERS = "served_model.request_params.initial_workers=2"
+DELAYS = itertools.count(10)
+"""Milliseconds that no upload had: other settings make another version."""
 NETWORK = ["engine"]
 SECONDS = 600.0  # a new cluster of three nodes, on two cores that tests share
 
@@ -47,12 +52,9 @@ def cluster(projects: Projects, archives: Path) -> Iterator[Project]:
 def roll_out(project: Project) -> None:
     """Give each model a new version, whose two workers Ray spreads over the nodes that are there."""
     for model in MODELS:
-        project.execute("delivery", "python", "upload_model.py", f"served_model={model}", WORKERS, version())
-
-
-def version() -> str:
-    """Return the setting of a version that no upload had."""
-    return f"served_model.version=1.{secrets.randbelow(10**9)}"
+        new = f"{DELAY}={next(DELAYS)}"
+        project.execute("delivery", "python", "upload_model.py", f"served_model={model}", WORKERS, new)
+    wait_for(lambda: sum(workers(project, node) for node in NODES) == len(MODELS) * len(NODES), SECONDS)
 
 
 def workers(project: Project, node: str) -> int:
@@ -68,9 +70,10 @@ def workers(project: Project, node: str) -> int:
 @pytest.fixture
 def spread(cluster: Project) -> Project:
     """The cluster with a worker of each model on each node: Ray moves none to a node that has returned."""
-    if [workers(cluster, node) for node in NODES] != [len(MODELS)] * len(NODES):
+    deadline = time.monotonic() + SECONDS
+    while any(workers(cluster, node) != len(MODELS) for node in NODES):
+        assert time.monotonic() < deadline, "Ray does not spread the workers"
         roll_out(cluster)
-    wait_for(lambda: all(workers(cluster, node) == len(MODELS) for node in NODES), SECONDS)
     return cluster
 
 

@@ -1,13 +1,15 @@
 """Rollouts by `make compose_upload` and `make compose_rollback` under load: no client notices any of them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import requests
 
 from tests.containers.load import load
-from tests.containers.project import Project
+from tests.containers.project import Project, offer
 from tests.containers.waiting import wait_until_well
+from tests.e2e.conftest import new_stack
 from tests.e2e.trials import CANARY, write_broken
 from tests.e2e.uploads import DELAY
 
@@ -67,6 +69,15 @@ def test_a_bad_canary_is_withdrawn_and_no_client_pays_for_it(core: Project, arch
     assert version(core) == before
 
 
-def test_a_version_typed_as_a_number_is_that_version(core: Project) -> None:
+def test_a_version_typed_as_a_number_is_that_version(core: Project, archives: Path, tmp_path: Path) -> None:
+    before = version(core)
+    refused = core.make("compose_upload", status=2, MODEL="cartpole", ARGS="served_model.version=2.0")
+    assert "is version 1.0, not 2.0; `make generate_mar MODEL=cartpole ARGS=served_model.version=2.0`" in refused
+    new_stack(tmp_path / "state", tmp_path).run("-m", "serialize", "served_model=cartpole", "served_model.version=2.0")
+    shutil.copy(tmp_path / "cartpole.mar", core.folder / "model_mars")
     core.make("compose_upload", MODEL="cartpole", ARGS="served_model.version=2.0")
+    assert version(core) == "2.0"
     wait_until_well(core)
+    core.make("compose_rollback", MODEL="cartpole")
+    offer(core, archives)
+    assert version(core) == before

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import upload_model
 from archive import Archive, TrustPolicy, open_archive, open_trusted, stamp
 from delivery import rollout
+from delivery.__main__ import main as delivery_program
 from delivery.autoscaler import resize
 from delivery.declare import publish_only
 from delivery.rollout import remove, restore, roll_back, roll_out
@@ -131,13 +133,30 @@ def test_resize_fewer_workers_gets_a_number_that_rollback_skips(scene: Scene) ->
     assert scene.upload(5).version == "1.3"
 
 
+def publish(words: list[str]) -> int:
+    return delivery_program(["publish", *words])
+
+
+@pytest.mark.parametrize("program", [upload_model.main, publish])
+def test_a_version_that_the_archive_does_not_have_is_refused(
+    scene: Scene, program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(scene.built, scene.built.with_name("cartpole.mar"))
+    places = [f"paths.state={scene.state}", f"store.folder={scene.store}", f"paths.archives={scene.built.parent}"]
+    words = ["served_model=cartpole", "store=local", *places, "served_model.version=2.0"]
+    assert program(words) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "cartpole.mar is version 1.0, not 2.0; `make generate_mar MODEL=cartpole ARGS=served_mod" in line
+    assert scene.stored() == set()
+
+
 def test_publish_only_same_content_keeps_its_number(scene: Scene) -> None:
     places = {"archives": str(scene.built.parent)}
     settings = scene.settings(paths=places)
     shutil.copy(scene.built, scene.built.with_name("cartpole.mar"))
-    assert [publish_only(settings)[1] for _ in range(3)] == ["1.0"] * 3
+    assert [publish_only(scene.built, settings)[1] for _ in range(3)] == ["1.0"] * 3
     more = scene.settings(paths=places, request_params={"threads": 2})
-    assert publish_only(more)[1] == "1.1"
+    assert publish_only(scene.built, more)[1] == "1.1"
     assert scene.upload(1).version == "1.2"
 
 
