@@ -37,8 +37,9 @@ class Home:
         (self.stack.archives / f"{model}.mar").unlink()
 
     def workers(self) -> int:
-        [version] = requests.get(f"{self.stack.gateway}/models/parrot", timeout=30).json()["versions"]
-        return int(version["workers"]["ready"])
+        """The workers of the version that answers; another one may be on its way in or out."""
+        versions = requests.get(f"{self.stack.gateway}/models/parrot", timeout=30).json()["versions"]
+        return sum(int(version["workers"]["ready"]) for version in versions if version["default"])
 
     def ask(self, content: object) -> requests.Response:
         return requests.post(self.stack.predict_url("parrot"), json=content, timeout=30)
