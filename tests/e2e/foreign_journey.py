@@ -33,7 +33,7 @@ from tests.polling import wait_for
 CLIENTS, PAUSE_S = 3, 0.1
 # A busy machine answers little, and how fast two versions are is not the question here.
 SCORED = ("canary.min_requests=3", "shadow.min_compared=2", "canary.max_latency_ratio=1000")
-TRIAL = (*QUICK, *SCORED, "shadow.timeout_s=120", "canary.weight=0.5", "shadow.share=1", "canary.minutes=0.3")
+TRIAL = (*QUICK, *SCORED, "shadow.timeout_s=120", "canary.weight=0.5", "shadow.share=1")
 RESTORE_S = 900.0
 STEPS = ("adopted", "rolled out", "canary and shadow", "rolled back", "loaded", "restored")
 
@@ -143,7 +143,7 @@ class Journeys:
 
     def _tried_out(self, case: ForeignCase) -> str:
         with self._asking(case.name) as answers:
-            words = (*TRIAL, f"{DELAY}=3", *case.words)
+            words = (*TRIAL, f"canary.minutes={case.trial_minutes}", f"{DELAY}=3", *case.words)
             _run(self._stack, "upload_model.py", f"served_model={case.name}", *words)
         version = self._right_answers(case.name)
         wrong = {kind: count for (kind, _), count in answers.items() if kind != "right"}
