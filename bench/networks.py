@@ -99,9 +99,10 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [each for each in builds() if re.search(given.only, each.network)]
     with ThreadPoolExecutor(given.jobs) as builders:
         rows = list(builders.map(_row, chosen))
-    measured = f"{len(chosen)} networks of random weights, one thread each, {given.jobs} at a time"
+    kept = _kept()
+    measured = f"{len(chosen)} of these {len(kept)} networks, random weights, one thread each, {given.jobs} at a time"
     heading = document.heading("bench.networks", arguments, measured)
-    document.publish(given.write, "networks", f"{heading}\n\n{tables.table(HEAD, _kept())}")
+    document.publish(given.write, "networks", f"{heading}\n\n{tables.table(HEAD, kept)}")
     return 1 if any(row[-2].startswith("missing") for row in rows) else 0
 
 

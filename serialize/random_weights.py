@@ -7,16 +7,23 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from handlers import networks
-from serialize.sample_requests import noisy_images
+from serialize.sample_requests import image, noisy_images
 
 SEED = 0
 GRID = 2.0**-20  # far above the noise of float64, far below any meaningful activation
 FEWEST, PIXELS = 2, 32768
 """The least number of pictures for the statistics of batch norms, and of pixels in all of them."""
+SCORES, BOXES = "cls_score", "bbox_pred"
+"""The last layers of detectors with two stages, as torchvision names them."""
+SPREAD = 0.25
+"""How far their outputs deviate: large ones would turn the rounding of 32 bits into other boxes."""
+BACKGROUND = 3.5
+"""How far the mean score of the background lies above an object's in the second stage, so that few are found."""
 FIRST = 10
 """The seed of the first picture: others than those of the golden answers."""
 
@@ -34,14 +41,10 @@ def random_network(spec: dict[str, Any], size: tuple[int, int], folder: Path = P
         _fill_zero_heads(network)
         channels = len(spec["mean"])
         if isinstance(network, networks.ImageDetector):
-            _scale_layers(network, _pictures(1, size, channels))
+            _scale_layers(network, torch.from_numpy(image(*size, FIRST)[None, ..., np.arange(channels) % 3]))
         else:
             _fill_batch_norms(network, size, channels)
     return network.float().eval()
-
-
-def _pictures(count: int, size: tuple[int, int], channels: int) -> torch.Tensor:
-    return torch.from_numpy(noisy_images(count, size, channels, FIRST))
 
 
 def _fill_zero_heads(network: nn.Module) -> None:
@@ -67,7 +70,7 @@ def _fill_batch_norms(network: nn.Module, size: tuple[int, int], channels: int) 
     # Their sides are the network's own, because the deepest layers of smaller ones see little but padding.
     count = max(FEWEST, PIXELS // math.prod(size))
     with torch.no_grad():
-        network(_pictures(count, size, channels))
+        network(torch.from_numpy(noisy_images(count, size, channels, FIRST)))
     for norm in norms:
         assert norm.running_mean is not None
         # Adding zero turns -0.0, which has other bits, into 0.0.
@@ -80,6 +83,7 @@ def _scale_layers(detector: nn.Module, pixels: torch.Tensor) -> None:
     Biases stay. A layer whose biases are all below zero answers how sure an object is, and that few are; twice the
     deviation lets some reach a score.
     """
+    names = {module: name.rpartition(".")[2] for name, module in detector.named_modules()}
     done: set[nn.Module] = set()
 
     def scale(module: nn.Conv2d | nn.Linear, given: Any, output: torch.Tensor) -> torch.Tensor:
@@ -88,7 +92,11 @@ def _scale_layers(detector: nn.Module, pixels: torch.Tensor) -> None:
         if module in done or not math.isfinite(deviation) or deviation == 0:
             return output
         done.add(module)
+        if names[module] == SCORES:
+            return _score_few(module, output)
         factor = 2.0 ** -round(math.log2(deviation))
+        if names[module] == BOXES:
+            factor *= SPREAD
         if module.bias is not None and float(module.bias.max()) < 0:
             factor *= 2
         module.weight.mul_(factor)
@@ -103,3 +111,17 @@ def _scale_layers(detector: nn.Module, pixels: torch.Tensor) -> None:
         detector.eval()(pixels)
     for hook in hooks:
         hook.remove()
+
+
+def _score_few(layer: nn.Conv2d | nn.Linear, scores: torch.Tensor) -> torch.Tensor:
+    """Let the scores [proposals, classes] of a second stage differ between proposals, and few exceed a threshold.
+
+    Otherwise every proposal is an answer or none is, and the last bit decides which of a hundred overlapping ones stay.
+    """
+    assert layer.bias is not None
+    factors = torch.tensor([SPREAD * 2.0 ** -round(math.log2(float(deviation))) for deviation in scores.std(0)])
+    shift = ((scores * factors).mean(0) / GRID).round() * GRID
+    shift[0] -= BACKGROUND
+    layer.weight.mul_(factors[:, None])
+    layer.bias.copy_(layer.bias * factors - shift)
+    return scores * factors - shift

@@ -59,17 +59,15 @@ def pictures(model: TaskModel) -> list[tuple[str, bytes]]:
     pictures count that the network answers alike in 32 and 64 bits.
     """
     if model.settings["task"] != "detect":
-        return sent()
-    candidates = itertools.chain(sent(), map(_drawing, range(8)))
-    found = list(itertools.islice((each for each in candidates if _is_settled(model, each[1])), 2))
+        return [*sent(), *other_kinds()]
+    candidates = itertools.chain(sent(), other_kinds(), map(_drawing, range(8)))
+    found = list(itertools.islice((each for each in candidates if _is_settled(model, each[1])), len(sent()) + 2))
     assert found, "rounding decides what the detector answers to every picture"
     return found
 
 
 def _drawing(seed: int) -> tuple[str, bytes]:
-    buffer = io.BytesIO()
-    Image.fromarray(image(200 + 20 * seed, 300, seed)).save(buffer, "PNG")
-    return "image/png", buffer.getvalue()
+    return _stored(Image.fromarray(image(200 + 20 * seed, 300, seed)), "png")
 
 
 def _is_settled(model: TaskModel, body: bytes) -> bool:
@@ -86,10 +84,26 @@ def sent() -> list[tuple[str, bytes]]:
     """Pictures of other sizes than the network's: a PNG, and a JPEG that its EXIF turns."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    png, jpeg = io.BytesIO(), io.BytesIO()
-    Image.fromarray(image(97, 131, 1)).save(png, "PNG")
-    Image.fromarray(image(240, 320, 4)).save(jpeg, "JPEG", quality=95, exif=exif)
-    return [("image/png", png.getvalue()), ("image/jpeg", jpeg.getvalue())]
+    turned = _stored(Image.fromarray(image(240, 320, 4)), "jpeg", quality=95, exif=exif)
+    return [_stored(Image.fromarray(image(97, 131, 1)), "png"), turned]
+
+
+def other_kinds() -> list[tuple[str, bytes]]:
+    """A CMYK JPEG, a palette, a grey progressive JPEG, and one of 23 megapixels."""
+    drawn = [Image.fromarray(image(*size, seed)) for seed, size in enumerate([(80, 120), (150, 90), (200, 160)], 1)]
+    large = Image.fromarray(image(480, 600, 7)).resize((5400, 4320))
+    return [
+        _stored(drawn[0].convert("CMYK"), "jpeg", quality=95),
+        _stored(drawn[1].convert("P"), "png"),
+        _stored(drawn[2].convert("L"), "jpeg", quality=95, progressive=True),
+        _stored(large, "jpeg", quality=90),
+    ]
+
+
+def _stored(picture: Image.Image, form: str, **options: Any) -> tuple[str, bytes]:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return f"image/{form}", buffer.getvalue()
 
 
 def inputs(model: TaskModel, body: bytes) -> torch.Tensor:
