@@ -27,6 +27,8 @@ COMPILER = os.environ.get("EDGE_MODULE_IMAGE", "marina-edge-module")
 BUILD = "build_edge"
 SERVES = "marina.edge.folder"  # a label: two projects on one machine have an edge each
 PLACE, PORT = "/srv/edge", 5005
+# nginx that root starts gives its folders and workers to nobody.
+CAPABILITIES_OF_ROOT = ("--cap-add=CHOWN", "--cap-add=SETGID", "--cap-add=SETUID")
 
 
 def compile_command(folder: Path) -> tuple[str, ...]:
@@ -37,7 +39,8 @@ def compile_command(folder: Path) -> tuple[str, ...]:
 
 def serve_command(folder: Path, host: str, port: int) -> tuple[str, ...]:
     """Return the `docker run` that serves the compiled policy in a folder."""
-    options = (f"--publish={host}:{port}:{PORT}", docker_run.owned("/run/marina"), f"--label={SERVES}={folder}")
+    options = [f"--publish={host}:{port}:{PORT}", docker_run.owned("/run/marina"), f"--label={SERVES}={folder}"]
+    options += CAPABILITIES_OF_ROOT if os.getuid() == 0 else ()
     return docker_run.command(IMAGE, BUILD, *options, docker_run.mounted(folder, PLACE, read_only=True))
 
 
