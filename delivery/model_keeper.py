@@ -52,7 +52,7 @@ class ModelKeeper:
 
     def turn(self) -> None:
         """Check once, and restore what is missing. A problem is logged when it begins, not on every turn."""
-        problem = None
+        problem, unexpected = None, None
         self._beat()
         try:
             for result in self._restored():
@@ -60,8 +60,10 @@ class ModelKeeper:
                 log.info("%s %s serves again%s", result.model, result.version, on)
         except MarinaError as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001  # a fault of Marina must not end what brings models back
+            problem, unexpected = repr(error), error
         if problem is not None and problem != self._logged:
-            log.warning("nothing is restored yet: %s", problem)
+            log.warning("nothing is restored yet: %s", problem, exc_info=unexpected)
         self._logged = problem
 
     def _beat(self) -> None:

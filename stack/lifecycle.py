@@ -186,8 +186,9 @@ class ServiceKeeper:
         log.warning("%s ended, and is started again", ", ".join(service.name for service in missing))
         try:
             started = up(missing, self._folders)
-        except (MarinaError, OSError) as error:
-            log.error("not started again yet: %s", error)
+        except Exception as error:
+            expected = isinstance(error, MarinaError | OSError)
+            log.error("not started again yet: %s", error, exc_info=None if expected else error)
             self._rests_until = time.monotonic() + RETRY_S[min(self._failures, len(RETRY_S) - 1)]
             self._failures += 1
             return False

@@ -2,13 +2,15 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from delivery.model_keeper import HEARTBEAT, keep
+from delivery.model_keeper import HEARTBEAT, ModelKeeper, keep
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
-from settings import load
+from errors import EngineError
+from settings import Settings, load
 from settings.load import ROOT
 
 SERVED = DeployedVersion("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
@@ -35,6 +37,25 @@ def test_keeper_problem_is_logged_once(tmp_path: Path, caplog: pytest.LogCapture
     (said,) = caplog.messages
     assert said.startswith("nothing is restored yet: ")
     assert ("damaged" in said) is damaged
+
+
+def test_keeper_survives_a_fault_that_nobody_expected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter([RuntimeError("odd"), RuntimeError("odd"), EngineError("the engine is away")])
+
+    def broken(settings: Settings) -> Iterator[str]:
+        raise next(turns)
+
+    monkeypatch.setattr("delivery.model_keeper.models_behind", broken)
+    keeper = ModelKeeper(load([f"paths.state={tmp_path}"]))
+    for _ in range(3):
+        keeper.turn()
+    odd, away = caplog.records
+    assert "RuntimeError('odd')" in odd.getMessage()
+    assert odd.exc_info is not None
+    assert away.getMessage().endswith("the engine is away")
+    assert away.exc_info is None
 
 
 def _heartbeats(state: Path, deadline: float) -> set[int]:
