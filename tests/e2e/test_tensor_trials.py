@@ -132,7 +132,7 @@ def test_the_tuner_rolls_its_choice_out_and_no_client_loses_a_request(flowers: F
     values = ("tune.workers=[1]", "tune.threads=[1]", "tune.batch_size=[2,8]", "tune.max_batch_delay=[0,5]")
     words = (CHOSEN, *trial, *values, "slo=p99:20s", "tune.minutes=3", f"tune.file={file}")
     with asking(flowers.url, content=flowers.row) as answers:
-        printed = flowers.stack.run("-m", "loadtest.tune", *words)
+        printed = flowers.stack.run("-m", "loadtest.tune", *words, timeout_s=900)
     assert "Best: workers 1" in printed
     assert answers.statuses == {200}
     tuned: dict[str, Any] = yaml.safe_load(file.read_text())["request_params"]
