@@ -18,10 +18,10 @@ SEED = 0
 GRID = 2.0**-20  # far above the noise of float64, far below any meaningful activation
 FEWEST, PIXELS = 2, 32768
 """The least number of pictures for the statistics of batch norms, and of pixels in all of them."""
-SCORES, BOXES = "cls_score", "bbox_pred"
-"""The last layers of detectors with two stages, as torchvision names them."""
+SCORES, BOXES = "cls_score", ("bbox_pred", "bbox_reg")
+"""The last layers of torchvision's detectors: the scores of a second stage, and the boxes of any."""
 SPREAD = 0.25
-"""How far their outputs deviate: large ones would turn the rounding of 32 bits into other boxes."""
+"""How far the outputs of these deviate: large ones would turn the rounding of 32 bits into other boxes."""
 BACKGROUND = 3.5
 """How far the mean score of the background lies above an object's in the second stage, so that few are found."""
 FIRST = 10
@@ -95,7 +95,7 @@ def _scale_layers(detector: nn.Module, pixels: torch.Tensor) -> None:
         if names[module] == SCORES:
             return _score_few(module, output)
         factor = 2.0 ** -round(math.log2(deviation))
-        if names[module] == BOXES:
+        if names[module] in BOXES:
             factor *= SPREAD
         if module.bias is not None and float(module.bias.max()) < 0:
             factor *= 2

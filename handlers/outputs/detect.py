@@ -128,12 +128,17 @@ class Detect(OutputKind):
 
 
 def iou(one: list[float], other: list[float]) -> float:
-    """Return the IoU of two boxes [left, top, right, bottom]; 1 for two equal ones without an area."""
-    wide = min(one[2], other[2]) - max(one[0], other[0])
-    tall = min(one[3], other[3]) - max(one[1], other[1])
+    """Return the IoU of two boxes [left, top, right, bottom].
+
+    Where one is thinner than a pixel, as at an edge of the picture, both count with a pixel around them: of boxes
+    without an area, rounding alone would make two that share nothing.
+    """
+    around = 1.0 if any(min(box[2] - box[0], box[3] - box[1]) < 1 for box in (one, other)) else 0.0
+    wide = min(one[2], other[2]) - max(one[0], other[0]) + 2 * around
+    tall = min(one[3], other[3]) - max(one[1], other[1]) + 2 * around
     shared = max(0.0, wide) * max(0.0, tall)
-    whole = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)) - shared
-    return shared / whole if whole > 0 else float(one == other)
+    areas = ((box[2] - box[0] + 2 * around) * (box[3] - box[1] + 2 * around) for box in (one, other))
+    return shared / (sum(areas) - shared)
 
 
 def kept(boxes: "NDArray[Any]", scores: "NDArray[Any]", labels: "NDArray[Any]", nms: float | None) -> "NDArray[Any]":
