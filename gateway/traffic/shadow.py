@@ -14,10 +14,14 @@ from errors import DeadlinePassed, RequestError, UnknownModel
 from gateway.hooks import EngineResponse, PredictionRequest, Predictor
 from gateway.metrics import TrialMetrics
 from gateway.traffic.splits import TrafficSplits
+from gateway.upstream.daemon_threads import DaemonThreads
 from handlers.outputs import Comparison, adopted, compare_responses
 from logs import event, log_task_error
 
 _log = logging.getLogger(__name__)
+
+LARGE = 65536
+"""Bytes of an answer from which comparing takes so long that other requests would notice: a thread does it."""
 
 
 class ShadowTraffic:
@@ -28,6 +32,7 @@ class ShadowTraffic:
         self._splits = splits
         self._metrics = metrics
         self._under_way: set[asyncio.Task[None]] = set()
+        self._comparing = DaemonThreads(1, "compare")
 
     def copy(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
         """Send a copy, or count that too many are under way."""
@@ -46,6 +51,7 @@ class ShadowTraffic:
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
+        self._comparing.close()
 
     async def _compare(self, split: TrafficSplit, request: PredictionRequest, answer: EngineResponse) -> None:
         try:
@@ -55,7 +61,10 @@ class ShadowTraffic:
                 self._splits.end(request.model)
             self._metrics.copied(request.model, split.trial, "failed")
             return
-        comparison = _compared(answer, copy, split.tolerance)
+        if max(len(answer.body), len(copy.body)) < LARGE:
+            comparison = _compared(answer, copy, split.tolerance)
+        else:
+            comparison = await self._comparing.run(_compared, answer, copy, split.tolerance)
         self._metrics.copied(request.model, split.trial, "differs" if comparison.differs else "same")
         self._metrics.changed(request.model, split.trial, comparison.change)
         if comparison.differs:

@@ -1,11 +1,17 @@
 """Copies of requests for a version under trial: compared with what clients got, and never in their way."""
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from errors import Internal
+from gateway.hooks import EngineResponse, PredictionRequest
+from gateway.traffic import shadow
+from gateway.traffic.shadow import LARGE
+from handlers.outputs import Comparison
 from tests.gateway.stage_parts import GivenEngine, answer, now, request, settle
 from tests.gateway.trial_parts import TRIAL, Hanging, Setting, fails_on_trial
 
@@ -51,3 +57,29 @@ async def test_shadow_failed_and_late_copies_are_counted(tmp_path: Path) -> None
     await copies_done(setting)
     assert setting.count("shadow_total", version=TRIAL, result="failed") == 1
     assert setting.counted(TRIAL, way="shadow", status=504) == 1
+
+
+async def test_shadow_compares_large_answers_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wordy(GivenEngine):
+        async def predict(self, request: PredictionRequest) -> EngineResponse:
+            return EngineResponse(b'{"predictions": ["' + b"a" * LARGE + b'"]}', "application/json", "1.0")
+
+    going_on = threading.Event()
+    compared = shadow._compared
+
+    def slow(*given: Any) -> Comparison:
+        assert going_on.wait(30)
+        return compared(*given)
+
+    monkeypatch.setattr(shadow, "_compared", slow)
+    setting = Setting(tmp_path, Wordy(), weight=0.0, copies=1.0)
+    for number in range(2):
+        await setting.traffic.predict(request([number]))
+    await settle()
+    assert len(setting.shadow._under_way) == 2
+    going_on.set()  # the event loop gets here only if comparing does not keep it
+    await copies_done(setting)
+    assert setting.count("shadow_total", version=TRIAL, result="same") == 2
+    await setting.shadow.close()
