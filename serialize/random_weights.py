@@ -24,6 +24,8 @@ SPREAD = 0.25
 """How far the outputs of these deviate: large ones would turn the rounding of 32 bits into other boxes."""
 BACKGROUND = 3.5
 """How far the mean score of the background lies above an object's in the second stage, so that few are found."""
+HUGE, SHRUNK = 1e3, 0.2
+"""Logits above the first call for batch norms with the second as their weight, which is 1 otherwise."""
 FIRST = 10
 """The seed of the first picture: others than those of the golden answers."""
 
@@ -41,9 +43,12 @@ def random_network(spec: dict[str, Any], size: tuple[int, int], folder: Path = P
         _fill_zero_heads(network)
         channels = len(spec["mean"])
         if isinstance(network, networks.ImageDetector):
-            _scale_layers(network, torch.from_numpy(image(*size, FIRST)[None, ..., np.arange(channels) % 3]))
+            _scale_layers(network, _picture(size, channels))
         else:
             _fill_batch_norms(network, size, channels)
+            if _has_grown(network, size, channels):
+                _shrink_batch_norms(network)
+                _fill_batch_norms(network, size, channels)
     return network.float().eval()
 
 
@@ -64,6 +69,7 @@ def _fill_batch_norms(network: nn.Module, size: tuple[int, int], channels: int) 
     if not norms:
         return
     for norm in norms:
+        norm.reset_running_stats()
         norm.train()
         norm.momentum = None  # the mean over all batches, not a moving mean
     # Pictures as they are served: norms with the statistics of noise would multiply what such have left a thousandfold.
@@ -75,6 +81,26 @@ def _fill_batch_norms(network: nn.Module, size: tuple[int, int], channels: int) 
         assert norm.running_mean is not None
         # Adding zero turns -0.0, which has other bits, into 0.0.
         norm.running_mean.copy_((norm.running_mean / GRID).round() * GRID + 0.0)
+
+
+def _has_grown(network: nn.Module, size: tuple[int, int], channels: int) -> bool:
+    """Return True when a picture that the statistics have not seen is answered with huge numbers.
+
+    In the deepest networks each block makes what is new in a picture larger, and rounding with it.
+    """
+    with torch.no_grad():
+        return float(network.eval()(_picture(size, channels)).abs().max()) > HUGE
+
+
+def _shrink_batch_norms(network: nn.Module) -> None:
+    """Let each block of a residual network add less to what it is given."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.constant_(module.weight, SHRUNK)
+
+
+def _picture(size: tuple[int, int], channels: int) -> torch.Tensor:
+    return torch.from_numpy(image(*size, FIRST)[None, ..., np.arange(channels) % 3])
 
 
 def _scale_layers(detector: nn.Module, pixels: torch.Tensor) -> None:

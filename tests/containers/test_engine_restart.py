@@ -62,5 +62,7 @@ def answers() -> bool:
         return False
 
 
+# The client of Docker does not close a socket that it could not connect.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_restart_of_the_engine_brings_every_part_and_model_back(stack: Project, summary: Summary) -> None:
     endure(stack, Fault("the Docker engine restarted", restart_engine, OF_ALL), summary, SECONDS)

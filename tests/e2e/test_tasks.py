@@ -52,12 +52,15 @@ TIMM = pytest.mark.skipif(
 )
 def test_served_answer_is_the_networks_own(stack: Stack, tmp_path: Path, make: Callable[[Path], TaskModel]) -> None:
     model = make(tmp_path)
+    found = []
     with served(stack, tmp_path, model) as url:
         for media_type, body in task_models.pictures(model):
             response = requests.post(url, data=body, headers={"Content-Type": media_type}, timeout=120)
             assert response.status_code == 200, response.text
             [prediction] = response.json()["predictions"]
             task_models.check(model, body, prediction)
+            found.append(prediction)
+    task_models.check_variety(model, found)
 
 
 @contextmanager
