@@ -67,6 +67,7 @@ demo_triton: setup ## make and serve the sample models of Triton's client exampl
 	$(PY) upload_model.py served_model=simple_string $(ARGS)
 	$(PY) upload_model.py served_model=simple_identity $(ARGS)
 	$(PY) upload_model.py served_model=simple_image $(ARGS)
+	$(PY) upload_model.py served_model=densenet_onnx $(ARGS)
 
 test: lint ## lint and tests, some 17 minutes
 	$(PY) -m pytest -n 2 $(ARGS)

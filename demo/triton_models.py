@@ -3,6 +3,7 @@
     INPUT0, INPUT1 [N, 16] ──▶ OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1   simple, simple_int8, simple_string
     INPUT0 [N, M] text     ──▶ OUTPUT0 = INPUT0                                       simple_identity
     INPUT0 [N, 3, 224, 224] ─▶ OUTPUT0 = the mean of each colour                      simple_image
+    data_0 [3, 224, 224]   ──▶ fc6_1 [1000] = sums of the means                       densenet_onnx
 
 Triton's example programs send to these models, so that they run against this server; those for pictures, to any model
 that takes preprocessed ones.
@@ -11,8 +12,9 @@ that takes preprocessed ones.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from files import write_atomic
 
@@ -20,6 +22,7 @@ OPSET = 17
 IR_VERSION = 8  # the newest of that operator set
 LENGTH = 16
 SIDE = 224  # pixels
+CLASSES = 1000
 
 
 def write_model(name: str, target: Path) -> None:
@@ -66,6 +69,19 @@ def _colours() -> onnx.ModelProto:
     return _checked(helper.make_graph([node], "simple", [taken], [given]))
 
 
+def _densenet() -> onnx.ModelProto:
+    """Return a stand-in for the DenseNet of Triton's examples: its inputs and outputs, and 1000 fixed sums of colours."""
+    weights = (np.arange(3 * CLASSES) % 17 - 8).reshape(3, CLASSES).astype(np.float32) / 8
+    nodes = [
+        helper.make_node("ReduceMean", ["data_0"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weights"], ["fc6_1"]),
+    ]
+    taken = helper.make_tensor_value_info("data_0", TensorProto.FLOAT, [3, SIDE, SIDE])
+    given = helper.make_tensor_value_info("fc6_1", TensorProto.FLOAT, [CLASSES])
+    constants = [numpy_helper.from_array(weights, "weights")]
+    return _checked(helper.make_graph(nodes, "simple", [taken], [given], constants))
+
+
 def _model(
     nodes: Sequence[NodeProto], datatype: int, inputs: Sequence[str], outputs: Sequence[str], length: int | str
 ) -> onnx.ModelProto:
@@ -90,5 +106,6 @@ MODELS: Mapping[str, Callable[[], onnx.ModelProto]] = {
     "simple_string": _of_text,
     "simple_identity": _identity,
     "simple_image": _colours,
+    "densenet_onnx": _densenet,
 }
 """The graph of each model, by name."""
