@@ -70,7 +70,7 @@ def _colours() -> onnx.ModelProto:
 
 
 def _densenet() -> onnx.ModelProto:
-    """Return a stand-in for the DenseNet of Triton's examples: its inputs and outputs, and 1000 fixed sums of colours."""
+    """Return a stand-in for the DenseNet of the examples: its input and output, and 1000 fixed sums of colours."""
     weights = (np.arange(3 * CLASSES) % 17 - 8).reshape(3, CLASSES).astype(np.float32) / 8
     nodes = [
         helper.make_node("ReduceMean", ["data_0"], ["means"], axes=[1, 2], keepdims=0),
