@@ -36,6 +36,7 @@ MarinaError
 *  raised in workers too, so it is defined in `handlers/errors.py`, which an archive carries
 """
 
+import signal
 from collections.abc import Mapping
 
 from handlers.errors import (
@@ -84,6 +85,7 @@ __all__ = [
     "WeightsMissing",
     "WorkerLost",
     "WrongMediaType",
+    "last_words",
 ]
 
 
@@ -228,3 +230,16 @@ REQUEST_ERRORS: tuple[type[RequestError], ...] = (
     DeadlinePassed,
 )
 """Every error answer by status and code, as the OpenAPI document and `docs/http.md` list them."""
+
+
+def last_words(output: str, status: int) -> str:
+    """Return the last line of a program that failed, or how it ended where it printed none.
+
+    `status` is its exit status; as in `subprocess`, a negative one is the number of the signal that ended it.
+    """
+    lines = output.strip().splitlines()
+    if lines:
+        return lines[-1].removeprefix("error: ")
+    if status == -signal.SIGKILL:
+        return "it was killed, as Linux does when memory runs out"
+    return f"it ended by signal {-status}" if status < 0 else f"it printed nothing and ended with status {status}"

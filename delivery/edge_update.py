@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from errors import EdgeError
+from errors import EdgeError, last_words
 from settings import Settings
 from settings.load import ROOT
 
@@ -24,7 +24,6 @@ def follow(model: str, version: str, archive: Path, settings: Settings) -> None:
     text = settings.model_dump_json(exclude_unset=True)  # a task refuses settings of others, null ones too
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1].removeprefix("error: ")
-        raise EdgeError(reason)
+        raise EdgeError(last_words(done.stderr, done.returncode))
     if done.stdout:
         log.info("%s", done.stdout.strip())

@@ -35,7 +35,7 @@ from engines.engine_profile import PredictionInput, PredictionResponse
 from engines.profiles import TORCHSERVE
 from engines.torchserve.auth import NAME as KEY_FILE
 from engines.torchserve.engine_client import EngineClient
-from errors import EngineError, RolloutError
+from errors import EngineError, RolloutError, last_words
 from settings import Settings
 from settings.load import ROOT, temporary
 from settings.schema import RegistrationSettings
@@ -248,8 +248,8 @@ def _wait_until_ready(
         if time.monotonic() >= deadline:
             raise RolloutError(f"TorchServe did not start within {timeout_s:g} s (engine.start_timeout_s)")
         if process.poll() is not None:
-            last = (output_file.read_text(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-            raise RolloutError(f"TorchServe did not start: {last.removeprefix('error: ')}")
+            said = last_words(output_file.read_text(errors="replace"), process.returncode)
+            raise RolloutError(f"TorchServe did not start: {said}")
         time.sleep(POLL_S)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archive import Archive, TrustedArchive
-from errors import EdgeError
+from errors import EdgeError, last_words
 from handlers.golden import misses
 from handlers.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 
@@ -98,7 +98,7 @@ def ask(command: Sequence[str], requests: Iterable[tuple[int, bytes]], **options
     done = subprocess.run(command, input=frames, capture_output=True, check=False, **options)  # type: ignore[call-overload]
     replies = list(_unpacked(done.stdout))
     if done.returncode != 0 or len(replies) != len(sent):
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+        last = last_words(done.stderr.decode(errors="replace"), done.returncode)
         raise EdgeError(f"{Path(command[-1]).name} ended with {done.returncode}: {last[:500]}")
     return replies
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from errors import BuildError
+from errors import BuildError, last_words
 from files import replace_durably, staging_folder
 from serialize import unpickle
 from serialize.checkpoints import ROOT
@@ -64,5 +64,4 @@ def _unpickled(source: Path, written: Path) -> str:
                 f"{source}: holds objects of {last}, which is not installed here; install it and try again"
             )
         case _:
-            error = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-            raise BuildError(f"{source}: cannot be unpickled: {error}")
+            raise BuildError(f"{source}: cannot be unpickled: {last_words(done.stderr, done.returncode)}")

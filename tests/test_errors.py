@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import errors
-from errors import REQUEST_ERRORS, MarinaError, NoWorker, RequestError, WorkerLost
+from errors import REQUEST_ERRORS, MarinaError, NoWorker, RequestError, WorkerLost, last_words
 from gateway.openapi import responses
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,3 +52,16 @@ def test_openapi_example_of_a_status_is_one_of_its_errors(error: type[RequestErr
     code = documented["content"]["application/json"]["example"]["error"]
     described = {(each.code, each.summary) for each in REQUEST_ERRORS if each.status == error.status}
     assert (code, documented["description"]) in described
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "words"),
+    [
+        ("a\nerror: no room\n", 1, "no room"),
+        ("", -9, "it was killed, as Linux does when memory runs out"),
+        (" \n", -11, "it ended by signal 11"),
+        ("", 3, "it printed nothing and ended with status 3"),
+    ],
+)
+def test_last_words_of_a_program_that_failed(output: str, status: int, words: str) -> None:
+    assert last_words(output, status) == words

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from archive.writer import plain_entry
-from errors import BuildError
+from errors import BuildError, last_words
 from handlers import networks
 from handlers.runtimes.pytorch import converted
 from serialize.checkpoints import ROOT
@@ -54,8 +54,7 @@ class TorchScript:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         job.unlink()
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise BuildError(f"the TorchScript export failed: {last}")
+            raise BuildError(f"the TorchScript export failed: {last_words(done.stderr, done.returncode)}")
         return loaded.compute.card()
 
 
