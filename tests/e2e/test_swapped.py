@@ -17,7 +17,7 @@ from tests.e2e.conftest import ENGINE, Stack
 from tests.e2e.tampered import HANDLER, MANIFEST, contents, summed
 from tests.e2e.uploads import DELAY, QUICK, registered
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 # One of the kit's commands; as it is about to register, another archive is renamed over the one in the store.
 SWAPPED = """

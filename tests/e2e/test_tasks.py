@@ -21,13 +21,13 @@ pytestmark = pytest.mark.e2e
 CASES: dict[str, Callable[[Path], TaskModel]] = {
     "own-file-one-channel": one_channel,
     "embedding": embedding,
-    "regression": regression,
     "onnx": graph("network.onnx"),
-    "pt2": graph("network.pt2"),
     "lraspp_mobilenet_v3_large": library("torchvision/lraspp_mobilenet_v3_large", "segment"),
     "ssdlite320_mobilenet_v3_large": library("torchvision/ssdlite320_mobilenet_v3_large", "detect", SIDE),
 }
 SLOW: dict[str, Callable[[Path], TaskModel]] = {
+    "regression": regression,
+    "pt2": graph("network.pt2"),
     "efficientnet_b0": library("torchvision/efficientnet_b0", "classify"),
     "resnet50": library("torchvision/resnet50", "classify", (224, 224)),
     "vit_b_16": library("torchvision/vit_b_16", "classify", (224, 224)),
@@ -47,7 +47,7 @@ TIMM = pytest.mark.skipif(
     [
         *(pytest.param(make, id=name) for name, make in CASES.items()),
         *(pytest.param(make, id=name, marks=pytest.mark.slow) for name, make in SLOW.items()),
-        pytest.param(library("timm/resnet18d", "classify"), id="timm-resnet18d", marks=TIMM),
+        pytest.param(library("timm/resnet18d", "classify"), id="timm-resnet18d", marks=[TIMM, pytest.mark.slow]),
     ],
 )
 def test_served_answer_is_the_networks_own(stack: Stack, tmp_path: Path, make: Callable[[Path], TaskModel]) -> None:

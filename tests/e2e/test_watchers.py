@@ -25,7 +25,7 @@ from tests.e2e.trials import CANARY, assert_no_trace_is_left, broken_later, repo
 from tests.e2e.uploads import DELAY, QUICK, registered
 from tests.polling import wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KEY, DIGEST = new_key()
 OWN = {"x-api-key": KEY}
