@@ -24,8 +24,10 @@ SPREAD = 0.25
 """How far the outputs of these deviate: large ones would turn the rounding of 32 bits into other boxes."""
 BACKGROUND = 3.5
 """How far the mean score of the background lies above an object's in the second stage, so that few are found."""
-HUGE, SHRUNK = 1e3, 0.2
-"""Logits above the first call for batch norms with the second as their weight, which is 1 otherwise."""
+LARGEST = 1e3
+"""A logit above this shows that a network makes each difference between pictures larger, layer by layer."""
+SHRUNK = 0.2
+"""The weight that the batch norms of such a network get; it is 1 in others."""
 FIRST = 10
 """The seed of the first picture: others than those of the golden answers."""
 
@@ -35,7 +37,8 @@ def random_network(spec: dict[str, Any], size: tuple[int, int], folder: Path = P
 
     Initial weights are made for training: without statistics in the batch norms a deep network's logits vanish, and
     heads that begin with zeros answer every picture alike. So batch norms get the statistics of random pictures, a
-    detector's layers the scale at which their outputs deviate by 1, and layers of zeros random weights.
+    detector's layers the scale at which their outputs deviate by 1, and layers of zeros random weights. Where logits
+    still grow without bound, as in the deepest networks, batch norms get a smaller weight.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -89,7 +92,7 @@ def _has_grown(network: nn.Module, size: tuple[int, int], channels: int) -> bool
     In the deepest networks each block makes what is new in a picture larger, and rounding with it.
     """
     with torch.no_grad():
-        return float(network.eval()(_picture(size, channels)).abs().max()) > HUGE
+        return float(network.eval()(_picture(size, channels)).abs().max()) > LARGEST
 
 
 def _shrink_batch_norms(network: nn.Module) -> None:
