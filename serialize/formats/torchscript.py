@@ -6,7 +6,6 @@ TorchScript numbers its types in the order in which a process creates them. Only
 each time.
 """
 
-import io
 import json
 import os
 import subprocess
@@ -60,20 +59,21 @@ class TorchScript:
 
 def trace(job: str, target: str) -> None:
     """Build the network that the file `job` describes and write it to `target`; runs in the new process."""
-    stored = torch.load(job, weights_only=True)
+    stored = torch.load(job, weights_only=True, mmap=True)
     description = json.loads(stored["description"])
     network = _network(description["spec"], [Path(path) for path in description["files"].values()])
     network.load_state_dict(stored["state"])
     network = converted(network, **description["compute"])
     example = torch.zeros(description["shape"], dtype=getattr(torch, description["dtype"].removeprefix("torch.")))
-    graph = io.BytesIO()
+    saved = Path(target).with_name("archive.pt")  # torch names the folder inside after the file
     traced: Callable[..., Any] = torch.jit.trace  # torch does not annotate it
     with warnings.catch_warnings(), torch.no_grad():
         # torch recommends torch.export instead; this format is for users who run TorchScript today.
         warnings.simplefilter("ignore", DeprecationWarning)
         frozen = scripted(network) or torch.jit.freeze(traced(network, example, check_trace=False))
-        torch.jit.save(frozen, graph)
-    Path(target).write_bytes(_without_origins(graph))
+        torch.jit.save(frozen, saved)
+    _write_without_origins(saved, Path(target))
+    saved.unlink()
 
 
 def _network(spec: dict[str, Any], files: list[Path]) -> nn.Module:
@@ -83,14 +83,12 @@ def _network(spec: dict[str, Any], files: list[Path]) -> nn.Module:
     return networks.build_network(spec, files[0].parent if files else Path())
 
 
-def _without_origins(graph: io.BytesIO) -> bytes:
+def _write_without_origins(saved: Path, target: Path) -> None:
     """Drop the source positions, which hold paths of this machine, and the id that is computed from them."""
-    clean = io.BytesIO()
-    with zipfile.ZipFile(graph) as old, zipfile.ZipFile(clean, "w", zipfile.ZIP_STORED) as new:
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
             if not name.endswith((".debug_pkl", "/.data/serialization_id")):
                 new.writestr(plain_entry(name), old.read(name))
-    return clean.getvalue()
 
 
 FORMAT = TorchScript()
