@@ -66,6 +66,7 @@ demo_triton: setup ## make and serve the sample models of Triton's client exampl
 	$(PY) upload_model.py served_model=simple_int8 $(ARGS)
 	$(PY) upload_model.py served_model=simple_string $(ARGS)
 	$(PY) upload_model.py served_model=simple_identity $(ARGS)
+	$(PY) upload_model.py served_model=custom_identity_int32 $(ARGS)
 	$(PY) upload_model.py served_model=simple_image $(ARGS)
 	$(PY) upload_model.py served_model=densenet_onnx $(ARGS)
 

@@ -2,6 +2,7 @@
 
     INPUT0, INPUT1 [N, 16] ──▶ OUTPUT0 = INPUT0 + INPUT1, OUTPUT1 = INPUT0 - INPUT1   simple, simple_int8, simple_string
     INPUT0 [N, M] text     ──▶ OUTPUT0 = INPUT0                                       simple_identity
+    INPUT0 [N, M] INT32    ──▶ OUTPUT0 = INPUT0                                       custom_identity_int32
     INPUT0 [N, 3, 224, 224] ─▶ OUTPUT0 = the mean of each colour                      simple_image
     data_0 [3, 224, 224]   ──▶ fc6_1 [1000] = sums of the means                       densenet_onnx
 
@@ -57,9 +58,9 @@ def _through(outside: int, inside: int) -> onnx.ModelProto:
     return _model(nodes, outside, ("INPUT0", "INPUT1"), ("OUTPUT0", "OUTPUT1"), LENGTH)
 
 
-def _identity() -> onnx.ModelProto:
+def _identity(datatype: int) -> onnx.ModelProto:
     node = helper.make_node("Identity", ["INPUT0"], ["OUTPUT0"])
-    return _model([node], TensorProto.STRING, ("INPUT0",), ("OUTPUT0",), "length")
+    return _model([node], datatype, ("INPUT0",), ("OUTPUT0",), "length")
 
 
 def _colours() -> onnx.ModelProto:
@@ -104,7 +105,8 @@ MODELS: Mapping[str, Callable[[], onnx.ModelProto]] = {
     "simple": lambda: _sum_and_difference(TensorProto.INT32),
     "simple_int8": _of_small_numbers,
     "simple_string": _of_text,
-    "simple_identity": _identity,
+    "simple_identity": lambda: _identity(TensorProto.STRING),
+    "custom_identity_int32": lambda: _identity(TensorProto.INT32),
     "simple_image": _colours,
     "densenet_onnx": _densenet,
 }

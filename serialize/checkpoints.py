@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CHECKPOINTS = {"digits": "digits.pt", "cartpole": "cartpole.zip"}
 """The files that `make train_demo` writes into {paths.weights}, by model."""
-TRITON_MODELS = ("simple", "simple_int8", "simple_string", "simple_identity", "simple_image", "densenet_onnx")
+TRITON_MODELS = ("simple", "simple_int8", "simple_string", "simple_identity", "custom_identity_int32", "simple_image",
+                 "densenet_onnx")  # fmt: skip
 TRITON_CHECKPOINTS = {name: f"{name}.onnx" for name in TRITON_MODELS}
 """The files that `make demo_triton` writes there."""
 

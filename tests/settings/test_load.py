@@ -38,7 +38,7 @@ def test_every_model_engine_and_store_compose(model: str, engine: str, store: st
 def test_the_five_models_of_the_contract_are_configured() -> None:
     tritons = ("simple", "simple_identity", "simple_image", "simple_int8", "simple_string")
     others = ("digits", "genre_classifier", "imagenet_resnet18")
-    assert models() == ("cartpole", "densenet_onnx", *others, *tritons, "weather")
+    assert models() == ("cartpole", "custom_identity_int32", "densenet_onnx", *others, *tritons, "weather")
 
 
 @pytest.mark.parametrize(
