@@ -9,6 +9,7 @@ TorchServe itself checks nothing.
 import ast
 import json
 import re
+import threading
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 LARGEST_SOURCE = 1024 * 1024  # bytes of one source file; hand-written ones are far smaller
 LARGEST_MANIFEST = 1024 * 1024
+_PARSER = threading.Lock()  # ast.parse of Python 3.11 raises SystemError when two threads are in it
 FOREIGN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 """Model names of other makers: safe in a URL, a file name and a metric."""
 
@@ -93,7 +95,8 @@ def _parsed(archive: Archive, file: ArchiveFile) -> ast.Module:
     if file.size > LARGEST_SOURCE:
         raise ArchiveError(f"{name} is larger than {LARGEST_SOURCE} bytes")
     try:
-        return ast.parse(archive.read(name), name)
+        with _PARSER:
+            return ast.parse(archive.read(name), name)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         where = f" in line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise ArchiveError(f"{name} is not Python{where}: {getattr(error, 'msg', error)}") from None

@@ -66,6 +66,8 @@ def _up(overrides: tuple[str, ...]) -> int:
         started += start(stack)
     if not started:
         print("everything runs already")
+    if others := lifecycle.started_otherwise(stack, folders):
+        print(f"with other settings than these: {', '.join(others)}; `make down` and `make up` start them with these")
     return 0
 
 

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,6 +76,20 @@ def _missing(stack: tuple[Service, ...], folders: Folders) -> list[Service]:
     """Return the services that are down, and those that end with them."""
     down = {service.name for service in stack if not processes.runs(service.name, folders)}
     return [service for service in stack if service.name in down or service.within in down]
+
+
+def started_otherwise(stack: tuple[Service, ...], folders: Folders) -> list[str]:
+    """Return the running programs of this project that got other overrides than `stack` gives them.
+
+    `up` leaves them as they are.
+    """
+    ours = [service for service in stack if service.command[0] == sys.executable]
+    found = [(service, processes.main_process(service.name, folders)) for service in ours]
+    return [
+        service.name
+        for service, process in found
+        if process is not None and processes.arguments(process) not in {None, service.command[1:]}
+    ]
 
 
 def down(folders: Folders, *, last: Callable[[], None] = lambda: None) -> list[str]:

@@ -98,6 +98,13 @@ def main_process(name: str, folders: Folders) -> psutil.Process | None:
     return found[0] if found else None
 
 
+def arguments(process: psutil.Process) -> tuple[str, ...] | None:
+    """Return the words behind the program on a process's command line; None when it has just ended."""
+    with contextlib.suppress(psutil.Error):
+        return tuple(process.cmdline()[1:])
+    return None
+
+
 def has_ended(name: str, folders: Folders) -> bool:
     """Return True when the started process ended and the service was not stopped; cheaper than `runs`."""
     record = _record_of(name, folders)

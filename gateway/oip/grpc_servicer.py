@@ -25,7 +25,7 @@ from gateway.oip.inference import InferenceRunner
 from gateway.oip.repository import ModelRepository, server_metadata
 from gateway.oip.server_settings import log_settings, trace_settings
 from gateway.oip.shared_memory import Region, RegionRegistry, RequestMemory, no_cuda
-from gateway.oip.unknown_models import in_tritons_words
+from gateway.oip.triton_words import in_tritons_words
 from gateway.services import Services
 
 logger = logging.getLogger(__name__)

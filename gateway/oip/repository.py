@@ -15,7 +15,7 @@ from gateway.model_card import ModelCard
 from gateway.oip.infer_statistics import InferStatistics
 from gateway.oip.load_config import registration_of
 from gateway.oip.tensor_metadata import TensorMetadata, inputs_of
-from gateway.oip.unknown_models import in_tritons_words
+from gateway.oip.triton_words import failing_to_load, in_tritons_words
 from gateway.routes.health import has_worker, missing_models
 from gateway.served_models import ServedModel, ServedVersion
 from gateway.services import Services
@@ -125,14 +125,13 @@ class ModelRepository:
         built, UnreadableInput for other parameters, NoWorker when it fails.
         """
         control = self._allowed()
-        registration = registration_of(parameters)
-        if model not in await to_thread.run_sync(control.names):
-            if model in await to_thread.run_sync(control.configured):
-                raise UnknownModel(
-                    f"model '{model}' is configured, but not built; build it with: make generate_mar MODEL={model}"
-                )
-            raise UnknownModel(f"no model '{model[:80]}' is configured")
-        await self._in_thread(partial(control.load, registration=registration), model)
+        with failing_to_load(model):
+            registration = registration_of(parameters)
+            if model not in await to_thread.run_sync(control.names):
+                if model in await to_thread.run_sync(control.configured):
+                    raise UnknownModel(f"it is configured, but not built: make generate_mar MODEL={model}")
+                raise UnknownModel("no model of that name is configured")
+            await self._in_thread(partial(control.load, registration=registration), model)
 
     async def unload(self, model: str, parameters: Mapping[str, Any]) -> None:
         """Remove the model from the engine. Raises as `load` does."""

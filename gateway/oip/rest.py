@@ -34,7 +34,7 @@ from gateway.oip.repository import ModelRepository, server_metadata
 from gateway.oip.rest_extensions import content_of, memory_of
 from gateway.oip.rest_extensions import router as extensions_router
 from gateway.oip.shared_memory import RequestMemory
-from gateway.oip.unknown_models import in_tritons_words
+from gateway.oip.triton_words import in_tritons_words
 from gateway.openapi import oip_responses, optional_body
 from gateway.served_models import ServedVersion
 from gateway.services import Services, services_of

@@ -1,6 +1,9 @@
 """The code of an archive is looked at without being run."""
 
+import gc
 import json
+import time
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,8 @@ import pytest
 from archive import open_archive, scan
 from errors import ArchiveError
 from tests.archive.made import CONTENTS, MANIFEST, archive_at
+
+CODE = Path(__file__).read_bytes()
 
 
 def manifest_with(handler: str) -> bytes:
@@ -56,3 +61,18 @@ def test_what_cannot_be_a_handler_is_refused_in_one_line(tmp_path: Path, change:
         scan(archive)
     assert str(archive.path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_archives_are_scanned_in_several_threads(tmp_path: Path) -> None:
+    """Finalizers that the garbage collector runs while Python parses let another thread parse meanwhile."""
+
+    def switch(phase: str, info: dict[str, int]) -> None:
+        time.sleep(0)
+
+    archive = open_archive(archive_at(tmp_path / "toy.mar", {**CONTENTS, "handlers/long.py": CODE}))
+    gc.callbacks.append(switch)
+    try:
+        with ThreadPool(4) as threads:
+            assert threads.map(scan, [archive] * 40) == [archive] * 40
+    finally:
+        gc.callbacks.remove(switch)

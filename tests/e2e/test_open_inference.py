@@ -98,15 +98,17 @@ def test_models_are_unloaded_and_loaded_where_that_is_allowed(stack: Stack) -> N
             assert client.call("is_model_ready", "cartpole") is False
             states = {each["name"]: each["state"] for each in client.call("get_model_repository_index")}
             assert states == {"cartpole": "UNAVAILABLE", "digits": "READY"}
-            with pytest.raises(InferenceServerException, match="no model 'nobody' is configured"):
+            with pytest.raises(InferenceServerException, match="failed to load 'nobody', no model of that name is configured"):
                 client.call("load_model", "nobody")
         with Client("grpc", http, grpc) as client:
             client.call("load_model", "cartpole")
             assert client.call("is_model_ready", "cartpole") is True
+            with pytest.raises(InferenceServerException, match="failed to load 'cartpole', .* is not valid JSON"):
+                client.call("load_model", "cartpole", config='"max_batch_size": 8')
             client.call("load_model", "cartpole", config='{"max_batch_size": 8}')
             parameters = client.describe("get_model_config", "cartpole")["config"]["parameters"]
             assert parameters["batch_size"]["string_value"] == "8"
-            with pytest.raises(InferenceServerException, match=r"model 'weather' is configured, but not built; .*make"):
+            with pytest.raises(InferenceServerException, match=r"'weather', it is configured, but not built: make"):
                 client.call("load_model", "weather")
     finally:
         gateway.terminate()

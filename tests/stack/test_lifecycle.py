@@ -69,6 +69,17 @@ def test_up_starts_what_is_down_and_leaves_what_runs(folders: Folders) -> None:
     assert all(part.ready for part in lifecycle.status(stack, folders))
 
 
+def test_services_that_run_with_other_overrides_are_named(folders: Folders) -> None:
+    stack = (server("torchserve", folders), server("gateway", folders))
+    lifecycle.up(stack, folders)
+    assert lifecycle.started_otherwise(stack, folders) == []
+    changed = replace(stack[1], command=(*stack[1].command, "gateway.shared_memory=true"))
+    assert lifecycle.up((stack[0], changed), folders) == []
+    assert lifecycle.started_otherwise((stack[0], changed), folders) == ["gateway"]
+    lifecycle.down(folders)
+    assert lifecycle.started_otherwise(stack, folders) == []
+
+
 def test_down_leaves_no_process_and_a_second_down_finds_none(folders: Folders) -> None:
     lifecycle.up((server("torchserve", folders, PARENT), server("gateway", folders)), folders)
     found = running(folders)
