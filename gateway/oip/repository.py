@@ -72,10 +72,14 @@ class ModelRepository:
         return await missing_models(self._services)
 
     async def is_ready(self, model: str, version: str | None) -> bool:
-        """Return whether this version of a model has a worker."""
+        """Return whether this version of a model has a worker. Raises UnknownModel, but not for an unloaded model."""
         try:
             _, found = await self._find(model, version)
         except NoWorker:
+            return False
+        except UnknownModel:
+            if self._control is None or model not in await to_thread.run_sync(self._control.names):
+                raise
             return False
         return has_worker(self._services, found)
 
