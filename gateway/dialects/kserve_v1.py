@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from errors import REQUEST_ERRORS, InvalidFields, WrongMediaType
+from errors import REQUEST_ERRORS, Internal, InvalidFields, WrongMediaType
 from gateway import examples
 from gateway.dialects import native, open_inference
 from gateway.dialects.dialect import Dialect, DialectRoute, PredictionPath, with_version
@@ -51,12 +51,18 @@ def read_instances(form: Form) -> Form:
 
 
 def write_items(items: str) -> Callable[[EngineResponse], HttpResponse]:
-    """Return the writer of {items: [...]}; a model with random weights says so beside them."""
+    """Return the writer of {items: [...]}; a model with random weights says so beside them.
+
+    What another maker's handler answers in another form is passed on as it is.
+    """
 
     def write(response: EngineResponse) -> HttpResponse:
         if response.headers is not None:
             return native.write(response)
-        content = response.content(items)
+        try:
+            content = response.content(items)
+        except Internal:
+            return native.write(response)
         kept = {name: content[name] for name in (items, "weights") if name in content}
         return with_version(whole_response(orjson.dumps(kept)), response.version)
 

@@ -32,13 +32,13 @@ class Dialects:
 
     @property
     def routes(self) -> dict[str, DialectRoute]:
-        """The routes of all dialects by template."""
-        return {route.template: route for dialect in self.dialects for route in dialect.routes}
+        """The routes of all dialects by template; of several with one template, that of the first dialect."""
+        return {route.template: route for dialect in reversed(self.dialects) for route in dialect.routes}
 
     @property
     def documentation(self) -> dict[str, Any]:
         """The OpenAPI path items of all dialects."""
-        return {path: item for dialect in self.dialects for path, item in dialect.documentation.items()}
+        return {path: item for dialect in reversed(self.dialects) for path, item in dialect.documentation.items()}
 
     def write_error(self, path: str, error: RequestError, request_id: str) -> HttpResponse:
         """Return the response to a request for this path that failed, in the shape that its client reads."""

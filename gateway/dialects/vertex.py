@@ -26,6 +26,8 @@ def read(body: Body, kind: Kind | None) -> Payload:
         parameters = {}
     if not isinstance(parameters, dict) or (parameters and kind != "policy"):
         raise InvalidFields("`parameters` must be an object of a policy's options; other models have none")
+    if "instances" in parameters:
+        raise InvalidFields("`parameters` must not hold `instances`")
     return with_targets(Body(JSON, {}, orjson.dumps(content | parameters), JSON), kind)
 
 

@@ -68,7 +68,9 @@ def to_explain(body: Body, kind: Kind | None) -> Payload:
         raise InvalidFields("one request explains one class: `target` must be the same in all instances")
     target = b"," + orjson.dumps({_TARGET: targets[0]})[1:]
     if payload.content_type == JSON:
-        return Payload(JSON, payload.data.rstrip()[:-1] + target, payload.content)
+        if isinstance(payload.content, dict) and payload.content:
+            return Payload(JSON, payload.data.rstrip()[:-1] + target, payload.content)
+        return Payload(JSON, b'{"observation":' + payload.data + target, payload.content)
     return Payload(JSON, b'{"image":"' + base64.b64encode(payload.data) + b'"' + target, {"image": payload.data})
 
 

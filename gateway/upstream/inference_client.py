@@ -129,7 +129,10 @@ class InferenceClient:
     def _head(self, request: PredictionRequest, headers: dict[str, str]) -> bytes:
         lines = [self._request_line(request.model, request.version, request.explain)]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in request.headers]
+        own = {name.lower().encode() for name in headers} if request.headers else ()
+        lines += [
+            f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in request.headers if name not in own
+        ]
         lines.append(f"Content-Length: {len(request.body)}\r\n\r\n")
         head = "\r\n".join(lines)
         # Business logic may have set the content type or the id; neither may inject a header.

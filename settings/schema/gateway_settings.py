@@ -168,7 +168,7 @@ class GatewaySettings(SettingsGroup):
     default_policy: Name | None
     aliases: list[Alias]
 
-    @field_validator("api_key", "api_key_file", mode="before")
+    @field_validator("api_key", "api_key_file", "socket", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value

@@ -71,6 +71,15 @@ def test_every_route_has_a_path_that_finds_it() -> None:
         assert found.template == route.template
 
 
+@pytest.mark.parametrize("path", ["/predict", "/classify", "/invocations", "/ai/predict"])
+def test_the_dialect_that_finds_a_path_also_reads_it(path: str) -> None:
+    dialects = dialects_for(settings.load([f"gateway.dialects.vertex_predict={path}"]).gateway)
+    [route] = dialects.dialects[0].routes
+    assert dialects.find(path) == dialects.dialects[0].find(path)
+    assert dialects.routes[path] is route
+    assert dialects.documentation[path] is dialects.dialects[0].documentation[path]
+
+
 def shouted(response: EngineResponse) -> HttpResponse:
     return whole_response(response.content()["predictions"][0]["label"].encode() + b"!", content_type="text/plain")
 

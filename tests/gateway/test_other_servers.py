@@ -9,8 +9,9 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
+from gateway.dialects.kserve_v1 import write_items
 from gateway.examples import PICTURE, PICTURE_BASE64
-from gateway.hooks import Business, Prediction
+from gateway.hooks import Business, EngineResponse, Prediction
 from tests.gateway.given import CARDS, GivenTorchServe
 from tests.gateway.served import gateway_for
 
@@ -126,6 +127,14 @@ def test_explanation_gets_the_target_of_a_form_and_of_instances(engine: GivenTor
     assert json.loads(arrived(engine).body) == {"instances": [{"image": PICTURE_BASE64}]}
 
 
+@pytest.mark.parametrize("state", ["[0,0,0.1,0.5]", "{}", '{"observation": [0,0,0.1,0.5]} '])
+def test_explanation_of_a_state_gets_the_target_of_a_form(engine: GivenTorchServe, url: str, state: str) -> None:
+    call(f"{url}/explanations/cartpole", files={"data": ("a.json", state, "application/json")}, data={"target": "left"})
+    content = json.loads(state)
+    wrapped = content if content and isinstance(content, dict) else {"observation": content}
+    assert json.loads(arrived(engine).body) == {**wrapped, "target": "left"}
+
+
 def test_explanation_is_not_shared_with_a_prediction_nor_given_to_business_logic(engine: GivenTorchServe) -> None:
     with gateway_for(engine, "gateway.cache.max_entries=9", business=Business(after={"cartpole": never})) as url:
         state = {"data": b"[0,0,0.1,0.5]", "headers": {"Content-Type": "application/json"}}
@@ -157,15 +166,25 @@ def test_kserve_v1_answers_predictions_alone_and_errors_as_text(url: str) -> Non
     assert call(f"{url}/v1/models/digits:detect", json={"instances": []}).status_code in (404, 405)
 
 
+def test_answer_of_another_form_is_passed_on() -> None:
+    write = write_items("predictions")
+    assert write(EngineResponse(b"[0.5, 0.5]", "application/json", "1.0")).body == b"[0.5, 0.5]"
+    assert (
+        write(EngineResponse(b'{"predictions": [1], "n": 2}', "application/json", "1.0")).body == b'{"predictions":[1]}'
+    )
+
+
 def test_vertex_route_takes_parameters_as_options(engine: GivenTorchServe, url: str) -> None:
     found = call(url + VERTEX, json={"instances": [{"image_bytes": {"b64": PICTURE_BASE64}}], "parameters": {}})
     assert set(found.json()) == {"predictions"}
     assert call(url + VERTEX, json={"instances": [PICTURE_BASE64], "parameters": None}).status_code == 200
-    wrongs: tuple[object, ...] = ({"k": 1}, [], 0, "")
+    wrongs: tuple[object, ...] = ({"k": 1}, [], 0, "", {"instances": [PICTURE_BASE64]})
     for wrong in wrongs:
         found = call(url + VERTEX, json={"instances": [PICTURE_BASE64], "parameters": wrong})
         assert found.status_code == 422, wrong
     with gateway_for(engine, *OVERRIDES, "gateway.dialects.model=cartpole") as policies:
+        twice = {"instances": [[0, 0, 0, 0]], "parameters": {"instances": [[1, 1, 1, 1]]}}
+        assert call(policies + VERTEX, json=twice).status_code == 422
         call(policies + VERTEX, json={"instances": [[0, 0, 0, 0]], "parameters": {"deterministic": False}})
     assert json.loads(arrived(engine).body) == {"instances": [[0, 0, 0, 0]], "deterministic": False}
 

@@ -24,6 +24,7 @@ from logs import current_trace_id
 from settings import load
 from settings.schema import CoalesceSettings
 from tests.gateway.engine import Engine
+from tests.gateway.given import GivenTorchServe
 from tests.gateway.served import gateway_for
 from tests.gateway.stage_parts import CARD, GivenEngine, request
 
@@ -82,6 +83,15 @@ def test_request_is_one_trace_with_a_span_for_the_engine_call(engine: Engine, he
     assert sent["traceparent"].startswith(f"00-{trace_id}-{ids(call)[1]}-")
     assert is_sampled(sent["traceparent"])
     assert re.fullmatch(r"t=\d{10}\.\d{6}", sent["X-Request-Start"])
+
+
+def test_another_makers_handler_gets_the_parent_that_the_gateway_names() -> None:
+    traces, engine = Traces(), GivenTorchServe({"parrot": {"kind": "adopted"}})
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "Content-Type": "text/plain"}
+    with engine.running(), gateway_for(engine, tracer=traces.tracer) as url:
+        assert requests.post(f"{url}/models/parrot/predict", b"hi", headers=headers, timeout=30).status_code == 200
+    assert engine.last is not None
+    assert engine.last.headers["traceparent"].startswith(f"00-{TRACE}-{ids(traces.one('engine predict'))[1]}-")
 
 
 def test_unsampled_request_stays_unsampled(engine: Engine) -> None:

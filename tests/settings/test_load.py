@@ -213,3 +213,7 @@ def test_load_no_proxy_for_anything_stays(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("NO_PROXY", "")
     load()
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "*"
+
+
+def test_empty_socket_is_none() -> None:
+    assert load(["gateway.socket=''"]).gateway.socket is None
