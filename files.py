@@ -16,7 +16,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from errors import DiskError
@@ -250,15 +250,18 @@ def _create_lock(path: Path) -> int:
 def _lock_folder(folder: Path) -> int:
     """Return an open descriptor that holds the folder's lock."""
     while True:
-        folder.mkdir(exist_ok=True)
+        # Not mkdir(exist_ok=True), which fails when another process removes the folder meanwhile.
+        with suppress(FileExistsError):
+            folder.mkdir()
         try:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # The process that held the lock may have removed the folder; a lock on a removed folder protects nothing.
-        if folder.exists() and os.path.samestat(folder.stat(), os.fstat(descriptor)):
-            return descriptor
+        with suppress(FileNotFoundError):
+            if os.path.samestat(folder.stat(), os.fstat(descriptor)):
+                return descriptor
         os.close(descriptor)
 
 

@@ -1,5 +1,6 @@
 """Durable files: staging folders, atomic replacement, secrets written once, locks."""
 
+import errno
 import os
 from pathlib import Path
 from threading import Event, Thread
@@ -75,6 +76,21 @@ def test_write_once_is_private_synced_and_never_overwrites(tmp_path: Path, monke
     assert secret.stat().st_mode & 0o777 == 0o600
     assert synced == [tmp_path / ".secret.build" / "secret", tmp_path]
     assert list(tmp_path.iterdir()) == [secret]
+
+
+def test_staging_folder_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, removed = os.mkdir, []
+
+    def mkdir(path: Path, mode: int = 0o777) -> None:
+        if path.name == ".toy.build" and not removed:  # it is there, and then it is not
+            removed.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))
+        real(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with staging_folder(tmp_path, "toy") as work:
+        assert work.is_dir()
+    assert removed
 
 
 def test_remove_durably_of_a_missing_file_is_fine(tmp_path: Path) -> None:
