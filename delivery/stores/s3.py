@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import boto3
 from boto3.exceptions import Boto3Error
+from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ReadTimeoutError
 from urllib3.exceptions import HTTPError
@@ -36,7 +36,7 @@ class S3Bucket:
         self._cache = Path(store.cache)
         self._spare: Path | None = None
         keys = read_s3_credentials(Path(store.credentials))
-        self._client: Any = boto3.client(
+        self._client: Any = Session().client(  # the default session is not for threads
             "s3",
             endpoint_url=store.endpoint,
             region_name=store.region,

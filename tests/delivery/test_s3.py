@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
 import requests
 
@@ -176,6 +177,14 @@ def test_s3_wrong_keys_or_bucket_are_one_line_without_secret(
 def test_s3_without_credentials_names_the_ways(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or"):
         S3Bucket(settings_of(tmp_path, 1))
+
+
+def test_s3_each_bucket_has_its_own_session_for_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    store = settings_of(tmp_path, 1)
+    store_keys.make_s3_credentials(Path(store.credentials))
+    S3Bucket(store)
+    assert boto3.DEFAULT_SESSION is None
 
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path, source: Path) -> None:
