@@ -30,6 +30,7 @@ CURE = "run: python3 -m stack.setup compose"
 
 def check() -> None:
     """Raise StackError, in one line with its remedy, unless Compose and buildx are there."""
+    _check_docker()
     problems = [problem for problem in (_compose_problem(), _buildx_problem()) if problem]
     if problems:
         raise StackError(problems[0])
@@ -37,6 +38,7 @@ def check() -> None:
 
 def install() -> str:
     """Install what is missing as plugins of this user, and return what is there, in one line."""
+    _check_docker()
     problems = {"compose": _compose_problem(), "buildx": _buildx_problem()}
     missing = [PACKAGES[name] for name, problem in problems.items() if problem]
     if missing:
@@ -50,14 +52,17 @@ def install() -> str:
     return f"Compose {_output('docker', 'compose', 'version', '--short')}"
 
 
+def _check_docker() -> None:
+    if shutil.which("docker") is None:
+        raise StackError("docker is not installed")
+
+
 def _compose_problem() -> str | None:
     found = _output("docker", "compose", "version", "--short")
     if version := re.match(r"v?(\d+)\.(\d+)", found or ""):
         if tuple(map(int, version.groups())) >= OLDEST:
             return None
         return f"Compose is version {found}, and Marina needs {_oldest()} or newer; {CURE}"
-    if shutil.which("docker") is None:
-        return "docker is not installed"
     first = re.search(r"1\.\d[\d.]*", _output("docker-compose", "version", "--short") or "")
     if first:
         return f"docker-compose is version {first[0]}, and Marina needs `docker compose` {_oldest()} or newer; {CURE}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from errors import StackError
-from stack import docker_plugins
+from stack import debian, docker_plugins
 
 
 def program(folder: Path, name: str, script: str) -> None:
@@ -49,6 +49,16 @@ def test_missing_or_old_compose_is_one_line_with_its_remedy(
         docker_plugins.check()
     assert str(caught.value).endswith("run: python3 -m stack.setup compose")
     assert "\n" not in str(caught.value)
+
+
+def test_install_without_docker_fetches_nothing(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[object] = []
+    monkeypatch.setattr(debian, "fetch", lambda *words: fetched.append(words))
+    monkeypatch.setenv("DOCKER_CONFIG", str(programs / "config"))
+    with pytest.raises(StackError, match="docker is not installed"):
+        docker_plugins.install()
+    assert fetched == []
+    assert list(programs.iterdir()) == []
 
 
 def test_missing_docker_and_buildx_are_named(programs: Path) -> None:
