@@ -38,7 +38,7 @@ def archive_of(running: RunningTorchServe, version: ModelVersion, settings: Sett
     if running.model_store is None:
         raise ConfigError(f"its model store is not known here: MODEL_STORE= names the folder that holds {name}")
     if not _is_inside(name) and not Path(name).is_absolute():
-        raise ConfigError(f"its archive {version.url} leads out of the model store {running.model_store}")
+        raise ConfigError(f"its archive {_shown(version)} leads out of the model store {running.model_store}")
     elsewhere = "put it there again, or name the folder that TorchServe has it from with MODEL_STORE="
     return _existing(running.model_store / name, version, elsewhere)
 
@@ -57,7 +57,7 @@ def _is_inside(name: str) -> bool:
 
 def _existing(path: Path, version: ModelVersion, remedy: str) -> Path:
     if not path.exists():
-        raise ConfigError(f"its archive {version.url} is missing: {path} does not exist; {remedy}")
+        raise ConfigError(f"its archive {_shown(version)} is missing: {path} does not exist; {remedy}")
     return path
 
 
@@ -72,19 +72,20 @@ def _fetched(version: ModelVersion, settings: Settings) -> Path:
         try:
             with session.get(version.url, stream=True, timeout=TIMEOUT_S) as answer, draft.open("wb") as file:
                 if not answer.ok:
-                    raise ArchiveError(f"its archive cannot be fetched: {_host(version)} answers {answer.status_code}")
+                    raise ArchiveError(f"its archive cannot be fetched: {_shown(version)} answers {answer.status_code}")
                 for block in answer.iter_content(BLOCK):
                     left -= len(block)
                     if left < 0:
-                        raise ArchiveError(f"its archive is larger than rollout.max_unpacked_bytes: {_host(version)}")
+                        raise ArchiveError(f"its archive is larger than rollout.max_unpacked_bytes: {_shown(version)}")
                     file.write(block)
         except requests.RequestException as error:
             reason = type(error).__name__
-            raise ArchiveError(f"its archive cannot be fetched from {_host(version)}: {reason}") from None
+            raise ArchiveError(f"its archive cannot be fetched from {_shown(version)}: {reason}") from None
         replace_durably(draft, target)
     return target
 
 
-def _host(version: ModelVersion) -> str:
-    """Return the URL without its query, which may hold a signature."""
-    return version.url.partition("?")[0]
+def _shown(version: ModelVersion) -> str:
+    """Return the URL without user and query, which may hold a password or a signature."""
+    parts = urlsplit(version.url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -8,6 +8,7 @@
 `make adopt TORCHSERVE=` prints a line for each key of a deployment, and docs/coming-from-torchserve.md holds the table.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -138,6 +139,7 @@ USES: Mapping[str, PropertyUse] = {
 }
 UNKNOWN = _unused("TorchServe 0.12 does not know this key")
 SECRETS = frozenset({"keystore_pass"})
+PASSWORD = re.compile(r"(password[^\s=]*=)\S+", re.IGNORECASE)  # of a word such as -Djavax.net.ssl.keyStorePassword=...
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class PropertyNote:
 
     def __str__(self) -> str:
         """Return `KEY=VALUE  taken: engine.job_queue_size`; a password stays hidden, and a long value is cut."""
-        value = "***" if self.key in SECRETS else " ".join(self.value.split())
+        value = "***" if self.key in SECRETS else PASSWORD.sub(r"\1***", " ".join(self.value.split()))
         value = value if len(value) <= SHOWN_VALUE else f"{value[:SHOWN_VALUE]}..."
         return f"{self.key}={value}  {self.outcome}: {self.words.replace('`', '')}"
 

@@ -45,6 +45,8 @@ def test_each_key_gets_a_line_without_a_password() -> None:
     assert lines[0] == "job_queue_size=5  taken: engine.job_queue_size"
     assert lines[1].startswith("keystore_pass=***  unused: ")
     assert lines[2] == "mystery=1  unused: TorchServe 0.12 does not know this key"
+    [vmargs] = map(str, notes({"vmargs": "-Xmx4g -Djavax.net.ssl.keyStorePassword=se=cret -Dpassword=secret -Da=b"}))
+    assert vmargs.startswith("vmargs=-Xmx4g -Djavax.net.ssl.keyStorePassword=*** -Dpassword=*** -Da=b  set: ")
     [snapshot] = map(str, notes({"model_snapshot": '{\n  "models": {}' + 300 * " " + "," + 300 * "x"}))
     assert snapshot.startswith('model_snapshot={ "models": {} ,xxx')
     assert "xxx...  unused: serving.json" in snapshot
