@@ -105,9 +105,13 @@ def install_packages(path: Path, asked: RequestedPackages, settings: Settings) -
         kept = folder / hashlib.sha256("\n".join([PYTHON, sysconfig.get_platform(), *lock]).encode()).hexdigest()
         tree = kept if kept.is_dir() else _installed(path, lock, staging)
         files, versions = tree_files(tree)
-        if versions != _locked_versions(lock):  # a power cut, or somebody changed a file
+        if versions != (locked := _locked_versions(lock)):  # a power cut, or somebody changed a file
             shutil.rmtree(kept, ignore_errors=True)
             files, versions = tree_files(tree := _installed(path, lock, staging))
+            if versions != locked:
+                broken = ", ".join(name for name, found in locked.items() if versions.get(name) != found)
+                words = "are not those that the wheel lists, or another package has replaced them"
+                raise ArchiveError(f"{path}: its packages cannot be installed: files of {broken} {words}")
         if tree is not kept:
             tree.rename(kept)
     return _archive_files(lock, files)
@@ -127,12 +131,15 @@ def _resolved(path: Path, asked: RequestedPackages, engine: str, staging: Path) 
     report = staging / "report.json"
     given = ("--find-links", str(wheels), "-c", str(constraints), "-r", str(wanted))
     _pip(path, staging, ("install", "--dry-run", "--report", str(report), *WHEELS, *given))
-    return tuple(sorted(map(_lock_line, json.loads(report.read_text())["install"])))
+    return tuple(sorted(_lock_line(path, item) for item in json.loads(report.read_text())["install"]))
 
 
-def _lock_line(item: Mapping[str, Any]) -> str:
+def _lock_line(path: Path, item: Mapping[str, Any]) -> str:
     name, version = item["metadata"]["name"], item["metadata"]["version"]
-    return f"{canonical(name)}=={version} --hash=sha256:{item['download_info']['archive_info']['hashes']['sha256']}"
+    sha256 = item["download_info"]["archive_info"].get("hashes", {}).get("sha256")
+    if sha256 is None:
+        raise ArchiveError(f"{path}: the index has no sha256 of {name} {version}; use an index that has one")
+    return f"{canonical(name)}=={version} --hash=sha256:{sha256}"
 
 
 def _lay_out_base(base: Path) -> None:

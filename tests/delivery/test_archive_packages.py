@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,11 @@ def _without_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
 
 
-def wheel(folder: Path, name: str, *requires: str) -> dict[str, bytes]:
+def _hash(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+def wheel(folder: Path, name: str, *requires: str, listed_hash: Callable[[str], str] = _hash) -> dict[str, bytes]:
     """A wheel with one module, by its file name."""
     info = f"{name}-1.0.dist-info"
     needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
@@ -33,16 +38,12 @@ def wheel(folder: Path, name: str, *requires: str) -> dict[str, bytes]:
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    rows = "".join(f"{path},sha256={_hash(text)},{len(text)}\n" for path, text in files.items())
+    rows = "".join(f"{path},sha256={listed_hash(text)},{len(text)}\n" for path, text in files.items())
     path = folder / f"{name}-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as file:
         for each, text in {**files, f"{info}/RECORD": f"{rows}{info}/RECORD,,\n"}.items():
             file.writestr(each, text)
     return {path.name: path.read_bytes()}
-
-
-def _hash(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
 
 
 def asked(*lines: str, **wheels: bytes) -> RequestedPackages:
@@ -84,6 +85,22 @@ def test_package_that_needs_another_torch_is_refused_by_name(tmp_path: Path) -> 
 def test_package_that_no_index_has_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match=r"cannot be installed: .*no-such-package"):
         install_packages(ARCHIVE, asked("no-such-package==1.0"), loaded(tmp_path))
+    assert list((tmp_path / "state" / "packages").iterdir()) == []
+
+
+def test_package_whose_index_has_no_sha256_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [(name, content)] = wheel(tmp_path, "first_one").items()
+    page = tmp_path / "index.html"
+    page.write_text(f'<a href="{name}#md5={hashlib.md5(content).hexdigest()}">{name}</a>')
+    monkeypatch.setenv("PIP_FIND_LINKS", page.as_uri())
+    with pytest.raises(ArchiveError, match=r"^theirs\.mar: the index has no sha256 of first[-_]one 1\.0; "):
+        install_packages(ARCHIVE, asked("first-one"), loaded(tmp_path))
+
+
+def test_package_whose_files_differ_from_its_list_is_named_and_not_kept(tmp_path: Path) -> None:
+    wheels = wheel(tmp_path, "first_one") | wheel(tmp_path, "broken_one", listed_hash=lambda _: _hash("other"))
+    with pytest.raises(ArchiveError, match=r"cannot be installed: files of broken-one are not those"):
+        install_packages(ARCHIVE, asked(**wheels), loaded(tmp_path))
     assert list((tmp_path / "state" / "packages").iterdir()) == []
 
 
