@@ -27,6 +27,8 @@ export MARINA_TARGETS ?= $(if $(findstring edge,$(PROFILES)),edge,core)
 export MARINA_STORE ?= $(if $(findstring s3,$(PROFILES)),$(S3),store=nginx)
 # Makes secrets and folders, and refuses when another folder uses the name of the stack.
 READY := $(PY) -m stack.compose ready
+# For a stack that runs: makes nothing, and refuses only the stack of another folder.
+OWN := $(PY) -m stack.compose own
 DELIVER := $(COMPOSE) exec delivery python
 OVERLAY ?= core
 # kubectl 1.21 or newer.
@@ -192,7 +194,7 @@ compose_update: setup ## replace the gateways one by one, without losing a reque
 	for each in gateway-spare gateway; do $(COMPOSE) up -d --no-deps --force-recreate --wait "$$each" || exit 1; done
 
 compose_down: setup ## stop the stack in containers; its data stays
-	@$(READY)
+	@$(OWN)
 	$(COMPOSE) --profile '*' down $(ARGS)
 
 compose_upload: setup ## MODEL=name: roll an archive of model_mars/ out in the containers
@@ -200,7 +202,7 @@ compose_upload: setup ## MODEL=name: roll an archive of model_mars/ out in the c
 	$(DELIVER) upload_model.py $(ONE) $(MARINA_STORE) $(ARGS)
 
 compose_rollback: setup ## MODEL=name: back to the version before, in the containers
-	@$(READY)
+	@$(OWN)
 	$(DELIVER) -m delivery rollback $(ONE) $(MARINA_STORE) $(ARGS)
 
 compose_edge: setup ## MODEL=name: compile a new policy for the edge of the containers, and reload it

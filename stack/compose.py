@@ -2,7 +2,7 @@
 
 It writes passwords and keys, each in a file that only its owner may read, the folders of the containers, and
 docker/.env with the user of the containers. There is no default password. `ready` also checks that no other stack has
-the same name.
+the same name; `own` checks this alone, so that a running stack can be stopped whatever state its files are in.
 """
 
 import hashlib
@@ -24,10 +24,11 @@ from settings.load import ROOT
 from stack import compose_projects, docker_plugins
 
 USAGE = """\
-usage: python -m stack.compose [ready]
+usage: python -m stack.compose [ready | own]
 
   create the secrets and folders that docker/compose.yaml needs; existing ones are kept
   ready   also check that this folder's stack, and no other one, has the name that Compose would use
+  own     only check this, and that docker/.env is there
 """
 
 # Random bytes of each, in hex: MinIO takes users of 20 characters and passwords of 40.
@@ -114,6 +115,14 @@ def isolate(path: Path) -> None:
     found = read_text(path) or ""
     if BRIDGE_MODE not in found and compose_projects.engine_version() >= ISOLATING:
         write_atomic(path, f"{found.rstrip()}\n{BRIDGE_MODE}=isolated\n")
+
+
+def _check_own(root: Path) -> None:
+    """Raise StackError without docker/.env, and for a stack that is not that of `root`; write nothing."""
+    path = root / "docker" / ".env"
+    if not path.is_file():
+        raise StackError(f"{path} is missing; run: make compose_secrets")
+    compose_projects.check(root / "docker")
 
 
 def _make_readable(root: Path, user: int, group: int) -> None:
@@ -205,9 +214,12 @@ def _hand_over(folders: list[Path], user: int, group: int) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Prepare this project's folder for the current user, and return the exit status."""
-    if list(arguments) not in ([], ["ready"]):
+    if list(arguments) not in ([], ["ready"], ["own"]):
         sys.stderr.write(USAGE)
         return 2
+    if list(arguments) == ["own"]:
+        _check_own(ROOT)
+        return 0
     user, group = os.getuid(), os.getgid()
     made = prepare(ROOT, user or CONTAINER_USER, group or CONTAINER_USER)
     if made or not arguments:

@@ -14,7 +14,7 @@ from errors import StackError, StoreError
 from gateway.apikey import ApiKeys
 from settings import load
 from settings.load import ROOT
-from stack import compose_projects
+from stack import compose, compose_projects
 from stack.compose import MOUNTED, SECRETS, isolate, prepare
 
 
@@ -230,3 +230,16 @@ def test_networks_keep_the_host_out_where_the_engine_can(
     monkeypatch.setattr(compose_projects, "engine_version", lambda: version)
     isolate(path)
     assert path.read_text() == after
+
+
+def test_own_checks_the_name_alone_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(compose_projects, "check", checked.append)
+    with pytest.raises(StackError, match=r"docker/\.env is missing; run: make compose_secrets"):
+        compose.main(["own"])
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / ".env").write_text("MARINA_UID=7\n")
+    assert compose.main(["own"]) == 0
+    assert checked == [tmp_path / "docker"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["docker", ".env"]
