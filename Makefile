@@ -123,7 +123,7 @@ run_app: setup ## the gateway in the foreground
 	$(PY) -m stack run gateway $(ARGS)
 
 adopt: setup ## MAR_FILE=theirs.mar or TORCHSERVE=http://127.0.0.1:8081, SAMPLES=folder trust=yes: take archives of TorchServe
-	$(PY) -m delivery adopt $(if $(TORCHSERVE),$(RUNNING),"$(MAR_FILE)" "$(SAMPLES)" $(if $(MODEL),model=$(MODEL))) \
+	$(PY) -m delivery adopt $(if $(TORCHSERVE),$(RUNNING),"$(MAR_FILE)" "$(SAMPLES)") $(if $(MODEL),model=$(MODEL)) \
 	  $(if $(golden),golden=$(golden)) $(if $(trust),trust=$(trust)) $(ARGS)
 
 upload_mar_file: setup ## MAR_FILE=path: put one archive into the store

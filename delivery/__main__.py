@@ -36,8 +36,10 @@ usage: python -m delivery COMMAND [hydra overrides]
 
   adopt FILE SAMPLES [model=NAME] [golden=none] [trust=yes]
                    take an archive that another tool built: record its answers to the samples, write its settings
-  adopt torchserve=URL [samples=FOLDER] [key_file=FILE] [model_store=FOLDER] [config=FILE] [golden=none] [trust=yes]
-                   take the archives that a running TorchServe serves; FOLDER has a folder of samples for each model
+  adopt torchserve=URL [samples=FOLDER] [key_file=FILE] [model_store=FOLDER] [config=FILE] [model=NAME] [golden=none]
+        [trust=yes]
+                   take the archives that a running TorchServe serves, or that of one model; FOLDER has a folder of
+                   samples for each model
   put FILE.mar     put an archive into the store
   rollback         return to the version before (served_model=NAME)
   remove           drain a model, and remove its versions, its archives and its record (served_model=NAME)

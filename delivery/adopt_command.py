@@ -11,11 +11,10 @@ from errors import ConfigError
 from settings import Settings
 
 SOURCE = "torchserve"
-OPTIONS: dict[str, tuple[str, ...]] = {"golden": ("none", "answers"), "trust": ("yes", "no")}
+FILE_OPTIONS: dict[str, tuple[str, ...]] = {"golden": ("none", "answers"), "trust": ("yes", "no"), "model": ()}
 """Options and their values, () for any."""
-FILE_OPTIONS: dict[str, tuple[str, ...]] = {**OPTIONS, "model": ()}
 DEPLOYMENT_OPTIONS: dict[str, tuple[str, ...]] = {
-    **OPTIONS,
+    **FILE_OPTIONS,
     SOURCE: (),
     "samples": (),
     "key_file": (),
@@ -72,7 +71,8 @@ def _adopt_deployment(options: dict[str, str], overrides: list[str]) -> int:
     loaded = settings.load(overrides)
     paths = {name: Path(value) for name, value in options.items() if name in ("key_file", "model_store", "config")}
     running = read_running(options[SOURCE], loaded, **paths)
-    plan = plan_deployment(running, Path(options["samples"]) if "samples" in options else None, loaded)
+    samples = Path(options["samples"]) if "samples" in options else None
+    plan = plan_deployment(running, samples, loaded, only=options.get("model"))
     print("\n".join(plan.lines), flush=True)
     check_adoptable(running)
     if not plan.models:
@@ -97,7 +97,8 @@ def _adopt_all(plan: DeploymentPlan, loaded: Settings, overrides: list[str], *, 
     elif machine.values:
         print(f"{machine.path} has the limits of the deployment")
     count = sum(outcomes)
-    print(f"{count} adopted, {len(outcomes) - count} failed, {len(plan.left)} left out")
+    failed, refused = len(outcomes) - count, len(plan.refused)
+    print(f"{count} adopted, {failed} failed, {refused} refused, {len(plan.left)} left out")
     if count:
         print("`make up`, and `make upload_model MODEL=name` for each, roll them out")
-    return 0 if count == len(outcomes) else 1
+    return 1 if failed or refused else 0

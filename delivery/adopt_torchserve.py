@@ -1,6 +1,6 @@
 """Adopts what a running TorchServe serves, model by model; nothing there is changed.
 
-plan_deployment ─▶ read, run nothing ─▶ DeploymentPlan: an archive, a name and samples for each model, what is left out
+plan_deployment ─▶ read, run nothing ─▶ DeploymentPlan: an archive, a name and samples for each model, refused ones
 adopt_each      ─▶ carry_out for each model that is not adopted yet ─▶ a line each
 
 Each adoption is whole or absent, so a second run after a kill goes on where the first one ended.
@@ -55,10 +55,14 @@ class PlannedModel:
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """The models of a running TorchServe that can be adopted, and a line for each that is left out."""
+    """The models of a running TorchServe that can be adopted, and a line for each one that cannot.
+
+    `left` has a line for each workflow and each version that is not the default one.
+    """
 
     running: RunningTorchServe
     models: tuple[PlannedModel, ...]
+    refused: tuple[str, ...]
     left: tuple[str, ...]
     external: bool = False
 
@@ -73,7 +77,8 @@ class DeploymentPlan:
             *([KEPT] if self.external else []),
             *(f"property   {note}" for note in notes(running.properties)),
             *(line for model in self.models for line in ("", *model.lines)),
-            *([""] if self.left else []),
+            *([""] if self.refused or self.left else []),
+            *(f"refused    {line}" for line in self.refused),
             *(f"left out   {line}" for line in self.left),
         ]
         return printable(lines)
@@ -90,25 +95,38 @@ def check_adoptable(running: RunningTorchServe) -> None:
 
 
 def plan_deployment(
-    running: RunningTorchServe, samples: Path | None, settings: Settings, *, config: Path = CONFIG
+    running: RunningTorchServe,
+    samples: Path | None,
+    settings: Settings,
+    *,
+    only: str | None = None,
+    config: Path = CONFIG,
 ) -> DeploymentPlan:
     """Find and read the archive of each model; run none of their code and write nothing but what must be fetched.
 
-    `samples` has a folder for each model, by its name there or here. A model that cannot be adopted is left out.
+    `samples` has a folder for each model, by its name there or here. `only` names one model, there or here. Raises
+    ConfigError when it is not served; any other reason why a model cannot be adopted is a line of the plan.
     """
     names = Counter(fitting_name(model.name) for model in running.models)
+    chosen = [model for model in running.models if only in (None, model.name, fitting_name(model.name))]
+    if only is not None and not chosen:
+        served = ", ".join(model.name for model in running.models) or "none"
+        raise ConfigError(f"TorchServe at {running.url} serves no model {only!r}; its models: {served}")
     planned: list[PlannedModel] = []
-    left = [f"{name}: a workflow; adopt its models, and chain them in business.py" for name in running.workflows]
-    for model in running.models:
+    refused: list[str] = []
+    left: list[str] = []
+    if only is None:
+        left += [f"{name}: a workflow; adopt its models, and chain them in business.py" for name in running.workflows]
+    for model in chosen:
         try:
             name = fitting_name(model.name)
             if names[name] > 1:
                 raise ConfigError(f"{name!r} would be the name of {names[name]} models; {BY_FILE} under another one")
             planned.append(_planned(running, model, name, samples, settings, config))
         except (MarinaError, OSError) as error:
-            left.append(f"{model.name}: {error}")
+            refused.append(f"{model.name}: {error}")
         left += [f"{model.name} {each.version}: not its default version; {BY_FILE}" for each in model.others]
-    return DeploymentPlan(running, tuple(planned), tuple(left), settings.engine.external)
+    return DeploymentPlan(running, tuple(planned), tuple(refused), tuple(left), settings.engine.external)
 
 
 def _planned(

@@ -12,6 +12,15 @@ def commands(*words: str) -> str:
     return " ".join(done.stdout.replace("\\\n", " ").split())
 
 
+def test_adopt_names_the_model_for_an_archive_and_for_a_running_torchserve() -> None:
+    assert 'adopt "a.mar" "s" model=mnist trust=yes' in commands(
+        "adopt", "MAR_FILE=a.mar", "SAMPLES=s", "MODEL=mnist", "trust=yes"
+    )
+    assert 'adopt torchserve=http://x samples="s" model=mnist' in commands(
+        "adopt", "TORCHSERVE=http://x", "SAMPLES=s", "MODEL=mnist"
+    )
+
+
 @pytest.mark.parametrize(
     ("target", "check"),
     [("compose_up", "ready"), ("compose_upload", "ready"), ("compose_rollback", "own"), ("compose_down", "own")],

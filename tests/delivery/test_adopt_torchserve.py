@@ -1,5 +1,6 @@
 """A running TorchServe is adopted: what is read, what is left out with a reason, and what a second run does."""
 
+import functools
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import settings
-from delivery import running_torchserve
+from delivery import adopt_command, running_torchserve
 from delivery.adopt_torchserve import KEPT, adopt_each, check_adoptable, plan_deployment
 from delivery.engine_process import EngineProcess
 from delivery.machine_settings import machine_settings
@@ -94,17 +95,19 @@ def test_each_model_is_planned_with_its_settings_or_left_out_with_a_reason(tmp_p
     assert "request_params.batch_size: 4, as it is served" in shown
     assert "at most 3 workers: not used; see scaling.models" in shown
     left = dict(line.split(": ", 1) for line in plan.left)
+    assert set(left) == {"chain", "parrot 2.0"}
     assert "a workflow" in left["chain"]
     assert "not its default version; `make adopt MAR_FILE= MODEL=` adopts it" in left["parrot 2.0"]
-    assert f"put whole request bodies into {folder / 'unasked'}" in left["unasked"]
-    assert left["gone"] == (
+    refused = dict(line.split(": ", 1) for line in plan.refused)
+    assert f"put whole request bodies into {folder / 'unasked'}" in refused["unasked"]
+    assert refused["gone"] == (
         f"its archive gone.mar is missing: {store / 'gone.mar'} does not exist; put it there again, or name the folder"
         " that TorchServe has it from with MODEL_STORE="
     )
-    assert "'clash' would be the name of 2 models" in left["clash"]
-    assert "'clash' would be the name of 2 models" in left["Clash"]
-    assert "configures another model named digits" in left["digits"]
-    assert f"../../etc/passwd leads out of the model store {store}" in left["escaping"]
+    assert "'clash' would be the name of 2 models" in refused["clash"]
+    assert "'clash' would be the name of 2 models" in refused["Clash"]
+    assert "configures another model named digits" in refused["digits"]
+    assert f"../../etc/passwd leads out of the model store {store}" in refused["escaping"]
     assert not (tmp_path / "state").exists()
 
 
@@ -117,17 +120,17 @@ def test_archive_without_a_known_store_is_fetched_from_its_url_or_asks_for_the_s
         found = running(
             None,
             ServedModel(version("parrot", url=f"{url}/there/x.mar?secret=1"), ()),
-            ServedModel(version("lost", url=f"{url}/lost/x.mar?secret=1"), ()),
+            ServedModel(version("lost", url=f"{url.replace('//', '//user:token@')}/lost/x.mar?secret=1"), ()),
             ServedModel(version("local"), ()),
         )
         plan = plan_deployment(found, folder, loaded(tmp_path))
         assert [model.name for model in plan.models] == ["parrot"]
-        assert plan.left == (
+        assert plan.refused == (
             f"lost: its archive cannot be fetched: {url}/lost/x.mar answers 403",
             "local: its model store is not known here: MODEL_STORE= names the folder that holds parrot.mar",
         )
         small = loaded(tmp_path, "rollout.max_unpacked_bytes=100")
-        assert "larger than rollout.max_unpacked_bytes" in plan_deployment(found, folder, small).left[0]
+        assert "larger than rollout.max_unpacked_bytes" in plan_deployment(found, folder, small).refused[0]
 
 
 def test_models_are_adopted_once_and_again_when_something_has_changed(tmp_path: Path) -> None:
@@ -158,6 +161,37 @@ def test_models_are_adopted_once_and_again_when_something_has_changed(tmp_path: 
     plan = plan_deployment(found, folder, ray, config=config)
     [(_, line, adopted)] = adopt_each(plan, ray, ["engine=ray"], config=config)
     assert (adopted, "sample c.json: the handler fails with" in line) == (False, True)
+
+
+def test_command_takes_one_model_and_fails_for_a_refused_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = parrot(tmp_path / "store").parent
+    folder = samples(tmp_path / "samples" / "parrot", a__json=b"{}").parent
+    models = (ServedModel(version("parrot"), (version("parrot", "2.0"),)), ServedModel(version("Unasked"), ()))
+    found = running(store, *models, workflows=("chain",))
+    monkeypatch.setattr(adopt_command, "read_running", lambda *_, **__: found)
+    for name in ("plan_deployment", "adopt_each", "machine_settings"):
+        part = functools.partial(getattr(adopt_command, name), config=tmp_path / "config")
+        monkeypatch.setattr(adopt_command, name, part)
+
+    def adopt(*words: str) -> tuple[int, str]:
+        paths = (f"paths.state={tmp_path / 'state'}", f"paths.archives={tmp_path / 'mars'}")
+        given = [f"torchserve={found.url}", f"samples={folder}", "trust=yes", "engine=ray", *paths, *words]
+        return adopt_command.adopt(given), capsys.readouterr().out
+
+    status, printed = adopt()
+    assert status == 1
+    assert "refused    Unasked: no samples" in printed
+    assert "1 adopted, 0 failed, 1 refused, 2 left out" in printed
+    status, printed = adopt("model=parrot")
+    assert status == 0
+    assert "1 adopted, 0 failed, 0 refused, 1 left out" in printed
+    with pytest.raises(ConfigError, match="no model can be adopted"):
+        adopt("model=unasked")
+    assert "refused    Unasked: no samples" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"serves no model 'gone'; its models: parrot, Unasked"):
+        adopt("model=gone")
 
 
 def test_archive_that_is_newer_than_its_workers_is_doubted(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def _adopted(engine: TorchServeByHand) -> None:
     assert KEPT in shown
     assert "job_queue_size=77  taken: engine.job_queue_size" in shown
     printed = adopt(engine, "trust=yes")
-    assert "2 adopted, 0 failed, 0 left out" in printed
+    assert "2 adopted, 0 failed, 0 refused, 0 left out" in printed
     assert "adopted already" in adopt(engine, "trust=yes")
 
 
@@ -188,7 +188,7 @@ def _wrong_store_is_named(engine: TorchServeByHand, other: Path) -> None:
     """A folder that exists, and has none of the archives."""
     printed = adopt(engine, f"model_store={other}", "trust=yes", status=1)
     for model in MODELS:
-        missing = f"left out   {model}: its archive {model}.mar is missing: {other / model}.mar does not exist"
+        missing = f"refused    {model}: its archive {model}.mar is missing: {other / model}.mar does not exist"
         assert missing in printed
     assert "or name the folder that TorchServe has it from with MODEL_STORE=" in printed
     assert "no model can be adopted; the lines above say why" in printed
