@@ -70,7 +70,7 @@ def _free_ports(running: RunningTorchServe, settings: Settings) -> Iterator[tupl
         return
     sockets = Sockets.of_this_machine()
     for name in PORTS:
-        port = getattr(settings.engine, name, None)
+        port = getattr(settings.engine, name)
         if port is not None and sockets.owner(port) == running.process.pid:
             yield f"engine.{name}", next(free for free in range(port + STEP, 65536, STEP) if not sockets.on(free))
 

@@ -42,6 +42,8 @@ class EngineSettings(SettingsGroup):
     inference_port: Port
     management_port: Port
     metrics_port: Port
+    grpc_inference_port: Port | None = Field(None, description="of TorchServe; other engines ignore it")
+    grpc_management_port: Port | None = Field(None, description="of TorchServe; other engines ignore it")
     key_file: str = Field(description="file with the engine's three keys")
     model_store: str = Field(description="folder where the engine keeps the archives it has fetched")
     unpacked: str | None = Field(None, description="folder where the engine unpacks archives, if it can be read here")

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -313,3 +314,16 @@ def test_engine_of_others_keeps_its_ports(tmp_path: Path) -> None:
         kept = machine_settings(found, loaded(tmp_path, *own, "engine.external=true"), config=tmp_path).values
     assert list(moved) == ["engine.inference_port"]
     assert kept == {}
+
+
+def test_ports_beside_the_running_torchserve_are_settings_of_every_engine(tmp_path: Path) -> None:
+    config = shutil.copytree(CONFIG, tmp_path / "config", ignore=shutil.ignore_patterns("local"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        own = f"engine.grpc_inference_port={server.getsockname()[1]}"
+        process = EngineProcess(os.getpid(), (), tmp_path, {}, None, tmp_path, None)
+        machine = machine_settings(replace(running(None), process=process), loaded(tmp_path, own), config=config)
+    assert list(machine.values) == ["engine.grpc_inference_port"]
+    assert machine.write("http://x") is None
+    for engine in ("torchserve", "ray"):
+        found = settings.load([f"engine={engine}"], config=config).engine
+        assert {"engine.grpc_inference_port": found.grpc_inference_port} == machine.values
