@@ -9,17 +9,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from errors import UnreadableInput
+from settings.schema import RegistrationSettings
 
 # These say what a model is, and no load changes them; a client that sends a configuration back sends them, too.
 _DESCRIBING = frozenset({"name", "platform", "backend", "input", "output", "parameters"})
+# The keys in errors about a setting.
+_KEYS: Mapping[int | str, str] = {
+    "batch_size": "max_batch_size",
+    "max_batch_delay": "max_queue_delay_microseconds",
+    "initial_workers": "instance_group",
+}
 
 
 def registration_of(parameters: Mapping[str, Any]) -> dict[str, int]:
     """Return the settings of a registration that the parameters of a load change.
 
-    Raises UnreadableInput for another parameter, and for a key of the configuration that a load does not apply.
+    Raises UnreadableInput for another parameter, for a key of the configuration that a load does not apply, and for a
+    value that the settings do not allow.
     """
     for name in parameters:
         if name != "config":
@@ -28,7 +37,7 @@ def registration_of(parameters: Mapping[str, Any]) -> dict[str, int]:
                 "the parameter config may change its batch settings"
             )
     config = parameters.get("config")
-    return {} if config is None else _settings(_parsed(config))
+    return {} if config is None else _allowed(_settings(_parsed(config)))
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, int]:
@@ -52,9 +61,9 @@ def _delay(value: Any) -> dict[str, int]:
             raise _refused(f"dynamic_batching.{key}")
     if not entry:
         return {}
-    # The engine waits whole milliseconds.
-    delay_us = _number("max_queue_delay_microseconds", entry["max_queue_delay_microseconds"])
-    return {"max_batch_delay": max(1, round(delay_us / 1000))}
+    delay_us = _number("max_queue_delay_microseconds", entry["max_queue_delay_microseconds"], least=0)
+    # The engine waits whole milliseconds; a short delay is not none.
+    return {"max_batch_delay": max(min(1, delay_us), round(delay_us / 1000))}
 
 
 def _workers(value: Any) -> int:
@@ -64,6 +73,19 @@ def _workers(value: Any) -> int:
             if key not in ("name", "count"):
                 raise _refused(f"instance_group.{key}")
     return sum(_number("instance_group.count", group.get("count", 1)) for group in groups)
+
+
+def _allowed(found: dict[str, int]) -> dict[str, int]:
+    """Return the settings. Raises UnreadableInput, which names the value, for one that their schema does not allow."""
+    try:
+        RegistrationSettings.model_validate({"batch_size": 1, "max_batch_delay": 0, "initial_workers": 1} | found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0]
+        raise UnreadableInput(
+            f"config: {_KEYS[name]} gives {name}={first['input']}: {first['msg'].replace('Input should', 'it must')}"
+        ) from None
+    return found
 
 
 def _parsed(config: Any) -> Mapping[str, Any]:
@@ -79,11 +101,11 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _number(name: str, value: Any) -> int:
+def _number(name: str, value: Any, least: int = 1) -> int:
     # In the JSON of protobuf, 64-bit integers are text.
     text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text)):
-        raise UnreadableInput(f"config: {name} must be a whole number from 1 to 999999999")
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) >= least):
+        raise UnreadableInput(f"config: {name} must be a whole number from {least} to 999999999")
     return int(text)
 
 

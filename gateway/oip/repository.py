@@ -6,7 +6,7 @@ Results are plain dicts, which REST sends as JSON and gRPC makes into messages.
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from anyio import to_thread
 
@@ -37,6 +37,8 @@ _PLATFORMS: Mapping[str, str] = {"onnx": "onnxruntime_onnx", "torchscript": "pyt
 _CONFIG_TYPES: Mapping[str, str] = {"BYTES": "TYPE_STRING"}
 # Models here do not depend on each other, so there is nothing to do for these parameters.
 _IGNORED_PARAMETERS = frozenset({"unload_dependents"})
+
+_Found = TypeVar("_Found")
 
 
 class RepositoryControl(Protocol):
@@ -72,13 +74,16 @@ class ModelRepository:
         return await missing_models(self._services)
 
     async def is_ready(self, model: str, version: str | None) -> bool:
-        """Return whether this version of a model has a worker. Raises UnknownModel, but not for an unloaded model."""
+        """Return whether this version of a model has a worker.
+
+        Raises UnknownModel, but not for an unloaded model, and NoWorker while the configuration cannot be read.
+        """
         try:
             _, found = await self._find(model, version)
         except NoWorker:
             return False
         except UnknownModel:
-            if self._control is None or model not in await to_thread.run_sync(self._control.names):
+            if self._control is None or model not in await _in_thread(self._control.names):
                 raise
             return False
         return has_worker(self._services, found)
@@ -111,13 +116,16 @@ class ModelRepository:
         return self._statistics.of((each.model, each.version) for each in versions)
 
     async def index(self, *, ready_only: bool) -> list[dict[str, str]]:
-        """Return every registered or recorded version and, where models may be loaded, the models that could be."""
+        """Return every registered or recorded version and, where models may be loaded, the models that could be.
+
+        Raises NoWorker while the configuration, which names those models, cannot be read.
+        """
         models = (await self._services.catalog.current()).models
         entries = [_index_entry(version) for _, model in sorted(models.items()) for version in model.versions]
         lost = self._services.catalog.lost()
         entries += [_entry(name, version, "UNAVAILABLE", "not registered") for name, version in sorted(lost.items())]
-        if self._control is not None:
-            names = await to_thread.run_sync(self._control.names)
+        if self._control is not None and not ready_only:
+            names = await _in_thread(self._control.names)
             known = {entry["name"] for entry in entries}
             entries += [_entry(name, "", "UNAVAILABLE", "unloaded") for name in names if name not in known]
         return [entry for entry in entries if entry["state"] == "READY" or not ready_only]
@@ -131,11 +139,11 @@ class ModelRepository:
         control = self._allowed()
         with failing_to_load(model):
             registration = registration_of(parameters)
-            if model not in await to_thread.run_sync(control.names):
-                if model in await to_thread.run_sync(control.configured):
+            if model not in await _in_thread(control.names):
+                if model in await _in_thread(control.configured):
                     raise UnknownModel(f"it is configured, but not built: make generate_mar MODEL={model}")
                 raise UnknownModel("no model of that name is configured")
-            await self._in_thread(partial(control.load, registration=registration), model)
+            await self._change(partial(control.load, model, registration))
 
     async def unload(self, model: str, parameters: Mapping[str, Any]) -> None:
         """Remove the model from the engine. Raises as `load` does."""
@@ -144,7 +152,7 @@ class ModelRepository:
             raise UnreadableInput("the only parameter of an unload is unload_dependents")
         if model not in self._services.catalog.recorded():
             await self._services.catalog.find(model)
-        await self._in_thread(control.unload, model)
+        await self._change(partial(control.unload, model))
 
     async def _find(self, model: str, version: str | None) -> tuple[ServedModel, ServedVersion]:
         """Return a model and one of its versions, the default one for None, as the engine serves them now."""
@@ -157,17 +165,23 @@ class ModelRepository:
             raise NotAllowed("models are not loaded or unloaded from here; gateway.repository_control=true allows it")
         return self._control
 
-    async def _in_thread(self, call: Callable[[str], None], model: str) -> None:
+    async def _change(self, call: Callable[[], None]) -> None:
         try:
-            await to_thread.run_sync(call, model)
-        except RequestError:
-            raise
-        except MarinaError as error:
-            raise NoWorker(str(error)[:500]) from error
+            await _in_thread(call)
         finally:
             self._services.catalog.forget()
         # The client's next request must see the change.
         await self._services.catalog.fresh()
+
+
+async def _in_thread(call: Callable[[], _Found]) -> _Found:
+    """Return what a call of RepositoryControl returns. Raises NoWorker with its reason when it fails."""
+    try:
+        return await to_thread.run_sync(call)
+    except RequestError:
+        raise
+    except MarinaError as error:
+        raise NoWorker(str(error)[:500]) from error
 
 
 def server_metadata(version: str, *, shared_memory: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import settings
 from gateway import server
 from gateway.application import create_app
 from gateway.hooks import Business
+from gateway.oip.repository import RepositoryControl
 from gateway.tracing import Tracer
 from prometheus import GatewayMetrics
 from tests.gateway.engine import Engine
@@ -22,7 +23,11 @@ from tests.ports import free_port
 
 @contextmanager
 def gateway_for(
-    engine: Engine | GivenTorchServe, *overrides: str, business: Business | None = None, tracer: Tracer | None = None
+    engine: Engine | GivenTorchServe,
+    *overrides: str,
+    business: Business | None = None,
+    tracer: Tracer | None = None,
+    control: RepositoryControl | None = None,
 ) -> Iterator[str]:
     """URL of a gateway in front of this engine."""
     configured = settings.load(
@@ -34,7 +39,8 @@ def gateway_for(
         ]
     )
     options: dict[str, Any] = server.options(configured.gateway)
-    uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(configured, business or Business(), tracer), **options))
+    app = create_app(configured, business or Business(), tracer, control)
+    uvicorn_server = uvicorn.Server(uvicorn.Config(app, **options))
     thread = threading.Thread(target=uvicorn_server.run)
     thread.start()
     try:
