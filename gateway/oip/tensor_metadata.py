@@ -153,6 +153,8 @@ def _as_numbers(sent: Tensor, wanted: TensorMetadata) -> Tensor:
     given, needed = DATATYPES[sent.datatype], DATATYPES[wanted.datatype]
     if given is needed or given.kind not in (int, needed.kind):
         return sent
+    if not _fits(sent.shape, wanted.shape):
+        return replace(sent, datatype=needed.name)  # refused for its shape, whatever its numbers are
     _check_finite(sent)
     if not needed.holds_exactly(sent.values):
         raise UnreadableInput(
@@ -163,7 +165,12 @@ def _as_numbers(sent: Tensor, wanted: TensorMetadata) -> Tensor:
 
 
 def _inexact(values: Sequence[float], needed: Datatype) -> float:
-    return next(value for value in values if not needed.holds_exactly([value]))
+    """Return the first value that the datatype does not hold exactly."""
+    # Halving converts every value about once more; conversions of single values would take half a minute for millions.
+    while len(values) > 1:
+        half = len(values) // 2
+        values = values[half:] if needed.holds_exactly(values[:half]) else values[:half]
+    return values[0]
 
 
 def _as_pictures(sent: Tensor, _: TensorMetadata) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 
 from errors import Internal, UnreadableInput
 from gateway.http.payload import Payload
+from gateway.oip.datatypes import Datatype
 from gateway.oip.infer_messages import Tensor, from_raw, nested, to_json, to_raw
 from gateway.oip.tensor_metadata import ModelInputs, TensorMetadata, inputs_of
 
@@ -122,6 +123,31 @@ def test_json_form_of_infinity_is_refused() -> None:
     assert to_json(Tensor("x", "FP32", (1,), [0.5])) == [0.5]
     with pytest.raises(Internal, match="binary_data"):
         to_json(Tensor("x", "FP32", (1,), [float("inf")]))
+
+
+def test_shape_of_numbers_of_another_datatype_is_checked_first() -> None:
+    reads = inputs_of(policy({}))
+    assert reads is not None
+    with pytest.raises(UnreadableInput, match="unexpected shape"):
+        reads.check([Tensor("observation", "INT64", (1, 2), [0, 2**53 + 1])], "m")
+
+
+def test_inexact_number_at_the_end_is_found_in_few_conversions(monkeypatch: pytest.MonkeyPatch) -> None:
+    converted = []
+    holds_exactly = Datatype.holds_exactly
+
+    def counted(datatype: Datatype, values: Sequence[float]) -> bool:
+        converted.append(len(values))
+        return holds_exactly(datatype, values)
+
+    monkeypatch.setattr(Datatype, "holds_exactly", counted)
+    reads = inputs_of(policy({}))
+    assert reads is not None
+    values = [*range(4 * 1000 - 2), 2**24 + 1, 2**24 + 3]
+    with pytest.raises(UnreadableInput, match="FP32 does not hold 16777217 exactly"):
+        reads.check([Tensor("observation", "INT32", (1000, 4), values)], "m")
+    assert len(converted) < 20
+    assert sum(converted) <= 2 * len(values)
 
 
 def test_inputs_of_space_of_64_bit_floats_take_each_of_them() -> None:
