@@ -15,6 +15,8 @@ from gateway.http.responses import HttpResponse
 _WINDOWS: Mapping[str, int] = {"gzip": 31, "deflate": 15}
 # A response that fits into one packet gains nothing.
 LEAST_BYTES = 1400
+# More than this is compressed in a thread, because the event loop has other requests.
+_MOST_IN_LOOP = 64 << 10
 # Most of the gain for the least time.
 _LEVEL = 1
 
@@ -64,12 +66,14 @@ def _is_refused(quality: str) -> bool:
     return quality.removeprefix("q=") in {"0", "0.0", "0.00", "0.000"}
 
 
-def deflated(response: HttpResponse, accepted: str | None) -> HttpResponse:
+async def deflated(response: HttpResponse, accepted: str | None) -> HttpResponse:
     """Return the response in an encoding that the client accepts, where that makes it smaller."""
     if len(response.body) < LEAST_BYTES or (encoding := requested_encoding(accepted)) is None:
         return response
-    deflater = zlib.compressobj(_LEVEL, wbits=_WINDOWS[encoding])
-    body = deflater.compress(response.body) + deflater.flush()
+    if len(response.body) > _MOST_IN_LOOP:
+        body = await to_thread.run_sync(_packed, response.body, encoding)
+    else:
+        body = _packed(response.body, encoding)
     if len(body) >= len(response.body):
         return response
     headers = [each for each in response.headers if each[0] != b"content-length"]
@@ -79,3 +83,8 @@ def deflated(response: HttpResponse, accepted: str | None) -> HttpResponse:
         (b"vary", b"accept-encoding"),
     ]
     return response._replace(headers=[*headers, *own], body=body)
+
+
+def _packed(data: bytes, encoding: str) -> bytes:
+    deflater = zlib.compressobj(_LEVEL, wbits=_WINDOWS[encoding])
+    return deflater.compress(data) + deflater.flush()

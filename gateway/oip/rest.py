@@ -67,7 +67,7 @@ class InferEndpoint:
                 limit.move(context.deadline)
             with watching(scope, receive, disconnect):
                 response = _response(await runner.infer(version, request, context, memory), request)
-                return deflated(response, header(scope["headers"], b"accept-encoding"))
+                return await deflated(response, header(scope["headers"], b"accept-encoding"))
 
     async def _read(
         self, services: Services, context: RequestContext, scope: Scope, receive: Receive, memory: RequestMemory

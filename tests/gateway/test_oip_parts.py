@@ -1,6 +1,9 @@
 """Pieces of the protocol that need no engine: the input tensors of every kind of model, and raw forms."""
 
+import gzip
 import re
+import threading
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +14,8 @@ import pytest
 
 from errors import Internal, UnreadableInput
 from gateway.http.payload import Payload
+from gateway.http.responses import whole_response
+from gateway.oip.compression import deflated
 from gateway.oip.datatypes import Datatype
 from gateway.oip.infer_messages import Tensor, from_raw, nested, to_json, to_raw
 from gateway.oip.tensor_metadata import ModelInputs, TensorMetadata, inputs_of
@@ -148,6 +153,24 @@ def test_inexact_number_at_the_end_is_found_in_few_conversions(monkeypatch: pyte
         reads.check([Tensor("observation", "INT32", (1000, 4), values)], "m")
     assert len(converted) < 20
     assert sum(converted) <= 2 * len(values)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "in_thread"), [(10_000, False), (100_000, True)])
+async def test_large_response_is_compressed_outside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, size: int, in_thread: bool
+) -> None:
+    threads = []
+    compressobj = zlib.compressobj
+
+    def noted(*args: Any, **options: Any) -> Any:
+        threads.append(threading.get_ident())
+        return compressobj(*args, **options)
+
+    monkeypatch.setattr(zlib, "compressobj", noted)
+    packed = await deflated(whole_response(bytes(size)), "gzip, deflate")
+    assert gzip.decompress(packed.body) == bytes(size)
+    assert [each != threading.get_ident() for each in threads] == [in_thread]
 
 
 def test_inputs_of_space_of_64_bit_floats_take_each_of_them() -> None:
