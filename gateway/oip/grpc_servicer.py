@@ -213,8 +213,8 @@ class GrpcServicer:
                 version = await services.catalog.find(request.model, request.version)
             call.model = version.model
             services.admission.check(version.model, deadline)
-            response = await self._runner.infer(version, request, replace(call, deadline=deadline), memory)
-        return write_response(response)
+            own = replace(call, deadline=deadline)
+            return await self._runner.infer(version, request, own, memory, write_response)
 
     async def _stream_infer(self, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
         size, budget, stream = message.ByteSize(), self._services.budget, current_call.get()

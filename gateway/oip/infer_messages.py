@@ -3,6 +3,7 @@
 Elements are Python numbers in flat lists, because the engine reads JSON.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, prod
@@ -95,15 +96,21 @@ def from_raw(name: str, datatype: str, shape: tuple[int, ...], data: bytes) -> T
 
 
 def to_raw(tensor: Tensor) -> bytes:
-    """Return the raw form of a tensor."""
-    return DATATYPES[tensor.datatype].to_bytes(tensor.values)
+    """Return the raw form of an output. Raises Internal for an element that its datatype does not hold."""
+    try:
+        return DATATYPES[tensor.datatype].to_bytes(tensor.values)
+    except (struct.error, OverflowError, TypeError) as error:
+        raise Internal(
+            f"output '{tensor.name}' of the model's answer does not fit {tensor.datatype}: {error}"
+        ) from error
 
 
 def to_json(tensor: Tensor) -> Sequence[Any]:
-    """Return the elements of an output as JSON has them. Raises Internal for what JSON cannot hold."""
+    """Return the elements of an output as JSON has them. Raises Internal for what JSON or the datatype cannot hold."""
     try:
         if tensor.datatype == BYTES:
             return [value.decode() if isinstance(value, bytes) else value for value in tensor.values]
+        to_raw(tensor)  # only to check the elements
         if DATATYPES[tensor.datatype].kind is not float or all(map(isfinite, tensor.values)):
             return list(tensor.values)
     except UnicodeDecodeError:

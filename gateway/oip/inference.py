@@ -1,9 +1,10 @@
 """One inference: check its tensors, send them through the pipeline, and convert the predictions into tensors."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from errors import Internal, InvalidFields, NoWorker, RequestError, UnreadableInput
 from gateway.hooks import EngineResponse, PredictionRequest, Reply
@@ -19,6 +20,8 @@ from gateway.served_models import ServedVersion
 from gateway.services import Services
 from handlers.outputs import OutputTensor, output_tensors
 
+Written = TypeVar("Written")
+
 
 class InferenceRunner:
     """Answers InferRequests and counts them."""
@@ -28,20 +31,28 @@ class InferenceRunner:
         self._statistics = statistics
 
     async def infer(
-        self, version: ServedVersion, request: InferRequest, context: RequestContext, memory: RequestMemory
-    ) -> InferResponse:
-        """Return the response of this version. Raises RequestError: UnreadableInput for tensors that do not fit."""
+        self,
+        version: ServedVersion,
+        request: InferRequest,
+        context: RequestContext,
+        memory: RequestMemory,
+        write: Callable[[InferResponse], Written],
+    ) -> Written:
+        """Return the response of this version, as `write` encodes it.
+
+        Raises RequestError: UnreadableInput for tensors that do not fit, Internal for an answer that does not.
+        """
         timer = StageTimer(asyncio.get_running_loop().time)
         on_wait.set(timer.waited)
         try:
             response, count = await self._infer(version, request, context, timer)
-            response = _placed(response, request, memory)
+            written = write(_placed(response, request, memory))
         except BaseException as error:
             # Count every failure, including a client that left.
             self._statistics.failed(version.model, version.version, timer, error)
             raise
         self._statistics.succeeded(version.model, version.version, timer, count)
-        return response
+        return written
 
     async def _infer(
         self, version: ServedVersion, request: InferRequest, context: RequestContext, timer: StageTimer
@@ -138,14 +149,16 @@ def answered_tensor(output: OutputTensor, wanted: RequestedOutput, predictions: 
     """Return the tensor of an output for these predictions, or its best classes. Raises Internal without one."""
     try:
         rows = [output.read(prediction) for prediction in predictions]
-        shape, values = ((), []) if wanted.classes else output.joined(rows)
+        shape, values = ((), list(chain.from_iterable(rows))) if wanted.classes else output.joined(rows)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Internal(f"the model's answer has no '{output.name}'") from error
-    if wanted.classes:
-        rows = [_best_classes(row, wanted.classes, output.labels) for row in rows]
-        count = (len(rows),) if output.batched else ()
-        return Tensor(output.name, BYTES, (*count, len(rows[0])), [text for row in rows for text in row])
-    return Tensor(output.name, output.datatype, shape, values)
+    tensor = Tensor(output.name, output.datatype, shape, values)
+    if not wanted.classes:
+        return tensor
+    to_raw(tensor)  # only to check the elements
+    rows = [_best_classes(row, wanted.classes, output.labels) for row in rows]
+    count = (len(rows),) if output.batched else ()
+    return Tensor(output.name, BYTES, (*count, len(rows[0])), [text for row in rows for text in row])
 
 
 def _best_classes(row: list[float], count: int, labels: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ Inference does not use the web framework.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -66,7 +67,8 @@ class InferEndpoint:
                 context.deadline = min(context.deadline, asyncio.get_running_loop().time() + own)
                 limit.move(context.deadline)
             with watching(scope, receive, disconnect):
-                response = _response(await runner.infer(version, request, context, memory), request)
+                write = partial(_response, request=request)
+                response = await runner.infer(version, request, context, memory, write)
                 return await deflated(response, header(scope["headers"], b"accept-encoding"))
 
     async def _read(

@@ -17,8 +17,10 @@ from gateway.http.payload import Payload
 from gateway.http.responses import whole_response
 from gateway.oip.compression import deflated
 from gateway.oip.datatypes import Datatype
-from gateway.oip.infer_messages import Tensor, from_raw, nested, to_json, to_raw
+from gateway.oip.infer_messages import RequestedOutput, Tensor, from_raw, nested, to_json, to_raw
+from gateway.oip.inference import answered_tensor
 from gateway.oip.tensor_metadata import ModelInputs, TensorMetadata, inputs_of
+from handlers.outputs import OutputTensor
 
 
 def policy(space: dict[str, Any], observation: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -128,6 +130,32 @@ def test_json_form_of_infinity_is_refused() -> None:
     assert to_json(Tensor("x", "FP32", (1,), [0.5])) == [0.5]
     with pytest.raises(Internal, match="binary_data"):
         to_json(Tensor("x", "FP32", (1,), [float("inf")]))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [
+        ("INT64", None),
+        ("INT64", 0.5),
+        ("INT64", 2**63),
+        ("UINT8", -1),
+        ("FP32", None),
+        ("FP32", 1e39),
+        ("FP16", 1e5),
+        ("BF16", "1"),
+    ],
+)
+def test_output_that_does_not_fit_its_datatype_is_named(datatype: str, value: Any) -> None:
+    tensor = Tensor("score", datatype, (1,), [value])
+    for write in (to_raw, to_json):
+        with pytest.raises(Internal, match=f"'score' of the model's answer does not fit {datatype}"):
+            write(tensor)
+
+
+def test_best_classes_of_an_output_that_does_not_fit_its_datatype_are_refused() -> None:
+    output = OutputTensor("scores", "FP32", (-1, 2), lambda prediction: list(prediction["scores"]))
+    with pytest.raises(Internal, match="'scores' of the model's answer does not fit FP32"):
+        answered_tensor(output, RequestedOutput("scores", classes=1), [{"scores": [0.5, None]}])
 
 
 def test_shape_of_numbers_of_another_datatype_is_checked_first() -> None:

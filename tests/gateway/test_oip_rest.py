@@ -15,6 +15,7 @@ from gateway.examples import PICTURE, PICTURE_BASE64
 from gateway.hooks import Business, Prediction, PredictionRequest, Reply
 from gateway.oip.datatypes import DATATYPES
 from tests.gateway.engine import SIMPLE, Engine
+from tests.gateway.given import GivenTorchServe
 from tests.gateway.served import gateway_for
 
 CARTPOLE, DIGITS, FRAGILE = (f"/v2/models/{name}/infer" for name in ("cartpole", "digits", "fragile"))
@@ -339,3 +340,19 @@ def test_business_logic_runs_before_and_after_infer(engine: Engine) -> None:
     assert (refused.status_code, "business logic" in refused.json()["error"]) == (418, True)
     outputs = {each["name"]: each["data"] for each in answered}
     assert outputs == {"probabilities": [0.0, 0.75], "label": ["7"], "confidence": [0.75]}
+
+
+async def half_an_action(prediction: Prediction) -> Prediction:
+    return prediction.with_predictions([{"action": 0.5} for _ in prediction.predictions])
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_answer_that_does_not_fit_its_datatype_counts_as_failure(given: GivenTorchServe, binary: bool) -> None:
+    wanted = [{"name": "action", "parameters": {"binary_data": binary}}]
+    with gateway_for(given, business=Business(after={"cartpole": half_an_action})) as gateway:
+        answer = ask(gateway, CARTPOLE, wide() | {"outputs": wanted})
+        stats = requests.get(f"{gateway}/v2/models/cartpole/stats", timeout=30).json()["model_stats"][0]
+    assert answer.status_code == 500
+    assert "output 'action' of the model's answer does not fit INT64" in answer.json()["error"]
+    counts = {name: stage["count"] for name, stage in stats["inference_stats"].items()}
+    assert (counts["success"], counts["fail"]) == (0, 1)
