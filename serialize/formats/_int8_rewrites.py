@@ -34,8 +34,8 @@ def take_pixels(graph: onnx.GraphProto) -> int | None:
     _, cast, levels, mean, deviation, conv = chain
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     highest = values[levels.input[1]].astype(np.float64).reshape(-1)
-    centre = (highest * values[mean.input[1]].astype(np.float64).reshape(-1)) * np.ones(3)
     weight = values[conv.input[1]] / (highest * values[deviation.input[1]].astype(np.float64).reshape(1, -1, 1, 1))
+    centre = (highest * values[mean.input[1]].astype(np.float64).reshape(-1)) * np.ones(weight.shape[1])
     zero = int(np.clip(np.round((centre.min() + centre.max()) / 2), 0, 255))
     bias = values[conv.input[2]] if len(conv.input) > 2 else np.zeros(len(weight))
     _add_constant(graph, "pixel_weight", weight.astype(np.float32))

@@ -15,7 +15,9 @@ from PIL import Image
 from archive import open_archive
 from errors import BuildError, ParityError
 from serialize.build import build, load_model
+from serialize.formats import onnx as float_onnx
 from serialize.formats import onnx_int8
+from serialize.formats._int8_rewrites import take_pixels
 from serialize.loaded_model import CalibrationInputs
 from tests.handlers.archives import noise
 from tests.serialize.conftest import Compose
@@ -83,6 +85,31 @@ def test_quantise_keeps_hardswish_and_pixels_in_eight_bits(tmp_path: Path, compo
     first = next(node for node in graph.node if node.op_type == "Conv")
     maker = next(node for node in graph.node if first.input[0] in node.output)
     assert (maker.op_type, maker.input[1]) == ("DequantizeLinear", "pixel_scale")
+
+
+NET = """
+from torch import nn
+
+def net(channels):
+    return nn.Sequential(nn.Conv2d(channels, 10, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_first_convolution_normalises_pixels_of_any_number_of_channels(
+    tmp_path: Path, compose: Compose, channels: int
+) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    words = [f"served_model.network='{tmp_path / 'net.py'}:net'", f"+served_model.network_args.channels={channels}"]
+    words += [f"+served_model.preprocessing.channels={channels}"]
+    words += [f"served_model.preprocessing.{name}={[0.1, 0.3, 0.5, 0.6][:channels]}" for name in ("mean", "std")]
+    float_onnx.export(load_model(compose("digits", *RANDOM, *words).built_model, None), tmp_path / "float.onnx")
+    rewritten = onnx.load(tmp_path / "float.onnx")
+    assert take_pixels(rewritten.graph) is not None
+    onnx.save(rewritten, tmp_path / "rewritten.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, channels), dtype=np.uint8)
+    expected = onnx_int8.answers(tmp_path / "float.onnx", pixels)
+    np.testing.assert_allclose(onnx_int8.answers(tmp_path / "rewritten.onnx", pixels), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
