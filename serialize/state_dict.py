@@ -123,7 +123,10 @@ def fill(
         found_hint = hint(next(iter(given.values())))
         raise BuildError(f"{origin}: {'; '.join(reasons)}{found_hint and f'; {found_hint}'}")
     [key] = fitting
-    network.load_state_dict(given[key], strict=False)
+    # The network's own: it has the versions that some modules, such as torchvision's MNASNet, ask for.
+    state = network.state_dict()
+    state.update(given[key])
+    network.load_state_dict(state)
     # Checked in the network's own type: a float64 may become infinite as a float32.
     check_finite(network.state_dict(), f"{origin}: {key}" if key else origin)
     return key

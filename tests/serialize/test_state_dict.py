@@ -10,6 +10,7 @@ import torch
 from errors import BuildError
 from handlers import networks
 from serialize.formats import torchscript
+from serialize.state_dict import fill
 from serialize.vision_loader import read_vision
 from settings.schema import VisionModel
 from tests.serialize.conftest import Compose
@@ -191,6 +192,15 @@ def test_random_weights_are_repeatable_and_distinguish_inputs(model: VisionModel
         answers = first(pixels)
         assert torch.equal(answers, second(pixels))
     assert float(answers.std()) > 0.1
+
+
+def test_network_that_asks_for_a_version_is_filled() -> None:
+    from torchvision.models import mnasnet0_5
+
+    trained, network = mnasnet0_5(num_classes=2), mnasnet0_5(num_classes=2)
+    state = {name: value for name, value in trained.state_dict().items() if not name.endswith("num_batches_tracked")}
+    fill(network, {"": state}, "origin")
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
 
 
 @pytest.mark.parametrize("name", ["digits", "genre_classifier"])
