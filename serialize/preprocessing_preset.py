@@ -9,6 +9,7 @@ What the YAML states counts; the preset gives the rest. A preset that says what 
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,38 @@ KEY = "served_model.preprocessing.preset"
 # Pillow's numbers of its filters, which these files use.
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 REQUIRED = ("resize", "mean", "std")
-UNSUPPORTED = ("do_pad", "do_flip_channel_order", "do_reduce_labels", "do_thumbnail", "do_align_long_axis")
+UNSUPPORTED = ("do_pad", "do_flip_channel_order", "do_reduce_labels", "use_square_size")
+
+
+@dataclass(frozen=True)
+class _Processor:
+    """What an image processor of transformers 5 does where its file does not say.
+
+    `square`: a size of one number is that of both sides, not of the shorter one.
+    """
+
+    resample: int
+    crops: bool = False
+    square: bool = True
+
+
+CONVNEXT = "ConvNextImageProcessor"
+PROCESSORS = {
+    "BeitImageProcessor": _Processor(3),
+    "BitImageProcessor": _Processor(3, crops=True, square=False),
+    "CLIPImageProcessor": _Processor(3, crops=True, square=False),
+    CONVNEXT: _Processor(3, square=False),
+    "DeiTImageProcessor": _Processor(3, crops=True),
+    "MobileNetV1ImageProcessor": _Processor(2, crops=True, square=False),
+    "MobileNetV2ImageProcessor": _Processor(2, crops=True, square=False),
+    "PvtImageProcessor": _Processor(3),
+    "SegformerImageProcessor": _Processor(2),
+    "SiglipImageProcessor": _Processor(3, square=False),
+    "ViTImageProcessor": _Processor(2),
+}
+"""The image processors whose rules `_of_processor` knows."""
+WARPED = 384
+"""From this side on ConvNeXT resizes both sides and crops nothing."""
 
 M = TypeVar("M", bound=BuiltModel)
 
@@ -45,15 +77,21 @@ def resolve(model: M) -> M:
     # These are never null in complete settings, so null leaves them to the preset.
     stated = {name: value for name, value in stated.items() if value is not None or name not in REQUIRED}
     values = ({} if settings.preset is None else _preset(settings.preset)) | stated
-    if (ratio := values.pop("crop_ratio", None)) is not None:
-        values["resize"] = math.floor(min(values["crop"]) / ratio)
-    if values == stated:
+    if (ratio := values.pop("crop_ratio", None)) is not None and "resize" not in stated:
+        values["resize"] = _shorter_side(values["crop"], ratio)
+    if settings.preset is None and values == stated:
         return model
     try:
         resolved = PreprocessingSettings.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise BuildError(f"{KEY}={settings.preset}: {error.errors()[0]['msg']}; state it in the YAML") from None
     return model.model_copy(update={"preprocessing": resolved})
+
+
+def _shorter_side(crop: list[int] | None, ratio: float) -> int:
+    if crop is None or crop[0] != crop[1]:
+        raise BuildError(f"served_model.preprocessing: crop_ratio needs a square crop, not {crop}; state resize")
+    return math.floor(crop[0] / ratio)
 
 
 def _snapshot(model: VisionModel, setting: str) -> str:
@@ -115,40 +153,61 @@ def _of_timm(name: str) -> dict[str, Any]:
     return values | {"crop_ratio": found.crop_pct}
 
 
+class _Unsupported(Exception):
+    """A setting of an image processor that Marina cannot follow."""
+
+
 def _of_file(path: Path) -> dict[str, Any]:
     try:
-        given = json.loads(path.read_text())
-        values = _of_processor(given)
+        return _of_processor(json.loads(path.read_text()))
     except OSError as error:
         raise BuildError(
             f"{KEY}: {path}: {error.strerror}; name torchvision/WEIGHTS.ENTRY, timm/NAME or a file"
         ) from None
+    except _Unsupported as error:
+        raise BuildError(f"{KEY}: {path}: {error} is not supported; state the pre-processing in the YAML") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BuildError(f"{KEY}: {path}: not a preprocessor_config.json: {type(error).__name__}: {error}") from None
-    if wrong := [name for name in UNSUPPORTED if given.get(name)]:
-        raise BuildError(f"{KEY}: {path}: {wrong[0]} is not supported")
-    return values
 
 
 def _of_processor(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of an image processor; the mean is of values from 0 to 1."""
-    if given.get("do_rescale", True) and not math.isclose(given.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-4):
-        raise ValueError("rescale_factor is not 1/255")
+    """Return the settings of an image processor; the mean is of values from 0 to 1. Raises _Unsupported."""
+    named = given.get("image_processor_type") or given.get("feature_extractor_type")
+    if named is None:
+        raise _Unsupported("a file without image_processor_type")
+    kind = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
+    if kind not in PROCESSORS:
+        raise _Unsupported(named)
+    defaults = PROCESSORS[kind]
+    crops = given.get("do_center_crop", defaults.crops)
+    wrong = [f"{name}: false" for name in ("do_resize", "do_rescale") if not given.get(name, True)]
+    wrong += [name for name in UNSUPPORTED if given.get(name)]
+    if not math.isclose(given.get("rescale_factor", 1 / 255), 1 / 255, rel_tol=1e-4):
+        wrong.append("a rescale_factor other than 1/255")
+    if wrong:
+        raise _Unsupported(wrong[0])
     normalize = given.get("do_normalize", True)
-    values: dict[str, Any] = {"interpolation": RESAMPLE[given.get("resample", 2)]}
+    values: dict[str, Any] = {"interpolation": RESAMPLE[given.get("resample", defaults.resample)]}
     values["mean"] = list(given["image_mean"]) if normalize else [0.0] * 3
     values["std"] = list(given["image_std"]) if normalize else [1.0] * 3
-    size = given["size"]
-    side = size.get("shortest_edge") if isinstance(size, dict) else size
-    crop = given.get("crop_size", size) if given.get("do_center_crop", False) else None
-    if side is not None and not (isinstance(size, int) and crop is None):
-        # ConvNeXT's own rule: below 384 pixels the shorter side is that divided by crop_pct, then cropped.
-        values |= (
-            {"resize": side} if "crop_pct" not in given or side >= 384 else {"resize": int(side / given["crop_pct"])}
-        )
-        crop = crop if crop is not None or "crop_pct" not in given else side
-    else:
-        values["resize"] = [side, side] if side is not None else [size["height"], size["width"]]
-    if crop is not None:
-        values["crop"] = [crop, crop] if isinstance(crop, int) else [crop["height"], crop["width"]]
-    return values
+    size = _size(given["size"], defaults.square)
+    if kind == CONVNEXT:
+        if crops or not isinstance(size, int):
+            raise _Unsupported(f"do_center_crop or a size of two numbers in {named}")
+        if size >= WARPED:
+            return values | {"resize": [size, size]}
+        return values | {"resize": int(size / (given.get("crop_pct") or 224 / 256)), "crop": [size, size]}
+    values["resize"] = size
+    return values | ({"crop": _size(given["crop_size"], square=True)} if crops else {})
+
+
+def _size(size: int | dict[str, int | None], square: bool) -> Any:
+    """Return [height, width], or the shorter side."""
+    if isinstance(size, int):
+        return [size, size] if square else size
+    stated = {name: value for name, value in size.items() if value is not None}
+    if set(stated) == {"shortest_edge"}:
+        return stated["shortest_edge"]
+    if set(stated) == {"height", "width"}:
+        return [stated["height"], stated["width"]]
+    raise _Unsupported(f"a size of {' and '.join(stated)}")

@@ -1,7 +1,9 @@
 """Pre-processing: what the worker makes of a picture is what torchvision makes of it, under every setting."""
 
+import importlib.util
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from handlers import image_decode, image_preprocess
 from handlers.card import Preprocessing
 from handlers.errors import InvalidFields
 from handlers.image_decode import DecodeRules
+from serialize import preprocessing_preset
+from serialize.checkpoints import ROOT
 from serialize.labels import resolve_labels
 from serialize.preprocessing_preset import resolve
 from serialize.reference import torchvision_pixels
@@ -180,17 +184,132 @@ def test_timm_configuration_gives_its_pre_processing(compose: Compose) -> None:
     assert (found.resize, found.crop, found.interpolation) == (256, (224, 224), "bicubic")
 
 
-def test_preprocessor_config_gives_its_pre_processing(compose: Compose, tmp_path: Path) -> None:
-    path = tmp_path / "preprocessor_config.json"
-    config = {"size": {"height": 96, "width": 128}, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.25] * 3}
-    path.write_text(json.dumps(config))
-    found = resolve(_with(compose, {"preset": str(path)})).preprocessing
-    assert (found.resize, found.crop, found.interpolation, found.std) == ((96, 128), None, "bicubic", (0.25,) * 3)
-    path.write_text(json.dumps(config | {"size": {"shortest_edge": 70}, "do_center_crop": True, "crop_size": 64}))
-    assert resolve(_with(compose, {"preset": str(path)})).preprocessing.crop == (64, 64)
-    path.write_text(json.dumps(config | {"do_pad": True}))
-    with pytest.raises(BuildError, match="do_pad is not supported"):
-        resolve(_with(compose, {"preset": str(path)}))
+def test_stated_resize_counts_beside_a_timm_configuration(compose: Compose) -> None:
+    pytest.importorskip("timm")
+    found = resolve(_with(compose, {"preset": "timm/resnet50.a1_in1k", "resize": 232})).preprocessing
+    assert (found.resize, found.crop) == (232, (224, 224))
+
+
+def test_crop_ratio_of_a_crop_with_two_sides_is_refused(compose: Compose) -> None:
+    stated = {"crop": [160, 320], "crop_ratio": 0.875, "mean": [0] * 3, "std": [1] * 3}
+    with pytest.raises(BuildError, match=r"crop_ratio needs a square crop, not \[160, 320\]; state resize"):
+        resolve(_with(compose, stated))
+
+
+PROCESSOR = {"image_mean": [0.5] * 3, "image_std": [0.25] * 3}
+SQUARE = {"height": 96, "width": 96}
+PROCESSORS: dict[str, tuple[dict[str, Any], Any, Any, str]] = {
+    "ViT": ({"image_processor_type": "ViTImageProcessor", "size": SQUARE}, (96, 96), None, "bilinear"),
+    "old ViT": ({"feature_extractor_type": "ViTFeatureExtractor", "size": 96}, (96, 96), None, "bilinear"),
+    "fast, with empty settings": (
+        {"image_processor_type": "ViTImageProcessorFast", "size": {**SQUARE, "shortest_edge": None}, "do_pad": None},
+        (96, 96), None, "bilinear",
+    ),
+    "two sides": (
+        {"image_processor_type": "ViTImageProcessor", "size": {"height": 96, "width": 128}, "resample": 3},
+        (96, 128), None, "bicubic",
+    ),
+    "DeiT squares what it crops": (
+        {"image_processor_type": "DeiTImageProcessor", "size": 256, "crop_size": 224}, (256, 256), (224, 224), "bicubic"
+    ),
+    "old CLIP": (
+        {"feature_extractor_type": "CLIPFeatureExtractor", "size": 70, "crop_size": 64}, 70, (64, 64), "bicubic"
+    ),
+    "ConvNeXT": (
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}, "crop_pct": 0.95},
+        235, (224, 224), "bicubic",
+    ),
+    "old ConvNeXT": (
+        {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "resample": 2},
+        256, (224, 224), "bilinear",
+    ),
+    "large ConvNeXT": (
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}, "crop_pct": 1.0},
+        (384, 384), None, "bicubic",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def processor(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
+    """Writes a preprocessor_config.json and returns its path."""
+
+    def written(given: dict[str, Any]) -> str:
+        path = tmp_path / "preprocessor_config.json"
+        path.write_text(json.dumps(PROCESSOR | given))
+        return str(path)
+
+    return written
+
+
+@pytest.mark.parametrize("case", PROCESSORS)
+def test_preprocessor_config_gives_its_pre_processing(
+    compose: Compose, processor: Callable[[dict[str, Any]], str], case: str
+) -> None:
+    given, resize, crop, interpolation = PROCESSORS[case]
+    found = resolve(_with(compose, {"preset": processor(given)})).preprocessing
+    assert (found.resize, found.crop, found.interpolation) == (resize, crop, interpolation)
+    assert (found.mean, found.std) == ((0.5,) * 3, (0.25,) * 3)
+
+
+SMALL = {"size": {"height": 32, "width": 48}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ConvNextImageProcessor": {"size": {"shortest_edge": 32}},
+    **{
+        f"{name}ImageProcessor": {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
+        for name in ("Bit", "CLIP", "MobileNetV1", "MobileNetV2")
+    },
+    "DeiTImageProcessor": {"size": {"height": 40, "width": 44}, "crop_size": {"height": 32, "width": 32}},
+}
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None,
+    reason="transformers is not installed: requirements-transformers.txt",
+)
+@pytest.mark.parametrize("kind", preprocessing_preset.PROCESSORS)
+def test_pictures_are_those_of_the_image_processor(compose: Compose, tmp_path: Path, kind: str) -> None:
+    import transformers
+
+    own = getattr(transformers, f"{kind}Pil")(**OPTIONS.get(kind, SMALL))
+    own.save_pretrained(tmp_path)
+    settings = resolve(_with(compose, {"preset": str(tmp_path)})).preprocessing
+    whole = Image.fromarray(image(90, 140, 3))
+    body = io.BytesIO()
+    whole.save(body, "PNG")
+    found = (worker(body.getvalue(), settings) / 255 - np.array(settings.mean)) / np.array(settings.std)
+    [expected] = own(whole)["pixel_values"]
+    np.testing.assert_allclose(found.transpose(2, 0, 1), expected, rtol=0, atol=1e-4)
+
+
+VIT = {"image_processor_type": "ViTImageProcessor", "size": SQUARE}
+CONVNEXT = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224}}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"size": SQUARE}, "a file without image_processor_type"),
+        ({"image_processor_type": "EfficientNetImageProcessor", "size": SQUARE}, "EfficientNetImageProcessor"),
+        ({"feature_extractor_type": "LevitFeatureExtractor", "size": 224}, "LevitFeatureExtractor"),
+        (VIT | {"do_rescale": False}, "do_rescale: false"),
+        (VIT | {"do_resize": False}, "do_resize: false"),
+        (VIT | {"do_pad": True}, "do_pad"),
+        (VIT | {"rescale_factor": 1 / 127.5}, "a rescale_factor other than 1/255"),
+        (VIT | {"size": {"shortest_edge": 224, "longest_edge": 300}}, "a size of shortest_edge and longest_edge"),
+        (CONVNEXT | {"size": SQUARE}, "do_center_crop or a size of two numbers in ConvNextImageProcessor"),
+    ],
+)
+def test_preprocessor_config_that_asks_for_more_is_refused_by_name(
+    compose: Compose, processor: Callable[[dict[str, Any]], str], given: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(BuildError, match=f"{named} is not supported; state the pre-processing"):
+        resolve(_with(compose, {"preset": processor(given)}))
+
+
+def test_documentation_lists_the_image_processors() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text()
+    assert [name for name in preprocessing_preset.PROCESSORS if name.removesuffix("ImageProcessor") not in text] == []
 
 
 @pytest.mark.parametrize("preset", ["torchvision/None_Weights.X", "no/such/file.json"])
