@@ -7,7 +7,8 @@
 {"type": "transformers", "architecture": "ViTForImageClassification", "config": {...}, ...}   config.json's content
 {"type": "policy", ...}   see handlers.policy_network
 
-`args` are further arguments by name. A description with `features` is of a network without its last linear layer.
+`args` are further arguments by name; of torchvision's networks, `batch_norm_eps` is the epsilon of every batch norm.
+A description with `features` is of a network without its last linear layer.
 
 An image network takes pixels [N, H, W, C] as the decoder returns them, one of `mean` and `std` for each channel. Its
 `form`, "classifier" where the description has none, says what it returns. Boxes and maps refer to the network's input:
@@ -33,6 +34,7 @@ from torch import nn
 from handlers.policy_network import PolicyNetwork
 from handlers.torchvision_ops import ensure_torchvision_ops
 
+BATCH_NORM_EPS = "batch_norm_eps"
 DETECTIONS = ("boxes", "scores", "labels")
 """The outputs of a detector, in their order."""
 
@@ -119,7 +121,12 @@ def _torchvision(spec: Mapping[str, Any], folder: Path) -> nn.Module:
     # Detectors and segmenters would download the weights of their backbones otherwise.
     without = {} if spec.get("form", "classifier") == "classifier" else {"weights": None, "weights_backbone": None}
     given = {"num_classes": spec["classes"]} if spec["classes"] else {}
-    network: nn.Module = get_model(spec["name"], **(without | given | spec.get("args", {})))
+    args = without | given | spec.get("args", {})
+    eps = args.pop(BATCH_NORM_EPS, None)
+    network: nn.Module = get_model(spec["name"], **args)
+    for module in network.modules() if eps is not None else ():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = float(eps)
     if len(spec["mean"]) != 3:
         _replace_first_convolution(network, len(spec["mean"]))
     if spec.get("features"):

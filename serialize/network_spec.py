@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from errors import BuildError
+from handlers.networks import BATCH_NORM_EPS
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.checkpoints import ROOT
 from settings.schema import VisionModel
@@ -25,6 +26,11 @@ SHORT = ("mobilenet_v3_small", "resnet18")
 TASKS = {"detector": "detect", "segmenter": "segment"}
 """The task of each form of network; every other task is a classifier's."""
 INSTALL_TIMM = "pip install -r requirements-timm.txt"
+TRANSFORM = "transform_input"
+TRANSFORMING = ("googlenet", "inception_v3")
+"""Builders whose published weights take an input that the network normalises again, which no state dict says."""
+EPSILON_0 = ("fasterrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+"""Builders whose weights COCO_V1 were trained with batch norms without epsilon (torchvision's overwrite_eps)."""
 
 
 def network_spec(model: VisionModel, classes: int) -> dict[str, Any]:
@@ -34,9 +40,22 @@ def network_spec(model: VisionModel, classes: int) -> dict[str, Any]:
     form = form_of(model)
     if model.network in SHORT or model.network.startswith(TORCHVISION):
         _check_form(model, form, _torchvision_form(spec["name"]))
+        _check_input(model, spec["name"])
     spec |= model.preprocessing.normalisation
     spec |= {} if form == "classifier" else {"form": form}
     return spec | ({"args": model.network_args} if model.network_args else {})
+
+
+def published_args(network: str | None, entry: str) -> dict[str, Any]:
+    """Return what torchvision's builder does to `network` for the weights `entry`, as network_args."""
+    from torchvision.models import get_model_weights, get_weight
+
+    name = (network or "").removeprefix(TORCHVISION)
+    if name not in (*TRANSFORMING, *EPSILON_0) or not isinstance(get_weight(entry), get_model_weights(name)):
+        return {}
+    if name in TRANSFORMING:
+        return {TRANSFORM: True}
+    return {BATCH_NORM_EPS: 0.0} if get_weight(entry).name == "COCO_V1" else {}
 
 
 def form_of(model: VisionModel) -> str:
@@ -113,4 +132,13 @@ def _check_form(model: VisionModel, asked: str, form: str) -> None:
         remedy = f"set served_model.task={TASKS[form]}" if form in TASKS else f"name a {asked}"
         raise BuildError(
             f"served_model.network: {model.network} is a {form}, and task {task} needs a {asked}; {remedy}"
+        )
+
+
+def _check_input(model: VisionModel, name: str) -> None:
+    if name in TRANSFORMING and model.weights == "checkpoint" and TRANSFORM not in model.network_args:
+        raise BuildError(
+            f"served_model.network: no checkpoint says whether {model.network} was trained with {TRANSFORM}; set "
+            f"served_model.network_args={{{TRANSFORM}: true}}, as torchvision's weights and networks trained from them "
+            "need, or false for one trained from scratch"
         )

@@ -1,6 +1,6 @@
 """`preprocessing.preset`: the settings that a library or a model's author keeps beside the weights.
 
-    torchvision/WEIGHTS.ENTRY     the transforms of torchvision's weights
+    torchvision/WEIGHTS.ENTRY     the transforms of torchvision's weights, and what their builder changes in the network
     timm/NAME                     the data configuration of timm's weights
     path/preprocessor_config.json the image processor of a Hugging Face model, or the snapshot folder that it is in
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from errors import BuildError
 from handlers.torchvision_ops import ensure_torchvision_ops
 from serialize.checkpoints import CONFIG, ROOT
-from serialize.network_spec import INSTALL_TIMM, TIMM, TORCHVISION
+from serialize.network_spec import INSTALL_TIMM, TIMM, TORCHVISION, published_args
 from settings.schema import BuiltModel, PreprocessingSettings, VisionModel
 from settings.schema.output_settings import TASKS
 from settings.schema.preprocessing_settings import CHECKPOINT
@@ -85,7 +85,13 @@ def resolve(model: M) -> M:
         resolved = PreprocessingSettings.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise BuildError(f"{KEY}={settings.preset}: {error.errors()[0]['msg']}; state it in the YAML") from None
-    return model.model_copy(update={"preprocessing": resolved})
+    published = _published(model) | model.network_args
+    return model.model_copy(update={"preprocessing": resolved, "network_args": published})
+
+
+def _published(model: VisionModel) -> dict[str, Any]:
+    preset = model.preprocessing.preset or ""
+    return published_args(model.network, preset.removeprefix(TORCHVISION)) if preset.startswith(TORCHVISION) else {}
 
 
 def _shorter_side(crop: list[int] | None, ratio: float) -> int:
