@@ -94,15 +94,14 @@ def _roll_out(archive_file: Path, settings: Settings) -> RolloutResult:
             plan = plan_rollout(hosts, archive, version, serves=serving is not None)
             return RolloutResult(model, version, changed=False, plan=plan)
         if serving is not None:
-            brought = _restore_hosts(hosts, hosts.record.get(model))
+            brought = _restore_hosts(hosts, _recorded(hosts, serving))
             return RolloutResult(model, serving, changed=bool(brought), where=hosts.summary())
         return _roll_out_new(hosts, archive)
 
 
 def _roll_out_new(hosts: EngineHosts, archive: Archive) -> RolloutResult:
     model, version, settings = hosts.model, hosts.new_version(archive), hosts.settings
-    params, history = settings.served_model.request_params, hosts.record.get(model)
-    new = DeployedVersion(version, archive_file_name(model, version), **params.model_dump())
+    new, history = _deployed(hosts, version), hosts.record.get(model)
     entry = entry_for(model, new, history.versions if history else (), published=True)
 
     def put() -> Archive:
@@ -119,7 +118,7 @@ def _roll_out_new(hosts: EngineHosts, archive: Archive) -> RolloutResult:
 def _serving_version(hosts: EngineHosts, archive: Archive) -> str | None:
     """Return the version that serves this content with these settings; None when it takes a new one.
 
-    One of several hosts is enough, if its version is the recorded one: the others are then brought to it.
+    One of several hosts is enough: the others are then brought to it. Where there is a record, it names that version.
     """
     params, history = hosts.settings.served_model.request_params, hosts.record.get(hosts.model)
     found = set()
@@ -131,9 +130,26 @@ def _serving_version(hosts: EngineHosts, archive: Archive) -> str | None:
         published = current.archive == archive_file_name(hosts.model, current.version)
         if published and same_content(archive, params.stamped, current.archive, hosts.store):
             found.add(current.version)
-    if hosts.several:
-        found &= {history.serving.version} if history else set()
+    if history is not None:
+        found &= {history.serving.version}
     return min(found, default=None)
+
+
+def _recorded(hosts: EngineHosts, version: str) -> VersionHistory:
+    """Return the history of the version that serves; record it again where `serving.json` was lost."""
+    history = hosts.record.get(hosts.model)
+    if history is None:
+        history = VersionHistory(_deployed(hosts, version))
+        hosts.record.put(hosts.model, history)
+        hosts.allow({version})
+        log.warning("%s %s served without a record; it is recorded now", hosts.model, version)
+    return history
+
+
+def _deployed(hosts: EngineHosts, version: str) -> DeployedVersion:
+    """Return a version with its archive's name and the registration settings of `hosts`."""
+    params = hosts.settings.served_model.request_params
+    return DeployedVersion(version, archive_file_name(hosts.model, version), **params.model_dump())
 
 
 def _has_settings(current: ModelVersion, params: RegistrationSettings, history: VersionHistory | None) -> bool:

@@ -6,7 +6,8 @@ import pytest
 
 from delivery import steps
 from delivery.journal import Journal, JournalEntry, Step
-from deployments.serving import ServingRecord
+from delivery.rollout import restore, roll_back
+from deployments.serving import ServingRecord, VersionHistory, serving_file
 from deployments.traffic import TrafficFile
 from engines.torchserve.engine_client import EngineClient
 from errors import ConfigError, RolloutError
@@ -61,6 +62,27 @@ def test_roll_out_replaces_a_version_that_others_registered_from_a_file_of_the_s
     ServingRecord.of(scene.settings()).forget("toy")
     assert scene.upload(0).changed
     assert (scene.serving(), scene.history()) == ({"1.1"}, ["1.1"])
+
+
+def test_roll_out_of_a_version_that_serves_without_a_record_records_it(any_scene: Scene) -> None:
+    any_scene.upload(1)
+    serving_file(any_scene.settings()).unlink()
+    again = any_scene.upload(1)
+    assert (again.version, again.changed, any_scene.history()) == ("1.0", False, ["1.0"])
+    for host in any_scene.hosts.values():
+        host.forget()
+    assert [result.version for result in restore(any_scene.settings())] == ["1.0"]
+    any_scene.upload(2)
+    assert roll_back("toy", any_scene.settings()).version == "1.0"
+
+
+def test_roll_out_of_a_version_that_serves_beside_a_record_of_another_one_makes_a_new_version(scene: Scene) -> None:
+    scene.upload(1)
+    scene.upload(2)
+    record = ServingRecord.of(scene.settings())
+    served = record.all()["toy"]
+    record.put("toy", VersionHistory(served.before[0]))
+    assert (scene.upload(2).version, scene.history()) == ("1.2", ["1.2", "1.0"])
 
 
 def test_roll_out_canary_runs_before_the_switch(scene: Scene, trials: list[JournalEntry]) -> None:
