@@ -206,8 +206,8 @@ def staging_path(parent: Path, name: str) -> Path:
 def file_lock(path: Path, *, on_wait: Callable[[], None] = lambda: None, create: bool = True) -> Iterator[None]:
     """Hold a lock on `path`; call `on_wait` once before waiting for another process. Raises DiskError.
 
-    Without `create`, nothing needs to be written: where the lock cannot be created, the folder is locked in its place,
-    and a process that creates the lock meanwhile waits.
+    `on_wait` may raise; nothing then waits. Without `create`, nothing needs to be written: where the lock cannot be
+    created, the folder is locked in its place, and a process that creates the lock meanwhile waits.
     """
     with explained(path):
         lock = _open_lock(path, create=create)

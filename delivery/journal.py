@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.serving import DeployedVersion
-from errors import DiskError, StoreError
+from errors import DiskError, RolloutError, StoreError
 from files import file_lock, read_text, remove_durably, write_atomic
 from settings import Settings
 
@@ -106,16 +106,25 @@ class Journal:
         remove_durably(self._path)
 
 
-def rollout_lock(model: str, settings: Settings, *, create: bool = True) -> AbstractContextManager[None]:
+class RolloutUnderWay(RolloutError):
+    """Another rollout of the model runs, and was not to be waited for."""
+
+
+def rollout_lock(
+    model: str, settings: Settings, *, create: bool = True, wait: bool = True
+) -> AbstractContextManager[None]:
     """Hold the lock of a model, so that only one rollout of it runs. Raises StoreError when it cannot be created.
 
-    Without `create` it need not be created: restoring a model works on a full disk.
+    Without `create` it need not be created: restoring a model works on a full disk. Without `wait` it raises
+    RolloutUnderWay while another process holds it.
     """
-    return file_lock(
-        _folder(settings) / f"{model}.lock",
-        on_wait=lambda: log.warning("another rollout of %s is under way; waiting for it", model),
-        create=create,
-    )
+
+    def busy() -> None:
+        if not wait:
+            raise RolloutUnderWay(f"another rollout of {model} is under way")
+        log.warning("another rollout of %s is under way; waiting for it", model)
+
+    return file_lock(_folder(settings) / f"{model}.lock", on_wait=busy, create=create)
 
 
 @contextmanager

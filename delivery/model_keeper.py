@@ -82,10 +82,13 @@ class ModelKeeper:
         self._unwritten = unwritten
 
     def _restored(self) -> Iterator[RolloutResult]:
-        """Restore each model that is behind; one that could not be restored is left alone for a while."""
+        """Restore each model that is behind, unless a rollout of it is under way.
+
+        One that could not be restored is left alone for a while.
+        """
         now = time.monotonic()
         behind = [model for model in models_behind(self._settings) if self._paused.get(model, 0.0) <= now]
-        for model, outcome in restore_models(behind, self._settings):
+        for model, outcome in restore_models(behind, self._settings, wait=False):
             if isinstance(outcome, MarinaError):
                 self._paused[model] = time.monotonic() + RETRY_S
             elif outcome is not None:

@@ -20,7 +20,7 @@ from delivery.dry_run import plan_rollout
 from delivery.edge_update import follow
 from delivery.gateway_metrics import AnswerCounts
 from delivery.hosts import EngineHosts, HostContext, is_behind, open_hosts
-from delivery.journal import rollout_lock
+from delivery.journal import RolloutUnderWay, rollout_lock
 from delivery.publish import publish, published_archive, same_content
 from delivery.recover import find_probe, recover
 from delivery.replacement import entry_for, replace_version, try_out_only
@@ -248,17 +248,20 @@ def restore(settings: Settings) -> list[RolloutResult]:
 
 
 def restore_models(
-    models: Sequence[str], settings: Settings
+    models: Sequence[str], settings: Settings, *, wait: bool = True
 ) -> Iterator[tuple[str, RolloutResult | MarinaError | None]]:
     """Restore models, `RESTORED_AT_ONCE` at a time; yield each with its result, in the order given.
 
-    An error with one is logged and yielded, and does not stop the others. When the caller is interrupted, restores
-    that are under way end as if they were killed, and the next one recovers them.
+    An error with one is logged and yielded, and does not stop the others. Without `wait`, a model in a rollout is left
+    as it is. When the caller is interrupted, restores that are under way end as if they were killed, and the next one
+    recovers them.
     """
 
     def attempt(model: str) -> tuple[str, RolloutResult | MarinaError | None]:
         try:
-            return model, restore_model(model, settings)
+            return model, restore_model(model, settings, wait=wait)
+        except RolloutUnderWay:
+            return model, None
         except MarinaError as error:
             log.warning("%s is not restored: %s", model, error)
             return model, error
@@ -270,12 +273,13 @@ def restore_models(
         yield from threads.imap(attempt, models)
 
 
-def restore_model(model: str, settings: Settings) -> RolloutResult | None:
+def restore_model(model: str, settings: Settings, *, wait: bool = True) -> RolloutResult | None:
     """Make every host that answers serve what is recorded of one model; None when that changed nothing.
 
-    It needs no room on the disk of the state folder. Raises the first error when all hosts were tried.
+    It needs no room on the disk of the state folder. Raises the first error when all hosts were tried, and
+    RolloutUnderWay when it is not to `wait` for another rollout of the model.
     """
-    with rollout_lock(model, settings, create=False), open_hosts(settings, model) as hosts:
+    with rollout_lock(model, settings, create=False, wait=wait), open_hosts(settings, model) as hosts:
         recover(hosts, restoring=True)
         history = hosts.record.get(model)
         brought = _restore_hosts(hosts, history)

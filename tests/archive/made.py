@@ -38,6 +38,12 @@ def checked(contents: Mapping[str, bytes], key: Path | None = None) -> dict[str,
     return sealed(contents, json.loads(contents.get(MANIFEST, CONTENTS[MANIFEST])), key)
 
 
+def named(name: str) -> dict[str, bytes]:
+    """The contents of an archive of another model."""
+    entries = ("MAR-INF/MANIFEST.json", "model.json")
+    return {**CONTENTS, **{entry: CONTENTS[entry].replace(b'"toy"', f'"{name}"'.encode()) for entry in entries}}
+
+
 def archive_at(path: Path, contents: Mapping[str, bytes] = CONTENTS, key: Path | None = None) -> Path:
     """A whole archive."""
     write_zip(checked(contents, key), path)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from delivery.journal import rollout_lock
 from delivery.model_keeper import HEARTBEAT, ModelKeeper, keep
+from delivery.rollout import roll_out
 from deployments.serving import DeployedVersion, ServingRecord, VersionHistory
 from errors import EngineError
 from settings import Settings, load
 from settings.load import ROOT
+from tests.archive.made import archive_at, named
+from tests.delivery.conftest import Scene
 
 SERVED = DeployedVersion("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
 
@@ -56,6 +60,23 @@ def test_keeper_survives_a_fault_that_nobody_expected(
     assert odd.exc_info is not None
     assert away.getMessage().endswith("the engine is away")
     assert away.exc_info is None
+
+
+def test_keeper_skips_a_model_whose_rollout_is_under_way(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("busy", "one"):
+        archive_at(scene.built, named(name))
+        roll_out(scene.built, scene.settings())
+    host, keeper = scene.hosts["engine"], ModelKeeper(scene.settings())
+    host.forget()
+    with rollout_lock("busy", scene.settings()):
+        turn = threading.Thread(target=keeper.turn)
+        turn.start()
+        turn.join(20)
+        assert not turn.is_alive()
+        assert host.models() == ["one"]
+    keeper.turn()
+    assert host.models() == ["busy", "one"]
+    assert "restored" not in caplog.text
 
 
 def _heartbeats(state: Path, deadline: float) -> set[int]:

@@ -12,7 +12,7 @@ from delivery.rollout import restore, roll_back, roll_out
 from delivery.steps import HostRollout
 from deployments.traffic import LiveVersions, TrafficFile
 from errors import EngineError, RolloutError
-from tests.archive.made import CONTENTS, archive_at
+from tests.archive.made import CONTENTS, archive_at, named
 from tests.delivery.conftest import Scene
 from tests.delivery.engine_in_memory import HostInMemory
 from tests.ports import free_port
@@ -180,9 +180,3 @@ def test_restore_of_several_models_runs_at_once_and_past_one_that_fails(
     assert host.models() == ["one", "three", "two"]
     assert (scene.state / "serving.json").read_bytes() == before
     assert scene.litter() == []
-
-
-def named(name: str) -> dict[str, bytes]:
-    """The contents of an archive of another model."""
-    entries = ("MAR-INF/MANIFEST.json", "model.json")
-    return {**CONTENTS, **{entry: CONTENTS[entry].replace(b'"toy"', f'"{name}"'.encode()) for entry in entries}}
