@@ -21,7 +21,7 @@ from delivery.edge_update import follow
 from delivery.gateway_metrics import AnswerCounts
 from delivery.hosts import EngineHosts, HostContext, is_behind, open_hosts
 from delivery.journal import RolloutUnderWay, rollout_lock
-from delivery.publish import publish, published_archive, same_content
+from delivery.publish import PublishedVersions, publish, published_archive, same_content
 from delivery.recover import find_probe, recover
 from delivery.replacement import entry_for, replace_version, try_out_only
 from delivery.stores import open_store
@@ -217,7 +217,8 @@ def remove(model: str, settings: Settings) -> None:
         recover(hosts)
         history = hosts.record.get(model)
         registered = [host for host in hosts.present if host.engine.default(model) is not None]
-        if not registered and history is None:
+        archives = [served.archive for served in history.versions] if history else _unrecorded_archives(hosts)
+        if not registered and not archives:
             raise RolloutError(f"{model} is neither registered nor recorded")
         probe = find_probe(hosts, history.serving) if history else None
         # First, so that a host that returns meanwhile does not get the model again.
@@ -225,9 +226,15 @@ def remove(model: str, settings: Settings) -> None:
         hosts.allow([])
         for host in registered:
             _unregister_all(host, model, probe)
-        for served in history.versions if history else ():
-            hosts.store.remove(served.archive)
+        for name in archives:
+            hosts.store.remove(name)
         log.info("%s is removed; no version serves", model)
+
+
+def _unrecorded_archives(hosts: EngineHosts) -> list[str]:
+    """Return the published archives that the store still has; a removal that was killed leaves them."""
+    published = PublishedVersions.of(hosts.settings).get(hosts.model)
+    return [archive_file_name(hosts.model, version) for version in hosts.store.versions(hosts.model) & published.keys()]
 
 
 def _unregister_all(host: HostContext, model: str, probe: PredictionInput | None) -> None:

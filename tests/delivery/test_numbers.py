@@ -94,6 +94,24 @@ def test_remove_of_a_recorded_model_that_the_engine_has_lost_ends_its_record(any
         remove("toy", any_scene.settings())
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_remove_that_was_killed_is_done_again(any_scene: Scene, restarted: bool) -> None:
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    any_scene.upload(0)
+    any_scene.upload(1)
+    archive_at(any_scene.store / "toy-9.9.mar")  # of others
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "_unregister_all", killed)
+        with pytest.raises(SystemExit):
+            remove("toy", any_scene.settings())
+    for host in any_scene.hosts.values() if restarted else ():
+        host.forget()
+    remove("toy", any_scene.settings())
+    assert (any_scene.serving(), any_scene.stored()) == ({"nothing"}, {"toy-9.9.mar"})
+
+
 def test_restore_after_engine_restart_keeps_the_number(any_scene: Scene) -> None:
     any_scene.upload(0)
     for host in any_scene.hosts.values():
