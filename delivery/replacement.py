@@ -145,8 +145,8 @@ class _Rollout:
 
 
 def _has_begun(part: HostRollout) -> bool:
-    """Return True if the host has a journal; without one there is nothing to undo."""
+    """Return True if a step has begun, or may have: the host has a journal."""
     try:
-        return part.host.journal.read() is not None
+        return part.begun or part.host.journal.read() is not None
     except StoreError:
         return True

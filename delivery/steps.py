@@ -35,6 +35,7 @@ UNDO_DRAIN_S = 30.0  # for the requests that the new version got before it was w
 class HostRollout:
     """The rollout of one version on one host. `seen` is what the watch has counted, None when nothing was watched.
 
+    `begun` says that a step has begun; where the journal could not be written, nothing else does.
     `restoring` brings back a version that has served before.
     """
 
@@ -43,6 +44,7 @@ class HostRollout:
         watched = not restoring and entry.old is not None and settings.rollout.watch_s > 0
         self.host = host
         self.entry = entry
+        self.begun = False
         self.seen: AnswerCounts | None = None
         self._watch = TrafficWatch(settings, entry.model, host.name) if watched else None
         self._on = f" on {host.name}" if settings.engine.nodes else ""
@@ -53,7 +55,7 @@ class HostRollout:
         begun = self.entry.at(step)
         if self._journaled:
             self._write_journal(begun)
-        self.entry = begun
+        self.entry, self.begun = begun, True
         log.info("%s%s: %s", self.entry.name, self._on, step)
 
     def _write_journal(self, entry: JournalEntry) -> None:

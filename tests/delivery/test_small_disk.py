@@ -138,6 +138,19 @@ def test_restore_that_was_killed_without_a_journal_is_done_again(any_scene: Scen
     assert all(host.registered["toy"]["1.0"].ready_workers for host in any_scene.hosts.values())
 
 
+def test_restore_that_fails_on_a_full_disk_is_undone(any_scene: Scene, disk: SmallDisk) -> None:
+    disk.fill()
+    lose_models(any_scene)
+    with pytest.MonkeyPatch.context() as patch:
+        for host in any_scene.hosts.values():
+            patch.setattr(host, "warm", lambda *given: False)
+        with pytest.raises(RolloutError, match="not every worker answered"):
+            restore_model("toy", any_scene.settings())
+    assert any_scene.serving() == {"nothing"}
+    restore_model("toy", any_scene.settings())
+    assert_settled(any_scene, "1.0")
+
+
 @contextmanager
 def filling_at(scene: Scene, disk: SmallDisk, method: str) -> Iterator[None]:
     """Within the block, the disk is full as soon as a host has done this."""
