@@ -122,7 +122,14 @@ class ScalingLoop:
             if before is None:
                 continue
             load = ModelLoad.between(before[1], counted, now - before[0])
-            if adjust(model, scaler, load, now, self._settings):
+            try:
+                changed = adjust(model, scaler, load, now, self._settings)
+            except Exception:
+                # A fault of Marina with one model must not end the scaling of the others.
+                log.exception("%s is not scaled", model)
+                self._forget(model)
+                continue
+            if changed:
                 # During the change, the gateway went on counting requests of the other models.
                 for each in self._scalers:
                     self._before.pop(each, None)

@@ -272,6 +272,10 @@ def restore_models(
         except MarinaError as error:
             log.warning("%s is not restored: %s", model, error)
             return model, error
+        except Exception as error:
+            # A fault of Marina with one model must not keep the others from coming back.
+            log.exception("%s is not restored", model)
+            return model, RolloutError(f"{model} is not restored: {error!r}")
 
     if len(models) < 2:
         yield from map(attempt, models)

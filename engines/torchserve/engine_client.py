@@ -3,7 +3,8 @@
     delivery, stack, load test ──▶ EngineClient ──requests──▶ one host
     gateway's catalog ──threads──▶      └── KeyRing ◀── gateway's predictions, over connections of their own
 
-Every method blocks for a bounded time and may be called from any thread. Every failure is an EngineError of one line.
+Every method blocks for a bounded time and may be called from any thread. Every failure is an EngineError of one line,
+or a DiskError where the model store cannot be cleared.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ from engines.torchserve.auth import KeyRing, direct_session
 from engines.torchserve.drain import Probe, WorkerNotNamed, reach_all, wait_until_drained
 from engines.torchserve.error_responses import is_key_refused
 from errors import EngineError
+from files import explained
 from settings.schema import EngineHostSettings, EngineSettings, RegistrationSettings
 
 log = logging.getLogger(__name__)
@@ -246,7 +248,9 @@ class EngineClient:
         """
         folder = self.node.model_store
         if self._profile.keeps_failed_fetches and folder is not None and "://" in url:
-            (Path(folder) / url.partition("?")[0].rsplit("/", 1)[-1]).unlink(missing_ok=True)
+            path = Path(folder) / url.partition("?")[0].rsplit("/", 1)[-1]
+            with explained(path):
+                path.unlink(missing_ok=True)
 
     def _manage(
         self,

@@ -172,6 +172,21 @@ def test_loop_unreadable_figures_freeze_the_model(
     assert stage.workers == 4
 
 
+def test_loop_survives_a_fault_that_nobody_expected(
+    stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise PermissionError("odd")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(autoscaler, "resize", broken)
+        stage.load(100, outstanding=0)
+    assert "digits is not scaled" in caplog.text
+    assert "PermissionError: odd" in caplog.text
+    stage.load(62, outstanding=0)
+    assert stage.workers == 3
+
+
 def test_loop_calm_before_a_gap_does_not_count(stage: Stage) -> None:
     stage.load(50, outstanding=0)
     stage.server.status = 503

@@ -8,7 +8,7 @@ import pytest
 
 from delivery import replacement
 from delivery.journal import Journal, Step
-from delivery.rollout import restore, roll_back, roll_out
+from delivery.rollout import restore, restore_models, roll_back, roll_out
 from delivery.steps import HostRollout
 from deployments.traffic import LiveVersions, TrafficFile
 from errors import EngineError, RolloutError
@@ -180,3 +180,22 @@ def test_restore_of_several_models_runs_at_once_and_past_one_that_fails(
     assert host.models() == ["one", "three", "two"]
     assert (scene.state / "serving.json").read_bytes() == before
     assert scene.litter() == []
+
+
+def test_restore_goes_past_a_fault_that_nobody_expected(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("bad", "one"):
+        archive_at(scene.built, named(name))
+        roll_out(scene.built, scene.settings())
+    host = scene.hosts["engine"]
+    host.forget()
+
+    def fetch(archive: Path) -> None:
+        if archive.name == "bad-1.0.mar":
+            raise PermissionError("odd")
+
+    host.before_fetch = fetch
+    outcomes = dict(restore_models(["bad", "one"], scene.settings()))
+    assert isinstance(outcomes["bad"], RolloutError)
+    assert str(outcomes["bad"]) == "bad is not restored: PermissionError('odd')"
+    assert "PermissionError: odd" in caplog.text
+    assert host.models() == ["one"]

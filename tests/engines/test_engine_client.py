@@ -10,8 +10,9 @@ import pytest
 
 import engines
 from engines.torchserve.engine_client import EngineClient
-from errors import EngineError
+from errors import DiskError, EngineError
 from settings import load
+from settings.schema import RegistrationSettings
 
 REFUSAL = json.dumps({"code": 400, "type": "InvalidKeyException", "message": "Token Authorization failed."})
 
@@ -68,6 +69,14 @@ def test_client_without_keys_reads_an_open_engine(server: Server, client: Engine
     server.answer = lambda path, key: (400, REFUSAL)
     with pytest.raises(EngineError, match=r"no TorchServe keys in .*; is TorchServe running\?"):
         client.models()
+
+
+def test_client_remains_of_a_fetch_that_cannot_be_removed_are_one_line(client: EngineClient, tmp_path: Path) -> None:
+    client.node = client.node.model_copy(update={"model_store": str(tmp_path)})
+    (tmp_path / "a-1.0.mar").mkdir()
+    params = RegistrationSettings(batch_size=1, max_batch_delay=0, initial_workers=1)
+    with pytest.raises(DiskError, match=r"a-1\.0\.mar: .*has this name; move it away"):
+        client.register("a", "http://127.0.0.1:9/a-1.0.mar", params, 1)
 
 
 def test_client_refused_key_is_read_again(server: Server, client: EngineClient, tmp_path: Path) -> None:
