@@ -23,10 +23,11 @@ from delivery.autoscaler import scale
 from delivery.model_keeper import keep
 from delivery.models_table import models_table
 from delivery.publish import built_archive, stamped_copy
-from delivery.rollout import remove, restore, roll_back
+from delivery.rollout import RolloutResult, remove, restore_models, roll_back
 from delivery.stores import open_store
 from delivery.stores.nginx import FileBrowserStore
 from delivery.stores.store import archive_file_name
+from deployments.serving import ServingRecord
 from deployments.traffic import TrafficFile
 from errors import ConfigError, MarinaError
 from settings.schema import NginxStoreSettings
@@ -118,12 +119,15 @@ def _models(overrides: list[str]) -> int:
 
 
 def _restore(overrides: list[str]) -> int:
-    results = restore(settings.load(overrides))
-    for result in results:
-        print(f"{result.model} {result.version} serves again{f' on {result.where}' if result.where else ''}")
-    if not results:
+    loaded = settings.load(overrides)
+    outcomes = [outcome for _, outcome in restore_models(list(ServingRecord.of(loaded).all()), loaded)]
+    for result in outcomes:
+        if isinstance(result, RolloutResult):
+            print(f"{result.model} {result.version} serves again{f' on {result.where}' if result.where else ''}")
+    if not any(outcomes):
         print("everything that is recorded serves already")
-    return 0
+    # Each error is in the log.
+    return 1 if any(isinstance(outcome, MarinaError) for outcome in outcomes) else 0
 
 
 def _scale(overrides: list[str]) -> int:

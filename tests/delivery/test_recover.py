@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from delivery import replacement
+from delivery.__main__ import main
 from delivery.journal import Journal, Step
 from delivery.rollout import restore, restore_models, roll_back, roll_out
 from delivery.steps import HostRollout
@@ -199,3 +200,21 @@ def test_restore_goes_past_a_fault_that_nobody_expected(scene: Scene, caplog: py
     assert str(outcomes["bad"]) == "bad is not restored: PermissionError('odd')"
     assert "PermissionError: odd" in caplog.text
     assert host.models() == ["one"]
+
+
+def test_restore_command_fails_with_a_model_and_says_so(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "bad"):
+        archive_at(scene.built, named(name))
+        roll_out(scene.built, scene.settings())
+    words = ["restore", "store=local", f"paths.state={scene.state}", f"store.folder={scene.store}"]
+    assert main(words) == 0
+    assert capsys.readouterr().out == "everything that is recorded serves already\n"
+    scene.hosts["engine"].forget()
+    archive = (scene.store / "bad-1.0.mar").rename(scene.folder / "bad.mar")
+    assert main(words) == 1
+    assert capsys.readouterr().out == "one 1.0 serves again\n"
+    assert main(words) == 1
+    assert capsys.readouterr().out == ""
+    archive.rename(scene.store / "bad-1.0.mar")
+    assert main(words) == 0
+    assert capsys.readouterr().out == "bad 1.0 serves again\n"
