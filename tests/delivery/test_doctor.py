@@ -21,6 +21,7 @@ from errors import EngineError
 from settings import load
 from tests.docker.filebrowser_server import NGINX, file_browser
 from tests.figures import figures, serving
+from tests.ports import free_port
 
 EVERYWHERE, HERE = ListeningSocket("0.0.0.0", 8081, None), ListeningSocket("127.0.0.1", 8081, 4711)
 OWN = frozenset({"127.0.0.1", "192.0.2.7"})
@@ -186,8 +187,7 @@ def test_doctor_gateways_without_an_address_are_named() -> None:
 
 
 def test_where_nothing_runs_that_is_what_it_says(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = probe.getsockname()[1]
+    nobody = free_port()
     ports = [f"engine.{name}={nobody}" for name in ("inference_port", "management_port", "grpc_inference_port")]
     ports += [f"gateway.port={nobody}", f"gateway.grpc_port={nobody}", f"store.port={nobody}"]
     settings = load([f"paths.state={tmp_path}", f"engine.grpc_management_port={nobody}", *ports])

@@ -1,5 +1,4 @@
 import logging
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,15 +15,14 @@ from settings import Settings, load
 from settings.load import ROOT
 from tests.archive.made import archive_at, named
 from tests.delivery.conftest import Scene
+from tests.ports import free_port
 
 SERVED = DeployedVersion("1.0", "digits-1.0.mar", batch_size=4, max_batch_delay=5, initial_workers=1)
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_keeper_problem_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: bool) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = probe.getsockname()[1]
-    settings = load([f"paths.state={tmp_path}", f"engine.management_port={nobody}"], config=ROOT / "config")
+    settings = load([f"paths.state={tmp_path}", f"engine.management_port={free_port()}"], config=ROOT / "config")
     ServingRecord.of(settings).put("digits", VersionHistory(SERVED))
     if damaged:
         (tmp_path / "serving.json").write_text('{"digits": ')

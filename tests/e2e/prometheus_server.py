@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ import requests
 import yaml
 
 from settings.load import ROOT
+from tests.ports import free_port
 
 PROMETHEUS = shutil.which("prometheus")
 FOLDER = ROOT / "docker" / "prometheus"
@@ -41,8 +41,7 @@ class Prometheus:
 @contextlib.contextmanager
 def prometheus(folder: Path, ports: Mapping[str, str]) -> Iterator[Prometheus]:
     """Prometheus with its data below `folder`; `ports` are those of the jobs."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     written = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     written["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
     written["rule_files"] = [str(FOLDER / Path(name).name) for name in written["rule_files"]]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from settings.load import ROOT
+from tests.ports import free_port
 
 NGINX_DEV = pytest.mark.skipif(
     shutil.which("cc") is None or not Path("/usr/share/nginx/src").is_dir(), reason="needs a C compiler and nginx-dev"
@@ -80,8 +81,7 @@ class Served:
 
 def prepared(folder: Path, *options: str) -> Served:
     """Return the edge of a folder without starting it."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     env = {
         **os.environ,
         "MARINA_STATE": str(folder / "state"),

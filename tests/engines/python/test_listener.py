@@ -8,15 +8,14 @@ import aiohttp
 import pytest
 
 from engines.python.frontend import ListenAddress, Listener
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def address() -> ListenAddress:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return ListenAddress("127.0.0.1", probe.getsockname()[1])
+    return ListenAddress("127.0.0.1", free_port())
 
 
 class Application:
