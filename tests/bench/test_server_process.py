@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from bench import targets
 from bench.server_process import MeasurementError, WrongAnswer, serving
+from tests.polling import ended
 
 # A server that ignores SIGTERM and has started a helper in a session of its own, which does so as well.
 STUBBORN = """
@@ -26,10 +26,10 @@ def test_serving_every_process_ends_with_the_server(tmp_path: Path, monkeypatch:
     program.write_text(STUBBORN)
     with serving([sys.executable, str(program)], {}, tmp_path / "folder") as server:
         server.wait(lambda: server.last_words().isdigit() and len(server.processes()) == 2, 30)
-        pids = [process.pid for process in server.processes()]
-        assert int(server.last_words()) in pids
+        started = server.processes()
+        assert int(server.last_words()) in [process.pid for process in started]
         assert server.memory_mb() > 1
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert all(map(ended, started))
 
 
 def test_wait_ended_server_fails_at_once(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from delivery.private_engine import PrivateArchive, _end, private_handler, reaso
 from engines.engine_profile import PredictionInput
 from errors import EngineError, RolloutError
 from tests.archive.foreign_archives import PARROT, parrot
-from tests.polling import wait_for
+from tests.polling import ended, wait_for
 
 
 def draft(tmp_path: Path, text: str = PARROT) -> PrivateArchive:
@@ -92,7 +92,7 @@ def test_engine_that_does_not_end_is_killed_with_all_that_it_started(caplog: pyt
         _end(process, timeout_s=0.5)
         assert process.returncode == -signal.SIGKILL
     assert len(started) == 1
-    wait_for(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in started))
+    wait_for(lambda: all(map(ended, started)))
     assert "did not end within 0.5 s and is killed" in caplog.text
 
 

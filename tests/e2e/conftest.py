@@ -23,6 +23,7 @@ from engines.torchserve.auth import NAME as KEY_FILE
 from settings import Settings, load
 from settings.load import ROOT
 from stack.local_services import listeners
+from tests.polling import ended
 
 PORTS = (
     "MARINA_GATEWAY_PORT",
@@ -165,6 +166,6 @@ def left_running(stack: Stack) -> list[psutil.Process]:
             named = str(stack.state) in " ".join(process.cmdline())
         except psutil.Error:
             continue
-        if (marked or named or process.pid in owners) and process.status() != psutil.STATUS_ZOMBIE:
+        if (marked or named or process.pid in owners) and not ended(process):
             left.append(process)
     return left

@@ -11,7 +11,7 @@ import requests
 from stack import processes
 from stack.folders import Folders
 from tests.e2e.conftest import ENGINE, Stack, left_running, new_stack
-from tests.polling import wait_for
+from tests.polling import kill_all, wait_for
 
 pytestmark = pytest.mark.e2e
 STATE = {"cart_position": 0.0, "cart_velocity": 0.0, "pole_angle": 0.1, "pole_angular_velocity": 0.5}
@@ -25,9 +25,7 @@ def test_a_killed_engine_is_503_and_comes_back_by_itself_without_restarting_the_
     folders = Folders(stack.state, stack.state / "model_store", keeps_model_store=False)
     [gateway] = [process.pid for process in processes.find("gateway", folders)]
     assert ask(stack).status_code == 200
-    for process in processes.find(ENGINE.part, folders):
-        process.kill()
-    wait_for(lambda: not processes.find(ENGINE.part, folders))
+    kill_all(processes.find(ENGINE.part, folders))
     answer = ask(stack)
     assert (answer.status_code, answer.json()["error"]) == (503, "no_worker")
     assert requests.get(f"{stack.gateway}/readyz", timeout=30).status_code == 503
@@ -42,8 +40,7 @@ def test_a_killed_worker_is_replaced(stack: Stack) -> None:
     folders = Folders(stack.state, stack.state / "model_store", keeps_model_store=False)
     workers = [p for p in processes.find(ENGINE.part, folders) if ENGINE.worker_program in " ".join(p.cmdline())]
     assert len(workers) >= 2
-    for worker in workers:
-        worker.kill()
+    kill_all(workers)
     wait_for(lambda: ask(stack).status_code == 200)
 
 
@@ -72,8 +69,7 @@ def test_a_second_stack_runs_beside_the_first_with_the_engines_own_store(
         workers = left_running(other)
         assert len(workers) >= 4
         # Every process of it dies at once, as when the machine runs out of memory; `down` must still clear up.
-        for process in workers:
-            process.kill()
+        kill_all(workers)
         wait_for(lambda: left_running(other) == [])
         assert "serves again" in other.run("-m", "stack", "up", "store=local")
         wait_for(lambda: ask(other).status_code == 200)

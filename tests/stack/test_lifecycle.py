@@ -21,7 +21,7 @@ from errors import PortInUse, StackError
 from stack import lifecycle, processes
 from stack.folders import Folders
 from stack.local_services import Port, Service
-from tests.polling import wait_for
+from tests.polling import WAIT_S, ended, wait_for
 from tests.ports import free_port
 
 SERVER = (
@@ -44,7 +44,7 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     lifecycle.down(made)
 
 
-def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 10) -> Service:
+def server(name: str, folders: Folders, program: str = SERVER, timeout_s: float = 60) -> Service:
     port = free_port()
     return Service(
         name=name,
@@ -85,7 +85,7 @@ def test_down_leaves_no_process_and_a_second_down_finds_none(folders: Folders) -
     found = running(folders)
     assert len(found) == 3
     assert lifecycle.down(folders) == ["gateway", "torchserve"]
-    assert not any(process.is_running() for process in found)
+    assert all(map(ended, found))
     assert not folders.temporary.exists()
     assert lifecycle.down(folders) == []
 
@@ -105,7 +105,7 @@ def test_down_finds_the_children_of_a_part_that_was_killed(folders: Folders) -> 
     parent.kill()
     wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
     assert lifecycle.down(folders) == ["torchserve"]
-    assert not child.is_running()
+    assert ended(child)
 
 
 def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -> None:
@@ -115,12 +115,12 @@ def test_up_stops_what_a_killed_part_left_and_starts_it_anew(folders: Folders) -
     parent.kill()
     wait_for(lambda: [process.pid for process in processes.find("torchserve", folders)] == [child.pid])
     assert lifecycle.up(stack, folders) == ["torchserve"]
-    assert not child.is_running()
+    assert ended(child)
     assert lifecycle.up(stack, folders) == []
 
 
 def test_status_killed_service_with_children_is_down(folders: Folders) -> None:
-    part = Service("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 10, cwd=Path("/"))
+    part = Service("torchserve", (sys.executable, "-c", PARENT, str(free_port())), (), None, 60, cwd=Path("/"))
     lifecycle.up((part,), folders)
     wait_for(lambda: len(processes.find("torchserve", folders)) == 2)
     parent, child = processes.find("torchserve", folders)
@@ -140,7 +140,7 @@ def test_up_restarts_dependent_services(folders: Folders) -> None:
     head.kill()
     wait_for(lambda: not processes.find("ray", folders))
     assert lifecycle.up(stack, folders) == ["ray", "rayserve"]
-    assert not manager.is_running()
+    assert ended(manager)
 
 
 def test_down_finds_a_part_whose_record_is_lost(folders: Folders) -> None:
@@ -190,7 +190,7 @@ def test_up_refusal_is_ready_only_if_expected(folders: Folders) -> None:
     refusing = server("gateway", folders, FORBIDS, timeout_s=2)
     with pytest.raises(StackError, match="gateway was not ready"):
         lifecycle.up((refusing,), folders)
-    assert lifecycle.up((replace(refusing, refusal=403, timeout_s=10),), folders) == ["gateway"]
+    assert lifecycle.up((replace(refusing, refusal=403, timeout_s=60),), folders) == ["gateway"]
 
 
 def test_up_failure_keeps_running_services(folders: Folders) -> None:
@@ -222,13 +222,13 @@ def test_up_interrupted_leaves_nothing_that_down_misses(folders: Folders, sent: 
         wait_for(lambda: bool(processes.find("gateway", folders)))
         [part] = processes.find("gateway", folders)
         up.send_signal(sent)
-        up.wait(timeout=30)
+        up.wait(timeout=WAIT_S)
     finally:
         up.kill()
     if sent == signal.SIGKILL:
-        assert part.is_running()
+        assert not ended(part)
         assert lifecycle.down(folders) == ["gateway"]
-    assert not part.is_running()
+    assert ended(part)
 
 
 def test_two_ups_at_once_start_each_part_once(folders: Folders) -> None:
@@ -236,7 +236,7 @@ def test_two_ups_at_once_start_each_part_once(folders: Folders) -> None:
     program = UP.replace("import time; time.sleep(300)", SERVER).replace("300)\ncontrol", "10)\ncontrol")
     program = program.replace(f'"-c", "{SERVER}"', f'"-c", {SERVER!r}, "{port}"')
     both = [subprocess.Popen([sys.executable, "-c", program, str(folders.state), str(port)]) for _ in range(2)]
-    assert [one.wait(timeout=30) for one in both] == [0, 0]
+    assert [one.wait(timeout=WAIT_S) for one in both] == [0, 0]
     assert len(processes.find("gateway", folders)) == 1
 
 
