@@ -76,7 +76,7 @@ def test_the_program_answers_and_logs_json_without_bodies_or_keys(
 
 def test_a_stop_waits_for_the_request_in_flight(engine: Engine, tmp_path: Path) -> None:
     answers: list[int] = []
-    with program(engine, tmp_path / "log") as (url, process):
+    with program(engine, tmp_path / "log", "gateway.stop_notice_ms=3000") as (url, process):
 
         def predict(body: bytes) -> None:
             answers.append(requests.post(f"{url}/models/fragile/predict", data=body, timeout=120).status_code)

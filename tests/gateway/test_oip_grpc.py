@@ -178,7 +178,10 @@ def test_stream_left_by_client_is_no_longer_in_flight(served: Served, client: Cl
 
 
 def test_server_stop_waits_for_calls_and_ends_idle_streams(engine: Engine, tmp_path: Path) -> None:
-    with program(engine, log=tmp_path / "log") as served, Client("grpc", served.http, served.grpc) as client:
+    with (
+        program(engine, "gateway.stop_notice_ms=3000", log=tmp_path / "log") as served,
+        Client("grpc", served.http, served.grpc) as client,
+    ):
         client.call("start_stream")
         answers: list[Any] = []
         with hold(tmp_path) as content:

@@ -33,7 +33,8 @@ from tests.ports import free_port
 PREDICT = "/models/digits/predict"
 COMMANDS = {
     "app.py": "app.py gateway.port={port} gateway.processes=2",
-    "uvicorn": "-m uvicorn app:app --port {port} --workers 2",
+    # Its usual patience of 5 s ends those that start slowly.
+    "uvicorn": "-m uvicorn app:app --port {port} --workers 2 --timeout-worker-healthcheck 100",
     "gunicorn": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn.workers.UvicornWorker",
     "gunicorn uvicorn_worker": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn_worker.UvicornWorker",
 }
@@ -161,7 +162,7 @@ def test_killed_process_leaves_its_counts_but_no_request_in_flight(
             thread.start()
         wait_for(lambda: held() == 12)
         before = server.workers()
-        before[0].kill()
+        max(before, key=lambda each: each.num_fds()).kill()  # one may have all the connections
         wait_for(lambda: held() == 12 - len(lost) and len(lost) > 0)
         wait_for(lambda: len(server.workers()) == 2 and server.workers() != before)
         wait_for(lambda: server.log.read_text().count("Application startup complete") == 3)
@@ -183,8 +184,6 @@ def test_processes_that_are_all_replaced_and_then_stopped_lose_no_request_and_no
     def logged(words: str) -> int:
         return server.log.read_text().count(words)
 
-    if "uvicorn app" in command:
-        command += " --timeout-worker-healthcheck 100"  # uvicorn gives up on one that starts slowly
     with serving(given, tmp_path, command) as server, clients(server.url, PREDICT, 2) as asking:
         wait_for(lambda: asking.found["200"] > 50)
         server.process.send_signal(signal.SIGHUP)

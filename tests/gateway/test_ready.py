@@ -20,6 +20,7 @@ from tests.polling import wait_for
 from tests.ports import free_port
 
 HEALTH = ("/readyz", "/v2/health/ready")
+PROBE_S = 10  # far below a request's own 60 s, and on a busy machine enough for what looks at the engine for 2 s
 
 
 @contextmanager
@@ -39,13 +40,13 @@ def test_readiness_of_an_engine_that_hangs_and_goes_on(engine: Engine) -> None:
 
         def said() -> list[bool]:
             # Probes have limits of seconds, however long the engine takes.
-            found = [requests.get(served.url + path, timeout=3).status_code == 200 for path in HEALTH]
-            return [*found, calls.ServerReady(pb.ServerReadyRequest(), timeout=3).ready]
+            found = [requests.get(served.url + path, timeout=PROBE_S).status_code == 200 for path in HEALTH]
+            return [*found, calls.ServerReady(pb.ServerReadyRequest(), timeout=PROBE_S).ready]
 
         wait_for(lambda: all(said()))
         with hanging(engine):
             wait_for(lambda: not any(said()))
-            assert "the engine does not answer" in requests.get(f"{served.url}/readyz", timeout=3).text
+            assert "the engine does not answer" in requests.get(f"{served.url}/readyz", timeout=PROBE_S).text
             late = {"X-Deadline-Ms": "500", "Content-Type": "image/png"}
             answer = requests.post(f"{served.url}/models/digits/predict", data=PICTURE, headers=late, timeout=30)
             assert answer.status_code == 504
@@ -59,11 +60,13 @@ def test_readiness_of_an_engine_that_hangs_and_goes_on(engine: Engine) -> None:
                 )
             )
             unlimited = {"Content-Type": "image/png"}
-            answer = requests.post(f"{served.url}/models/digits/predict", data=PICTURE, headers=unlimited, timeout=3)
+            answer = requests.post(
+                f"{served.url}/models/digits/predict", data=PICTURE, headers=unlimited, timeout=PROBE_S
+            )
             assert (answer.status_code, answer.json()["error"]) == (503, "no_worker")
             assert answer.headers["Retry-After"]
             for path in ("/models/nobody", "/v2/models/nobody", "/v2/models/digits/ready"):
-                assert requests.get(served.url + path, timeout=3).status_code == 503
+                assert requests.get(served.url + path, timeout=PROBE_S).status_code == 503
         wait_for(lambda: all(said()))
         answer = requests.post(f"{served.url}/models/digits/predict", data=PICTURE, headers=unlimited, timeout=30)
         assert answer.status_code == 200
@@ -98,6 +101,6 @@ def test_readiness_while_stopping_is_the_same_everywhere(given: GivenTorchServe,
 
 def test_a_model_that_was_never_rolled_out_is_left_out_of_the_recorded_ones(engine: Engine) -> None:
     with gateway_program.program(engine, "gateway.default_policy=nobody") as served:
-        wait_for(lambda: requests.get(f"{served.url}/readyz?models=recorded", timeout=3).status_code == 200)
-        answer = requests.get(f"{served.url}/readyz", timeout=3)
+        wait_for(lambda: requests.get(f"{served.url}/readyz?models=recorded", timeout=PROBE_S).status_code == 200)
+        answer = requests.get(f"{served.url}/readyz", timeout=PROBE_S)
         assert (answer.status_code, answer.json()["detail"]) == (503, "not ready: model nobody is not registered")

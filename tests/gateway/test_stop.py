@@ -62,9 +62,12 @@ def clients(url: str, path: str, count: int = 8, deadline_ms: int = 30_000) -> I
         made.join()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_stop_under_load_loses_no_accepted_request(engine: Engine, tmp_path: Path, processes: int) -> None:
-    with program(engine, tmp_path / "log", f"gateway.processes={processes}") as (url, process):
+@pytest.mark.parametrize(("processes", "notice_ms"), [(1, 3000), (2, 500)])
+def test_a_stop_under_load_loses_no_accepted_request(
+    engine: Engine, tmp_path: Path, processes: int, notice_ms: int
+) -> None:
+    overrides = (f"gateway.processes={processes}", f"gateway.stop_notice_ms={notice_ms}")
+    with program(engine, tmp_path / "log", *overrides) as (url, process):
         wait_for(lambda: requests.get(f"{url}/readyz", timeout=30).status_code == 200)
         with clients(url, PICTURES) as asking:
             wait_for(lambda: asking.found["200"] > 50)

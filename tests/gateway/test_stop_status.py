@@ -65,14 +65,15 @@ def test_second_signal_ends_at_once_with_status_1_and_counts_what_it_cut_off(
 ) -> None:
     given.hold()
     log = tmp_path / "log"
-    with program(given, log) as (url, process), ThreadPoolExecutor(2) as pool:
+    with program(given, log, "gateway.stop_notice_ms=600000") as (url, process), ThreadPoolExecutor(2) as pool:
         found = [
             pool.submit(requests.post, url + PICTURES, data=b"hold a picture of some length %d" % number)
             for number in range(2)
         ]
         wait_for(lambda: metric(url, "marina_gateway_requests_in_flight") >= 2)
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: requests.get(f"{url}/readyz", timeout=30).status_code == 503)
+        process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 1
         assert all(isinstance(each.exception(), requests.ConnectionError) for each in found)
     assert '"requests_cut_off"' in log.read_text()

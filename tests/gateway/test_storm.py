@@ -2,9 +2,9 @@
 
 import select
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import requests
 from gateway.apikey import new_key
 from gateway.examples import PICTURE
 from gateway.http.backoff import QUICK_REFUSALS
-from tests.gateway.engine import Engine
+from tests.gateway.engine import Engine, hold
 from tests.gateway.test_app import program
 from tests.gateway.test_fast_path import connect, read
 from tests.gateway.test_faults import metric
@@ -35,22 +35,19 @@ def full(engine: Engine, log: Path, *overrides: str, key: str = "") -> Iterator[
     """A gateway whose model `fragile` has its only place taken until the end of the block."""
     headers = {"X-Api-Key": key} if key else {}
     with program(engine, log, "gateway.admission.max_places=1", *overrides) as (url, process):
-        assert requests.post(url + FRAGILE, data=b"x", headers=headers, timeout=30).status_code == 200
-        over = threading.Event()
 
-        def occupy() -> None:
-            with suppress(requests.ConnectionError):  # a test may stop the gateway
-                while not over.is_set():
-                    requests.post(url + FRAGILE, data=b"sleep", headers=headers, timeout=30)
+        def status(body: bytes) -> int:
+            return requests.post(url + FRAGILE, data=body, headers=headers, timeout=120).status_code
 
-        thread = threading.Thread(target=occupy)
-        thread.start()
-        try:
-            wait_for(lambda: requests.post(url + FRAGILE, data=b"x", headers=headers, timeout=30).status_code == 429)
+        def occupy(body: bytes) -> None:
+            while status(body) == 429:  # the place was taken by the look below
+                pass
+
+        assert status(b"x") == 200
+        with ThreadPoolExecutor(1) as pool, hold(log.parent) as body:
+            pool.submit(occupy, body)
+            wait_for(lambda: status(b"x") == 429)
             yield url, process
-        finally:
-            over.set()
-            thread.join()
 
 
 @pytest.mark.parametrize("path", [FRAGILE, INFER])
