@@ -1,7 +1,9 @@
 """What a watch after a switch sees, and what it makes of figures that it cannot read."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -141,7 +143,10 @@ def test_watch_figures_lost_raise(server: FiguresServer) -> None:
         follow(begun(server), Engine(lambda: setattr(server, "text", calls(float("nan")))))
 
 
-def test_watch_restarted_gateway_goes_on(server: FiguresServer) -> None:
+def test_watch_restarted_gateway_goes_on(server: FiguresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=0.02)  # so that the watch has room for every step on a busy machine
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=clock.__next__, sleep=time.sleep))
+    monkeypatch.setattr(prometheus, "BLIND_S", 60)
     steps = iter([("status", 503), ("text", calls(3, 1, started=2)), ("status", 200), ("text", calls(5, 2, started=2))])
     found = begun(server)
     assert follow(found, Engine(lambda: setattr(server, *next(steps, ("status", 200))))) == AnswerCounts(7, 2)

@@ -89,10 +89,11 @@ async def test_breaker_half_open_burst_waits_for_its_trial_and_is_answered() -> 
 
 async def test_breaker_half_open_burst_is_refused_when_its_trial_fails() -> None:
     engine = GivenEngine()
-    breaker = await opened(engine)
+    breaker = await opened(engine, open_ms=60_000)
     failing(engine, NoWorker("gone"))
     engine.seen.clear()
-    breaker._settings = BreakerSettings(failures=1, open_ms=1)
+    for circuit in breaker._circuits.values():
+        circuit.failed -= 61  # the time is over, and after the trial it begins anew
     burst = [breaker.predict(request([number])) for number in range(20)]
     found = await asyncio.gather(*burst, return_exceptions=True)
     assert {type(each) for each in found} == {NoWorker}

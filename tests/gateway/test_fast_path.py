@@ -106,16 +106,15 @@ def test_fast_path_leaves_models_with_business_logic(engine: Engine) -> None:
 def test_fast_path_deadline_and_disconnect_free_the_slot(engine: Engine) -> None:
     space = {"type": "box", "shape": [1], "dtype": "float32", "low": None, "high": None}
     card = {**POLICY, "observation": {"fields": ["s"], "space": space, "out_of_range": "reject"}}
-    with gateway_for(engine, "gateway.deadline_ms=200") as gateway:
-        if requests.get(f"{gateway}/models/sleeper", timeout=30).status_code == 404:
-            engine.add("sleeper", card)
-        path = "/models/sleeper/predict"
-        wait_for(lambda: requests.get(f"{gateway}/models/sleeper", timeout=30).status_code == 200)
-        answer = requests.post(gateway + path, json={"s": 86.0}, timeout=30)
-        assert (answer.status_code, answer.json()["error"]) == (504, "deadline_passed")
-    with gateway_for(engine) as gateway:
-        with connect(gateway) as connection:
-            connection.sendall(raw(path, b'{"s": 86.0}'))
-            wait_for(lambda: metric(gateway, "marina_gateway_requests_admitted", model="sleeper") == 1)
-        wait_for(lambda: metric(gateway, "marina_gateway_requests_admitted", model="sleeper") == 0)
-        assert metric(gateway, "marina_gateway_request_seconds_count", status="499", model="sleeper") == 1
+    path = "/models/sleeper/predict"
+    with engine.serving("sleeper", card):
+        with gateway_for(engine, "gateway.deadline_ms=200") as gateway:
+            wait_for(lambda: requests.get(f"{gateway}/models/sleeper", timeout=30).status_code == 200)
+            answer = requests.post(gateway + path, json={"s": 86.0}, timeout=30)
+            assert (answer.status_code, answer.json()["error"]) == (504, "deadline_passed")
+        with gateway_for(engine) as gateway:
+            with connect(gateway) as connection:
+                connection.sendall(raw(path, b'{"s": 87.0}'))
+                wait_for(lambda: metric(gateway, "marina_gateway_requests_admitted", model="sleeper") == 1)
+            wait_for(lambda: metric(gateway, "marina_gateway_requests_admitted", model="sleeper") == 0)
+            assert metric(gateway, "marina_gateway_request_seconds_count", status="499", model="sleeper") == 1

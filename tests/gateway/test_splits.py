@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -33,11 +34,13 @@ async def test_splits_missing_file_ends_every_trial(tmp_path: Path) -> None:
     assert setting.splits.find("cartpole") is None
 
 
-async def test_splits_trial_ends_at_its_until(tmp_path: Path) -> None:
-    setting = Setting(tmp_path, GivenEngine(), until=time.time() + 0.1)
-    assert setting.splits.find("cartpole") is not None
+async def test_splits_trial_ends_at_its_until(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    until = time.time() + 60
+    setting = Setting(tmp_path, GivenEngine(), until=until)
     setting.splits.start()
-    deadline = now() + 5
+    assert setting.splits.find("cartpole") is not None
+    monkeypatch.setattr("gateway.traffic.splits.time", SimpleNamespace(time=lambda: until))
+    deadline = now() + 60
     while setting.splits.find("cartpole") is not None:
         assert now() < deadline
         await asyncio.sleep(0.01)

@@ -92,7 +92,7 @@ async def test_canary_over_capacity_falls_back_uncounted(tmp_path: Path) -> None
 
 async def test_canary_that_hangs_leaves_half_the_time(tmp_path: Path) -> None:
     setting = Setting(tmp_path, Hanging(), weight=0.99)
-    one = request([3], within_s=0.2)
+    one = request([3], within_s=2)
     assert await setting.traffic.predict(one) == answer(3)
     assert now() < one.deadline
     assert setting.counted(TRIAL, status=504) == 1

@@ -1,8 +1,9 @@
 """Runs in a worker of the test engine: answers in the shapes of the kit's handlers and repeats what it was sent.
 
 What a request asks for: the bytes `bad` are refused alone, `raise` breaks the handler, `sleep` holds the worker for a
-moment and `hold FILE` for as long as the file is there, `die` ends its process. The card it shows is the archive's
-model.json, whose `echo`, if any, is each prediction. An adopted one answers with the fields of a form.
+moment, the state 87 for long and `hold FILE` for as long as the file is there, `die` ends its process. The card it
+shows is the archive's model.json, whose `echo`, if any, is each prediction. An adopted one answers with the fields of a
+form.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HOLD_S = 1.5
+LONG_S = 30
 TRACE = ("traceparent", "X-Request-Start")
 
 
@@ -58,6 +60,8 @@ class EchoHandler:
             raise RuntimeError("the test asked for it")
         if content.startswith((b"sleep", b'{"s": 86.0')):
             time.sleep(HOLD_S)
+        if content.startswith(b'{"s": 87.0'):
+            time.sleep(LONG_S)
         if content.startswith(b"hold /"):
             while os.path.exists(content.split()[1]):  # noqa: PTH110 - the bytes are the path
                 time.sleep(0.01)
