@@ -1,6 +1,9 @@
 """One real TorchServe for the whole session, and a gateway in front of it."""
 
-from collections.abc import Iterator
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +59,22 @@ def front(given: GivenTorchServe) -> Iterator[str]:
 def no_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """Ports on which nothing ever listened."""
     return Engine(tmp_path_factory.mktemp("no_engine"))
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The names of all warnings and errors so far, those of tasks that were lost unread among them.
+
+    What the session's gateways say of their engine in the meantime is no part of a test.
+    """
+    others = {each.ident for each in threading.enumerate()} - {threading.get_ident()}
+
+    def look() -> list[str]:
+        gc.collect()  # what is lost unread is logged when it is freed, in whichever thread
+        found = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        return [each.getMessage() for each in found if each.name == "asyncio" or each.thread not in others]
+
+    return look
 
 
 @pytest.fixture(scope="session")

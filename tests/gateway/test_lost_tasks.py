@@ -1,8 +1,6 @@
 """Tasks that nobody waits for: what ends one is one line in the log, and whoever depends on it goes on."""
 
 import asyncio
-import gc
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,17 +32,6 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not done():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """The names of all warnings and errors so far, those of tasks that were lost unread among them."""
-
-    def look() -> list[str]:
-        gc.collect()
-        return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-    return look
 
 
 @pytest.mark.parametrize("count", [1, 3])
