@@ -52,14 +52,14 @@ REFUSAL = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length:
 
 @pytest.mark.parametrize(("heeds", "only_one"), [(True, True), (False, False)])
 def test_load_refused_client_that_heeds_sends_nothing_more(heeds: bool, only_one: bool) -> None:
-    job = Job("127.0.0.1", 0, [base64.b64encode(b"body").decode()], [""], clients=1, seconds=0.3, heeds=heeds)
+    job = Job("127.0.0.1", 0, [base64.b64encode(b"body").decode()], [""], clients=1, seconds=1, heeds=heeds)
     result = asyncio.run(_served(job, REFUSAL))
     assert (result.statuses["429"] == 1) is only_one
     assert result.timely == 0
 
 
 def test_load_right_answers_within_its_seconds_are_timely() -> None:
-    job = Job("127.0.0.1", 0, [base64.b64encode(b"body").decode()], ["yes"], clients=4, seconds=0.3)
+    job = Job("127.0.0.1", 0, [base64.b64encode(b"body").decode()], ["yes"], clients=4, seconds=1)
     result = asyncio.run(_served(job, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes"))
     assert 0 < result.timely <= result.good
     wrong = asyncio.run(_served(job, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"))

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from tests.polling import wait_for
 from tests.ports import free_port
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
@@ -111,7 +111,7 @@ def file_browser(*, user: int | None = None, put: bool = False, key: str | None 
         command = [NGINX, "-e", "stderr", "-p", str(run), "-c", str(conf)]
         nginx = subprocess.Popen(command, user=user, stderr=subprocess.PIPE, text=True)
         try:
-            _wait_for(port, nginx)
+            wait_for(lambda: _listens(port, nginx))
             yield FileBrowser(port, root, run)
         finally:
             nginx.terminate()
@@ -120,11 +120,8 @@ def file_browser(*, user: int | None = None, put: bool = False, key: str | None 
         assert "[crit]" not in errors
 
 
-def _wait_for(port: int, nginx: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if nginx.poll() is not None:
-            raise AssertionError(f"nginx ended: {nginx.stderr.read() if nginx.stderr else ''}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-    raise AssertionError("nginx does not listen")
+def _listens(port: int, nginx: "subprocess.Popen[str]") -> bool:
+    assert nginx.poll() is None, f"nginx ended: {nginx.stderr.read() if nginx.stderr else ''}"
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False

@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
@@ -26,6 +25,7 @@ from settings.load import ROOT, load
 from tests.docker.dockerfile import Dockerfile, lay_out, read
 from tests.edge import archives
 from tests.edge.served import NGINX_DEV, STATE, Served, prepared
+from tests.polling import wait_for
 
 FILE = ROOT / "docker" / "Dockerfile.edge"
 IMAGE, COMPILER, CHECK = read(FILE), read(FILE, "module"), read(FILE, "check")
@@ -102,12 +102,12 @@ def test_its_configuration_serves_a_mounted_module_and_takes_the_next_one_at_a_r
         assert edge.ask("POST", MODEL, STATE).json["version"] == "1.0"
         _compile(mounted, "1.1")
         server.send_signal(signal.SIGHUP)
-        _until(lambda: _version(edge) == "1.1")
+        wait_for(lambda: _version(edge) == "1.1")
         broken = mounted / "broken.so"
         broken.write_bytes(next(mounted.glob("ngx_*.so")).read_bytes()[:400])
         (mounted / "module.conf").write_text(f'load_module "{broken}";\n')
         server.send_signal(signal.SIGHUP)
-        _until(lambda: "broken.so" in (run / "log").read_text())
+        wait_for(lambda: "broken.so" in (run / "log").read_text())
         for _ in range(20):
             assert _version(edge) == "1.1"
 
@@ -155,7 +155,7 @@ def _served(run: Path, mounted: Path, port: int, *, healthy: bool = True) -> "It
         server = subprocess.Popen(command, stderr=log)
     try:
         if healthy:
-            _until(lambda: _healthy(IMAGE, port))
+            wait_for(lambda: _healthy(IMAGE, port))
         yield server
     finally:
         server.terminate()
@@ -171,10 +171,3 @@ def _healthy(image: Dockerfile, port: int) -> bool:
     check = image.all("HEALTHCHECK")[0].rest.partition("CMD ")[2]
     command = [str(word).replace("5005", str(port)) for word in json.loads(check)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

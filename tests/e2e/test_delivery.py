@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from settings import Settings
 from settings.schema import RegistrationSettings
 from tests.e2e.clients import STATE, asking
 from tests.e2e.conftest import Stack
+from tests.polling import wait_for
 
 pytestmark = pytest.mark.e2e
 BATCH = "served_model.request_params.batch_size"
@@ -70,10 +70,8 @@ def test_a_change_of_batch_settings_is_a_new_version_without_a_lost_request(stac
 def test_a_killed_upload_leaves_the_old_version_and_the_next_one_clears_up(stack: Stack, settings: Settings) -> None:
     before = versions(settings)
     upload = stack.start("upload_model.py", "served_model=cartpole", f"{BATCH}=32")
-    deadline = time.monotonic() + 60
-    while len(versions(settings)) < 2:
-        assert upload.poll() is None, upload.communicate()[0]
-        assert time.monotonic() < deadline
+    wait_for(lambda: len(versions(settings)) == 2 or upload.poll() is not None)
+    assert upload.poll() is None, upload.communicate()[0]
     upload.send_signal(signal.SIGKILL)
     upload.communicate()
     assert ask(stack).status_code == 200

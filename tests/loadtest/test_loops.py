@@ -64,10 +64,10 @@ async def test_open_loop_late_generator_counts_latency_from_intended_time() -> N
 
 async def test_loops_round_in_seconds_ends_in_time() -> None:
     for changed in ({"rate": 100.0, "arrivals": "constant"}, {"rate": None}):
-        report, _ = await _run(lambda _: fake.right, seconds=0.3, rounds=1, **changed)
+        report, _ = await _run(lambda _: fake.right, seconds=1, rounds=1, **changed)
         assert report.rounds[0].complete
         assert report.rounds[0].items > 10
-    assert 0.3 <= report.rounds[0].seconds < 10
+    assert 1 <= report.rounds[0].seconds < 30
 
 
 async def test_run_mix_sends_shares_and_reports_models_apart() -> None:

@@ -93,10 +93,10 @@ async def test_run_failure_is_counted_by_kind(answer: Answer, kind: str) -> None
 
 
 async def test_run_missing_answer_is_timeout() -> None:
-    report, _ = await _run(lambda number: fake.never if number == 0 else fake.right, warmup=0, rounds=1, timeout_s=0.3)
+    report, _ = await _run(lambda number: fake.never if number == 0 else fake.right, warmup=0, rounds=1, timeout_s=2)
     assert report.errors == {"timeout": 1}
     assert report.latency_ms is not None
-    assert report.latency_ms.max < 300
+    assert report.latency_ms.max < 2000
 
 
 async def test_run_warmup_failure_fails_run_but_not_figures() -> None:
@@ -123,7 +123,7 @@ async def test_run_plan_has_version_weights_and_batching() -> None:
 async def test_run_cancelled_reports_measured_part() -> None:
     async with gateway(lambda number: fake.right if number < 30 else fake.never) as served:
         running = asyncio.create_task(run(stress_settings(url=served.url, warmup=0), "digits", Watcher()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(served.bodies) < 34:
                 served.seen.clear()
                 await served.seen.wait()

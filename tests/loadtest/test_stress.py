@@ -1,7 +1,6 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ import pytest
 
 from tests.loadtest import gateway_server as fake
 from tests.loadtest.gateway_server import Answer, gateway
+from tests.polling import WAIT_S
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def _start(*arguments: str) -> asyncio.subprocess.Process:
 
 
 async def _finish(process: asyncio.subprocess.Process) -> Finished:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S):
         out, err = await process.communicate()
     assert process.returncode is not None
     return Finished(process.returncode, out.decode(), err.decode())
@@ -160,8 +161,7 @@ async def test_stress_other_gateway_gets_no_api_key() -> None:
 
 
 async def test_stress_without_gateway_names_make_up() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     ran = await _finish(await _start(f"stress.url=http://127.0.0.1:{port}", "stress.reports=null"))
     assert (ran.status, ran.out) == (1, "")
     assert ran.err == f"stress: no gateway at http://127.0.0.1:{port}: connection refused; `make up` starts one\n"
@@ -171,7 +171,7 @@ async def test_stress_ctrl_c_reports_measured_part(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     async with gateway(lambda number: fake.right if number < 40 else fake.never) as served:
         process = await _start(f"stress.url={served.url}", *SMALL, f"stress.report={path}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while len(served.bodies) < 44:
                 served.seen.clear()
                 await served.seen.wait()
@@ -189,7 +189,7 @@ async def test_stress_ctrl_c_reports_measured_part(tmp_path: Path) -> None:
 async def test_stress_ctrl_c_before_first_answer_prints_no_figures() -> None:
     async with gateway(lambda _: fake.never) as served:
         process = await _start(f"stress.url={served.url}", *SMALL)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             await served.seen.wait()
         process.send_signal(signal.SIGINT)
         ran = await _finish(process)

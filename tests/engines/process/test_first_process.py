@@ -5,14 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
-from engines.torchserve.process.__main__ import WATCH_S
 from engines.torchserve.room import RoomReport
 from settings.load import ROOT
 from tests.engines.process.local_torchserve import LocalTorchServe, local_torchserve
@@ -69,6 +67,7 @@ def test_second_signal_ends_at_once(tmp_path: Path) -> None:
         served.register("slow", workers=1)
         key = served.key("inference")
         clients.submit(requests.post, served.url("slow"), data="15", headers=key, timeout=60)
+        wait_for(lambda: accepted(served) == 1)
         served.process.send_signal(signal.SIGTERM)
         wait_for(lambda: not served.key_file.exists())
         assert served.end(signal.SIGTERM) == 128 + signal.SIGKILL
@@ -103,12 +102,13 @@ def test_metrics_port_shows_the_volumes_of_the_container(tmp_path: Path) -> None
 def test_key_file_that_a_full_disk_emptied_is_written_again_when_there_is_room(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", keys], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,strictatime", "tmpfs", keys], check=True)
     try:
         with local_torchserve(tmp_path) as served:
             before = served.key("inference")
             wait_for(lambda: RoomReport.beside(served.key_file) is not None)  # the watches have begun
-            time.sleep(2 * WATCH_S)  # and have read the key file
+            os.utime(served.key_file, (0, 0))
+            wait_for(lambda: served.key_file.stat().st_atime > 0)  # they have read the key file
             served.key_file.write_text("")
             (keys / "full").write_bytes(bytes(os.statvfs(keys).f_bavail * os.statvfs(keys).f_frsize))
             wait_for(lambda: '"event": "key_file_lost"' in served.log)
