@@ -67,12 +67,14 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
     What the session's gateways say of their engine in the meantime is no part of a test.
     """
-    others = {each.ident for each in threading.enumerate()} - {threading.get_ident()}
+    here = threading.current_thread()
+    others = {(each.ident, each.name) for each in threading.enumerate() if each is not here}  # numbers come again
 
     def look() -> list[str]:
         gc.collect()  # what is lost unread is logged when it is freed, in whichever thread
         found = [record for record in caplog.records if record.levelno >= logging.WARNING]
-        return [each.getMessage() for each in found if each.name == "asyncio" or each.thread not in others]
+        own = [each for each in found if each.name == "asyncio" or (each.thread, each.threadName) not in others]
+        return [each.getMessage() for each in own]
 
     return look
 
