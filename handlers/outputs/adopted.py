@@ -1,7 +1,7 @@
 """`adopted`: whatever the handler of an adopted archive answers, with its status and headers.
 
-JSON is compared number by number, everything else byte for byte. A deviation of numbers beyond 1 is relative to the
-larger number, because the answers of other makers have any scale.
+JSON is compared number by number, everything else byte for byte. A deviation of fractional numbers beyond 1 is
+relative to the larger number, because the answers of other makers have any scale; whole numbers are compared exactly.
 """
 
 import base64
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from handlers.json_object import JsonObject
-from handlers.outputs.comparison import Comparison, Difference, comparison_of, json_differences, relative
+from handlers.outputs.comparison import Comparison, Difference, comparison_of, json_differences
+from handlers.outputs.numbers import relative_differences
 from handlers.outputs.output_kind import HandlerResponse, NetworkOutput, OutputKind, Prediction
 
 DEEPEST = 16  # nested lists and objects of an answer that is kept as JSON; a batch of images as lists needs five
@@ -71,7 +72,7 @@ class Adopted(OutputKind):
             yield from json_differences(value, after.get("headers", {}).get(name), f"{path}.headers.{name}")
         for form in ("json", "base64"):
             if form in before:
-                yield from map(relative, json_differences(before[form], after.get(form), path))
+                yield from relative_differences(before[form], after.get(form), path)
 
     def compare(self, stable: Prediction, trial: Prediction, tolerance: float) -> Comparison:
         """Compare whole responses; `change` is the largest deviation of a number."""

@@ -62,7 +62,12 @@ def json_differences(expected: Any, actual: Any, path: str = "$") -> Iterator[Di
 
 
 def relative(found: Difference) -> Difference:
-    """Return the difference with a deviation relative to the larger number where that is beyond 1."""
+    """Return the difference with a deviation relative to the larger number where that is beyond 1.
+
+    Two whole numbers keep theirs: a class, a count or a time is another one even where it differs by little.
+    """
+    if type(found.expected) is int and type(found.actual) is int:
+        return found
     sizes = [abs(each) for each in (found.expected, found.actual) if isinstance(each, int | float)]
     return replace(found, deviation=found.deviation / max(1.0, *sizes, 1.0))
 

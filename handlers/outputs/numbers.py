@@ -21,5 +21,5 @@ def shortest_decimals(values: "NDArray[Any]") -> list[Any]:
 
 
 def relative_differences(expected: Any, actual: Any, path: str) -> Iterator[Difference]:
-    """Yield the differences of two JSON values, those of numbers beyond 1 relative to the larger one."""
+    """Yield the differences of two JSON values, those of fractional numbers beyond 1 relative to the larger one."""
     return map(relative, json_differences(expected, actual, path))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from handlers.errors import RequestError
 from handlers.json_object import JsonObject
-from handlers.outputs.comparison import Comparison, Difference, comparison_of, json_differences, relative
-from handlers.outputs.numbers import shortest_decimals
+from handlers.outputs.comparison import Comparison, Difference, comparison_of
+from handlers.outputs.numbers import relative_differences, shortest_decimals
 from handlers.outputs.output_kind import NetworkOutput, OutputKind, OutputTensor, Prediction, object_schema
 from handlers.signature import Signature, TensorSpec, read_signature
 
@@ -83,16 +83,11 @@ class NamedTensors(OutputKind):
 
     def differences(self, expected: Any, actual: Any, path: str) -> Iterator[Difference]:
         """Yield the differences; those of fractional numbers beyond 1 are relative, because outputs have any scale."""
-        return map(_scaled, json_differences(expected, actual, path))
+        return relative_differences(expected, actual, path)
 
     def compare(self, stable: Prediction, trial: Prediction, tolerance: float) -> Comparison:
         """Compare the outputs of two versions: whole numbers, booleans and text exactly."""
         return comparison_of(self.differences(stable.get("outputs"), trial.get("outputs"), "$"), tolerance)
-
-
-def _scaled(found: Difference) -> Difference:
-    is_whole = type(found.expected) is int and type(found.actual) is int
-    return found if is_whole else relative(found)
 
 
 def _refusal(error: RequestError) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def test_large_numbers_are_compared_relatively() -> None:
     assert golden.response_misses(expected([100000.0]), response([101000.0]), 1e-3) is not None
 
 
+def test_whole_numbers_are_compared_exactly() -> None:
+    assert golden.response_misses(expected({"class_id": 20481}), response({"class_id": 20482}), 1e-4) is not None
+    assert golden.response_misses(expected({"class_id": 20481}), response({"class_id": 20481}), 1e-4) is None
+
+
 def test_header_that_was_recorded_must_be_the_same() -> None:
     known = expected(1, x_mood="good")
     assert golden.response_misses(known, response(1, x_mood="good", x_new="1"), 0.1) is None
