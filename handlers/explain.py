@@ -27,7 +27,8 @@ def attributions(
 ) -> NDArray[np.float64]:
     """Attribute the logits `targets` [k] to the inputs [k, ...] in the scale of the network's logits: [k, ...].
 
-    `baseline` has the shape of one input. Raises NotSupported where the format has no gradients, or captum is missing.
+    `baseline` has the shape of one input, or of its last axes. Raises NotSupported where the format has no gradients,
+    or captum is missing.
     """
     scores = getattr(runtime, "scores", None)
     if scores is None:

@@ -89,8 +89,7 @@ class VisionHandler(ModelHandler):
             raise NotSupported("explanations are of classes, and this model does not answer with one logit for each")
         chosen = [explain.target(target, labels, int(answered)) for answered in outputs.argmax(axis=1)]
         mean = 255 * np.array(self.card.document["preprocessing"]["mean"], dtype=np.float32)
-        baseline = np.broadcast_to(mean, inputs.shape[1:])
-        shares = explain.attributions(self.model, inputs, baseline, np.array(chosen)).sum(axis=-1)
+        shares = explain.attributions(self.model, inputs, mean, np.array(chosen)).sum(axis=-1)
         return [
             {"label": labels[index], "attributions": np.round(share, DECIMALS).tolist()}
             for index, share in zip(chosen, shares, strict=True)

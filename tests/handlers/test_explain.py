@@ -103,6 +103,14 @@ class TestAWorker:
         assert shares.min() > 0  # each red pixel speaks for red
         assert [each["label"] for each in predicted.predictions] == ["red"]
 
+    def test_a_graph_that_resizes_pictures_itself_has_no_explanations(self, load: Load, tmp_path: Path) -> None:
+        artifact = {"format": "onnx", "file": "model.onnx", "preprocessing": True}
+        red = archives.png((255, 0, 0), (4, 4))
+        golden = {"tolerance": 1e-4, "samples": [archives.sample("image/png", red, [archives.RED])]}
+        worker = load(archives.vision(tmp_path, archives.vision_card(artifact=artifact), golden))
+        answer = worker.one(picture(red, explain="True"))
+        assert answer.error == (501, "not_supported")
+
     def test_a_client_may_ask_why_another_class_was_not_chosen(self, colours: Worker) -> None:
         body = {"image": [[[255, 40, 0]]], "target": "green"}
         (item,) = colours.one(parsed(body, explain="True")).json["explanations"]
