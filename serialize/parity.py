@@ -45,6 +45,8 @@ STEP, SHARE = 1, 0.999
 """99.9 % of the pixels that the worker reads must lie within 1 of 255 of the framework's."""
 QUANTISED_SAMPLES = 5
 """The number of golden answers of a quantised artifact."""
+NUMBERS = "fiu"
+"""numpy's kinds of numbers; outputs of text, booleans, or arrays that differ in shape are of others."""
 LOGITS = "logits"
 """The output of which only the differences within it count, so that those are the measure."""
 ROUNDING = 0.01
@@ -251,7 +253,7 @@ def _comparable_outputs(card: Card, reference: Reference) -> tuple[NetworkOutput
     What is found one by one, booleans and text are compared in the answers alone.
     """
     outputs = () if card.output.alone else card.network_outputs
-    return tuple(each for each in outputs if reference.outputs[each.name].dtype.kind in "fiu")
+    return tuple(each for each in outputs if reference.outputs[each.name].dtype.kind in NUMBERS)
 
 
 def _is_reduced(handler: ModelHandler, request: SampleRequest) -> bool:
@@ -295,14 +297,15 @@ def _output_deviation(handler: ModelHandler, reference: Reference, number: int, 
 
 
 def _spread(references: Sequence[Reference]) -> float:
-    """Return the difference between the least and the largest logit of all references; 0 without logits.
+    """Return the difference between the least and the largest logit of all references; 0 without logits of one shape.
 
     Random weights make logits that hardly differ, and the probabilities of such are alike whatever network answers.
     """
-    found = [each.outputs[LOGITS].astype(np.float64).reshape(-1) for each in references if LOGITS in each.outputs]
-    if not found:
+    found = [each.outputs[LOGITS] for each in references if LOGITS in each.outputs]
+    numbers = [each.astype(np.float64).reshape(-1) for each in found if each.dtype.kind in NUMBERS]
+    if not numbers:
         return 0.0
-    values = np.concatenate(found)
+    values = np.concatenate(numbers)
     return max(float(np.ptp(values)), ROUNDING * float(np.abs(values).max()))
 
 

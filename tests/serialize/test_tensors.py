@@ -139,6 +139,13 @@ def test_a_graph_in_which_instances_change_each_other_is_no_batched_one(compose:
     assert built(compose, path, batched="false").archive.card["signature"]["inputs"][0]["shape"] == [-1, 3]
 
 
+def test_logits_that_differ_in_length_are_built(compose: Compose, tmp_path: Path) -> None:
+    port = TensorProto.FLOAT, ["N", "M"]
+    nodes = [helper.make_node("Add", ["x", "x"], ["logits"])]
+    result = built(compose, graph(tmp_path, nodes, [("x", *port)], [("logits", *port)]))
+    assert result.archive.card["signature"]["outputs"][0]["shape"] == [-1]
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
