@@ -1,6 +1,7 @@
 """Images for a build: from a folder of the user, or generated ones if the settings name no folder.
 
-The int8 format calibrates itself with them, and a reduced JPEG decode is measured on them.
+The int8 format calibrates itself with them, a reduced JPEG decode is measured on them, and those in which a detector
+finds something are among its golden requests.
 """
 
 import logging

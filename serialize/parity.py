@@ -8,8 +8,9 @@ that into another answer, so only requests that the worker reads without such ro
 """
 
 import base64
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from handlers.batch import Instances
 from handlers.card import Card
 from handlers.model_handler import ModelHandler
 from handlers.outputs import NetworkOutput
+from serialize.calibration import load_images
 from serialize.graph_file import first_line
 from serialize.loaded_model import LoadedModel
 from serialize.offline_handler import has_own_processing, load_runtime, read_request, running_handler
@@ -43,8 +45,8 @@ IN_GRAPH = 5e-3
 """A graph that resizes images may round a pixel's value to its neighbour."""
 STEP, SHARE = 1, 0.999
 """99.9 % of the pixels that the worker reads must lie within 1 of 255 of the framework's."""
-QUANTISED_SAMPLES = 5
-"""The number of golden answers of a quantised artifact."""
+PICTURES = 5
+"""The number of the user's pictures among the golden requests of a quantised artifact, or of a detector."""
 NUMBERS = "fiu"
 """numpy's kinds of numbers; outputs of text, booleans, or arrays that differ in shape are of others."""
 LOGITS = "logits"
@@ -118,12 +120,28 @@ def comparable_references(
 ) -> list[Reference]:
     """Return the references of the requests that the worker reads to the framework's numbers, or to `rounded` ones.
 
-    A JPEG at reduced size is another image, which decode_level has accepted, so its inputs are the worker's own. So
-    are those of a handler with its own pre-processing, which has no counterpart in the framework. Raises ParityError
-    if the worker reads a request differently by more than rounding.
+    A detector finds little in generated pictures, so those of `calibration.pictures` join its requests. Raises
+    ParityError if the worker reads a request differently by more than rounding, and if no reference is left.
     """
     if loaded.signature is not None:
         return tensor_references(loaded, handler)
+    same = _read_alike(loaded, model, requests, handler, rounded)
+    if loaded.alone:
+        assert isinstance(model, VisionModel)
+        return _with_detections(loaded, model, same, handler)
+    if not same:
+        raise ParityError(f"{model.model_name}: the worker reads no request to exactly the framework's numbers")
+    return same
+
+
+def _read_alike(
+    loaded: LoadedModel, model: BuiltModel, requests: list[SampleRequest], handler: ModelHandler, rounded: bool
+) -> list[Reference]:
+    """Return the references of the requests that the worker reads as the framework does.
+
+    A JPEG at reduced size is another image, which decode_level has accepted, so its inputs are the worker's own. So
+    are those of a handler with its own pre-processing, which has no counterpart in the framework.
+    """
     if has_own_processing(handler):
         return _from_worker(loaded, requests, handler)
     if handler.card.artifact.preprocessing:
@@ -132,10 +150,7 @@ def comparable_references(
     reduced = [request for request in requests if _is_reduced(handler, request)]
     same = _from_worker(loaded, reduced, handler)
     others = framework_references(loaded, model, [request for request in requests if request not in reduced])
-    same += [_with_options(each, handler) for each in others if _is_same(handler, each) or rounded]
-    if not same:
-        raise ParityError(f"{model.model_name}: the worker reads no request to exactly the framework's numbers")
-    return _settled(loaded, same, handler) if loaded.alone else same
+    return same + [_with_options(each, handler) for each in others if _is_same(handler, each) or rounded]
 
 
 def check_parity(folder: Path, entry: str, references: Sequence[Reference]) -> ParityResult:
@@ -200,7 +215,7 @@ def keep_accurate(references: Sequence[Reference], handler: ModelHandler, work: 
         changes = [_difference(name, outputs[name], values, spread).max() for name, values in each.outputs.items()]
         if same and max(changes) <= limit:
             found.append(each)
-        if len(found) == QUANTISED_SAMPLES:
+        if len(found) == PICTURES:
             break
     if not found:
         raise ParityError(f"{handler.card.model_name}: of {len(references)} pictures none is answered within {limit:g}")
@@ -213,16 +228,64 @@ def _from_worker(loaded: LoadedModel, requests: list[SampleRequest], handler: Mo
     return [replace(each, options=instances.options) for each, instances in zip(found, read, strict=True)]
 
 
+def _with_detections(
+    loaded: LoadedModel, model: VisionModel, references: list[Reference], handler: ModelHandler
+) -> list[Reference]:
+    """Return the settled references, and those of the user's pictures in which the framework finds something.
+
+    Raises ParityError where nothing is found in any: every artifact that finds nothing would answer alike.
+    """
+    found = _settled(loaded, references, handler)
+    pictures = load_images(model).requests if model.calibration.pictures is not None else ()
+    settled = _settled_pictures(loaded, model, pictures, handler)
+    found += itertools.islice((each for each in settled if _has_detections(each, handler.card)), PICTURES)
+    if not found:
+        raise ParityError(
+            f"{model.model_name}: the framework answers none of {len(references) + len(pictures)} pictures alike in 32 "
+            "and 64 bits; raise output.threshold, or train the model"
+        )
+    if not any(_has_detections(each, handler.card) for each in found):
+        raise ParityError(
+            f"{model.model_name}: the network finds nothing in {len(references) + len(pictures)} pictures, so that no "
+            "fault of the artifact would show; set served_model.calibration.pictures=FOLDER of pictures like those you "
+            "will serve, or lower served_model.output.threshold"
+        )
+    return found
+
+
+def _settled_pictures(
+    loaded: LoadedModel, model: VisionModel, requests: Sequence[SampleRequest], handler: ModelHandler
+) -> Iterator[Reference]:
+    """Yield the references of the pictures that the worker can read, with the worker's own inputs."""
+    for request in requests:
+        try:
+            read_request(handler, request)
+        except RequestError as error:
+            logger.warning("a picture for golden answers is left out: %s", error.detail)
+            continue
+        if handler.card.artifact.preprocessing:
+            found = _read_alike(loaded, model, [request], handler, rounded=True)
+        else:
+            found = _from_worker(loaded, [request], handler)
+        yield from _settled(loaded, found, handler)
+
+
+def _has_detections(reference: Reference, card: Card) -> bool:
+    return any(each[field] for each in reference.predictions(card) for field in card.output.acted_on)
+
+
 def _settled(loaded: LoadedModel, references: list[Reference], handler: ModelHandler) -> list[Reference]:
     """Return the references that the framework itself answers alike in 32 bits.
 
     A detector keeps or drops a box by comparing numbers. Where two of them are as close as the rounding of 32 bits, no
-    artifact can be held to the answer. Raises ParityError where no reference is left.
+    artifact can be held to the answer.
     """
+    if handler.card.artifact.preprocessing:
+        return references  # their inputs are whole pictures, which the framework does not take
     inputs = [torch.from_numpy(each.inputs) for each in references]
     rounded = run_framework(loaded, [each.request for each in references], inputs, torch.float32)
     limit = tolerance_of(handler.card)
-    found = [
+    return [
         wide
         for wide, narrow in zip(references, rounded, strict=True)
         if golden.exceeds_tolerance(
@@ -230,12 +293,6 @@ def _settled(loaded: LoadedModel, references: list[Reference], handler: ModelHan
         )
         is None
     ]
-    if not found:
-        raise ParityError(
-            f"{handler.card.model_name}: the framework answers none of {len(references)} pictures alike in 32 and 64 "
-            "bits; raise output.threshold, or train the model"
-        )
-    return found
 
 
 def _as_read(reference: Reference, handler: ModelHandler) -> Reference:

@@ -84,7 +84,7 @@ class RegistrationSettings(SettingsGroup):
 
 
 class CalibrationSettings(SettingsGroup):
-    """Images for calibrating `onnx-int8` and for choosing the decode level."""
+    """Images for calibrating `onnx-int8`, for choosing the decode level, and for a detector's golden answers."""
 
     pictures: str | None = Field(
         None, description="folder of pictures like those to be served; null for generated ones"
