@@ -148,7 +148,7 @@ class ModelHandler(ABC):
         Raises DeadlinePassed when the deadline passes between parts.
         """
         alone = self.card.output.alone
-        size = 1 if alone else max(self.batch_size, FORWARD_BYTES // inputs[0].nbytes)
+        size = 1 if alone else max(self.batch_size, FORWARD_BYTES // _largest(inputs))
         parts: list[Outputs] = []
         for start in range(0, len(inputs), size):
             until.check()
@@ -265,6 +265,19 @@ class ModelHandler(ABC):
 
     def _log_extra(self, index: int, **fields: Any) -> dict[str, Any]:
         return json_log.request_extra(self.context.get_all_request_header(index), **fields)
+
+
+def _largest(inputs: NDArray[Any]) -> int:
+    """Return the bytes of the largest instance; records and arrays that differ in shape hold objects."""
+    return max(1, max(map(_bytes, inputs)) if inputs.dtype.hasobject else inputs[0].nbytes)
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, np.void):
+        return sum(_bytes(value[name]) for name in value.dtype.names or ())
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return sum(map(_bytes, value.ravel()))
+    return len(value) if isinstance(value, bytes) else int(value.nbytes)
 
 
 def _fits(values: NDArray[Any], wanted: NetworkOutput, count: tuple[int, ...]) -> bool:
