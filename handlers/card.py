@@ -15,6 +15,7 @@ from handlers import outputs, request_limits, spaces
 from handlers.errors import Internal
 from handlers.json_object import JsonObject
 from handlers.outputs import NetworkOutput, OutputKind
+from handlers.outputs.tensors import REFUSED
 from handlers.request_limits import RequestLimits
 from handlers.signature import Signature, read_signature
 
@@ -141,10 +142,31 @@ class Card:
         return self.output.network_outputs(self.output_settings)
 
     def predictions(self, found: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
-        """Turn the network's outputs for k instances into k predictions; raises Internal for a number not finite."""
-        if not all(_is_finite(found[each.name]) for each in self.network_outputs):
-            raise Internal("the network's output is not finite")
+        """Turn the network's outputs for k instances into k predictions.
+
+        An instance with a number that is not finite is refused by itself where the kind can do so; otherwise, and where
+        no instance is left, raises Internal.
+        """
+        if not self._is_finite(found, slice(None)):
+            found = self._without_broken(found)
         return self.output.predictions(found, self.output_settings)
+
+    def _is_finite(self, found: Mapping[str, NDArray[Any]], rows: slice) -> bool:
+        return all(_is_finite(found[each.name][rows]) for each in self.network_outputs)
+
+    def _without_broken(self, found: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Return the outputs with an error for each instance that is not finite."""
+        error = Internal("the network's output is not finite")
+        if self.signature is None:
+            raise error
+        count = len(found[self.network_outputs[0].name])
+        refused = found.get(REFUSED, np.full(count, None)).copy()
+        for row in range(count):
+            if refused[row] is None and not self._is_finite(found, slice(row, row + 1)):
+                refused[row] = error
+        if all(refused):
+            raise error
+        return {**found, REFUSED: refused}
 
     def response(self, version: str, field: str, items: list[dict[str, Any]]) -> bytes:
         """Encode the response to one request, its items under `field`; random weights are named."""

@@ -102,12 +102,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs and outputs in the order in which the network has them; `examples` are instances as JSON."""
+    """Inputs and outputs in the order in which the network has them; `examples` are instances as JSON.
+
+    With `utf8` elements of BYTES must be UTF-8.
+    """
 
     batched: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     examples: tuple[Mapping[str, Any], ...] = ()
+    utf8: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:

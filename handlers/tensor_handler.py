@@ -3,6 +3,7 @@
 TorchServe takes the one class defined here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from handlers import request_body, request_limits, tensor_requests
@@ -17,10 +18,11 @@ class TensorHandler(ModelHandler):
     signature: Signature
 
     def configure(self) -> None:
-        """Store the card's signature."""
+        """Store the card's signature, and whether its text must be UTF-8."""
         if self.card.signature is None:
             raise ValueError("model.json: kind is not tensors, but the handler is TensorHandler")
-        self.signature = self.card.signature
+        # An ONNX graph reads text only.
+        self.signature = replace(self.card.signature, utf8=self.card.artifact.runtime == "onnx")
 
     def read(self, body: Any, media_type: str, until: Deadline = NEVER) -> Instances:
         """Read the instances of one request as records; raises RequestError."""

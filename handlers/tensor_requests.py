@@ -48,7 +48,7 @@ def _instances(items: list[Any], signature: Signature) -> Instances:
     refused = np.full(len(items), None, object)
     for index, item in enumerate(items):
         try:
-            found.append(_instance(item, signature))
+            found.append(_checked_text(_instance(item, signature), signature))
         except RequestError as error:
             refused[index] = error
     if not found:
@@ -73,13 +73,24 @@ def _tensors(named: Mapping[str, Any], signature: Signature) -> NDArray[Any]:
     """Read whole tensors, with the axis that counts instances in a batched model."""
     _check_names(named, [each.name for each in signature.inputs])
     count = (-1,) if signature.batched else ()
-    found = {each.name: _array(named[each.name], each, count) for each in signature.inputs}
+    found = _checked_text({each.name: _array(named[each.name], each, count) for each in signature.inputs}, signature)
     if not signature.batched:
         return records_of(signature.inputs, {name: [array] for name, array in found.items()}, 1)
     counts = {name: len(array) for name, array in found.items()}
     if len(set(counts.values())) > 1 or 0 in counts.values():
         raise InvalidFields(f"the inputs must hold equal numbers of instances: {counts}")
     return records_of(signature.inputs, found, next(iter(counts.values())))
+
+
+def _checked_text(arrays: Row, signature: Signature) -> Row:
+    """Return the arrays. Raises InvalidFields for an element of BYTES that is not UTF-8 where it must be."""
+    for each in signature.inputs if signature.utf8 else ():
+        try:
+            for element in arrays[each.name].ravel().tolist() if each.is_text else ():
+                element.decode()
+        except UnicodeDecodeError:
+            raise InvalidFields(f"{each.name}: an element is not UTF-8, and the graph reads text only") from None
+    return arrays
 
 
 def _are_columns(named: Mapping[str, Any], signature: Signature) -> bool:

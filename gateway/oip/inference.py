@@ -139,10 +139,11 @@ def _content(answer: EngineResponse | Reply) -> dict[str, Any]:
 
 
 def _check_none_refused(predictions: list[Any]) -> None:
-    """Raise InvalidFields for an instance that was refused alone: a tensor has no place for its error."""
+    """Raise InvalidFields or Internal for an instance that was refused alone: a tensor has no place for its error."""
     for index, each in enumerate(predictions):
         if isinstance(each, dict) and each.keys() == {"error", "detail"}:
-            raise InvalidFields(f"instance {index}: {each['detail']}")
+            refusal = Internal if each["error"] == Internal.code else InvalidFields
+            raise refusal(f"instance {index}: {each['detail']}")
 
 
 def answered_tensor(output: OutputTensor, wanted: RequestedOutput, predictions: list[Any]) -> Tensor:

@@ -332,6 +332,16 @@ async def only_sure(prediction: Prediction) -> Prediction:
     return prediction.with_predictions(kept)
 
 
+@pytest.mark.parametrize(("code", "status"), [("internal", 500), ("invalid_fields", 422)])
+def test_instance_that_the_worker_refuses_alone_fails_the_tensors(engine: Engine, code: str, status: int) -> None:
+    async def refused(prediction: Prediction) -> Prediction:
+        return prediction.with_predictions([{"error": code, "detail": "not this one"}])
+
+    with gateway_for(engine, business=Business(after={"cartpole": refused})) as gateway:
+        answer = ask(gateway, CARTPOLE, wide())
+    assert (answer.status_code, answer.json()["error"]) == (status, "instance 0: not this one")
+
+
 def test_business_logic_runs_before_and_after_infer(engine: Engine) -> None:
     head, raw = image(PICTURE)
     with gateway_for(engine, business=Business(before={"cartpole": closed}, after={"digits": only_sure})) as gateway:

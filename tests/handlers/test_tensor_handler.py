@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from tests.handlers.archives import sample, write
 from tests.handlers.conftest import Load
-from tests.handlers.worker import parsed
+from tests.handlers.worker import Worker, parsed
 from tests.onnx_graphs import Port, axes, write_graph
 
 ENTRY = "tensor_handler.py"
@@ -99,6 +99,65 @@ def test_a_graph_of_other_outputs_than_declared_does_not_start(load: Load, tmp_p
     (folder / "model.json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match=r"must return sum as INT64 \[1\], it returned float32 \[1\]"):
         load(folder, ENTRY)
+
+
+def test_a_row_that_is_answered_with_no_finite_number_is_refused_alone(load: Load, tmp_path: Path) -> None:
+    worker = load(sums(tmp_path / "model"), ENTRY)
+    rows = {"instances": [{"x": [1, 2, 3]}, {"x": [3e38, 3e38]}, {"x": ["one"]}]}
+    first, broken, refused = worker.one(parsed(rows)).predictions
+    assert first["outputs"]["sum"] == 6.0
+    assert broken == {"error": "internal", "detail": "the network's output is not finite"}
+    assert refused["error"] == "invalid_fields"
+
+
+def test_text_that_a_graph_cannot_read_is_refused_alone(load: Load, tmp_path: Path) -> None:
+    worker = load(echo(tmp_path / "model"), ENTRY)
+    runs = counted_runs(worker)
+    raw = {"b64": "/w=="}
+    some, whole, good = worker.answer(
+        parsed({"instances": [{"x": "é"}, {"x": raw}]}), parsed({"inputs": {"x": [raw]}}), parsed({"x": "a"})
+    )
+    assert some.predictions[0] == {"outputs": {"y": "é"}}
+    assert some.predictions[1]["error"] == "invalid_fields"
+    assert whole.error == (422, "invalid_fields")
+    assert good.predictions == [{"outputs": {"y": "a"}}]
+    assert runs == [3]
+
+
+def counted_runs(worker: Worker) -> list[int]:
+    """Return the list to which each run of the network adds its instances."""
+    handler = worker.service._entry_point.__self__
+    runs: list[int] = []
+    model = handler.model
+
+    def counted(inputs: Any) -> Any:
+        runs.append(len(inputs))
+        return model(inputs)
+
+    handler.model = counted
+    return runs
+
+
+def echo(folder: Path) -> Path:
+    """A model that answers its text."""
+    body = json.dumps({"x": "a"}).encode()
+    answers = {"tolerance": 0, "samples": [sample("application/json", body, [{"outputs": {"y": "a"}}])]}
+    text: dict[str, Any] = {"datatype": "BYTES", "shape": []}
+    write(folder, ENTRY, tensors_card([{"name": "x"} | text], [{"name": "y"} | text]), answers)
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    write_graph(folder / "model.onnx", nodes, [("x", TensorProto.STRING, ("N",))], [("y", TensorProto.STRING, ("N",))])
+    return folder
+
+
+def test_one_run_is_bounded_where_instances_differ_in_shape(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = load(sums(tmp_path / "model"), ENTRY, batch_size=1)
+    runs = counted_runs(worker)
+    monkeypatch.setattr("handlers.model_handler.FORWARD_BYTES", 64)  # two instances of eight numbers
+    answer = worker.one(parsed({"instances": [{"x": [1] * 8}, {"x": [2] * 8}, {"x": [3]}]}))
+    assert [each["outputs"]["sum"] for each in answer.predictions] == [8.0, 16.0, 3.0]
+    assert runs == [2, 1]
 
 
 def test_an_output_that_is_not_finite_fails_its_request_alone(load: Load, tmp_path: Path) -> None:
