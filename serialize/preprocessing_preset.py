@@ -71,8 +71,9 @@ def resolve(model: M) -> M:
     if settings.preset == CHECKPOINT:
         settings = settings.model_copy(update={"preset": _snapshot(model, "preprocessing")})
     task = TASKS.get(model.task or "classify")
+    changed: dict[str, Any] = {}
     if model.labels is None and model.network is None and task is not None and task.labels:
-        model = model.model_copy(update={"labels": _snapshot(model, "labels")})
+        changed["labels"] = _snapshot(model, "labels")
     stated = settings.model_dump(mode="json", include=settings.model_fields_set - {"preset"})
     # These are never null in complete settings, so null leaves them to the preset.
     stated = {name: value for name, value in stated.items() if value is not None or name not in REQUIRED}
@@ -80,13 +81,13 @@ def resolve(model: M) -> M:
     if (ratio := values.pop("crop_ratio", None)) is not None and "resize" not in stated:
         values["resize"] = _shorter_side(values["crop"], ratio)
     if settings.preset is None and values == stated:
-        return model
+        return model.model_copy(update=changed)
     try:
         resolved = PreprocessingSettings.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise BuildError(f"{KEY}={settings.preset}: {error.errors()[0]['msg']}; state it in the YAML") from None
-    published = _published(model) | model.network_args
-    return model.model_copy(update={"preprocessing": resolved, "network_args": published})
+    changed |= {"preprocessing": resolved, "network_args": _published(model) | model.network_args}
+    return model.model_copy(update=changed)
 
 
 def _published(model: VisionModel) -> dict[str, Any]:

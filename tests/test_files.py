@@ -79,7 +79,8 @@ def test_write_once_is_private_synced_and_never_overwrites(tmp_path: Path, monke
 
 
 def test_staging_folder_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, removed = os.mkdir, []
+    real = os.mkdir
+    removed: list[Path] = []
 
     def mkdir(path: Path, mode: int = 0o777) -> None:
         if path.name == ".toy.build" and not removed:  # it is there, and then it is not

@@ -160,7 +160,7 @@ def test_labels_and_pre_processing_are_read_from_the_folder_or_found_missing(
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"id2label": {"1": "b", "0": "a"}}))
-    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    processor: dict[str, Any] = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
     processor |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     model: Any = resolve(configured(folder).built_model)
