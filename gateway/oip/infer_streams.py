@@ -25,14 +25,16 @@ class InferStreams:
         self, messages: AsyncIterator[pb.ModelInferRequest]
     ) -> AsyncGenerator[pb.ModelStreamInferResponse, None]:
         """Yield the responses to a stream of requests."""
-        started: _Started = asyncio.Queue(STREAM_REQUESTS)
-        reader = asyncio.create_task(self._read(messages, started))
+        started: _Started = asyncio.Queue()
+        slots = asyncio.Semaphore(STREAM_REQUESTS)
+        reader = asyncio.create_task(self._read(messages, started, slots))
         reader.add_done_callback(log_task_error)
         self._readers.add(reader)
         current: asyncio.Task[pb.ModelStreamInferResponse] | None = None
         try:
             while (current := await started.get()) is not None:
                 yield await current
+                slots.release()
         finally:
             # A client that left does not wait for the remaining responses.
             self._readers.discard(reader)
@@ -46,14 +48,19 @@ class InferStreams:
         for reader in self._readers:
             reader.cancel()
 
-    async def _read(self, messages: AsyncIterator[pb.ModelInferRequest], started: "_Started") -> None:
+    async def _read(
+        self, messages: AsyncIterator[pb.ModelInferRequest], started: "_Started", slots: asyncio.Semaphore
+    ) -> None:
         try:
+            # The wait is before the message, because a cancelled reader must not hold a task that is not in the queue.
+            await slots.acquire()
             async for message in messages:
                 task = asyncio.create_task(self._answer_or_error(message))
                 task.add_done_callback(log_task_error)
-                await started.put(task)
+                started.put_nowait(task)
+                await slots.acquire()
         finally:
-            await started.put(None)
+            started.put_nowait(None)
 
     async def _answer_or_error(self, message: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
         try:
