@@ -43,14 +43,14 @@ class Region:
 class RegionSlice:
     """The bytes of a region that a tensor occupies, or may."""
 
-    region: str
+    region: Region
     offset: int
     byte_size: int
 
     @property
     def parameters(self) -> dict[str, str | int]:
         """The parameters of a tensor there."""
-        return {REGION: self.region, **({OFFSET: self.offset} if self.offset else {}), SIZE: self.byte_size}
+        return {REGION: self.region.name, **({OFFSET: self.offset} if self.offset else {}), SIZE: self.byte_size}
 
 
 class RegionRegistry:
@@ -143,7 +143,7 @@ class RequestMemory:
                 f"'{tensor[:80]}': {size} bytes from {offset} on are beyond the {region.byte_size} bytes of shared "
                 f"memory region '{region.name}'"
             )
-        return RegionSlice(region.name, offset, size)
+        return RegionSlice(region, offset, size)
 
     def read(self, place: RegionSlice) -> bytes:
         """Return the bytes of an input. Raises UnreadableInput, TooLarge or OverCapacity."""
@@ -152,7 +152,7 @@ class RequestMemory:
         if not self.budget.take(place.byte_size):
             raise budget_full()
         self.context.held += place.byte_size
-        region = self.regions().find(place.region)
+        region = self._current(place)
         with _opened(region, os.O_RDONLY) as descriptor:
             found = os.pread(descriptor, place.byte_size, region.offset + place.offset)
         if len(found) < place.byte_size:
@@ -160,13 +160,13 @@ class RequestMemory:
         return found
 
     def write(self, place: RegionSlice, data: bytes, tensor: str) -> RegionSlice:
-        """Write an output, and return its place. Raises UnreadableInput when it needs more bytes than it was given."""
+        """Write an output, and return its place. Raises UnreadableInput when it does not fit there."""
         if len(data) > place.byte_size:
             raise UnreadableInput(
-                f"output '{tensor}' needs {len(data)} bytes of shared memory region '{place.region}', "
+                f"output '{tensor}' needs {len(data)} bytes of shared memory region '{place.region.name}', "
                 f"{SIZE} gives it {place.byte_size}"
             )
-        region = self.regions().find(place.region)
+        region = self._current(place)
         with _opened(region, os.O_WRONLY) as descriptor:
             try:
                 written = os.pwrite(descriptor, data, region.offset + place.offset)
@@ -175,6 +175,15 @@ class RequestMemory:
             if written < len(data):
                 raise _cut(region)
         return replace(place, byte_size=len(data))
+
+    def _current(self, place: RegionSlice) -> Region:
+        """Return the region of a slice. Raises UnreadableInput when its name is another region by now, or none."""
+        found = self.regions().find(place.region.name)
+        if found != place.region:
+            raise UnreadableInput(
+                f"shared memory region '{found.name[:80]}' was registered again, as other bytes, during the request"
+            )
+        return found
 
 
 def no_cuda(name: str) -> NotSupported:

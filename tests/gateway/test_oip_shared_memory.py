@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
@@ -217,15 +217,38 @@ def test_registry_without_a_folder_is_its_process_alone() -> None:
 
 def test_inputs_in_memory_count_against_the_budget_of_bodies(registry: RegionRegistry) -> None:
     with region(8192, b"12345678") as made:
-        registry.add(Region("r", made.name, 0, 8192))
+        whole = Region("r", made.name, 0, 8192)
+        registry.add(whole)
         used = memory(registry)
-        assert used.read(RegionSlice("r", 0, 8)) == b"12345678"
+        assert used.read(RegionSlice(whole, 0, 8)) == b"12345678"
         assert (used.budget.held, used.context.held) == (8, 8)
         for size, error in ((4097, TooLarge), (4096, OverCapacity)):
             with pytest.raises(error):
-                used.read(RegionSlice("r", 0, size))
+                used.read(RegionSlice(whole, 0, size))
         with pytest.raises(UnreadableInput, match=r"output 'x' needs 9 bytes .*gives it 8"):
-            used.write(RegionSlice("r", 0, 8), b"123456789", "x")
+            used.write(RegionSlice(whole, 0, 8), b"123456789", "x")
+
+
+def test_region_registered_as_other_bytes_during_a_request_is_its_error(registry: RegionRegistry) -> None:
+    with region(4096) as made, region(4096) as other:
+        before = Region("r", made.name, 0, 8)
+        registry.add(before)
+        used = memory(registry)
+        found = used.slice_of(place(), "x")
+        assert found is not None
+        for change in ({"offset": 4088}, {"byte_size": 4}, {"key": other.name}):
+            registry.remove("r")
+            registry.add(replace(before, **change))
+            with pytest.raises(UnreadableInput, match="'r' was registered again"):
+                used.write(found, b"12345678", "x")
+            with pytest.raises(UnreadableInput, match="'r' was registered again"):
+                used.read(found)
+        assert not any(made.data)
+        assert not any(other.data)
+        registry.remove("r")
+        registry.add(before)
+        used.write(found, b"12345678", "x")
+        assert used.read(found) == b"12345678"
 
 
 def test_memory_is_refused_where_it_is_off_or_the_client_elsewhere(registry: RegionRegistry) -> None:
