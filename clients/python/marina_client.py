@@ -23,9 +23,10 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -175,7 +176,7 @@ class _Calls:
         self._turn = itertools.count()
         self._headers = {} if api_key is None else {"X-Api-Key": api_key}
         self._deadline_s = deadline_s
-        self._datatypes: dict[tuple[str, str | None], dict[str, str]] = {}
+        self._datatypes: dict[str, dict[str, str]] = {}
 
     def predict(
         self, model: str, instance: Json | bytes, version: str | None, deadline_s: float | None, request_id: str | None
@@ -198,31 +199,27 @@ class _Calls:
         request_id: str | None,
     ) -> _Steps[Inference]:
         """Return the outputs of a model for these tensors, whose datatypes are those of its metadata."""
-        datatypes = yield from self._described(model, version, deadline_s)
+        request_id = request_id or uuid.uuid4().hex
+        ask = partial(self._request, deadline_s=deadline_s, request_id=request_id, started=time.monotonic())
+        path = f"/v2/models/{model}{_version(version)}"
+        known = self._datatypes.get(path)
+        if known and tensors.keys() <= known.keys():
+            try:
+                return _inference((yield from ask("POST", f"{path}/infer", *_encoded(tensors, known, outputs))))
+            except BadRequest as error:
+                if error.status != 400:
+                    raise
+                # A rollout may have changed the inputs.
+                datatypes = yield from self._described(path, ask)
+                if datatypes == known:
+                    raise
+        else:
+            datatypes = yield from self._described(path, ask)
+        if not datatypes:
+            raise BadRequest(f"model '{model}' does not describe its tensors; use predict")
         if unknown := set(tensors) - set(datatypes):
             raise BadRequest(f"model '{model}' reads {', '.join(datatypes)}, not {', '.join(sorted(unknown))}")
-        content: dict[str, Any] = {"inputs": [], "outputs": [{"name": name} for name in outputs]}
-        tail = b""
-        for name, values in tensors.items():
-            shape, flat = _flattened(values)
-            tensor: dict[str, Any] = {"name": name, "datatype": datatypes[name], "shape": shape}
-            if any(isinstance(each, bytes) for each in flat):
-                raw = b"".join(len(each).to_bytes(4, "little") + each for each in flat)
-                tensor["parameters"], tail = {"binary_data_size": len(raw)}, tail + raw
-            else:
-                tensor["data"] = flat
-            content["inputs"].append(tensor)
-        head = json.dumps(content).encode()
-        headers = {"Content-Type": _JSON, **({"Inference-Header-Content-Length": str(len(head))} if tail else {})}
-        path = f"/v2/models/{model}{_version(version)}/infer"
-        response = yield from self._request("POST", path, head + tail, headers, deadline_s, request_id)
-        answer = _object(response)
-        found = [
-            Tensor(each["name"], each["datatype"], tuple(each["shape"]), each["data"]) for each in answer["outputs"]
-        ]
-        return Inference(
-            answer["model_name"], answer["model_version"], {each.name: each for each in found}, _id(response)
-        )
+        return _inference((yield from ask("POST", f"{path}/infer", *_encoded(tensors, datatypes, outputs))))
 
     def models(self) -> _Steps[list[dict[str, Any]]]:
         """Return the served models, as `GET /models` describes them."""
@@ -271,14 +268,18 @@ class _Calls:
                 reason = f"{address.url}: {_reason(outcome)}"
             yield _Wait(max(0.0, min(self._backoff(attempt), end - time.monotonic())))
 
-    def _described(self, model: str, version: str | None, deadline_s: float | None) -> _Steps[dict[str, str]]:
-        known = self._datatypes.get((model, version))
-        if known is None:
-            path = f"/v2/models/{model}{_version(version)}"
-            content = _object((yield from self._request("GET", path, deadline_s=deadline_s)))
-            known = {each["name"]: each["datatype"] for each in content["inputs"]}
-            self._datatypes[model, version] = known
-        return known
+    def _described(self, path: str, ask: Callable[[str, str], _Steps[httpx.Response]]) -> _Steps[dict[str, str]]:
+        """Return the datatypes of a model's inputs, and keep them unless there are none."""
+        self._datatypes.pop(path, None)
+        content = _object((yield from ask("GET", path)))
+        if not content["inputs"]:
+            # A model is described by its workers; wait for one as other requests do.
+            yield from ask("GET", f"{path}/ready")
+            content = _object((yield from ask("GET", path)))
+        found = {each["name"]: each["datatype"] for each in content["inputs"]}
+        if found:
+            self._datatypes[path] = found
+        return found
 
     def _control(self, model: str, verb: str, content: Mapping[str, Any], deadline_s: float) -> _Steps[None]:
         path = f"/v2/repository/models/{model}/{verb}"
@@ -295,14 +296,16 @@ class _Calls:
         request_id: str | None = None,
         *,
         repeated: bool = True,
+        started: float | None = None,
     ) -> _Steps[httpx.Response]:
         """Return the response; after 429, 503 and a lost connection the next address is asked, then each one again.
 
-        A request that must not be `repeated` is sent again only where no connection was made.
+        A request that must not be `repeated` is sent again only where no connection was made. The deadline counts from
+        `started` on where the request belongs to a longer call.
         """
         request_id = request_id or uuid.uuid4().hex
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
-        end = time.monotonic() + deadline_s
+        end = (time.monotonic() if started is None else started) + deadline_s
         late: MarinaError = DeadlinePassed(f"no answer within {deadline_s:g} s", request_id=request_id)
         error, free_at, turn = late, dict.fromkeys(range(len(self._addresses)), 0.0), next(self._turn)
         for attempt in itertools.count():
@@ -357,6 +360,29 @@ def _flattened(values: Any) -> tuple[list[int], list[Any]]:
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError("nested sequences at the same level must have the same length")
     return [len(values), *(shapes[0] if shapes else [])], flat
+
+
+def _encoded(tensors: Tensors, datatypes: Mapping[str, str], outputs: Sequence[str]) -> tuple[bytes, dict[str, str]]:
+    """Return body and headers of an inference; a tensor of bytes follows the JSON in its raw form."""
+    content: dict[str, Any] = {"inputs": [], "outputs": [{"name": name} for name in outputs]}
+    tail = b""
+    for name, values in tensors.items():
+        shape, flat = _flattened(values)
+        tensor: dict[str, Any] = {"name": name, "datatype": datatypes[name], "shape": shape}
+        if any(isinstance(each, bytes) for each in flat):
+            raw = b"".join(len(each).to_bytes(4, "little") + each for each in flat)
+            tensor["parameters"], tail = {"binary_data_size": len(raw)}, tail + raw
+        else:
+            tensor["data"] = flat
+        content["inputs"].append(tensor)
+    head = json.dumps(content).encode()
+    return head + tail, {"Content-Type": _JSON, **({"Inference-Header-Content-Length": str(len(head))} if tail else {})}
+
+
+def _inference(response: httpx.Response) -> Inference:
+    answer = _object(response)
+    found = [Tensor(each["name"], each["datatype"], tuple(each["shape"]), each["data"]) for each in answer["outputs"]]
+    return Inference(answer["model_name"], answer["model_version"], {each.name: each for each in found}, _id(response))
 
 
 def _object(response: httpx.Response) -> dict[str, Any]:

@@ -40,11 +40,14 @@ def _loaded() -> ModuleType:
 marina: Any = _loaded()
 
 
+Answer = tuple[int, dict[str, str], Any]
+
+
 @dataclass
 class Scripted:
     """A server that answers with the given (status, headers, content), one after the other; the last one remains."""
 
-    answers: list[tuple[int, dict[str, str], Any]]
+    answers: list[Answer]
     asked: list[dict[str, str]] = field(default_factory=list)
     port: int = field(default_factory=free_port)
 
@@ -93,7 +96,7 @@ class Scripted:
 GOOD = (200, {"X-Request-Id": "r"}, {"model": "m", "version": "1.0", "predictions": [{"action": 1}]})
 BUSY = (429, {"Retry-After": "0"}, {"error": "over_capacity", "detail": "too many", "request_id": "r"})
 AWAY = (503, {"Retry-After": "0"}, {"error": "no_worker", "detail": "model 'm' has no worker", "request_id": "r"})
-LOST: tuple[int, dict[str, str], Any] = (0, {}, None)
+LOST: Answer = (0, {}, None)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +138,76 @@ def test_infer_sends_pictures_raw_and_numbers_by_the_metadata(gateway: str) -> N
             client.infer("cartpole", {"state": states})
         with pytest.raises(ValueError, match="the same length"):
             client.infer("cartpole", {"observation": [[1, 2], [3]]})
+
+
+def described(**datatypes: str) -> Answer:
+    """The metadata of a model with these inputs."""
+    return (200, {}, {"inputs": [{"name": name, "datatype": datatype} for name, datatype in datatypes.items()]})
+
+
+INFERRED: Answer = (200, {}, {"model_name": "m", "model_version": "1.0", "outputs": []})
+REFUSED: Answer = (400, {}, {"error": "input 'a' of model 'm' has datatype INT32, not FP32"})
+
+
+def inferred(answers: list[Answer], *tensors: dict[str, Any]) -> list[list[tuple[str, str]]]:
+    """Path and first datatype of each request that a client of either kind sends for inferences in turn."""
+
+    async def asynchronous(url: str) -> None:
+        async with marina.AsyncClient(url) as client:
+            for each in tensors:
+                await client.infer("m", each)
+
+    def synchronous(url: str) -> None:
+        with marina.Client(url) as client:
+            for each in tensors:
+                client.infer("m", each)
+
+    found = []
+    for run in (synchronous, lambda url: asyncio.run(asynchronous(url))):
+        with Scripted(answers).running() as server:
+            run(server.url)
+        bodies = [json.loads(each["body"] or "{}") for each in server.asked]
+        datatypes = [body["inputs"][0]["datatype"] if body else "" for body in bodies]
+        paths = [each["path"].removeprefix("/v2/models/m") for each in server.asked]
+        found.append(list(zip(paths, datatypes, strict=True)))
+    return found
+
+
+def test_infer_waits_for_the_worker_that_describes_the_model() -> None:
+    answers = [described(), AWAY, (200, {}, {"ready": True}), described(a="INT32"), INFERRED]
+    for requests in inferred(answers, {"a": [1]}, {"a": [2]}):
+        infer = ("/infer", "INT32")
+        assert requests == [("", ""), ("/ready", ""), ("/ready", ""), ("", ""), infer, infer]
+
+
+def test_infer_learns_an_input_of_a_rollout() -> None:
+    answers = [described(a="FP32"), INFERRED, described(b="INT32"), INFERRED]
+    for requests in inferred(answers, {"a": [1]}, {"b": [1]}):
+        assert requests == [("", ""), ("/infer", "FP32"), ("", ""), ("/infer", "INT32")]
+
+
+def test_infer_learns_a_datatype_of_a_rollout_from_a_refusal() -> None:
+    answers = [described(a="FP32"), INFERRED, REFUSED, described(a="INT32"), INFERRED]
+    for requests in inferred(answers, {"a": [1]}, {"a": [1]}):
+        assert requests == [("", ""), ("/infer", "FP32"), ("/infer", "FP32"), ("", ""), ("/infer", "INT32")]
+
+
+def test_infer_raises_a_refusal_that_no_rollout_explains() -> None:
+    answers = [described(a="FP32"), INFERRED, REFUSED, described(a="FP32")]
+    with Scripted(answers).running() as server, marina.Client(server.url) as client:
+        client.infer("m", {"a": [1]})
+        with pytest.raises(marina.BadRequest, match="has datatype INT32"):
+            client.infer("m", {"a": [1]})
+    assert len(server.asked) == 4
+
+
+def test_infer_of_a_model_without_described_tensors_says_so() -> None:
+    with (
+        Scripted([described()]).running() as server,
+        marina.Client(server.url) as client,
+        pytest.raises(marina.BadRequest, match="does not describe its tensors; use predict"),
+    ):
+        client.infer("m", {"a": [1]})
 
 
 def test_stream_answers_in_order_and_an_error_is_its_instances_alone(gateway: str) -> None:
@@ -190,7 +263,7 @@ def test_attempts_end_at_the_deadline_with_the_last_error() -> None:
 
 
 def test_other_errors_and_changes_of_the_server_are_not_repeated() -> None:
-    failed: tuple[int, dict[str, str], Any] = (500, {}, {"error": "internal", "detail": "x", "request_id": "r"})
+    failed: Answer = (500, {}, {"error": "internal", "detail": "x", "request_id": "r"})
     cases: list[tuple[Any, Any, Callable[[Any], Any]]] = [
         (failed, marina.ServerError, lambda client: client.predict("m", [1])),
         (AWAY, marina.Unavailable, lambda client: client.load("m")),
