@@ -23,6 +23,10 @@ SAME = 0.5
 """The smallest IoU of a class in two versions' maps that counts as the same regions."""
 FEW = 0.01
 """The share of a picture below which a class may vanish without a difference between two versions."""
+BORDER = 0.001
+"""The share of a picture's pixels that may change their class: between two classes, another processor's rounding
+decides. The build compares the logits themselves.
+"""
 SAMPLE = 65_536
 """The most pixels of a map that two versions are compared by."""
 _EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAACCAAAAABawyK/AAAAD0lEQVR4AWNgYGBgBGFGAAATAARFiHJrAAAAAElFTkSuQmCC"
@@ -108,7 +112,7 @@ class Segment(OutputKind):
         return areas, OutputTensor("class_map", BYTES, (-1,), lambda found: [base64.b64decode(found["class_map"])])
 
     def differences(self, expected: Any, actual: Any, path: str) -> Iterator[Difference]:
-        """Yield the classes whose pixels differ, with their number as a share of the picture."""
+        """Yield the classes of which more than `BORDER` differs, with the pixels that differ as a share of the picture."""
         for side in ("width", "height"):
             if expected[side] != actual[side]:
                 yield Difference(f"{path}.{side}", expected[side], actual[side], inf)
@@ -116,9 +120,8 @@ class Segment(OutputKind):
         if expected["areas"] == actual["areas"] and expected == actual:
             return
         for both, either in class_map.overlaps(*_maps(expected, actual, 1)).values():
-            if both != either:
-                size = expected["width"] * expected["height"]
-                yield Difference(f"{path}.areas", expected["areas"], actual["areas"], (either - both) / size)
+            if (share := (either - both) / (expected["width"] * expected["height"])) > BORDER:
+                yield Difference(f"{path}.areas", expected["areas"], actual["areas"], share)
 
     def compare(self, stable: Prediction, trial: Prediction, tolerance: float) -> Comparison:
         """Compare two versions: they differ where the IoU of a class is below one half, unless it is tiny in both.
