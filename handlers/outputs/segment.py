@@ -112,7 +112,7 @@ class Segment(OutputKind):
         return areas, OutputTensor("class_map", BYTES, (-1,), lambda found: [base64.b64decode(found["class_map"])])
 
     def differences(self, expected: Any, actual: Any, path: str) -> Iterator[Difference]:
-        """Yield the classes of which more than `BORDER` differs, with the pixels that differ as a share of the picture."""
+        """Yield the classes of which more than `BORDER` differs, with that share of the picture."""
         for side in ("width", "height"):
             if expected[side] != actual[side]:
                 yield Difference(f"{path}.{side}", expected[side], actual[side], inf)
