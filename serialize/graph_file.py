@@ -2,11 +2,10 @@
 
     FILE ──graph_kind──▶ "torchscript", "onnx" or "pt2" ──read_graph──▶ GraphNetwork
 
-Nothing is unpickled, and no expression of a file is evaluated before it is known to be arithmetic. These networks take
-images as training code does: float32 [N, C, H, W], scaled to 0..1 and normalised.
+Nothing is unpickled, and serialize.exported_file checks what torch would evaluate. These networks take images as
+training code does: float32 [N, C, H, W], scaled to 0..1 and normalised.
 """
 
-import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,9 @@ from torch import nn
 
 from errors import BuildError
 from handlers.networks import ImageClassifier
-from handlers.runtimes.pytorch import only_weights
+from handlers.runtimes.pytorch import exported_network
+from serialize.exported_file import check_exported
 from serialize.onnx_session import session
-
-ARITHMETIC = re.compile(r"[\w\s+\-*/%(),<>=&|~']*")
-CALL = re.compile(r"__|\b[a-z_]\w*\s*\(")
-"""What arithmetic has not: sympy's classes begin with a capital, Python's functions do not."""
-_EXPRESSION = re.compile(rb'"expr_str"\s*:\s*"((?:[^"\\]|\\.)*)"')
-# Entries of torch.export's archive that hold pickled objects.
-_OBJECTS = ("custom_obj_", "opaque_obj_")
 
 
 class GraphNetwork(nn.Module):
@@ -89,9 +82,8 @@ def read_graph(path: Path, kind: str) -> GraphNetwork:
             case "torchscript":
                 return GraphNetwork(_without_gradients(torch.jit.load(str(path), map_location="cpu").eval()))  # type: ignore[no-untyped-call]
             case _:
-                _check_exported(path)
-                with only_weights():
-                    return GraphNetwork(_without_gradients(torch.export.load(path).module()))
+                check_exported(path)
+                return GraphNetwork(_without_gradients(exported_network(path)))
     except BuildError:
         raise
     except Exception as error:  # noqa: BLE001
@@ -150,16 +142,3 @@ def _without_gradients(network: Any) -> Any:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
-
-
-def _check_exported(path: Path) -> None:
-    """Raise BuildError for an exported program with pickled objects, or with anything but arithmetic in its sizes."""
-    with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.rpartition("/")[2].startswith(_OBJECTS):
-                raise BuildError(f"{path}: holds the pickled object {name}; export the network without it")
-            if name.endswith(".json"):
-                for found in _EXPRESSION.findall(archive.read(name)):
-                    text = found.decode("utf-8", "replace")
-                    if not ARITHMETIC.fullmatch(text) or CALL.search(text):
-                        raise BuildError(f"{path}: {name} holds {text[:80]!r}, which is no arithmetic of sizes")

@@ -150,13 +150,20 @@ def _load_torchscript(path: Path, card: Card, device: torch.device) -> TorchRunt
 
 
 def _load_exported(path: Path, card: Card, device: torch.device) -> TorchRuntime:
-    with only_weights():
-        network = torch.export.load(path).module()
-    return _runtime(network.to(device), card, device)
+    return _runtime(exported_network(path).to(device), card, device)
+
+
+def exported_network(path: Path) -> torch.nn.Module:
+    """Return the network of a torch.export file, without its guards: they are Python source, which torch would run.
+
+    The network still checks its inputs against the ranges of their sizes.
+    """
+    with _only_weights():
+        return torch.export.load(path).module(check_guards=False)
 
 
 @contextmanager
-def only_weights() -> Iterator[None]:
+def _only_weights() -> Iterator[None]:
     """Let torch.export read the tensors of its archive without unpickling, which it falls back to otherwise."""
     before = os.environ.get(_FORCE)
     os.environ[_FORCE] = "1"

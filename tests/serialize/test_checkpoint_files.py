@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import warnings
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,17 +217,6 @@ def test_graph_refuses_a_network_and_eager(
         load(configured(path), path)
     with pytest.raises(BuildError, match=r"served_model\.artifact=onnx or torchscript"):
         load(configured(path, "served_model.artifact=eager", own=False), path)
-
-
-def test_exported_program_with_pickled_objects_is_refused(
-    network: nn.Module, configured: Callable[..., Settings], tmp_path: Path
-) -> None:
-    path = tmp_path / "exported.pt2"
-    written(network, path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("exported/data/constants/opaque_obj_0", b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(BuildError, match="holds the pickled object"):
-        load(configured(path, own=False), path)
 
 
 def test_eager_archive_carries_the_users_file(
