@@ -24,6 +24,7 @@ A network of form "tensors" is the user's as it is.
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -145,11 +146,17 @@ def _timm(spec: Mapping[str, Any], folder: Path) -> nn.Module:
 
 
 def _file(spec: Mapping[str, Any], folder: Path) -> nn.Module:
-    found = importlib.util.spec_from_file_location(Path(spec["file"]).stem, folder / spec["file"])
+    # Dataclasses look for their module by its name, which must not be that of another one.
+    name = f"marina_network_{Path(spec['file']).stem}"
+    found = importlib.util.spec_from_file_location(name, folder / spec["file"])
     assert found is not None  # the name ends in .py
     assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = sys.modules[name] = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return _called(module, spec)
 
 

@@ -219,6 +219,20 @@ def test_graph_refuses_a_network_and_eager(
         load(configured(path, "served_model.artifact=eager", own=False), path)
 
 
+def test_users_file_may_define_dataclasses_with_postponed_annotations(
+    network: nn.Module, configured: Callable[..., Settings], tmp_path: Path
+) -> None:
+    path, sizes = tmp_path / "weights.pt", "\n\n@dataclass\nclass Sizes:\n    classes: int = 3\n"
+    torch.save(network.state_dict(), path)
+    head = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    (tmp_path / "net.py").write_text(head + NETWORK + sizes)
+    assert load(configured(path), path).network.state_dict()["network.head.bias"].shape == (3,)
+    (tmp_path / "net.py").write_text("raise ValueError")
+    with pytest.raises(BuildError, match="ValueError"):
+        load(configured(path), path)
+    assert "marina_network_net" not in sys.modules
+
+
 def test_eager_archive_carries_the_users_file(
     network: nn.Module, configured: Callable[..., Settings], tmp_path: Path
 ) -> None:
