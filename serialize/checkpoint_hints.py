@@ -28,16 +28,19 @@ def _channels(state: Tensors, expected: Tensors) -> str:
 
 def _head(state: Tensors, expected: Tensors) -> str:
     """Return advice for a checkpoint without the last layer, or with another number of outputs."""
-    last = list(expected)[-1].rpartition(".")[0]
+    last = list(expected)[-1].rpartition(".")[0] if expected else ""
+    weight = f"{last}.weight"
+    if weight not in expected:
+        return ""
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in expected]
     if missing and not unknown and all(name.rpartition(".")[0] == last for name in missing):
-        size = expected[f"{last}.weight"].shape[-1]
+        size = expected[weight].shape[-1]
         return f"the checkpoint has no classifier: served_model.task=embed served_model.output.size={size}"
     others = [name for name in expected if name in state and name.rpartition(".")[0] != last]
     if missing or unknown or any(state[name].shape != expected[name].shape for name in others):
         return ""
-    outputs = int(state[f"{last}.bias"].shape[0])
+    outputs = int(state[weight].shape[0])
     return "one output: served_model.task=binary, or regress" if outputs == 1 else f"name {outputs} labels"
 
 
