@@ -14,6 +14,7 @@ from handlers.card import Card
 from handlers.model_handler import ModelHandler
 from handlers.runtimes import Runtime
 from handlers.vision_handler import VisionHandler
+from serialize.onnx_session import REFUSED
 from serialize.sample_requests import SampleRequest
 
 
@@ -46,7 +47,7 @@ def load_runtime(folder: Path, model_card: Card) -> Runtime:
     """Load the artifact in `folder` as a worker does. Raises BuildError if this machine cannot run it."""
     try:
         return runtimes.load(folder, replace(model_card, threads=1), _gpu(model_card))
-    except ValueError as error:
+    except (ValueError, *REFUSED) as error:
         raise BuildError(f"{model_card.model_name}: nothing is packed that cannot be compared here: {error}") from None
 
 

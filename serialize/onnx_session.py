@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+REFUSED = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf,
+           failures.NotImplemented, failures.RuntimeException)  # fmt: skip
+"""ONNX Runtime's errors, which share no base class but Exception."""
 
 
 def session(path: Path) -> onnxruntime.InferenceSession:

@@ -8,13 +8,15 @@ The archive gets the checkpoint unchanged, so that the types and axes of the gra
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 from torch import nn
 
@@ -25,7 +27,7 @@ from handlers.outputs import NetworkOutput
 from handlers.signature import Signature, read_signature
 from handlers.tensor_records import Tensors
 from serialize.checkpoints import ROOT
-from serialize.graph_file import graph_kind, read_graph
+from serialize.graph_file import first_line, graph_kind, read_graph
 from serialize.loaded_model import LoadedModel
 from serialize.network_spec import module_spec, own_file
 from serialize.state_dict import fill, load_state_dicts
@@ -63,10 +65,31 @@ class Unchanged:
         return self.name
 
     def export(self, loaded: LoadedModel, target: Path) -> dict[str, Any]:
-        """Copy the graph file."""
+        """Copy the graph file; write an ONNX graph whose weights lie in other files together with them."""
         [source] = loaded.files.values()
-        shutil.copyfile(source, target)
+        if self.name != "onnx" or not _join_weights(source, target):
+            shutil.copyfile(source, target)
         return {}
+
+
+def _join_weights(source: Path, target: Path) -> bool:
+    """Write an ONNX graph with the weights beside it into one file, and return False where there are none.
+
+    Raises BuildError for a file that ONNX refuses, such as weights outside the graph's folder, or more than 2 GB.
+    """
+    model = onnx.load(source, load_external_data=False)
+    graph_alone = model.ByteSize()
+    try:
+        onnx.load_external_data_for_model(model, str(source.parent))
+        if model.ByteSize() == graph_alone:
+            return False
+        onnx.save(model, target)
+    except (onnx.checker.ValidationError, EncodeError, OSError, ValueError) as error:
+        raise BuildError(
+            f"{source}: cannot be joined with its weights into one file: {first_line(error)}; export it with its "
+            "weights inside, which takes at most 2 GB"
+        ) from None
+    return True
 
 
 GRAPHS: Mapping[str, Unchanged] = {
@@ -92,7 +115,7 @@ def read_tensors(model: TensorsModel, checkpoint: Path | None) -> LoadedModel:
             f"{'no graph' if kind is None else kind}; set served_model.artifact={kind or 'eager'}"
         )
     graph = read_graph(checkpoint, kind)
-    ports = _OnnxPorts.of(graph.held) if kind == "onnx" else None
+    ports = _OnnxPorts.of(graph.held, checkpoint) if kind == "onnx" else None
     card = _card(model, checkpoint, ports)
     run = _run_onnx(graph.held) if kind == "onnx" else _run_torch(graph.held, _signature(card))
     framework = ("onnxruntime",) if kind == "onnx" else ("torch",)
@@ -154,17 +177,20 @@ class _OnnxPorts:
     outputs: dict[str, tuple[str, list[int] | None]]
 
     @classmethod
-    def of(cls, session: Any) -> "_OnnxPorts":
-        return cls(_ports(session.get_inputs()), _ports(session.get_outputs()))
+    def of(cls, session: Any, path: Path) -> "_OnnxPorts":
+        # To ONNX Runtime a tensor without a shape and one of no axes are the same.
+        graph = onnx.load(path, load_external_data=False).graph
+        shaped = {each.name for each in (*graph.input, *graph.output) if each.type.tensor_type.HasField("shape")}
+        return cls(_ports(session.get_inputs(), shaped), _ports(session.get_outputs(), shaped))
 
 
-def _ports(nodes: Sequence[Any]) -> dict[str, tuple[str, list[int] | None]]:
+def _ports(nodes: Sequence[Any], shaped: Collection[str]) -> dict[str, tuple[str, list[int] | None]]:
     found = {}
     for node in nodes:
         if node.type not in ONNX_DATATYPES:
             raise BuildError(f"served_model: {node.name} is {node.type}; the datatypes are {', '.join(ONNX_DATATYPES)}")
-        sizes = None if node.shape is None else [each if isinstance(each, int) else -1 for each in node.shape]
-        found[node.name] = (ONNX_DATATYPES[node.type], sizes)
+        sizes = [each if isinstance(each, int) else -1 for each in node.shape]
+        found[node.name] = (ONNX_DATATYPES[node.type], sizes if sizes or node.name in shaped else None)
     return found
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-Port = tuple[str, int, Sequence[Any]]
-"""Name, element type and shape of an input or output; a text is an axis of any size."""
+Port = tuple[str, int, Sequence[Any] | None]
+"""Name, element type and shape, if any, of an input or output; a text is an axis of any size."""
 
 
 def axes(*numbers: int) -> NodeProto:

@@ -27,22 +27,18 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from errors import BuildError
 from handlers.networks import ImageClassifier
 from serialize.graph_file import OnnxNetwork, first_line, held_graph, scripted
 from serialize.loaded_model import LoadedModel
-from serialize.onnx_session import session, session_options
+from serialize.onnx_session import REFUSED, session, session_options
 from serialize.sample_requests import noisy_images
 from settings.schema import PreprocessingSettings
 
 # The newest opset that TensorRT 8.6 and ONNX Runtime 1.13 read; these networks need no later one.
 OPSET = 17
 RESIZE_OPSET = 18  # the first whose Resize can antialias
-# ONNX Runtime's errors share no base class but Exception.
-REFUSED = (failures.Fail, failures.InvalidArgument, failures.InvalidGraph, failures.InvalidProtobuf,
-           failures.NotImplemented, failures.RuntimeException)  # fmt: skip
 LIMIT, TINY = 1e-3, 1e-6  # of a graph's answers, as a share of the spread of the network's
 # Without "nearest": where a centre falls between two pixels, ONNX Runtime takes another one than Pillow.
 MODES = {"bilinear": "linear", "bicubic": "cubic"}
@@ -87,7 +83,8 @@ def export(loaded: LoadedModel, target: Path, opset: int = OPSET) -> int:
     Raises NotExportable where both exporters refuse the network, or write a graph that answers differently.
     """
     if isinstance(graph := held_graph(loaded.network), OnnxNetwork):
-        return _write(target, functools.partial(prepend_pixels, loaded, graph.path))
+        with refusals():
+            return _write(target, functools.partial(prepend_pixels, loaded, graph.path))
     if loaded.spaces is not None:  # a policy, whose layers tracing knows
         with refusals():
             return _write(target, functools.partial(trace, loaded, opset=opset))
@@ -175,10 +172,7 @@ def prepend_pixels(loaded: LoadedModel, source: Path, target: Path) -> None:
     value = builder.node("Div", value, builder.constant(np.float32(255)))
     value = builder.node("Sub", value, builder.constant(wrapper.mean.float().numpy()))
     value = builder.node("Div", value, builder.constant(wrapper.std.float().numpy()))
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name == given.name:
-                node.input[index] = value
+    _read_instead(graph, given.name, value)
     _name_outputs(graph, loaded.output_names)
     nodes = [*builder.nodes, *graph.node]
     del graph.node[:]
@@ -205,6 +199,17 @@ def _pictures(graph: onnx.GraphProto, source: Path, channels: int) -> onnx.Value
             f"{source}: takes {listed} of {dims}; an image model takes one FLOAT [N, {channels}, height, width]"
         )
     return inputs[0]
+
+
+def _read_instead(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Let the nodes read `new` where they read `old`, also those in the bodies of If, Loop and Scan."""
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+        for attribute in node.attribute:
+            for body in (attribute.g, *attribute.graphs):
+                _read_instead(body, old, new)
 
 
 def _name_outputs(graph: onnx.GraphProto, names: tuple[str, ...]) -> None:
@@ -296,10 +301,7 @@ def prepend_resize(path: Path, settings: PreprocessingSettings) -> None:
     given = graph.input[0].name
     builder = _NodeBuilder()
     prepared = _resized(builder, given, settings)
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name == given:
-                node.input[index] = prepared
+    _read_instead(graph, given, prepared)
     nodes = [*builder.nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torch import nn
 
@@ -23,7 +24,9 @@ from serialize.convert import convert
 from serialize.formats import FORMATS
 from serialize.loaded_model import LoadedModel
 from serialize.model_json import model_card
+from serialize.onnx_session import session
 from settings import Settings
+from tests.onnx_graphs import write_graph
 from tests.serialize.conftest import Compose
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -217,6 +220,33 @@ def test_graph_refuses_a_network_and_eager(
         load(configured(path), path)
     with pytest.raises(BuildError, match=r"served_model\.artifact=onnx or torchscript"):
         load(configured(path, "served_model.artifact=eager", own=False), path)
+
+
+def test_onnx_graph_whose_branches_read_the_pictures_is_served(
+    configured: Callable[..., Settings], tmp_path: Path
+) -> None:
+    branches: dict[str, Any] = {
+        name: helper.make_graph(
+            [helper.make_node(operator, ["x"], [name], axes=[2, 3], keepdims=0)],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3])],
+        )
+        for name, operator in (("then_branch", "ReduceMean"), ("else_branch", "ReduceMax"))
+    }
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Greater", ["most", "limit"], ["bright"]),
+        helper.make_node("If", ["bright"], ["y"], **branches),
+    ]
+    limit = helper.make_tensor("limit", TensorProto.FLOAT, [], [1.0])
+    pictures, numbers = ("x", TensorProto.FLOAT, ["n", 3, 16, 16]), ("y", TensorProto.FLOAT, ["n", 3])
+    path = write_graph(tmp_path / "graph.onnx", nodes, [pictures], [numbers], [limit])
+    loaded = load(configured(path, own=False), path)
+    FORMATS["onnx"].export(loaded, tmp_path / "model.onnx")
+    pixels = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    [found] = session(tmp_path / "model.onnx").run(None, {loaded.input_name: pixels.numpy()})
+    np.testing.assert_allclose(found, loaded.network(pixels).numpy(), rtol=1e-5)
 
 
 def test_users_file_may_define_dataclasses_with_postponed_annotations(

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from demo.triton_models import MODELS, write_model
 from errors import BuildError, ConfigError, ParityError
+from handlers import card
 from serialize.build import BuildResult, build
+from serialize.offline_handler import load_runtime
 from tests.onnx_graphs import Port, axes, write_graph
 from tests.serialize.conftest import Compose
 
@@ -144,6 +147,64 @@ def test_logits_that_differ_in_length_are_built(compose: Compose, tmp_path: Path
     nodes = [helper.make_node("Add", ["x", "x"], ["logits"])]
     result = built(compose, graph(tmp_path, nodes, [("x", *port)], [("logits", *port)]))
     assert result.archive.card["signature"]["outputs"][0]["shape"] == [-1]
+
+
+def weights_beside(folder: Path) -> Path:
+    """Write a graph whose weights lie in a file beside it, as torch.onnx.export does."""
+    port, weight = (TensorProto.FLOAT, ["N", 3]), numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    path = write_graph(folder / "graph.onnx", nodes, [("x", *port)], [("y", *port)], [weight])
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="graph.onnx.data", size_threshold=0)
+    return path
+
+
+def test_an_onnx_file_gets_the_weights_beside_it(compose: Compose, tmp_path: Path) -> None:
+    result = built(compose, weights_beside(tmp_path))
+    sample = json.loads(base64.b64decode(result.archive.golden["samples"][0]["body"]))
+    assert answer(result)["y"] == pytest.approx(sample["x"], rel=1e-6)
+
+
+def test_an_onnx_file_of_more_than_two_gigabytes_is_refused(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = weights_beside(tmp_path)
+    monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", 8)
+    with pytest.raises(BuildError, match=r"cannot be joined with its weights into one file: .*2 GB"):
+        built(compose, path)
+
+
+def test_an_onnx_file_with_weights_outside_its_folder_is_refused(compose: Compose, tmp_path: Path) -> None:
+    (tmp_path / "graph").mkdir()
+    path = weights_beside(tmp_path / "graph")
+    (tmp_path / "graph" / "graph.onnx.data").rename(tmp_path / "graph.onnx.data")
+    model = onnx.load(path, load_external_data=False)
+    [location] = [each for each in model.graph.initializer[0].external_data if each.key == "location"]
+    location.value = "../graph.onnx.data"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(BuildError, match="not a readable onnx file"):
+        built(compose, path)
+
+
+def test_an_artifact_that_onnx_runtime_refuses_is_no_traceback(compose: Compose, tmp_path: Path) -> None:
+    write_model("simple", tmp_path / "simple.onnx")
+    archive = built(compose, tmp_path / "simple.onnx").archive
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    (tmp_path / "model.json").write_bytes(archive.read("model.json"))
+    with pytest.raises(BuildError, match="cannot be compared here"):
+        load_runtime(tmp_path, card.load(tmp_path / "model.json"))
+
+
+def test_a_graph_without_shapes_needs_those_of_the_settings(compose: Compose, tmp_path: Path) -> None:
+    path = graph(
+        tmp_path,
+        [helper.make_node("Neg", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT, None)],
+        [("y", TensorProto.FLOAT, None)],
+    )
+    with pytest.raises(BuildError, match="x: the file says no shape; add it to the settings"):
+        built(compose, path)
+    result = built(compose, path, inputs="[{name: x, shape: [3]}]", outputs="[{name: y, shape: [3]}]")
+    assert result.archive.card["signature"]["inputs"][0]["shape"] == [3]
 
 
 @pytest.mark.parametrize(
