@@ -717,14 +717,20 @@ def _definition(name: str, schema: Mapping[str, Any]) -> list[str]:
 def _type(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(_type(each) for each in schema["anyOf"]))
+    shape = schema.get("x-shape")
+    if shape is not None:
+        return "list[" * len(shape) + _element(schema) + "]" * len(shape)
     if schema.get("type") == "array":
-        shape = schema.get("x-shape")
-        if shape is None:
-            return f"list[{_type(schema.get('items') or {})}]"
-        element = "float" if str(schema.get("x-dtype", "float")).startswith("float") else "int"
-        return "list[" * len(shape) + element + "]" * len(shape)
+        return f"list[{_type(schema.get('items') or {})}]"
     simple = {"number": "float", "integer": "int", "boolean": "bool", "string": "str", "object": "dict[str, Any]"}
     return simple.get(str(schema.get("type")), "Any")
+
+
+def _element(schema: Mapping[str, Any]) -> str:
+    """Return the type of a tensor's elements: `x-datatype` is the protocol's name, `x-dtype` of a state NumPy's."""
+    name = str(schema.get("x-datatype") or schema.get("x-dtype")).lower()
+    types = {"bytes": "str", "bool": "bool", "int": "int", "uint": "int"}
+    return types.get(name.rstrip("0123456789"), "float")
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from gateway.examples import PICTURE
+from gateway.model_card import input_schema
 from settings.load import ROOT
 from tests.gateway.given import GivenTorchServe
 from tests.gateway.served import gateway_for
@@ -323,6 +324,30 @@ def test_types_are_those_of_the_served_models(gateway: str) -> None:
     assert found["DigitsLabel"].__args__ == ("1", "7")
     assert found["ModelName"].__args__ == ("cartpole", "digits")
     assert '"cart_position": float,  # -4.8 to 4.8' in text
+
+
+@pytest.mark.parametrize(
+    ("datatype", "element"),
+    [("BYTES", "str"), ("BOOL", "bool"), ("INT32", "int"), ("UINT8", "int"), ("BF16", "float"), ("FP64", "float")],
+)
+@pytest.mark.parametrize(("shape", "form"), [([-1, 2], "list[list[{}]]"), ([], "{}")], ids=["matrix", "scalar"])
+def test_types_of_tensors_are_those_of_their_datatype(datatype: str, element: str, shape: list[int], form: str) -> None:
+    signature = {
+        "batched": True,
+        "inputs": [{"name": "a", "datatype": datatype, "shape": shape}],
+        "outputs": [{"name": "b", "datatype": "FP32", "shape": [1]}],
+    }
+    version = {"version": "1.0", "input": input_schema({"kind": "tensors", "signature": signature})}
+    text = marina.types_of([{"name": "m", "default_version": "1.0", "versions": [version]}])
+    assert f'"a": {form.format(element)},' in text
+
+
+@pytest.mark.parametrize(("dtype", "element"), [("float32", "float"), ("int64", "int"), ("bool", "bool")])
+def test_types_of_states_are_those_of_their_dtype(dtype: str, element: str) -> None:
+    space = {"type": "box", "shape": [3], "dtype": dtype}
+    version = {"version": "1.0", "input": input_schema({"kind": "policy", "observation": {"space": space}})}
+    text = marina.types_of([{"name": "m", "default_version": "1.0", "versions": [version]}])
+    assert f"MRequest = list[{element}]" in text
 
 
 def test_product_does_not_import_the_client_or_httpx() -> None:
