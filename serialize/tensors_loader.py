@@ -18,6 +18,7 @@ import onnx
 import torch
 from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
+from onnx.external_data_helper import _get_all_tensors, uses_external_data
 from torch import nn
 
 from errors import BuildError
@@ -78,17 +79,15 @@ def _join_weights(source: Path, target: Path) -> bool:
     Raises BuildError for a file that ONNX refuses, such as weights outside the graph's folder, or more than 2 GB.
     """
     model = onnx.load(source, load_external_data=False)
-    graph_alone = model.ByteSize()
+    if not any(map(uses_external_data, _get_all_tensors(model))):
+        return False
     try:
         onnx.load_external_data_for_model(model, str(source.parent))
-        if model.ByteSize() == graph_alone:
-            return False
+        if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+            raise ValueError("it would have more than 2 GB")
         onnx.save(model, target)
     except (onnx.checker.ValidationError, EncodeError, OSError, ValueError) as error:
-        raise BuildError(
-            f"{source}: cannot be joined with its weights into one file: {first_line(error)}; export it with its "
-            "weights inside, which takes at most 2 GB"
-        ) from None
+        raise BuildError(f"{source}: cannot be joined with its weights into one file: {first_line(error)}") from None
     return True
 
 
