@@ -164,7 +164,8 @@ def inferred(answers: list[Answer], *tensors: dict[str, Any]) -> list[list[tuple
                 client.infer("m", each)
 
     found = []
-    for run in (synchronous, lambda url: asyncio.run(asynchronous(url))):
+    runs: list[Callable[[str], None]] = [synchronous, lambda url: asyncio.run(asynchronous(url))]
+    for run in runs:
         with Scripted(answers).running() as server:
             run(server.url)
         bodies = [json.loads(each["body"] or "{}") for each in server.asked]

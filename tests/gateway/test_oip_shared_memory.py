@@ -236,7 +236,8 @@ def test_region_registered_as_other_bytes_during_a_request_is_its_error(registry
         used = memory(registry)
         found = used.slice_of(place(), "x")
         assert found is not None
-        for change in ({"offset": 4088}, {"byte_size": 4}, {"key": other.name}):
+        changes: list[dict[str, Any]] = [{"offset": 4088}, {"byte_size": 4}, {"key": other.name}]
+        for change in changes:
             registry.remove("r")
             registry.add(replace(before, **change))
             with pytest.raises(UnreadableInput, match="'r' was registered again"):
