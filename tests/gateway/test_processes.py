@@ -31,10 +31,11 @@ from tests.polling import wait_for
 from tests.ports import free_port
 
 PREDICT = "/models/digits/predict"
+PATIENT = "--timeout-worker-healthcheck 100"
+"""For workers that take more than 5 s to start; uvicorn also waits so long for those that ended at once."""
 COMMANDS = {
     "app.py": "app.py gateway.port={port} gateway.processes=2",
-    # Its usual patience of 5 s ends those that start slowly.
-    "uvicorn": "-m uvicorn app:app --port {port} --workers 2 --timeout-worker-healthcheck 100",
+    "uvicorn": f"-m uvicorn app:app --port {{port}} --workers 2 {PATIENT}",
     "gunicorn": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn.workers.UvicornWorker",
     "gunicorn uvicorn_worker": "-m gunicorn app:app -b 127.0.0.1:{port} -w 2 -k uvicorn_worker.UvicornWorker",
 }
@@ -259,7 +260,7 @@ def test_server_whose_grpc_port_another_program_has_ends_with_one_line(
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        with started(given, tmp_path, command, grpc_port=taken) as server:
+        with started(given, tmp_path, command.replace(PATIENT, ""), grpc_port=taken) as server:
             server.process.wait(60)
     log = server.log.read_text()
     assert f"gateway: port {taken} on 127.0.0.1 cannot be opened" in log
@@ -284,7 +285,7 @@ def test_gunicorn_that_preloads_ends_with_one_line(given: GivenTorchServe, tmp_p
 def test_server_with_settings_that_are_refused_ends_with_one_line(
     given: GivenTorchServe, tmp_path: Path, override: str, words: str
 ) -> None:
-    with started(given, tmp_path, COMMANDS["uvicorn"], override) as server:
+    with started(given, tmp_path, COMMANDS["uvicorn"].replace(PATIENT, ""), override) as server:
         server.process.wait(60)
     log = server.log.read_text()
     assert words in log
