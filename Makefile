@@ -72,7 +72,7 @@ demo_triton: setup ## make and serve the sample models of Triton's client exampl
 	$(PY) upload_model.py served_model=simple_image $(ARGS)
 	$(PY) upload_model.py served_model=densenet_onnx $(ARGS)
 
-test: lint ## lint and tests, some 15 minutes
+test: lint ## lint and tests, 15 to 23 minutes
 	$(PY) -m pytest -n 2 $(ARGS)
 
 test_slow: setup ## longer tests: a kill -9 at every step of a rollout, swaps under load

@@ -67,7 +67,7 @@ def _up(overrides: tuple[str, ...]) -> int:
     if not started:
         print("everything runs already")
     if others := lifecycle.started_otherwise(stack, folders):
-        print(f"with other settings than these: {', '.join(others)}; `make down` and `make up` start them with these")
+        print(f"started with other settings: {', '.join(others)}; `make down`, then `make up` applies the new ones")
     return 0
 
 

@@ -264,7 +264,8 @@ def test_server_whose_grpc_port_another_program_has_ends_with_one_line(
             server.process.wait(60)
     log = server.log.read_text()
     assert f"gateway: port {taken} on 127.0.0.1 cannot be opened" in log
-    assert '/app.py"' not in log  # no traceback but gunicorn's own, when both of its workers end at once
+    # gunicorn may show a traceback of its own when both of its workers end at once.
+    assert all("/gunicorn/" in line for line in log.splitlines() if line.lstrip().startswith('File "'))
 
 
 def test_gunicorn_that_preloads_ends_with_one_line(given: GivenTorchServe, tmp_path: Path) -> None:
