@@ -57,7 +57,7 @@ class PlannedModel:
 class DeploymentPlan:
     """The models of a running TorchServe that can be adopted, and a line for each one that cannot.
 
-    `left` has a line for each workflow and each version that is not the default one.
+    `left` has a line for each workflow, each model of one, and each version that is not the default one.
     """
 
     running: RunningTorchServe
@@ -124,7 +124,9 @@ def plan_deployment(
                 raise ConfigError(f"{name!r} would be the name of {names[name]} models; {BY_FILE} under another one")
             planned.append(_planned(running, model, name, samples, settings, config))
         except (MarinaError, OSError) as error:
-            refused.append(f"{model.name}: {error}")
+            # TorchServe names a workflow's own models WORKFLOW__NODE; they are left out with it.
+            of_workflow = model.name.startswith(tuple(f"{name}__" for name in running.workflows))
+            (left if of_workflow else refused).append(f"{model.name}: {error}")
         left += [f"{model.name} {each.version}: not its default version; {BY_FILE}" for each in model.others]
     return DeploymentPlan(running, tuple(planned), tuple(refused), tuple(left), settings.engine.external)
 

@@ -84,6 +84,7 @@ def test_each_model_is_planned_with_its_settings_or_left_out_with_a_reason(tmp_p
         ServedModel(version("Clash"), ()),
         ServedModel(version("digits"), ()),
         ServedModel(version("escaping", url="../../etc/passwd"), ()),
+        ServedModel(version("chain__node0"), ()),
         workflows=("chain",),
     )
     samples(folder / "digits", a__json=b"{}")
@@ -96,7 +97,7 @@ def test_each_model_is_planned_with_its_settings_or_left_out_with_a_reason(tmp_p
     assert "request_params.batch_size: 4, as it is served" in shown
     assert "at most 3 workers: not used; see scaling.models" in shown
     left = dict(line.split(": ", 1) for line in plan.left)
-    assert set(left) == {"chain", "parrot 2.0"}
+    assert set(left) == {"chain", "chain__node0", "parrot 2.0"}
     assert "a workflow" in left["chain"]
     assert "not its default version; `make adopt MAR_FILE= MODEL=` adopts it" in left["parrot 2.0"]
     refused = dict(line.split(": ", 1) for line in plan.refused)
